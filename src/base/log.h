@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * log: one line a message, to a handler that the program may replace.
+ *
+ * Who detects a failure logs it, once, naming the object, the value and the way out; who passes
+ * the error on returns it and stays silent. So a user sees one line, not a chain of them.
+ */
+#ifndef VFSDAX_BASE_LOG_H
+#define VFSDAX_BASE_LOG_H
+
+#include <stdarg.h>
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* Receives one formatted line without its newline. Called from any thread. */
+typedef void (*log_handler)(enum log_level level, const char *line, void *ctx);
+
+/* The default handler writes "NAME: line" to stderr in one write(2). */
+void log_set_handler(log_handler handler, void *ctx);
+/* The prefix of the default handler; the string must outlive its use. */
+void log_set_name(const char *name);
+/* Messages above this level are dropped before they are formatted. Default: LOG_INFO. */
+void log_set_level(enum log_level level);
+/* The names in --log-level: error, warn, info, debug. Returns -1 for others. */
+int log_level_parse(const char *name);
+
+void log_write(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_write(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_write(LOG_INFO, __VA_ARGS__)
+#define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
+
+#endif

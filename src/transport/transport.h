@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * transport: the seam. Above it nothing knows whether the virtio-fs device is a PCI function
+ * behind VFIO or a vhost-user back end behind a socket.
+ *
+ *   open -> features -> set_features -> dma_arena -> queue_setup x n -> start -> kick ... -> stop -> close
+ *
+ * Offsets and addresses: `iova` is what the device uses for our memory, `win_off` counts from the
+ * start of the DAX window. All functions return 0 or -errno; whoever fails for a reason that a
+ * user can act on has logged it once (base/log.h).
+ *
+ * Threads: everything up to start() and from stop() on is for one thread. In between kick(),
+ * config_read() and failed() may be called from any thread.
+ */
+#ifndef VFSDAX_TRANSPORT_TRANSPORT_H
+#define VFSDAX_TRANSPORT_TRANSPORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct transport;
+
+/* Memory that driver and device share. Zeroed, page-aligned, contiguous in iova. */
+struct dma_mem {
+	uint8_t *va;
+	uint64_t iova; /* never 0 */
+	size_t len_bytes;
+};
+
+/* Where the three areas of a split ring lie (virtio 1.3, 2.7), inside the DMA arena. */
+struct queue_addr {
+	uint16_t size; /* entries; a power of two, at most queue_size_max() */
+	uint64_t desc_iova, avail_iova, used_iova;
+};
+
+/* The DAX window (shared memory region 0). len_bytes is 0 where the device has none. */
+struct shm_window {
+	uint8_t *va; /* at least 2 MiB-aligned; reserved and mapped until close() */
+	uint64_t len_bytes;
+	/* True where touching a page whose mapping the host broke (file shrank) raises SIGBUS in
+	 * this process (vhost-user); false where it does not (VFIO). */
+	bool faults;
+};
+
+struct transport_ops {
+	/* "vhost-user" or "pci" */
+	const char *kind;
+
+	/* Feature bits that the device offers and this transport can carry. */
+	int (*features)(struct transport *t, uint64_t *offered);
+	/* Writes the accepted subset and confirms it (FEATURES_OK or its like).
+	 * -ENOTSUP: the device refused the subset. */
+	int (*set_features)(struct transport *t, uint64_t accepted);
+
+	/* Copies [off, off + len) of the device configuration; consistent against a change of
+	 * generation. May cost a round trip: read once, keep the copy. */
+	int (*config_read)(struct transport *t, uint32_t off, void *buf, uint32_t len);
+
+	/* How many queues the device has, and the most entries that queue `index` may have. */
+	int (*queue_count)(struct transport *t);
+	int (*queue_size_max)(struct transport *t, uint16_t index);
+
+	/* Called once, before queue_setup: all DMA memory of the session. Valid until close(). */
+	int (*dma_arena)(struct transport *t, size_t len_bytes, struct dma_mem *out);
+
+	/* Every queue that queue_count() tells must be set up, used or not. */
+	int (*queue_setup)(struct transport *t, uint16_t index, const struct queue_addr *addr);
+
+	/* DRIVER_OK: the device may use queues and window from here on. */
+	int (*start)(struct transport *t);
+
+	/* Stops and resets the device: when it returns, the device touches no queue and no DMA
+	 * memory. The caller has no mapping request in flight. Bounded; also after failed(). */
+	void (*stop)(struct transport *t);
+
+	/* Tells the device that queue `index` has new buffers. Never blocks. */
+	void (*kick)(struct transport *t, uint16_t index);
+
+	/* An eventfd that is signalled when queue `index` has used buffers or the device failed.
+	 * Several queues may share one (a device with a single vector): register it
+	 * edge-triggered (EPOLLET) and never read it. -1: there are no calls, poll. Owned by the
+	 * transport. */
+	int (*call_fd)(struct transport *t, uint16_t index);
+
+	/* The DAX window, or len_bytes = 0. `reason` (static or owned by the transport) then says
+	 * why there is none, for the log and vfsdax-stat. */
+	int (*window)(struct transport *t, struct shm_window *out, const char **reason);
+
+	/* Releases everything; stops first when that was not done. NULL is fine. */
+	void (*close)(struct transport *t);
+};
+
+/* The part that every implementation starts with. */
+struct transport {
+	const struct transport_ops *ops;
+	/* "unix:/run/vfs.sock", "0000:01:00.0": for messages and fsname. Owned by the transport. */
+	char *source;
+	/* 0, or the -errno for which the device was given up; set once, by transport_fail(). */
+	_Atomic int failure;
+};
+
+/*
+ * Has the device been given up? Returns 0 or -errno. When it turns non-zero all call fds have been
+ * signalled. The callers above drain: nothing more comes back on the rings.
+ */
+static inline int transport_failed(struct transport *t)
+{
+	return atomic_load_explicit(&t->failure, memory_order_acquire);
+}
+
+/*
+ * Gives the device up: records `err` (negative errno), logs the formatted reason if this call was
+ * the first, and signals all call fds. From any thread; also for the floors above, when a ring
+ * or an answer breaks the protocol.
+ */
+void transport_fail(struct transport *t, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

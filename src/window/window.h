@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * window: the DAX window as a cache of file ranges. It owns the window's address space (a buddy
+ * allocator of power-of-two blocks), the ranges of every inode, pins, eviction and removal. It
+ * refuses to know what a FUSE message is: mapping and unmapping are two callbacks.
+ *
+ * A read of a part of the window that is not mapped returns zeros and a write there is lost, both
+ * without an error. So the one invariant that everything here serves:
+ *
+ *     a pinned range is mapped, from before window_pin() returns until after window_unpin();
+ *     and window space is handed out again only after the device confirmed its removal.
+ *
+ *   state of a range
+ *                      setup_done(0)             evict / block / upgrade, pins == 0
+ *        SETTING_UP ------------------> LIVE ----------------------------------> REMOVING
+ *            | setup_done(err)                    (dying: no new pins; the last        |
+ *            v                                     unpin moves it on)     remove_done  v
+ *           free <------------------------------------------------------------------ free
+ *
+ * All functions may be called from any thread. Callbacks and wakes run without a lock of the
+ * window held, on the thread that caused them.
+ */
+#ifndef VFSDAX_WINDOW_WINDOW_H
+#define VFSDAX_WINDOW_WINDOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+struct window;
+struct window_inode; /* the ranges of one nodeid */
+struct window_range;
+
+/* A piece of a file at a place of the window. All three are multiples of the page size. */
+struct window_map {
+	uint64_t nodeid;
+	uint64_t file_off;
+	uint64_t win_off;
+	uint64_t len_bytes; /* whole pages inside the file; may be less than the block's size */
+	bool writable;
+};
+
+struct window_extent {
+	uint64_t win_off;
+	uint64_t len_bytes;
+};
+
+struct window_ops {
+	/* SETUPMAPPING. Exactly one window_setup_done(range, err) answers it, on any thread, also
+	 * from inside this call. */
+	void (*setup)(void *ctx, struct window_range *range, const struct window_map *map);
+	/* REMOVEMAPPING of 1 to `remove_batch_max` extents, each exactly as it was set up.
+	 * At most one removal is outstanding; window_remove_done() answers it. The array is the
+	 * window's and stays valid until then. */
+	void (*remove)(void *ctx, const struct window_extent *extents, unsigned n);
+};
+
+enum window_policy { WINDOW_POLICY_LRU, WINDOW_POLICY_LIFO };
+
+struct window_params {
+	uint8_t *va;
+	uint64_t len_bytes;
+	uint64_t map_alignment;	   /* from INIT, bytes, a power of two; 0: 4096 */
+	unsigned ranges_max;	   /* budget of live mappings; 0: 512 */
+	unsigned remove_batch_max; /* 0: 64 */
+	unsigned reclaim_percent;  /* background reclaim below this free share; 0: 20 */
+	enum window_policy policy;
+	const struct window_ops *ops;
+	void *ctx;
+};
+
+/* -EINVAL: the window is smaller than two ranges of the smallest size. -ENOMEM. */
+int window_create(const struct window_params *params, struct window **out);
+
+/*
+ * The device is stopped or about to be, no pin is held, and every setup and removal has been
+ * answered: frees everything without a callback.
+ */
+void window_destroy(struct window *w);
+
+/*
+ * Takes every range of every inode out, waits for the removals to be answered while calling
+ * `progress(ctx)` (which must reap the rings), at most timeout_ms. New set-ups are refused from
+ * here on. 0, or -ETIMEDOUT with ranges left in the device.
+ */
+int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsigned timeout_ms);
+
+/* The device is gone: from now on window_pin() refuses; every waiter is woken with `err`; live
+ * ranges are forgotten as soon as they are unpinned, without asking the device. */
+void window_fail(struct window *w, int err);
+
+/*
+ * The inode's handle; one for each nodeid at a time (the caller's node table sees to that).
+ * window_inode_free() asserts that no range is left: window_block(inode, 0, UINT64_MAX) first.
+ */
+int window_inode_create(struct window *w, uint64_t nodeid, struct window_inode **out);
+void window_inode_free(struct window_inode *inode);
+
+/* Somebody who waits. Embedded in the caller's request; woken exactly once, without locks held. */
+struct window_waiter {
+	void (*wake)(struct window_waiter *waiter, int err);
+	struct list link; /* the window's while waiting */
+	int err;	  /* the window's */
+};
+
+struct window_pin {
+	uint8_t *va;
+	uint64_t len_bytes;
+	struct window_range *range;
+};
+
+enum window_result {
+	WINDOW_PINNED,	/* use pin->va, then window_unpin() */
+	WINDOW_PENDING, /* waiter->wake() will be called (perhaps already was): then try again */
+	WINDOW_QUEUE,	/* not through the window now: send it through the queue */
+};
+
+#define WINDOW_WRITE  (1u << 0) /* needs a writable range; upgrades a read-only one */
+#define WINDOW_NOWAIT (1u << 1) /* start a set-up, but say WINDOW_QUEUE instead of waiting for it */
+#define WINDOW_PROBE  (1u << 2) /* only an existing range; start nothing */
+
+/*
+ * Pins the range under file_off. On WINDOW_PINNED pin->len_bytes is min(len_bytes, the rest of the
+ * range), at least 1. `file_size` is the trusted size: nothing at or behind its last whole page
+ * is ever mapped; file_off must lie before that. `waiter` may be NULL with NOWAIT or PROBE.
+ */
+enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
+			      uint64_t file_size, unsigned flags, struct window_pin *pin,
+			      struct window_waiter *waiter);
+void window_unpin(struct window_pin *pin);
+
+/*
+ * Takes every range that overlaps [file_off, file_off + len) out and keeps the whole inode out of
+ * the window (window_pin says WINDOW_QUEUE) until window_unblock(). Blocks nest. Returns true when
+ * nothing had to be waited for; else false, and the waiter is woken when no reader is inside and
+ * the device has removed the ranges. A wake with err != 0: the device would not remove or is gone.
+ */
+bool window_block(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
+		  struct window_waiter *waiter);
+void window_unblock(struct window_inode *inode);
+
+/* Answers to the callbacks. err is 0 or -errno, as the device said. */
+void window_setup_done(struct window_range *range, int err);
+void window_remove_done(struct window *w, int err);
+
+#define WINDOW_REFUSAL_ERRNOS 8
+struct window_stats {
+	uint64_t ranges_live, bytes_mapped, bytes_total;
+	uint64_t setups, removals, evictions, upgrades;
+	uint64_t hits, misses, waits, blocked;
+	uint64_t refused_total;
+	struct {
+		int err; /* positive errno */
+		uint64_t count;
+	} refusals[WINDOW_REFUSAL_ERRNOS]; /* by errno; the last row collects the others, err 0 */
+	uint64_t bytes_lost; /* window space whose removal the device refused: never used again */
+};
+void window_get_stats(struct window *w, struct window_stats *out);
+
+/*
+ * Copies out of or into the window, where the host may have taken a page away: 0, or -EFAULT when a
+ * page was gone (the rest is then undefined: go through the queue). A SIGBUS outside such a copy
+ * keeps its default effect. window_copy_init() installs the process-wide handler once, chained.
+ */
+int window_copy_init(void);
+int window_copy_out(void *dst, const uint8_t *src_window, size_t len_bytes);
+int window_copy_in(uint8_t *dst_window, const void *src, size_t len_bytes);
+
+#endif

@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# What the guest tree is made of. Everything named RECIPE_* or recipe_* is part of the tree's fingerprint (common.sh):
+# change it and the next run builds a new tree. Nothing here depends on this machine but the mirror, which is passed in.
+
+RECIPE_SUITE=trixie
+RECIPE_BACKPORTS=trixie-backports
+
+# From the release itself. A guest runs the loopback suite (git clone, a small build, fio, xattrs, locks), the
+# programs under test, and the compiler that makes them: the tree's libfuse is newer than a Debian 12 host's.
+RECIPE_PACKAGES=(
+    busybox-static kmod pciutils procps strace
+    attr acl e2fsprogs fio fuse3 git
+    gcc libc6-dev make cmake ninja-build pkgconf
+    libfuse3-dev liburing-dev libpci-dev libcmocka-dev
+    virtiofsd
+)
+# Newer than the release: QEMU >= 11.1 has SHMEM for vhost-user, and it runs on the host from this tree.
+RECIPE_BACKPORTED=(qemu-system-x86 qemu-system-common qemu-system-data seabios)
+# Unpacked rather than installed: a guest without an initrd has no use for initramfs-tools, its hooks and its triggers.
+RECIPE_KERNEL=linux-image-cloud-amd64
+
+# recipe_configure TREE MIRROR: apt and dpkg settings, before anything is installed by them. Pages nobody reads in a
+# guest stay out, except libfuse's examples: passthrough_ll is a yardstick of the benchmarks.
+recipe_configure() {
+    local tree=$1 mirror=$2 key=/usr/share/keyrings/debian-archive-keyring.gpg
+    printf 'deb [signed-by=%s] %s %s main\n' "$key" "$mirror" "$RECIPE_SUITE" \
+        "$key" "$mirror" "$RECIPE_BACKPORTS" >"$tree/etc/apt/sources.list"
+    cat >"$tree/etc/apt/apt.conf.d/90lab" <<'CONF'
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+CONF
+    cat >"$tree/etc/dpkg/dpkg.cfg.d/lab" <<'CONF'
+force-unsafe-io
+path-exclude=/usr/share/doc/*
+path-include=/usr/share/doc/libfuse3-dev/*
+path-exclude=/usr/share/man/*
+path-exclude=/usr/share/info/*
+path-exclude=/usr/share/locale/*
+path-exclude=/usr/share/lintian/*
+path-exclude=/usr/share/cmake-*/Help/*
+path-exclude=/usr/share/fio/*
+CONF
+    printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
+    chmod 755 "$tree/usr/sbin/policy-rc.d"
+}
+
+# recipe_chroot TREE COMMAND...
+recipe_chroot() {
+    local tree=$1
+    shift
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive HOME=/root \
+        ${http_proxy:+http_proxy="$http_proxy"} chroot "$tree" "$@"
+}
+
+recipe_install() {
+    local tree=$1
+    recipe_chroot "$tree" apt-get -q update
+    recipe_chroot "$tree" apt-get -q -y install "${RECIPE_PACKAGES[@]}" \
+        "${RECIPE_BACKPORTED[@]/%//$RECIPE_BACKPORTS}"
+}
+
+# The kernel package named by the meta package, and whatever linux-* package that one needs (modules may be split off).
+recipe_kernel() {
+    local tree=$1 names deb
+    names=$(recipe_chroot "$tree" apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
+        --no-breaks --no-replaces --no-enhances "$RECIPE_KERNEL/$RECIPE_BACKPORTS" |
+        grep -E '^linux-(image|modules|binary)-[0-9].*cloud-amd64$' | sort -u)
+    [ -n "$names" ] || { echo "no kernel package behind $RECIPE_KERNEL" >&2; return 1; }
+    mkdir -p "$tree/var/cache/kernel"
+    # shellcheck disable=SC2016,SC2086 # the inner shell expands its own arguments; one word a package
+    recipe_chroot "$tree" sh -c 'cd /var/cache/kernel && exec apt-get -q -o APT::Sandbox::User=root download "$@"' sh \
+        $(printf "%s/$RECIPE_BACKPORTS " $names)
+    for deb in "$tree"/var/cache/kernel/*.deb; do
+        recipe_chroot "$tree" dpkg-deb -x "${deb#"$tree"}" /var/cache/kernel/x
+    done
+    mkdir -p "$tree/lab"
+    cp "$tree"/var/cache/kernel/x/boot/vmlinuz-* "$tree/lab/vmlinuz"
+    mv "$tree"/var/cache/kernel/x/usr/lib/modules "$tree/usr/lib/" 2>/dev/null ||
+        mv "$tree"/var/cache/kernel/x/lib/modules "$tree/usr/lib/"
+    recipe_chroot "$tree" depmod "$(ls "$tree/usr/lib/modules")"
+}
+
+# Mount points that a guest needs are made here: its root is read-only below the overlay.
+recipe_finish() {
+    local tree=$1
+    mkdir -p "$tree"/lab/{run,lower,rw} "$tree"/src "$tree"/build "$tree"/mnt/share "$tree"/root
+    ln -sf /proc/self/mounts "$tree/etc/mtab"
+    echo vfsdax-guest >"$tree/etc/hostname"
+    printf '127.0.0.1 localhost vfsdax-guest\n' >"$tree/etc/hosts"
+    printf 'user_allow_other\n' >"$tree/etc/fuse.conf"
+    rm -rf "$tree"/var/cache/apt/* "$tree"/var/lib/apt/lists/* "$tree"/var/cache/kernel "$tree"/var/cache/debconf/*-old
+    rm -rf "$tree"/var/log/* "$tree"/usr/share/{man,info,locale,lintian} "$tree"/usr/sbin/policy-rc.d
+    mkdir -p "$tree"/var/cache/apt/archives/partial "$tree"/var/lib/apt/lists/partial
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * request: what passes between the two halves of vfsdax-device. The vhost half (vhost.c, memory.c,
+ * ring.c, shmem.c) takes requests off virtqueues and gives them to the file-system half (fs_*.c),
+ * which answers them. Neither includes anything else of the other.
+ */
+#ifndef VFSDAX_DEVICE_REQUEST_H
+#define VFSDAX_DEVICE_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* A chain has at most this many pieces after translation; longer ones are refused by the ring. */
+#define REQUEST_PIECES_MAX 1026
+
+/*
+ * One request. The pieces point into the guest's memory: it may change under us at any time, so
+ * headers are copied once and checked, and data goes straight between the pieces and the file.
+ * The memory behind them stays mapped until request_complete().
+ */
+struct request {
+	struct iovec *readable;
+	unsigned n_readable;
+	uint64_t readable_bytes;
+	struct iovec *writable;
+	unsigned n_writable;
+	uint64_t writable_bytes;
+	bool hiprio; /* came through queue 0 */
+};
+
+/*
+ * Returns the request to its ring with the number of bytes written. Exactly once for each request,
+ * from any thread; the request is gone afterwards. Belongs to the vhost half.
+ */
+void request_complete(struct request *req, uint32_t written_bytes);
+
+/* The DAX window of the connected front end. Belongs to the vhost half. */
+struct shmem;
+
+/* 0 where the front end has no window (no SHMEM, or --cache-size 0). */
+uint64_t shmem_size(struct shmem *s);
+
+/*
+ * Maps [fd_off, fd_off + len) of fd at win_off, and returns when the mapping is in force. All
+ * multiples of 4096; no overlap with a live mapping. -errno as the front end said; -ENODEV while
+ * the device is not started. The fd may be closed afterwards. From any thread; bounded.
+ */
+int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64_t len_bytes,
+	      bool writable);
+/* Takes exactly what was mapped at win_off out again. */
+int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
+
+/* ------------------------------------------------------------------ the file-system half */
+
+enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE };
+enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS };
+
+struct fs_options {
+	const char *shared_dir;
+	enum dax_mode dax;
+	uint64_t dax_threshold_bytes; /* of DAX_FILESIZE; default 32 KiB, files larger than it */
+	enum cache_mode cache;
+	bool readonly;
+	bool xattr;
+	bool posix_acl;
+};
+
+struct fs;
+
+/* Opens the shared directory. 0, or -errno after one line of log. */
+int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs **out);
+void fs_destroy(struct fs *fs);
+
+/*
+ * Answers one request, on the calling queue thread: request_complete() is called before it
+ * returns, or later from a thread of the file-system half for what may block for long (SETLKW).
+ */
+void fs_handle(struct fs *fs, struct request *req);
+
+/*
+ * The driver reset the device or went away: forgets every inode, handle, lock and mapping of the
+ * session (mappings without calling shmem_unmap: they are the vhost half's to drop) and answers or
+ * abandons what blocks, so that request_complete() has been called for every request when it
+ * returns. Called by the vhost half with all queue threads stopped. Bounded.
+ */
+void fs_reset(struct fs *fs);
+
+#endif
