@@ -47,7 +47,8 @@ void vq_areas(const struct virtqueue *vq, uint64_t *desc_iova, uint64_t *avail_i
 /*
  * Adds a chain: `readable` pieces that the device reads, then `writable` ones that it writes.
  * `token` (not NULL) comes back from vq_reap. The device sees nothing before vq_publish.
- * 0; -ENOSPC when the ring is full (try again after a reap); -EINVAL for 0 or too many pieces.
+ * 0; -ENOSPC when the ring is full (try again after a reap); -EINVAL for 0 or too many pieces,
+ * an empty one, or writable ones of more than 4 GiB - 1 together (the used length has 32 bits).
  */
 int vq_add(struct virtqueue *vq, const struct vq_segment *readable, unsigned n_readable,
 	   const struct vq_segment *writable, unsigned n_writable, void *token);
@@ -68,7 +69,8 @@ struct vq_done {
  */
 int vq_reap(struct virtqueue *vq, struct vq_done *done, unsigned max, char why[128]);
 
-/* Used elements wait to be reaped? One load; for the polling loop. */
+/* Used elements (or the news that the queue is broken) wait to be reaped? One load; for the polling
+ * loop. */
 bool vq_pending(const struct virtqueue *vq);
 
 /*
@@ -85,7 +87,7 @@ unsigned vq_free(const struct virtqueue *vq);
 
 /*
  * After the device was stopped: hands back the token of every chain that never finished, one a
- * call; NULL when there is none left.
+ * call; NULL when there is none left. The queue is good for nothing but vq_destroy then.
  */
 void *vq_take_unfinished(struct virtqueue *vq);
 
