@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# build.sh [--force] [--print]: make the tree that guests boot from and that QEMU runs from, unless it is there.
+# build.sh [--force] [--print]: make what guests boot from and QEMU runs from, unless it is there.
 #
 #   --force    build it again (new packages of the mirror) even if the recipe has not changed
-#   --print    print the tree's path and nothing else; status 1 when it is not built
+#   --print    print the lab's path and nothing else; status 1 when it is not built
 #
-# The tree is a Debian by debootstrap (recipe.sh says what is in it) in $VFSDAX_CACHE/vm, by default ~/.cache/vfsdax/vm.
-# It comes into being under another name and is renamed when it is complete, so an interrupted build leaves nothing
-# that looks like a tree; a lock makes a second build wait for the first. Packages come from the mirror that this
+# The lab is a Debian tree by debootstrap (recipe.sh says what is in it), the same as a disk image, and a kernel, in
+# $VFSDAX_CACHE/vm, by default ~/.cache/vfsdax/vm. It comes into being under another name and is renamed when it is
+# complete, so an interrupted build leaves nothing that looks like a lab; a lock makes a second build wait for the first. Packages come from the mirror that this
 # machine's apt uses for Debian; VFSDAX_MIRROR=URI names another one.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
@@ -19,30 +19,30 @@ main() {
     while [ $# -gt 0 ]; do
         case $1 in
             --force) force=yes ;;
-            --print) print_tree; exit ;;
-            --inside) shift; make_tree "$@"; exit ;;
+            --print) print_lab; exit ;;
+            --inside) make_lab "$2" "$3"; exit ;;
             -h | --help) vm_help; exit ;;
             *) vm_usage_error "unknown argument '$1'" ;;
         esac
         shift
     done
     vm_need_root
-    VM_TREE=$(vm_tree_path)
+    vm_find_lab
     mkdir -p "$VM_CACHE"
     exec 9>"$VM_CACHE/build.lock"
     flock --nonblock 9 || { vm_say "another build is running; waiting for it"; flock 9; }
-    if [ "$force" = no ] && [ -e "$VM_TREE/lab/complete" ]; then
+    if [ "$force" = no ] && vm_lab_is_built; then
         return
     fi
     install_tools
     build
-    remove_old_trees
+    remove_old_labs
 }
 
-print_tree() {
-    VM_TREE=$(vm_tree_path)
-    printf '%s\n' "$VM_TREE"
-    [ -e "$VM_TREE/lab/complete" ]
+print_lab() {
+    vm_find_lab
+    printf '%s\n' "$VM_LAB"
+    vm_lab_is_built
 }
 
 # On a bare Debian 12 debootstrap and its keys may be missing; nothing is installed where they are not.
@@ -89,33 +89,34 @@ build() {
         vm_skip "no archive of this machine's apt has $RECIPE_BACKPORTS; name one with VFSDAX_MIRROR=URI"
     rm -rf "$VM_CACHE"/temp.* # of interrupted builds: the lock is ours, so nobody works in them
     temp=$(mktemp -d "$VM_CACHE/temp.XXXXXX")
-    vm_say "building $VM_TREE (a few minutes; the log is $log)"
+    chmod 755 "$temp"
+    vm_say "building $VM_LAB (a few minutes; the log is $log)"
     # In its own name spaces: what debootstrap mounts and starts is gone however this ends.
     setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child "$VM_DIR/build.sh" --inside "$temp" "$mirror" \
         >"$log" 2>&1 9>&- </dev/null || {
         tail -n 15 "$log" >&2
         rm -rf "$temp"
-        vm_die "the tree could not be built from $mirror; the whole log is $log"
+        vm_die "the lab could not be built from $mirror; the whole log is $log"
     }
-    [ ! -e "$VM_TREE" ] || mv "$VM_TREE" "$VM_CACHE/temp.old-$$"
-    mv "$temp/tree" "$VM_TREE"
+    [ ! -e "$VM_LAB" ] || mv "$VM_LAB" "$VM_CACHE/temp.old"
+    mv "$temp" "$VM_LAB"
     rm -rf "$VM_CACHE"/temp.*
-    vm_say "built $VM_TREE in $((SECONDS - started)) s, $(du -sm "$VM_TREE" | cut -f1) MiB"
+    vm_say "built $VM_LAB in $((SECONDS - started)) s, $(du -sm "$VM_LAB" | cut -f1) MiB"
 }
 
 # The body of the build, as root of its own name spaces.
-make_tree() {
-    local temp=$1 mirror=$2 tree=$1/tree
+make_lab() {
+    local lab=$1 mirror=$2 tree=$1/tree
     timed debootstrap --variant=minbase --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         "$RECIPE_SUITE" "$tree" "$mirror"
     mount -t proc proc "$tree/proc"
     timed recipe_configure "$tree" "$mirror"
     timed recipe_install "$tree"
-    timed recipe_kernel "$tree"
+    timed recipe_kernel "$tree" "$lab/vmlinuz"
     umount "$tree/proc"
     timed recipe_finish "$tree"
-    touch "$tree/lab/complete"
-    rm -rf "$temp/cache"
+    timed recipe_image "$tree" "$lab/root.img"
+    touch "$lab/complete"
 }
 
 timed() {
@@ -124,14 +125,14 @@ timed() {
     echo "== $1 took $((SECONDS - started)) s"
 }
 
-# A tree that a guest is running from is locked by run.sh and stays until a later build.
-remove_old_trees() {
-    local tree
-    for tree in "$VM_CACHE"/tree-*; do
-        [ -d "$tree" ] && [ "$tree" != "$VM_TREE" ] || continue
-        flock --nonblock --exclusive "$tree/lab" rm -rf "$tree" || true
-        rm -rf "$VM_CACHE/build-${tree##*/tree-}"
+# Labs of other recipes go when nobody has used them for a week: other branches may share this cache. One in which a
+# guest or a build is running is locked (vm_take_lab) and stays in any case.
+remove_old_labs() {
+    local lab
+    for lab in "$VM_CACHE"/lab-*; do
+        [ "$lab" != "$VM_LAB" ] && [ -z "$(find "$lab" -maxdepth 1 -mtime -7 -print -quit)" ] || continue
+        flock --nonblock --exclusive "$lab" rm -rf "$lab" "$VM_CACHE/build-${lab##*/lab-}" || true
     done
 }
 
-main "$@"
+main "$@"; exit

@@ -30,9 +30,9 @@ vm_help() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
 
 # ---- the tree ------------------------------------------------------------------------------------------------------
 
-# The recipe's fingerprint names the tree, so a changed recipe is a different tree and two versions of the project
+# The recipe's fingerprint names the lab, so a changed recipe is a different lab and two versions of the project
 # can share one cache. Functions are hashed as bash prints them: a changed comment does not cost a rebuild.
-vm_tree_id() {
+vm_lab_id() {
     (
         # shellcheck source=tests/vm/recipe.sh
         . "$VM_DIR/recipe.sh"
@@ -40,10 +40,29 @@ vm_tree_id() {
     )
 }
 
-vm_tree_path() { printf '%s/tree-%s\n' "$VM_CACHE" "$(vm_tree_id)"; }
+# VM_LAB holds what a build makes: tree/ (programs that run on the host, and where guest builds happen), root.img (the
+# same tree as the guest's disk), vmlinuz, and `complete`, which is written last.
+vm_find_lab() {
+    VM_ID=$(vm_lab_id)
+    VM_LAB=$VM_CACHE/lab-$VM_ID
+    VM_TREE=$VM_LAB/tree
+    VM_GUEST_BUILD=$VM_CACHE/build-$VM_ID/$(printf %s "$VM_PROJECT" | sha256sum | cut -c1-8)
+}
+
+vm_lab_is_built() { [ -e "$VM_LAB/complete" ]; }
+
+# Finds the lab, building it first where it is not there, and holds it: build.sh removes no lab that is locked.
+vm_take_lab() {
+    vm_find_lab
+    vm_lab_is_built || "$VM_DIR/build.sh"
+    exec 8<"$VM_LAB"
+    flock --shared 8
+    touch "$VM_LAB/used"
+}
 
 # vm_in_tree PROGRAM ARGS: runs a program of the tree (newer glibc than the host's) on the host's own files, by the
-# tree's dynamic loader. Unlike chroot, paths mean the same on both sides and nothing has to be mounted.
+# tree's dynamic loader. Unlike chroot, paths mean the same on both sides and nothing has to be mounted. It replaces
+# the calling (sub)shell, so that the caller's $! is the program itself.
 vm_in_tree() {
     local program=$1
     shift
@@ -52,5 +71,5 @@ vm_in_tree() {
         *) program=$VM_TREE/usr/bin/$program ;;
     esac
     exec "$VM_TREE/lib64/ld-linux-x86-64.so.2" --inhibit-cache \
-        --library-path "$VM_TREE/usr/lib/x86_64-linux-gnu:$VM_TREE/usr/lib" "$program" "$@"
+        --library-path "$VM_TREE/usr/lib/x86_64-linux-gnu" "$program" "$@"
 }

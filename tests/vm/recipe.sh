@@ -19,6 +19,9 @@ RECIPE_BACKPORTED=(qemu-system-x86 qemu-system-common qemu-system-data seabios)
 # Unpacked rather than installed: a guest without an initrd has no use for initramfs-tools, its hooks and its triggers.
 RECIPE_KERNEL=linux-image-cloud-amd64
 
+# The guest's disk: room for tests to write in; only blocks that are used take space.
+RECIPE_DISK_SIZE=8G
+
 # recipe_configure TREE MIRROR: apt and dpkg settings, before anything is installed by them. Pages nobody reads in a
 # guest stay out, except libfuse's examples: passthrough_ll is a yardstick of the benchmarks.
 recipe_configure() {
@@ -60,9 +63,10 @@ recipe_install() {
         "${RECIPE_BACKPORTED[@]/%//$RECIPE_BACKPORTS}"
 }
 
+# recipe_kernel TREE VMLINUZ: modules go into the tree, the kernel, which QEMU reads, beside it.
 # The kernel package named by the meta package, and whatever linux-* package that one needs (modules may be split off).
 recipe_kernel() {
-    local tree=$1 names deb
+    local tree=$1 vmlinuz=$2 names deb
     names=$(recipe_chroot "$tree" apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
         --no-breaks --no-replaces --no-enhances "$RECIPE_KERNEL/$RECIPE_BACKPORTS" |
         grep -E '^linux-(image|modules|binary)-[0-9].*cloud-amd64$' | sort -u)
@@ -74,17 +78,21 @@ recipe_kernel() {
     for deb in "$tree"/var/cache/kernel/*.deb; do
         recipe_chroot "$tree" dpkg-deb -x "${deb#"$tree"}" /var/cache/kernel/x
     done
-    mkdir -p "$tree/lab"
-    cp "$tree"/var/cache/kernel/x/boot/vmlinuz-* "$tree/lab/vmlinuz"
-    mv "$tree"/var/cache/kernel/x/usr/lib/modules "$tree/usr/lib/" 2>/dev/null ||
-        mv "$tree"/var/cache/kernel/x/lib/modules "$tree/usr/lib/"
+    mv "$tree/var/cache/kernel/x/usr/lib/modules" "$tree/usr/lib/modules"
+    mv "$tree"/usr/lib/modules/*/vmlinuz "$vmlinuz"
+    # The package has no list of what is built in; modprobe must not fail for what a test may ask of it.
+    printf 'kernel/fs/fuse/%s.ko\n' fuse virtiofs >"$(echo "$tree"/usr/lib/modules/*)/modules.builtin"
+    touch "$tree"/usr/lib/modules/*/modules.{order,builtin.modinfo}
     recipe_chroot "$tree" depmod "$(ls "$tree/usr/lib/modules")"
 }
 
-# Mount points that a guest needs are made here: its root is read-only below the overlay.
+# Mount points that every guest uses, and a user who is not root.
 recipe_finish() {
     local tree=$1
-    mkdir -p "$tree"/lab/{run,lower,rw} "$tree"/src "$tree"/build "$tree"/mnt/share "$tree"/root
+    mkdir -p "$tree"/lab "$tree"/src "$tree"/build "$tree"/mnt/share
+    echo 'guest:x:1000:1000::/home/guest:/bin/bash' >>"$tree/etc/passwd"
+    echo 'guest:x:1000:' >>"$tree/etc/group"
+    install -d -o 1000 -g 1000 "$tree/home/guest"
     ln -sf /proc/self/mounts "$tree/etc/mtab"
     echo vfsdax-guest >"$tree/etc/hostname"
     printf '127.0.0.1 localhost vfsdax-guest\n' >"$tree/etc/hosts"
@@ -92,4 +100,20 @@ recipe_finish() {
     rm -rf "$tree"/var/cache/apt/* "$tree"/var/lib/apt/lists/* "$tree"/var/cache/kernel "$tree"/var/cache/debconf/*-old
     rm -rf "$tree"/var/log/* "$tree"/usr/share/{man,info,locale,lintian} "$tree"/usr/sbin/policy-rc.d
     mkdir -p "$tree"/var/cache/apt/archives/partial "$tree"/var/lib/apt/lists/partial
+}
+
+# recipe_image TREE IMAGE: the tree as an ext4 disk. The cloud kernel has NVMe and ext4 built in, so a guest boots from it
+# without an initrd; and a root that is no virtio-fs leaves the function under test the only one in the guest.
+recipe_image() {
+    local tree=$1 image=$2
+    recipe_mke2fs "$tree" -N 131072 -d "$tree" "$image" "$RECIPE_DISK_SIZE"
+}
+
+# recipe_mke2fs TREE ARGS: the tree's own mke2fs. No journal: a guest's disk is thrown away.
+recipe_mke2fs() {
+    local tree=$1
+    shift
+    "$tree/lib64/ld-linux-x86-64.so.2" --inhibit-cache --library-path "$tree/usr/lib/x86_64-linux-gnu" \
+        "$tree/usr/sbin/mke2fs" -q -F -t ext4 -b 4096 -O ^has_journal,^resize_inode -m 0 \
+        -E lazy_itable_init=1,root_owner=0:0,nodiscard "$@"
 }

@@ -1,0 +1,93 @@
+# shellcheck shell=bash
+# For scripts that run in a guest: `. "$LAB"` (init sets LAB). Finds the function under test, moves it between drivers,
+# and asks things of the host. Functions print what they find and return non-zero, with a message, when they do not.
+
+LAB_VIRTIO_FS=0x1af4:0x105a
+LAB_SYS=/sys/bus/pci
+
+lab_say() { printf '%s\n' "${0##*/}: $*"; }
+lab_die() { lab_say "$@" >&2; exit 1; }
+lab_skip() { lab_say "skipped: $*"; exit 77; }
+
+# ---- waiting ------------------------------------------------------------------------------------------------------
+
+# lab_wait SECONDS COMMAND...: until the command succeeds; non-zero when it has not within that time.
+lab_wait() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
+    done
+}
+
+# ---- the function ---------------------------------------------------------------------------------------------------
+
+# Every virtio-fs function of this guest, by address. The root disk is not one of them.
+lab_functions() {
+    local dir
+    for dir in "$LAB_SYS"/devices/*; do
+        [ "$(cat "$dir/vendor"):$(cat "$dir/device")" = "$LAB_VIRTIO_FS" ] || continue
+        basename "$dir"
+    done
+}
+
+# lab_function [N]: the address of the Nth function (from 0), for which it waits: a plugged one takes a while.
+lab_function() {
+    local index=${1:-0}
+    lab_wait 10 lab_has_function "$index" || { lab_say "there is no virtio-fs function number $index" >&2; return 1; }
+    lab_functions | sed -n "$((index + 1))p"
+}
+lab_has_function() { [ "$(lab_functions | wc -l)" -gt "$1" ]; }
+
+lab_driver() { basename "$(readlink "$LAB_SYS/devices/$1/driver" 2>/dev/null)" 2>/dev/null; }
+lab_iommu_group() { basename "$(readlink -e "$LAB_SYS/devices/$1/iommu_group")"; }
+
+# vfio and its type1 IOMMU are modules; virtiofs and fuse are built into the cloud kernel.
+lab_modules() { modprobe -a vfio-pci vfio_iommu_type1; }
+
+# lab_bind F DRIVER: takes the function from the driver it has. driver_override makes sure that no other claims it.
+lab_bind() {
+    local function=$1 driver=$2 dir=$LAB_SYS/devices/$1
+    [ -d "$dir" ] || { lab_say "there is no PCI function $function" >&2; return 1; }
+    [ "$(lab_driver "$function")" != "$driver" ] || return 0
+    [ ! -e "$dir/driver" ] || echo "$function" >"$dir/driver/unbind"
+    echo "$driver" >"$dir/driver_override"
+    echo "$function" >"$LAB_SYS/drivers_probe"
+    [ "$(lab_driver "$function")" = "$driver" ] ||
+        { lab_say "$driver does not take $function; the kernel's log has the reason" >&2; return 1; }
+}
+
+bind_vfio() { lab_modules && lab_bind "$1" vfio-pci; }
+
+# Back to the kernel, with the override taken away again.
+bind_virtio() {
+    lab_bind "$1" virtio-pci && echo >"$LAB_SYS/devices/$1/driver_override"
+}
+
+# lab_huge_pages N: N pages of 2 MiB for DMA memory.
+lab_huge_pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
+
+# ---- the host ---------------------------------------------------------------------------------------------------
+
+# host COMMAND...: runs it by bash on the host, in the shared directory, and returns its output and its status.
+# In the command's environment: SHARE, RUN (this guest's directory), DEVICE_PID and QEMU_PID (kill them, stop them),
+# DEVICE_LOG. At most 60 seconds; the guest's other requests wait meanwhile.
+host() { lab_request host "$*"; }
+
+# monitor COMMAND...: a command of QEMU's human monitor, e.g. `monitor device_del vfs0`.
+monitor() { lab_request monitor "$*"; }
+
+lab_request() (
+    case $2 in *$'\n'*) lab_die "a $1 command must be one line" ;; esac
+    exec 9>/run/lab.lock && flock 9
+    exec 4<>/dev/virtio-ports/lab.ctl
+    printf '@@%s %s\n' "$1" "$2" >&4
+    while IFS= read -r line <&4; do
+        case $line in
+            '|'*) printf '%s\n' "${line#|}" ;;
+            '='*) exit "${line#=}" ;;
+        esac
+    done
+    lab_die "the host does not answer"
+)
