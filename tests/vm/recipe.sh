@@ -66,7 +66,7 @@ recipe_install() {
 # recipe_kernel TREE VMLINUZ: modules go into the tree, the kernel, which QEMU reads, beside it.
 # The kernel package named by the meta package, and whatever linux-* package that one needs (modules may be split off).
 recipe_kernel() {
-    local tree=$1 vmlinuz=$2 names deb
+    local tree=$1 vmlinuz=$2 names deb modules
     names=$(recipe_chroot "$tree" apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
         --no-breaks --no-replaces --no-enhances "$RECIPE_KERNEL/$RECIPE_BACKPORTS" |
         grep -E '^linux-(image|modules|binary)-[0-9].*cloud-amd64$' | sort -u)
@@ -80,10 +80,11 @@ recipe_kernel() {
     done
     mv "$tree/var/cache/kernel/x/usr/lib/modules" "$tree/usr/lib/modules"
     mv "$tree"/usr/lib/modules/*/vmlinuz "$vmlinuz"
+    modules=$(echo "$tree"/usr/lib/modules/*)
     # The package has no list of what is built in; modprobe must not fail for what a test may ask of it.
-    printf 'kernel/fs/fuse/%s.ko\n' fuse virtiofs >"$(echo "$tree"/usr/lib/modules/*)/modules.builtin"
-    touch "$tree"/usr/lib/modules/*/modules.{order,builtin.modinfo}
-    recipe_chroot "$tree" depmod "$(ls "$tree/usr/lib/modules")"
+    printf 'kernel/fs/fuse/%s.ko\n' fuse virtiofs >"$modules/modules.builtin"
+    touch "$modules/modules.order" "$modules/modules.builtin.modinfo"
+    recipe_chroot "$tree" depmod "${modules##*/}"
 }
 
 # Mount points that every guest uses, and a user who is not root.

@@ -313,7 +313,7 @@ start_qemu() {
 }
 
 qemu_arguments() {
-    local i console=ttyS0
+    local i
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
         -nodefaults -display none -no-reboot -machine q35 -accel tcg,thread=multi
@@ -323,11 +323,14 @@ qemu_arguments() {
         -device intel-iommu,intremap=on
         -kernel "$VM_LAB/vmlinuz"
         # oops=panic: a kernel that has lost its footing fails the test.
-        -append "console=$console intel_iommu=on panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash -- -c \"mount -t devtmpfs dev /dev && mount -t ext4 /dev/nvme0n2 /lab && exec /lab/init\""
+        -append "console=ttyS0 intel_iommu=on panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
+-- -c \"mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init\""
         -serial "file:$RUN/console.log"
         -drive "file=$VM_LAB/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe"
         -drive "file=$RUN/job.img,format=raw,if=none,id=job,cache=unsafe"
-        -device nvme,id=nvme,serial=lab -device nvme-ns,bus=nvme,nsid=1,drive=root -device nvme-ns,bus=nvme,nsid=2,drive=job
+        # The kernel has NVMe built in, virtio-blk not. The second disk is of another kind because the names of two of
+        # one kind are given in the order in which they happen to be found.
+        -device nvme,serial=lab,drive=root -device virtio-blk-pci,drive=job
         -chardev "pipe,id=qmp,path=$RUN/qmp" -object monitor-qmp,id=qmp,chardev=qmp
         -device virtio-serial-pci
         -chardev "pipe,id=out,path=$RUN/out" -device virtserialport,chardev=out,name=lab.out,nr=2
