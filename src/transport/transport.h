@@ -84,6 +84,10 @@ struct transport_ops {
 	 * transport. */
 	int (*call_fd)(struct transport *t, uint16_t index);
 
+	/* Called once by transport_fail(), from any thread: signals all call fds and lets go of the
+	 * device as far as that is possible without blocking. Nobody else calls it. */
+	void (*wake_all)(struct transport *t);
+
 	/* The DAX window, or len_bytes = 0. `reason` (static or owned by the transport) then says
 	 * why there is none, for the log and vfsdax-stat. */
 	int (*window)(struct transport *t, struct shm_window *out, const char **reason);

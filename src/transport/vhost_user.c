@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vhost_user: the front end of the vhost-user protocol as an implementation of the seam. What QEMU
+ * does for a VM, this does for one process: it owns the memory table, the eventfds and the address
+ * range into which the back end maps files.
+ *
+ * Everything that the driver sets up is only noted; start() tells the back end in one go, in QEMU's
+ * order, so that a device can be stopped and started again.
+ */
+#include "transport/vhost_user.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "transport/vhost_user_internal.h"
+
+#define TIMEOUT_MS_DEFAULT 5000
+
+/* Bits that belong to the vhost protocol, not to the device. */
+#define VHOST_F_LOG_ALL 26
+#define VHOST_OWN_FEATURES \
+	(VIRTIO_F_BIT(VHOST_F_LOG_ALL) | VIRTIO_F_BIT(VHOST_USER_F_PROTOCOL_FEATURES))
+
+/* ------------------------------------------------------------------------- features, config */
+
+static int vu_features(struct transport *t, uint64_t *offered)
+{
+	struct vhost_user *v = vu_of(t);
+
+	*offered = v->offered & ~(VHOST_OWN_FEATURES | v->mask_features);
+	/* Without a vIOMMU between us there is nobody whom the back end could ask. */
+	if (!v->iommu_wanted)
+		*offered &= ~VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM);
+	return 0;
+}
+
+static int set_status(struct vhost_user *v, unsigned status)
+{
+	if (!vu_has(v, VHOST_USER_PROTOCOL_F_STATUS))
+		return 0;
+	return vu_tell_u64(v, VHOST_USER_SET_STATUS, status);
+}
+
+/* 3.1.1, steps 5 and 6: the device confirms the subset by keeping FEATURES_OK. */
+static int confirm_features(struct vhost_user *v, uint64_t accepted)
+{
+	uint64_t status;
+	int err;
+
+	if (!vu_has(v, VHOST_USER_PROTOCOL_F_STATUS))
+		return 0;
+	err = set_status(v, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
+				    VIRTIO_STATUS_FEATURES_OK);
+	if (!err)
+		err = vu_get_u64(v, VHOST_USER_GET_STATUS, &status);
+	if (err)
+		return err;
+	if (status & VIRTIO_STATUS_FEATURES_OK)
+		return 0;
+	log_error("%s: the back end does not take the features %#" PRIx64 " (status %#" PRIx64 ")",
+		  v->base.source, accepted, status);
+	return -ENOTSUP;
+}
+
+static int vu_set_features(struct transport *t, uint64_t accepted)
+{
+	struct vhost_user *v = vu_of(t);
+	uint64_t offered;
+	int err;
+
+	vu_features(t, &offered);
+	if (accepted & ~offered)
+		return -EINVAL;
+	err = set_status(v, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER);
+	if (!err)
+		err = vu_tell_u64(v, VHOST_USER_SET_FEATURES,
+				  accepted | VIRTIO_F_BIT(VHOST_USER_F_PROTOCOL_FEATURES));
+	if (!err)
+		err = confirm_features(v, accepted);
+	if (!err)
+		v->iommu = accepted & VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM);
+	return err == -EREMOTEIO ? -ENOTSUP : err;
+}
+
+/*
+ * virtiofsd without --tag has no configuration to show: in a VM the tag is QEMU's. What is known
+ * then is the number of queues.
+ */
+static int config_made_up(struct vhost_user *v, uint32_t off, void *buf, uint32_t len)
+{
+	struct virtio_fs_config_wire config = {.num_request_queues = v->n_queues - 1};
+
+	if (!extent_within(off, len, sizeof(config)))
+		return -EINVAL;
+	memcpy(buf, (const uint8_t *)&config + off, len);
+	return 0;
+}
+
+static int vu_config_read(struct transport *t, uint32_t off, void *buf, uint32_t len)
+{
+	const uint32_t fixed = offsetof(struct vhost_user_config, region);
+	struct vhost_user *v = vu_of(t);
+	struct vu_message m;
+	int err;
+
+	if (!vu_has(v, VHOST_USER_PROTOCOL_F_CONFIG))
+		return config_made_up(v, off, buf, len);
+	if (!len || !extent_within(off, len, sizeof(m.payload.config.region)))
+		return -EINVAL;
+	vu_prepare(&m, VHOST_USER_GET_CONFIG, fixed + len);
+	m.payload.config.offset = off;
+	m.payload.config.size = len;
+	/* An answer without a payload says that it failed. */
+	err = vu_call(v, &m, 0, fixed + len);
+	if (err)
+		return err;
+	if (m.header.size != fixed + len || m.payload.config.offset != off ||
+	    m.payload.config.size != len) {
+		log_error(
+			"%s: the back end does not show %u bytes of its configuration at %u; is it "
+			"a virtio-fs back end?",
+			t->source, len, off);
+		return -EIO;
+	}
+	memcpy(buf, m.payload.config.region, len);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------- queues, memory */
+
+static int vu_queue_count(struct transport *t)
+{
+	return (int)vu_of(t)->n_queues;
+}
+
+static int vu_queue_size_max(struct transport *t, uint16_t index)
+{
+	return index < vu_of(t)->n_queues ? VU_QUEUE_SIZE_MAX : -EINVAL;
+}
+
+static uint64_t iova_base(const struct vhost_user *v)
+{
+	return v->iommu ? VU_IOVA_BASE : VU_GUEST_BASE;
+}
+
+static int vu_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *out)
+{
+	struct vhost_user *v = vu_of(t);
+	int err;
+
+	if (v->arena.va)
+		return -EBUSY;
+	err = vu_arena_create(&v->arena, len_bytes);
+	if (err) {
+		log_error("%s: no shared memory of %zu bytes for the queues: %s", t->source,
+			  len_bytes, strerror(-err));
+		return err;
+	}
+	*out = (struct dma_mem){
+		.va = v->arena.va, .iova = iova_base(v), .len_bytes = v->arena.len_bytes};
+	return 0;
+}
+
+static bool area_in_arena(const struct vhost_user *v, uint64_t iova, size_t len_bytes,
+			  unsigned align)
+{
+	return iova % align == 0 && iova >= iova_base(v) &&
+	       extent_within(iova - iova_base(v), len_bytes, v->arena.len_bytes);
+}
+
+static int vu_queue_setup(struct transport *t, uint16_t index, const struct queue_addr *addr)
+{
+	struct vhost_user *v = vu_of(t);
+	struct vu_queue *q;
+	int kick, call, err;
+
+	if (index >= v->n_queues || v->started || !is_pow2(addr->size) ||
+	    addr->size > VU_QUEUE_SIZE_MAX ||
+	    !area_in_arena(v, addr->desc_iova, VRING_DESC_BYTES(addr->size), 16) ||
+	    !area_in_arena(v, addr->avail_iova, VRING_AVAIL_BYTES(addr->size), 2) ||
+	    !area_in_arena(v, addr->used_iova, VRING_USED_BYTES(addr->size), 4))
+		return -EINVAL;
+	q = &v->queues[index];
+	if (!q->set_up) {
+		kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (kick < 0 || call < 0) {
+			err = -errno;
+			if (kick >= 0)
+				close(kick);
+			log_error("%s: eventfd: %s", t->source, strerror(-err));
+			return err;
+		}
+		q->kick = kick;
+		q->set_up = true;
+		/* Pairs with transport_fail(): it sees this fd, or we see the failure. */
+		atomic_store(&q->call, call);
+	}
+	q->addr = *addr;
+	return transport_failed(t);
+}
+
+static void vu_kick(struct transport *t, uint16_t index)
+{
+	/* It cannot fail but for a counter at its limit, and then the kick is there already. */
+	eventfd_write(vu_of(t)->queues[index].kick, 1);
+}
+
+static int vu_call_fd(struct transport *t, uint16_t index)
+{
+	struct vhost_user *v = vu_of(t);
+
+	return index < v->n_queues ? atomic_load(&v->queues[index].call) : -EINVAL;
+}
+
+static void vu_wake_all(struct transport *t)
+{
+	struct vhost_user *v = vu_of(t);
+
+	/* Whoever waits for an answer of the back end is woken, and the back end sees that it was
+	 * dropped. */
+	if (v->sock >= 0)
+		shutdown(v->sock, SHUT_RDWR);
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		int call = atomic_load(&v->queues[i].call);
+
+		if (call >= 0)
+			eventfd_write(call, 1);
+	}
+}
+
+/* ------------------------------------------------------------------------- start, stop */
+
+static int tell_memory(struct vhost_user *v)
+{
+	struct vu_message m;
+
+	vu_prepare(&m, VHOST_USER_SET_MEM_TABLE,
+		   offsetof(struct vhost_user_mem_table, regions) +
+			   sizeof(struct vhost_user_mem_region));
+	m.payload.mem_table.num_regions = 1;
+	m.payload.mem_table.regions[0] = (struct vhost_user_mem_region){
+		.guest_addr = VU_GUEST_BASE,
+		.size = v->arena.len_bytes,
+		.user_addr = (uintptr_t)v->arena.va,
+		.mmap_offset = 0,
+	};
+	m.n_fds = 1;
+	m.fds[0] = v->arena.fd;
+	return vu_tell(v, &m);
+}
+
+/* "Starting and stopping rings": without ACCESS_PLATFORM ring addresses are our virtual ones. */
+static uint64_t ring_address(const struct vhost_user *v, uint64_t iova)
+{
+	return v->iommu ? iova : (uintptr_t)v->arena.va + (iova - iova_base(v));
+}
+
+static int tell_ring_address(struct vhost_user *v, unsigned index)
+{
+	const struct queue_addr *a = &v->queues[index].addr;
+	struct vu_message m;
+
+	vu_prepare(&m, VHOST_USER_SET_VRING_ADDR, sizeof(m.payload.addr));
+	m.payload.addr = (struct vhost_user_vring_addr){
+		.index = index,
+		.desc_user_addr = ring_address(v, a->desc_iova),
+		.used_user_addr = ring_address(v, a->used_iova),
+		.avail_user_addr = ring_address(v, a->avail_iova),
+	};
+	return vu_tell(v, &m);
+}
+
+static int tell_fd(struct vhost_user *v, uint32_t request, unsigned index, int fd)
+{
+	struct vu_message m;
+
+	vu_prepare(&m, request, sizeof(m.payload.u64));
+	m.payload.u64 = index;
+	m.n_fds = 1;
+	m.fds[0] = fd;
+	return vu_tell(v, &m);
+}
+
+/* The kick descriptor comes last: with it the ring starts. */
+static int tell_ring(struct vhost_user *v, unsigned index)
+{
+	const struct vu_queue *q = &v->queues[index];
+	int err;
+
+	err = vu_tell_state(v, VHOST_USER_SET_VRING_NUM, index, q->addr.size);
+	if (!err)
+		err = vu_tell_state(v, VHOST_USER_SET_VRING_BASE, index, 0);
+	if (!err)
+		err = tell_ring_address(v, index);
+	if (!err)
+		err = tell_fd(v, VHOST_USER_SET_VRING_ERR, index, v->err_fd);
+	if (!err)
+		err = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, atomic_load(&q->call));
+	if (!err)
+		err = tell_fd(v, VHOST_USER_SET_VRING_KICK, index, q->kick);
+	return err;
+}
+
+static int for_each_ring(struct vhost_user *v, int (*tell)(struct vhost_user *v, unsigned index))
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < v->n_queues && !err; i++)
+		if (v->queues[i].set_up)
+			err = tell(v, i);
+	return err;
+}
+
+static int tell_enable(struct vhost_user *v, unsigned index)
+{
+	return vu_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 1);
+}
+
+/*
+ * GET_VRING_BASE stops the ring: when its answer is here, the back end touches it no more. Each
+ * answer has its time limit, and the first that passes it gives the back end up, so that the
+ * remaining ones fail at once.
+ */
+static int tell_stop(struct vhost_user *v, unsigned index)
+{
+	struct vu_message m;
+	int err;
+
+	vu_prepare(&m, VHOST_USER_GET_VRING_BASE, sizeof(m.payload.state));
+	m.payload.state.index = index;
+	err = vu_call(v, &m, sizeof(m.payload.state), sizeof(m.payload.state));
+	return err ? err : vu_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 0);
+}
+
+static void vu_stop(struct transport *t)
+{
+	struct vhost_user *v = vu_of(t);
+
+	if (!v->started)
+		return;
+	if (for_each_ring(v, tell_stop) == 0)
+		set_status(v, 0);
+	atomic_store(&v->translating, false);
+	vu_window_close(&v->window);
+	v->started = false;
+}
+
+static int vu_start(struct transport *t)
+{
+	struct vhost_user *v = vu_of(t);
+	int err;
+
+	if (!v->arena.va || v->started)
+		return -EINVAL;
+	v->started = true;
+	atomic_store(&v->translating, v->iommu);
+	vu_window_open(&v->window);
+	err = tell_memory(v);
+	if (!err)
+		err = for_each_ring(v, tell_ring);
+	if (!err)
+		err = for_each_ring(v, tell_enable);
+	if (!err)
+		err = set_status(v, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
+					    VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
+	if (err)
+		vu_stop(t);
+	return err;
+}
+
+static int vu_window(struct transport *t, struct shm_window *out, const char **reason)
+{
+	struct vhost_user *v = vu_of(t);
+
+	*out = (struct shm_window){
+		.va = v->window.va, .len_bytes = v->window.len_bytes, .faults = true};
+	if (reason)
+		*reason = v->window.len_bytes ? NULL : v->window_reason;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------- open, close */
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void vu_close(struct transport *t)
+{
+	struct vhost_user *v = vu_of(t);
+
+	if (!t)
+		return;
+	vu_stop(t);
+	vu_thread_stop(v);
+	for (unsigned i = 0; i < VU_QUEUES_MAX; i++) {
+		struct vu_queue *q = &v->queues[i];
+
+		if (!q->set_up)
+			continue;
+		close(q->kick);
+		close(atomic_load(&q->call));
+	}
+	vu_window_destroy(&v->window);
+	vu_arena_destroy(&v->arena);
+	close_fd(&v->channel);
+	close_fd(&v->sock);
+	close_fd(&v->quit_fd);
+	close_fd(&v->err_fd);
+	pthread_mutex_destroy(&v->request_lock);
+	pthread_mutex_destroy(&v->send_lock);
+	free(v->base.source);
+	free(v);
+}
+
+static const struct transport_ops vhost_user_ops = {
+	.kind = "vhost-user",
+	.features = vu_features,
+	.set_features = vu_set_features,
+	.config_read = vu_config_read,
+	.queue_count = vu_queue_count,
+	.queue_size_max = vu_queue_size_max,
+	.dma_arena = vu_dma_arena,
+	.queue_setup = vu_queue_setup,
+	.start = vu_start,
+	.stop = vu_stop,
+	.kick = vu_kick,
+	.call_fd = vu_call_fd,
+	.wake_all = vu_wake_all,
+	.window = vu_window,
+	.close = vu_close,
+};
+
+/* Everything that vu_close() takes down, in the state of "none". */
+static struct vhost_user *vu_new(const char *path, const struct vhost_user_params *params)
+{
+	struct vhost_user *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->base.ops = &vhost_user_ops;
+	v->sock = v->channel = v->quit_fd = v->err_fd = -1;
+	for (unsigned i = 0; i < VU_QUEUES_MAX; i++)
+		atomic_init(&v->queues[i].call, -1);
+	pthread_mutex_init(&v->request_lock, NULL);
+	pthread_mutex_init(&v->send_lock, NULL);
+	vu_window_init(&v->window);
+	if (params) {
+		v->timeout_ms = params->timeout_ms;
+		v->iommu_wanted = params->iommu_platform;
+		v->mask_features = params->mask_features;
+	}
+	if (!v->timeout_ms)
+		v->timeout_ms = TIMEOUT_MS_DEFAULT;
+	if (asprintf(&v->base.source, "unix:%s", path) < 0) {
+		v->base.source = NULL;
+		vu_close(&v->base);
+		return NULL;
+	}
+	return v;
+}
+
+int transport_vhost_user_open(const char *path, const struct vhost_user_params *params,
+			      struct transport **out)
+{
+	struct vhost_user *v = vu_new(path, params);
+	int err;
+
+	if (!v) {
+		log_error("unix:%s: %s", path, strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	v->sock = vu_connect(path, v->timeout_ms);
+	if (v->sock < 0) {
+		err = v->sock;
+		goto fail;
+	}
+	v->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	v->err_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (v->quit_fd < 0 || v->err_fd < 0) {
+		err = -errno;
+		log_error("%s: eventfd: %s", v->base.source, strerror(-err));
+		goto fail;
+	}
+	err = vu_handshake(v);
+	if (!err)
+		err = vu_thread_start(v);
+	if (err)
+		goto fail;
+	*out = &v->base;
+	return 0;
+
+fail:
+	vu_close(&v->base);
+	return err;
+}

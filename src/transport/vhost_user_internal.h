@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vhost_user_internal: what the files of the vhost-user transport share.
+ *
+ *   vhost_user.c           the table of functions, open and close
+ *   vhost_user_connect.c   socket and handshake: everything before the driver picks features
+ *   vhost_user_request.c   one request and its answer on the main socket
+ *   vhost_user_channel.c   the thread: the back end's requests, hang-up, errors
+ *   vhost_user_window.c    what the back end mapped      vhost_user_arena.c    DMA memory
+ *   vhost_user_message.c   framing
+ *
+ *   driver (any thread)                         transport's thread
+ *     request_lock: one request, one answer       polls: quit, hang-up of sock, err, channel
+ *     send_lock: one message at a time   <------  IOTLB updates, also while a request waits
+ *          \________ sock ________/               answers on channel
+ */
+#ifndef VFSDAX_TRANSPORT_VHOST_USER_INTERNAL_H
+#define VFSDAX_TRANSPORT_VHOST_USER_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "transport/transport.h"
+#include "transport/vhost_user.h"
+#include "transport/vhost_user_arena.h"
+#include "transport/vhost_user_message.h"
+#include "transport/vhost_user_window.h"
+#include "wire/virtio.h"
+
+/* SET_VRING_KICK and its like have 8 bits for the queue's index. */
+#define VU_QUEUES_MAX	  256
+/* vhost-user has no question for it; what QEMU's vhost-user-fs and virtiofsd take at most. */
+#define VU_QUEUE_SIZE_MAX 1024
+
+/*
+ * Three addresses of the same byte of the arena, all different, so that using one for another
+ * shows at once: our virtual address, the guest address in the memory table, and (with
+ * ACCESS_PLATFORM) the IOVA. Without ACCESS_PLATFORM the device takes guest addresses.
+ */
+#define VU_GUEST_BASE (4 * GIB)
+#define VU_IOVA_BASE  (64 * GIB)
+/* As a vIOMMU has it: one translation a page. */
+#define VU_IOTLB_PAGE 4096u
+
+struct vu_queue {
+	bool set_up;
+	struct queue_addr addr;
+	int kick;
+	_Atomic int call; /* -1 until queue_setup; wake_all() may look at any time */
+};
+
+struct vhost_user {
+	struct transport base; /* first: a struct transport * is a struct vhost_user * */
+
+	int sock;
+	unsigned timeout_ms;
+	pthread_mutex_t request_lock;
+	pthread_mutex_t send_lock;
+	_Atomic unsigned iotlb_answers_due;
+
+	/* Constant after open() */
+	uint64_t mask_features;
+	uint64_t offered;  /* all bits that the back end told */
+	uint64_t protocol; /* negotiated VHOST_USER_PROTOCOL_F_* bits */
+	bool iommu_wanted;
+	unsigned n_queues;
+
+	/* Set before start() */
+	bool iommu; /* ACCESS_PLATFORM was accepted */
+	struct vu_arena arena;
+	struct vu_queue queues[VU_QUEUES_MAX];
+	bool started;
+	/* iommu, between start() and stop(). While it is set, the thread may read `arena`. */
+	_Atomic bool translating;
+
+	struct vu_window window;
+	char window_reason[VU_WHY_BYTES];
+
+	int channel; /* our end of the back-end channel, or -1 */
+	int quit_fd, err_fd;
+	pthread_t thread;
+	bool thread_runs;
+};
+
+static inline struct vhost_user *vu_of(struct transport *t)
+{
+	return (struct vhost_user *)t;
+}
+
+static inline bool vu_has(const struct vhost_user *v, unsigned protocol_bit)
+{
+	return v->protocol & VIRTIO_F_BIT(protocol_bit);
+}
+
+static inline uint64_t vu_deadline(const struct vhost_user *v)
+{
+	return clock_now_ns() + v->timeout_ms * NS_PER_MS;
+}
+
+/* ------------------------------------------------------------------------- vhost_user_connect.c */
+
+/* A connected stream socket, or -errno after one line of log. */
+int vu_connect(const char *path, unsigned timeout_ms);
+/* Everything between the connection and open()'s return. 0, or -errno after one line of log. */
+int vu_handshake(struct vhost_user *v);
+
+/* ------------------------------------------------------------------------- vhost_user_request.c */
+
+/* An empty message to be filled in and sent. */
+void vu_prepare(struct vu_message *m, uint32_t request, uint32_t size);
+
+/*
+ * Sends *m and receives its answer, of size_min to size_max bytes, into *m. 0, or -errno: the
+ * back end has then been given up, with the reason logged. From any thread.
+ */
+int vu_call(struct vhost_user *v, struct vu_message *m, uint32_t size_min, uint32_t size_max);
+/* The same for requests with no payload whose answer is a number. */
+int vu_get_u64(struct vhost_user *v, uint32_t request, uint64_t *value);
+
+/*
+ * Sends a request that has no answer of its own; with REPLY_ACK waits for the acknowledgement.
+ * 0, or -errno: the back end is given up, or (-EREMOTEIO) it refused. Both are logged.
+ */
+int vu_tell(struct vhost_user *v, struct vu_message *m);
+int vu_tell_u64(struct vhost_user *v, uint32_t request, uint64_t value);
+int vu_tell_state(struct vhost_user *v, uint32_t request, uint32_t index, uint32_t num);
+
+/* IOTLB messages go out at any time, in the middle of a request, too. Their answers are dropped:
+ * by vu_call when one comes before its own answer, else by vu_iotlb_drain. */
+int vu_send_iotlb(struct vhost_user *v, const struct vhost_user_iotlb *iotlb);
+/* False: a request is under way; it will drain. */
+bool vu_iotlb_drain(struct vhost_user *v);
+
+/* ------------------------------------------------------------------------- vhost_user_channel.c */
+
+/* Starts the thread. -errno. */
+int vu_thread_start(struct vhost_user *v);
+/* Ends it, if it runs. Bounded. */
+void vu_thread_stop(struct vhost_user *v);
+/*
+ * Takes one message of the back end off the channel and answers it. 0; -ENOTCONN: the back end
+ * closed the channel (it may, when it has no use for it); another -errno: given up.
+ */
+int vu_channel_serve(struct vhost_user *v);
+
+#endif

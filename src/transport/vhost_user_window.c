@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "transport/vhost_user_window.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+
+/* Huge page-table entries need the same offset inside a huge page on both sides. */
+#define WINDOW_ALIGN GIB
+#define PAGE	     UINT64_C(4096) /* the granularity of the protocol */
+
+#define RESERVE_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
+void vu_window_init(struct vu_window *w)
+{
+	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->lock, NULL);
+}
+
+int vu_window_reserve(struct vu_window *w, uint64_t len_bytes)
+{
+	uint64_t room;
+	uint8_t *all, *va;
+
+	if (!len_bytes || len_bytes % PAGE || len_bytes % (uint64_t)sysconf(_SC_PAGESIZE))
+		return -EINVAL;
+	if (!u64_add(len_bytes, WINDOW_ALIGN, &room) || room > SIZE_MAX)
+		return -ENOMEM;
+	all = mmap(NULL, room, PROT_NONE, RESERVE_FLAGS, -1, 0);
+	if (all == MAP_FAILED)
+		return -errno;
+
+	/* Cut the aligned part out. */
+	va = (uint8_t *)round_up((uintptr_t)all, WINDOW_ALIGN);
+	if (va > all)
+		munmap(all, (size_t)(va - all));
+	munmap(va + len_bytes, (size_t)(all + room - (va + len_bytes)));
+	w->va = va;
+	w->len_bytes = len_bytes;
+	return 0;
+}
+
+void vu_window_open(struct vu_window *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->open = w->va != NULL;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void vu_window_close(struct vu_window *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->open = false;
+	if (w->n_live) {
+		/* One call for all of them. It merges mappings, so it cannot run out of them. */
+		void *va = mmap(w->va, w->len_bytes, PROT_NONE, RESERVE_FLAGS | MAP_FIXED, -1, 0);
+
+		if (va != MAP_FAILED)
+			w->n_live = 0;
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+void vu_window_destroy(struct vu_window *w)
+{
+	vu_window_close(w);
+	if (w->va)
+		munmap(w->va, w->len_bytes);
+	free(w->live);
+	pthread_mutex_destroy(&w->lock);
+	memset(w, 0, sizeof(*w));
+}
+
+/* ------------------------------------------------------------------------- checks */
+
+static bool names_the_window(const struct vu_window *w, const struct vhost_user_mmap *m,
+			     char why[VU_WHY_BYTES])
+{
+	if (m->shmid != 0) {
+		snprintf(why, VU_WHY_BYTES,
+			 "a mapping in shared memory region %u, where virtio-fs has only region 0",
+			 m->shmid);
+		return false;
+	}
+	if (!extent_within(m->shm_offset, m->len, w->len_bytes)) {
+		snprintf(why, VU_WHY_BYTES,
+			 "a mapping of %#" PRIx64 " bytes at offset %#" PRIx64
+			 ", outside of the window of %#" PRIx64 " bytes",
+			 m->len, m->shm_offset, w->len_bytes);
+		return false;
+	}
+	return true;
+}
+
+/* 0 or a positive errno. */
+static int file_suits(const struct vhost_user_mmap *m, int fd, char why[VU_WHY_BYTES])
+{
+	struct stat st;
+
+	if (!m->len || (m->len | m->shm_offset | m->fd_offset) % PAGE) {
+		snprintf(why, VU_WHY_BYTES,
+			 "an unaligned mapping: %#" PRIx64 " bytes at %#" PRIx64
+			 ", file offset %#" PRIx64,
+			 m->len, m->shm_offset, m->fd_offset);
+		return EINVAL;
+	}
+	if (m->flags & ~(uint64_t)VHOST_USER_MMAP_RW) {
+		snprintf(why, VU_WHY_BYTES, "unknown mapping flags %#" PRIx64, m->flags);
+		return EINVAL;
+	}
+	if (fstat(fd, &st) != 0)
+		return errno;
+	if (!S_ISREG(st.st_mode)) {
+		snprintf(why, VU_WHY_BYTES, "a mapping of something that is no regular file");
+		return EINVAL;
+	}
+	/* Touching a page behind the end of a file is SIGBUS. */
+	if (!extent_within(m->fd_offset, m->len, (uint64_t)st.st_size)) {
+		snprintf(why, VU_WHY_BYTES,
+			 "a mapping of %#" PRIx64 " bytes at file offset %#" PRIx64
+			 ", behind the end of the file (%#" PRIx64 " bytes)",
+			 m->len, m->fd_offset, (uint64_t)st.st_size);
+		return EINVAL;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------------- live mappings */
+
+/* The first live extent that ends behind win_off, or n_live. */
+static size_t live_find(const struct vu_window *w, uint64_t win_off)
+{
+	size_t low = 0, high = w->n_live;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (w->live[mid].win_off + w->live[mid].len_bytes <= win_off)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static int live_make_room(struct vu_window *w)
+{
+	size_t room = w->live_room ? 2 * w->live_room : 64;
+	struct vu_extent *live;
+
+	if (w->n_live < w->live_room)
+		return 0;
+	live = realloc(w->live, room * sizeof(*live));
+	if (!live)
+		return ENOMEM;
+	w->live = live;
+	w->live_room = room;
+	return 0;
+}
+
+/*
+ * Puts the file's pages at `at`. Mapped elsewhere first and then moved, because a MAP_FIXED that
+ * fails may already have torn the reservation, and another thread's mmap could land in the hole.
+ */
+static int put_file(uint8_t *at, const struct vhost_user_mmap *m, int fd, char why[VU_WHY_BYTES])
+{
+	int prot = PROT_READ | (m->flags & VHOST_USER_MMAP_RW ? PROT_WRITE : 0);
+	void *tmp = mmap(NULL, m->len, prot, MAP_SHARED, fd, (off_t)m->fd_offset);
+	int err;
+
+	if (tmp == MAP_FAILED) {
+		err = errno;
+		snprintf(why, VU_WHY_BYTES, "mmap: %s", strerror(err));
+		return err;
+	}
+	if (mremap(tmp, m->len, m->len, MREMAP_MAYMOVE | MREMAP_FIXED, at) != MAP_FAILED)
+		return 0;
+	err = errno;
+	munmap(tmp, m->len);
+	snprintf(why, VU_WHY_BYTES, "mremap: %s", strerror(err));
+	/* NOREPLACE: -EEXIST is right where the reservation is whole, and wrong where another
+	 * thread took the hole. Which of the two cannot be told, so that window is not used any
+	 * more. */
+	if (mmap(at, m->len, PROT_NONE, RESERVE_FLAGS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+		return -EPROTO;
+	return err;
+}
+
+int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
+		  char why[VU_WHY_BYTES])
+{
+	size_t at;
+	int err;
+
+	if (!names_the_window(w, m, why))
+		return -EPROTO;
+	err = file_suits(m, fd, why);
+	if (err)
+		return err;
+
+	pthread_mutex_lock(&w->lock);
+	at = live_find(w, m->shm_offset);
+	if (!w->open) {
+		snprintf(why, VU_WHY_BYTES, "a mapping while the device does not run");
+		err = ESHUTDOWN;
+	} else if (at < w->n_live && w->live[at].win_off < m->shm_offset + m->len) {
+		snprintf(why, VU_WHY_BYTES,
+			 "a mapping of %#" PRIx64 " bytes at %#" PRIx64
+			 ", over the live one of %#" PRIx64 " at %#" PRIx64,
+			 m->len, m->shm_offset, w->live[at].len_bytes, w->live[at].win_off);
+		err = EEXIST;
+	} else {
+		err = live_make_room(w);
+		if (!err)
+			err = put_file(w->va + m->shm_offset, m, fd, why);
+	}
+	if (!err) {
+		memmove(&w->live[at + 1], &w->live[at], (w->n_live - at) * sizeof(w->live[0]));
+		w->live[at] = (struct vu_extent){m->shm_offset, m->len};
+		w->n_live++;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return err;
+}
+
+int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char why[VU_WHY_BYTES])
+{
+	size_t at;
+	int err = 0;
+
+	if (!names_the_window(w, m, why))
+		return -EPROTO;
+	pthread_mutex_lock(&w->lock);
+	at = live_find(w, m->shm_offset);
+	if (at == w->n_live || w->live[at].win_off != m->shm_offset ||
+	    w->live[at].len_bytes != m->len) {
+		snprintf(why, VU_WHY_BYTES,
+			 "the removal of %#" PRIx64 " bytes at %#" PRIx64
+			 ", which is no live mapping",
+			 m->len, m->shm_offset);
+		err = ENOENT;
+	} else if (mmap(w->va + m->shm_offset, m->len, PROT_NONE, RESERVE_FLAGS | MAP_FIXED, -1,
+			0) == MAP_FAILED) {
+		err = errno;
+		snprintf(why, VU_WHY_BYTES, "mmap: %s", strerror(err));
+	} else {
+		w->n_live--;
+		memmove(&w->live[at], &w->live[at + 1], (w->n_live - at) * sizeof(w->live[0]));
+	}
+	pthread_mutex_unlock(&w->lock);
+	return err;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vhost_user_window: the address range that stands for the DAX window, and what the back end has
+ * mapped into it. It owns the range and the list of live mappings; it refuses to know messages.
+ *
+ *   va (1 GiB-aligned)                                                   va + len_bytes
+ *   +------------+-----------------+------------------------------------+
+ *   | PROT_NONE  | file, MAP_SHARED| PROT_NONE                          |
+ *   +------------+-----------------+------------------------------------+
+ *
+ * What is not mapped faults. (On a PCI device it would read as zeros, without an error; here a
+ * driver that believes in a mapping that is not there is caught at once.)
+ *
+ * map and unmap may be called from any thread.
+ */
+#ifndef VFSDAX_TRANSPORT_VHOST_USER_WINDOW_H
+#define VFSDAX_TRANSPORT_VHOST_USER_WINDOW_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transport/vhost_user_message.h"
+
+struct vu_extent {
+	uint64_t win_off;
+	uint64_t len_bytes;
+};
+
+struct vu_window {
+	uint8_t *va; /* NULL: no window */
+	uint64_t len_bytes;
+
+	pthread_mutex_t lock;	/* protects everything below */
+	bool open;		/* the device runs: mappings are welcome */
+	struct vu_extent *live; /* sorted by win_off, disjoint */
+	size_t n_live;
+	size_t live_room;
+};
+
+/* Without a window yet; len_bytes is 0. */
+void vu_window_init(struct vu_window *w);
+/* Reserves len_bytes (a multiple of the page size, not 0) of address space. -EINVAL, -ENOMEM. */
+int vu_window_reserve(struct vu_window *w, uint64_t len_bytes);
+/* From here on mappings are accepted. */
+void vu_window_open(struct vu_window *w);
+/* Takes every mapping out and accepts none any more. */
+void vu_window_close(struct vu_window *w);
+/* Closes, and gives the address space back. */
+void vu_window_destroy(struct vu_window *w);
+
+/*
+ * SHMEM_MAP and SHMEM_UNMAP, on a private copy of the message. 0: done and in force. A positive
+ * errno: refused (overlap, behind the end of the file, unaligned ...), an honest back end may see
+ * that. -EPROTO: no honest back end asks that (outside of the window). `why` is filled in for both.
+ * The fd stays the caller's. The range must lie inside of the file as it is now: whole pages,
+ * nothing behind its end, as QEMU has it.
+ */
+int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
+		  char why[VU_WHY_BYTES]);
+int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char why[VU_WHY_BYTES]);
+
+#endif
