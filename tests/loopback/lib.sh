@@ -1,0 +1,285 @@
+# shellcheck shell=bash
+# lib.sh: what a loopback test is written with. A test refers to
+#
+#   $MNT          the share as this side sees it, through the mount
+#   $HOST_DIR     the same directory as the host sees it; empty when it is out of reach, so host-side
+#                 checks go through host_run COMMAND..., which runs in that directory and has $HOST_DIR
+#   $TEST_DIR     a private scratch directory, neither host nor share
+#   $MOUNTPOINT   what is mounted and unmounted ($MNT may be a folder below it)
+#
+# and to start_device, mount_share, stat_counter, unmount_share. Nothing in a test says which transport
+# carries it. VFSDAX_LOOPBACK chooses:
+#
+#   unix  (default)  vfsdax-device on a fresh directory behind a Unix socket
+#   pci              a virtio-fs PCI function of this machine. The device runs elsewhere, so:
+#                      VFSDAX_PCI_SOURCE        SOURCE of vfsdax-mount; empty: it finds the function
+#                      VFSDAX_PCI_HOST_DIR      the shared directory, reachable by another way; or
+#                      VFSDAX_PCI_HOST_RUN      a program: SUBDIR COMMAND..., run by the host in that folder
+#                      VFSDAX_PCI_START_DEVICE  a program that (re)starts the device with options; without
+#                                               it a test that needs a device with options is skipped
+
+LOOPBACK=${VFSDAX_LOOPBACK:-unix}
+# Sanitizers make everything slower, not less correct: the bounds stretch.
+SLOW=${VFSDAX_SLOW:-1}
+MOUNTPOINT=$TEST_DIR/mnt
+SOCK=$TEST_DIR/sock
+DEVICE_LOG=$TEST_DIR/device.log
+MOUNT_LOG=$TEST_DIR/mount.log
+DEVICE_PID=
+MOUNT_PID=
+NOBODY=65534
+
+# ---- saying what is wrong -----------------------------------------------------------------------
+
+fail() { printf 'FAIL: %s\n' "$*" >&2; exit 1; }
+skip() { printf 'SKIP: %s\n' "$*" >&2; exit 77; }
+note() { printf '%s\n' "- $*" >&2; }
+expect_eq() { [ "$1" = "$2" ] || fail "${3:-value} is '$1', expected '$2'"; }
+expect_ge() { [ "$1" -ge "$2" ] || fail "${3:-value} is $1, expected at least $2"; }
+expect_le() { [ "$1" -le "$2" ] || fail "${3:-value} is $1, expected at most $2"; }
+# must_fail COMMAND...: fails, and does so by itself (not by a signal or a missing program).
+must_fail() {
+	local status=0
+	"$@" || status=$?
+	[ "$status" != 0 ] || fail "'$*' succeeded"
+	[ "$status" -lt 124 ] || fail "'$*' ended with status $status"
+}
+# bounded SECONDS COMMAND...: as timeout(1), but says so.
+bounded() {
+	local seconds=$(($1 * SLOW)) status=0
+	shift
+	timeout -k 5 "$seconds" "$@" || status=$?
+	[ "$status" != 124 ] && [ "$status" != 137 ] || fail "'$*' was not done after $seconds s"
+	return "$status"
+}
+# wait_until SECONDS WHAT COMMAND...
+wait_until() {
+	local seconds=$(($1 * SLOW)) what=$2 end
+	shift 2
+	end=$((SECONDS + seconds))
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || fail "after $seconds s still not: $what"
+		sleep 0.02
+	done
+}
+# A child that has ended but was not waited for is as good as gone.
+gone() { ! [ -e "/proc/$1" ] || [[ $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) =~ ^(Z|X|$) ]]; }
+need_root() { [ "$(id -u)" = 0 ] || skip "needs root: $*"; }
+
+# ---- the device ---------------------------------------------------------------------------------
+
+# start_device [OPTIONS OF vfsdax-device]
+start_device() {
+	if [ "$LOOPBACK" = pci ]; then
+		if [ -n "${VFSDAX_PCI_START_DEVICE:-}" ]; then
+			"$VFSDAX_PCI_START_DEVICE" "$@" || fail "$VFSDAX_PCI_START_DEVICE: status $?"
+		elif [ $# -gt 0 ]; then
+			skip "needs a device started with: $*"
+		fi
+		return 0
+	fi
+	[ -e /dev/fuse ] || skip "no /dev/fuse on this machine"
+	: >>"$DEVICE_LOG"
+	rm -f "$SOCK"
+	"${DEVICE_WRAP[@]}" "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" "$@" 2>>"$DEVICE_LOG" &
+	DEVICE_PID=$!
+	wait_until 10 "vfsdax-device says that it listens" device_answered
+	! gone "$DEVICE_PID" || fail "vfsdax-device ended at start: $(tail -n 3 "$DEVICE_LOG")"
+}
+DEVICE_WRAP=()
+device_answered() { grep -q "listening on" "$DEVICE_LOG" || gone "$DEVICE_PID"; }
+
+# SIGTERM ends it with status 0.
+stop_device() {
+	local status=0
+	[ -n "$DEVICE_PID" ] || return 0
+	kill "$DEVICE_PID" 2>/dev/null || true
+	wait_until 10 "vfsdax-device ends after SIGTERM" gone "$DEVICE_PID"
+	wait "$DEVICE_PID" || status=$?
+	DEVICE_PID=
+	expect_eq "$status" 0 "exit status of vfsdax-device after SIGTERM"
+}
+
+source_of_share() {
+	if [ "$LOOPBACK" = pci ]; then
+		echo "${VFSDAX_PCI_SOURCE:-}"
+	else
+		echo "unix:$SOCK"
+	fi
+}
+
+# ---- the mount ----------------------------------------------------------------------------------
+
+is_mounted() { grep -q " $MOUNTPOINT fuse" /proc/self/mounts; }
+
+# Our mount's process: the one whose arguments hold our private mountpoint.
+find_mount_pid() {
+	local dir
+	for dir in /proc/[0-9]*; do
+		[ "$(tr '\0' '\n' <"$dir/cmdline" 2>/dev/null | grep -cxF "$MOUNTPOINT")" != 0 ] || continue
+		[ "$(readlink "$dir/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
+		gone "${dir#/proc/}" || { echo "${dir#/proc/}"; return 0; }
+	done
+	return 1
+}
+
+after_mount() {
+	if [ "$LOOPBACK" = pci ]; then
+		MNT=$MOUNTPOINT/$TEST_NAME
+		mkdir -p "$MNT"
+	else
+		MNT=$MOUNTPOINT
+	fi
+}
+
+mount_command() {
+	local src
+	src=$(source_of_share)
+	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "$@"
+}
+MOUNT_WRAP=()
+
+# mount_share [OPTIONS OF vfsdax-mount]: as a user does it; a mount that answers when it returns.
+mount_share() {
+	local status=0
+	mkdir -p "$MOUNTPOINT"
+	local src
+	src=$(source_of_share)
+	bounded 20 "${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "$@" 2>>"$MOUNT_LOG" || status=$?
+	[ "$status" = 0 ] || fail "vfsdax-mount $*: status $status: $(tail -n 3 "$MOUNT_LOG")"
+	is_mounted || fail "vfsdax-mount returned 0 but nothing is mounted at $MOUNTPOINT"
+	bounded 5 stat -f "$MOUNTPOINT" >/dev/null || fail "vfsdax-mount returned 0 but the mount does not answer"
+	MOUNT_PID=$(find_mount_pid) || fail "vfsdax-mount returned 0 but no daemon is there"
+	after_mount
+}
+
+# The same in the foreground (-f), as a child: its log and its exit status can be looked at.
+mount_share_fg() {
+	mkdir -p "$MOUNTPOINT"
+	local src
+	src=$(source_of_share)
+	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" -f "$@" >>"$MOUNT_LOG" 2>&1 &
+	MOUNT_PID=$!
+	wait_until 20 "mounted" mounted_or_gone
+	is_mounted || fail "vfsdax-mount -f $*: $(tail -n 3 "$MOUNT_LOG")"
+	after_mount
+}
+mounted_or_gone() { is_mounted || gone "$MOUNT_PID"; }
+
+unmount_command() {
+	if [ "$(id -u)" = 0 ]; then
+		umount "$MOUNTPOINT"
+	else
+		fusermount3 -u "$MOUNTPOINT"
+	fi
+}
+
+# unmount_share: and the daemon is gone afterwards.
+unmount_share() {
+	bounded 10 "$(type -P umount)" --version >/dev/null
+	# "busy" may be another's short look (a /proc reader): try for a moment, then say who it is.
+	local tries=0
+	until unmount_command 2>"$TEST_DIR/umount.err"; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 50 ] || fail "umount: $(cat "$TEST_DIR/umount.err")"
+		sleep 0.1
+	done
+	if [ -n "$MOUNT_PID" ]; then
+		wait_until 15 "the daemon (process $MOUNT_PID) ends after the unmount" gone "$MOUNT_PID"
+		MOUNT_PID=
+	fi
+	! is_mounted || fail "$MOUNTPOINT is still mounted after umount"
+}
+
+remount_share() {
+	unmount_share
+	mount_share "$@"
+}
+
+# ---- looking ------------------------------------------------------------------------------------
+
+stat_json() { bounded 10 "$STAT" --json "$MOUNTPOINT"; }
+# stat_counter window.read_bytes: a number; 0 for a counter that is not there yet (requests.LOOKUP)
+stat_counter() { stat_json | jq -r ".$1 // 0"; }
+dax_used() { stat_json | jq -r '.dax.used'; }
+dax_reason() { stat_json | jq -r '.dax.reason // ""'; }
+
+# host_run COMMAND...: the host runs it in the shared directory.
+host_run() {
+	if [ -n "$HOST_DIR" ]; then
+		(cd "$HOST_DIR" && "$@")
+	elif [ -n "${VFSDAX_PCI_HOST_RUN:-}" ]; then
+		"$VFSDAX_PCI_HOST_RUN" "$TEST_NAME" "$@"
+	else
+		skip "the host's side of the share is out of reach (VFSDAX_PCI_HOST_DIR, VFSDAX_PCI_HOST_RUN)"
+	fi
+}
+
+# sums DIRECTORY-RUNNER: sha256 of all files below the current directory, sorted
+sums_here() { find . -type f -print0 | sort -z | xargs -0r sha256sum; }
+host_sums() { host_run bash -c "$(declare -f sums_here); sums_here"; }
+mnt_sums() { (cd "$MNT" && sums_here); }
+expect_same_tree() {
+	host_sums >"$TEST_DIR/sums.host"
+	mnt_sums >"$TEST_DIR/sums.mnt" || fail "reading the tree through the mount failed"
+	[ -s "$TEST_DIR/sums.host" ] || fail "the host's tree is empty"
+	diff "$TEST_DIR/sums.host" "$TEST_DIR/sums.mnt" >&2 || fail "the trees differ (host <, mount >)"
+}
+
+as_nobody() { setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$@"; }
+
+# expect_log FILE WHAT REGEX
+expect_log() {
+	grep -qiE -- "$3" "$1" || fail "$2: no line of the log matches /$3/: $(tail -n 4 "$1" | tr '\n' '|')"
+}
+
+# ---- the frame ----------------------------------------------------------------------------------
+
+tool() {
+	local path
+	for path in "$VFSDAX_BUILD/tools/$1" "$VFSDAX_BUILD/tools/$1/$1"; do
+		[ -f "$path" ] && [ -x "$path" ] && { readlink -f "$path"; return 0; }
+	done
+	printf '%s\n' "$VFSDAX_BUILD/tools/$1"
+}
+
+setup() {
+	DEVICE=$(tool vfsdax-device)
+	MOUNT=$(tool vfsdax-mount)
+	STAT=$(tool vfsdax-stat)
+	FSOP=$VFSDAX_HELPERS/fsop
+	HOSTILE=$VFSDAX_HELPERS/hostile_device
+	local program
+	for program in "$MOUNT" "$STAT" "$FSOP"; do
+		[ -x "$program" ] || fail "$program is not built"
+	done
+	mkdir -p "$MOUNTPOINT"
+	if [ "$LOOPBACK" = pci ]; then
+		HOST_DIR=${VFSDAX_PCI_HOST_DIR:+$VFSDAX_PCI_HOST_DIR/$TEST_NAME}
+		MNT=$MOUNTPOINT/$TEST_NAME
+		[ -z "$HOST_DIR" ] || mkdir -p "$HOST_DIR"
+	else
+		[ -x "$DEVICE" ] || fail "$DEVICE is not built"
+		HOST_DIR=$TEST_DIR/host
+		MNT=$MOUNTPOINT
+		mkdir -p "$HOST_DIR"
+	fi
+	local san="log_path=$TEST_DIR/sanitizer:exitcode=99"
+	export ASAN_OPTIONS=$san:detect_leaks=1 UBSAN_OPTIONS=$san:print_stacktrace=1 TSAN_OPTIONS=$san
+}
+
+# What every test ends with, so that clean-up is tested a hundred times.
+finish() {
+	cd /
+	if is_mounted; then
+		[ "$LOOPBACK" != pci ] || rm -rf "${MNT:?}"
+		unmount_share
+	fi
+	stop_device
+	local report
+	for report in "$TEST_DIR"/sanitizer.*; do
+		[ -e "$report" ] || continue
+		sed 's/^/  /' "$report" | head -n 60 >&2
+		fail "a sanitizer complained: $report"
+	done
+}

@@ -1,0 +1,292 @@
+# shellcheck shell=bash
+# Beginning and end: mounts come and go and leave nothing; daemons die and somebody is told.
+
+daemon_ends_with_0() {
+	local status=0
+	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
+	wait "$MOUNT_PID" || status=$?
+	MOUNT_PID=
+	expect_eq "$status" 0 "exit status of vfsdax-mount"
+	! is_mounted || fail "still mounted"
+}
+
+test_umount_ends_the_daemon_with_0() {
+	need_root "umount(8)"
+	start_device
+	mount_share_fg
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	expect_same_tree
+	umount "$MOUNTPOINT"
+	daemon_ends_with_0
+}
+
+test_fusermount_ends_the_daemon_with_0() {
+	start_device
+	mount_share_fg
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	expect_same_tree
+	fusermount3 -u "$MOUNTPOINT"
+	daemon_ends_with_0
+}
+
+test_sigterm_unmounts_and_ends_with_0() {
+	start_device
+	mount_share_fg
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	expect_same_tree
+	kill -TERM "$MOUNT_PID"
+	daemon_ends_with_0
+}
+
+test_ctrl_c_unmounts() {
+	start_device
+	# a background job of a shell without job control ignores SIGINT: env sets it back
+	MOUNT_WRAP=(env --default-signal=INT)
+	mount_share_fg
+	kill -INT "$MOUNT_PID"
+	daemon_ends_with_0
+}
+
+# fd count and file-backed mappings of the device; anonymous ones come and go with malloc
+device_footprint() {
+	echo "$(find "/proc/$DEVICE_PID/fd" -mindepth 1 | wc -l) $(awk '$5 != 0' "/proc/$DEVICE_PID/maps" | wc -l) $(find "/proc/$DEVICE_PID/task" -mindepth 1 -maxdepth 1 | wc -l)"
+}
+long_fifty_mounts_leak_nothing=1
+timeout_fifty_mounts_leak_nothing=200
+test_fifty_mounts_leak_nothing() {
+	[ "$LOOPBACK" = unix ] || skip "looks into the device's process"
+	local i early late
+	start_device
+	host_run bash -c 'head -c 5000001 /dev/urandom >f; mkdir d; echo 1 >d/g'
+	for i in $(seq 50); do
+		mount_share
+		cmp "$MNT/f" "$HOST_DIR/f"
+		cat "$MNT/d/g" >/dev/null
+		# some end with files of theirs open a moment ago, some with dirty ones
+		[ $((i % 3)) != 0 ] || dd if=/dev/zero of="$MNT/w" bs=1M count=3 status=none
+		unmount_share
+		sleep 0.02
+		[ "$i" != 5 ] || early=$(device_footprint)
+	done
+	sleep 0.3
+	late=$(device_footprint)
+	note "after 5 mounts: $early; after 50: $late (descriptors, mappings, threads)"
+	expect_eq "$late" "$early" "descriptors, file mappings and threads of the device after 50 mounts"
+	expect_eq "$(find "/proc/$DEVICE_PID/fd" -lname "$HOST_DIR/*" | wc -l)" 0 "descriptors of files in the share"
+	expect_eq "$(grep -c "$HOST_DIR/" "/proc/$DEVICE_PID/maps" || true)" 0 "mappings of files in the share"
+}
+
+test_forget_gives_descriptors_back() {
+	[ "$LOOPBACK" = unix ] || skip "looks into the device's process"
+	need_root "drops the kernel's caches"
+	start_device
+	mount_share
+	local before after
+	before=$(find "/proc/$DEVICE_PID/fd" -mindepth 1 | wc -l)
+	host_run bash -c 'mkdir d; for i in $(seq 500); do echo $i >d/f$i; done'
+	cat "$MNT"/d/* >/dev/null
+	rm -r "$MNT/d"
+	wait_until 10 "the device closes what was forgotten" bash -c '[ "$(find "/proc/$1/fd" -mindepth 1 | wc -l)" -le $(($2 + 4)) ]' - "$DEVICE_PID" "$before"
+	after=$(find "/proc/$DEVICE_PID/fd" -mindepth 1 | wc -l)
+	note "$before descriptors before, $after after"
+	# and no range outlives its inode
+	expect_eq "$(stat_counter window.ranges_live)" 0 window.ranges_live
+}
+
+test_stat_is_json_with_every_counter() {
+	start_device
+	mount_share
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	expect_same_tree
+	echo 1 >"$MNT/new"
+	stat_json >"$TEST_DIR/stat.json"
+	jq -e . "$TEST_DIR/stat.json" >/dev/null || fail "not valid JSON: $(head -c 300 "$TEST_DIR/stat.json")"
+	local path
+	for path in window.read_bytes window.write_bytes window.ranges_live window.bytes_mapped window.setups window.removals \
+		window.evictions queue.read_bytes queue.write_bytes kicks calls spins; do
+		jq -e ".$path | type == \"number\" and . >= 0" "$TEST_DIR/stat.json" >/dev/null || fail "no counter $path"
+	done
+	jq -e '.window.refusals | type == "object"' "$TEST_DIR/stat.json" >/dev/null || fail "no window.refusals"
+	jq -e '.queue.requests | .LOOKUP >= 1 and .INIT >= 1' "$TEST_DIR/stat.json" >/dev/null || fail "queue.requests has no LOOKUP or INIT"
+	jq -e '.queue.requests | has("SETUPMAPPING")' "$TEST_DIR/stat.json" >/dev/null || fail "queue.requests has no SETUPMAPPING"
+	jq -e '.dax.used == true' "$TEST_DIR/stat.json" >/dev/null || fail "dax.used is not true"
+	bounded 10 "$STAT" "$MOUNTPOINT" >"$TEST_DIR/stat.txt"
+	grep -q 'window' "$TEST_DIR/stat.txt" || fail "vfsdax-stat for people does not speak of the window"
+	! jq -e . "$TEST_DIR/stat.txt" >/dev/null 2>&1 || fail "vfsdax-stat without --json prints JSON"
+}
+
+test_stat_of_what_is_not_ours_fails() {
+	local err=$TEST_DIR/err
+	start_device
+	mkdir "$TEST_DIR/plain"
+	must_fail bounded 10 "$STAT" "$TEST_DIR/plain" 2>"$err"
+	expect_log "$err" "vfsdax-stat of a plain directory" "$TEST_DIR/plain"
+	must_fail bounded 10 "$STAT" "$TEST_DIR/nowhere" 2>"$err"
+	expect_log "$err" "vfsdax-stat of nothing" nowhere
+	must_fail bounded 10 "$STAT" 2>"$err"
+	must_fail bounded 10 "$STAT" --wrong "$MOUNTPOINT" 2>"$err"
+	expect_log "$err" "vfsdax-stat --wrong" wrong
+}
+
+test_an_idle_mount_uses_no_cpu() {
+	start_device
+	mount_share
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	expect_same_tree
+	sleep 1
+	ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+	local before after hz
+	hz=$(getconf CLK_TCK)
+	before=$(($(ticks "$MOUNT_PID") + $([ -n "$DEVICE_PID" ] && ticks "$DEVICE_PID" || echo 0)))
+	sleep 3
+	after=$(($(ticks "$MOUNT_PID") + $([ -n "$DEVICE_PID" ] && ticks "$DEVICE_PID" || echo 0)))
+	expect_le $(((after - before) * 100 / hz)) 6 "hundredths of a CPU second in three idle ones"
+}
+
+# Readers and writers get an error within a bounded time, and the mount can be taken away.
+test_device_killed_in_the_middle_of_io() {
+	[ "$LOOPBACK" = unix ] || skip "kills the device's process"
+	start_device
+	mount_share_fg -o timeout=5
+	host_run bash -c 'head -c 64M /dev/urandom >f'
+	cat "$MNT/f" >/dev/null
+	"$FSOP" read-until-error "$MNT/f" >"$TEST_DIR/errno" &
+	local reader=$! writer
+	(for i in $(seq 100000); do echo "$i" >"$MNT/w" || exit 1; done) 2>/dev/null &
+	writer=$!
+	sleep 0.5
+	kill -KILL "$DEVICE_PID"
+	wait "$DEVICE_PID" || true
+	DEVICE_PID=
+	wait_until 15 "the writer gets an error" gone "$writer"
+	# A reader of mapped pages may go on or get an error, but names and tails are the device's.
+	local err=$TEST_DIR/err
+	must_fail bounded 10 ls "$MNT/" 2>"$err"
+	expect_log "$err" "ls after the device died" 'Input/output error|Transport endpoint is not connected|No such device'
+	if ! gone "$reader"; then
+		wait_until 15 "the reader gets an error" gone "$reader"
+	fi
+	[[ $(cat "$TEST_DIR/errno") =~ ^(EIO|ENOTCONN|ENODEV)$ ]] || fail "the reader got '$(cat "$TEST_DIR/errno")'"
+	expect_log "$MOUNT_LOG" "the mount's log" 'device|back end|closed|gone|hung up|lost'
+	bounded 10 umount "$MOUNTPOINT"
+	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
+	MOUNT_PID=
+}
+
+test_device_stopped_dead_then_requests_time_out() {
+	[ "$LOOPBACK" = unix ] || skip "stops the device's process"
+	start_device
+	mount_share_fg -o timeout=3
+	echo 1 >"$MNT/f"
+	kill -STOP "$DEVICE_PID"
+	local err=$TEST_DIR/err
+	must_fail bounded 15 ls "$MNT/new-name" 2>"$err"
+	expect_log "$err" "ls while the device does not answer" 'Input/output error|Transport endpoint is not connected|timed out|No such device'
+	bounded 20 umount "$MOUNTPOINT"
+	wait_until 20 "the daemon ends" gone "$MOUNT_PID"
+	MOUNT_PID=
+	kill -CONT "$DEVICE_PID"
+}
+
+test_device_ends_by_sigterm_while_mounted() {
+	[ "$LOOPBACK" = unix ] || skip "ends the device's process"
+	start_device
+	mount_share_fg -o timeout=5
+	echo 1 >"$MNT/f"
+	stop_device
+	must_fail bounded 10 cat "$MNT/f" 2>/dev/null
+	bounded 10 umount "$MOUNTPOINT"
+	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
+	MOUNT_PID=
+}
+
+# The device serves the next front end after one was killed.
+test_killed_mount_is_cleaned_and_used_again() {
+	start_device
+	mount_share
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	cat "$MNT/f" >/dev/null
+	kill -KILL "$MOUNT_PID"
+	wait_until 5 "the daemon is gone" gone "$MOUNT_PID"
+	must_fail ls "$MOUNTPOINT/" 2>"$TEST_DIR/err"
+	expect_log "$TEST_DIR/err" "ls of a dead mountpoint" 'not connected'
+	mount_share
+	expect_same_tree
+	expect_eq "$(grep -c " $MOUNTPOINT fuse" /proc/self/mounts)" 1 "mounts at the mountpoint"
+}
+
+test_unmount_waits_for_open_files() {
+	need_root "umount(8)"
+	start_device
+	mount_share
+	host_run bash -c 'head -c 4M /dev/urandom >f'
+	exec 5<"$MNT/f"
+	must_fail umount "$MOUNTPOINT" 2>/dev/null
+	cmp - "$MNT/f" <&5 || fail "the file that kept it busy cannot be read"
+	exec 5<&-
+}
+
+test_lazy_unmount_serves_open_files_until_they_close() {
+	need_root "umount(8)"
+	start_device
+	mount_share
+	host_run bash -c 'head -c 4M /dev/urandom >f'
+	local sum
+	sum=$(host_run sha256sum f | cut -c1-64)
+	exec 5<"$MNT/f"
+	umount -l "$MOUNTPOINT"
+	expect_eq "$(sha256sum <&5 | cut -c1-64)" "$sum" "sha256 of a file that was open"
+	exec 5<&-
+	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
+	MOUNT_PID=
+}
+
+test_two_shares_side_by_side() {
+	[ "$LOOPBACK" = unix ] || skip "starts a second device"
+	start_device
+	mount_share
+	echo first >"$MNT/f"
+	mkdir "$TEST_DIR/host2" "$TEST_DIR/mnt2"
+	"$DEVICE" --shared-dir "$TEST_DIR/host2" --socket-path "$TEST_DIR/sock2" 2>"$TEST_DIR/device2.log" &
+	local second=$!
+	wait_until 10 "the second device listens" grep -q 'listening on' "$TEST_DIR/device2.log"
+	bounded 20 "$MOUNT" "unix:$TEST_DIR/sock2" "$TEST_DIR/mnt2"
+	echo second >"$TEST_DIR/mnt2/f"
+	expect_eq "$(cat "$HOST_DIR/f" "$TEST_DIR/host2/f" | tr '\n' ' ')" "first second "
+	fusermount3 -u "$TEST_DIR/mnt2"
+	kill "$second"
+	wait "$second" || fail "the second device ended with status $?"
+}
+
+test_a_device_that_is_in_use_is_not_waited_for_for_ever() {
+	[ "$LOOPBACK" = unix ] || skip "two mounts of one socket"
+	start_device
+	mount_share
+	mkdir "$TEST_DIR/mnt2"
+	local err=$TEST_DIR/err
+	must_fail bounded 30 "$MOUNT" "unix:$SOCK" "$TEST_DIR/mnt2" -o timeout=3 2>"$err"
+	expect_log "$err" "the second mount" "$SOCK"
+	! grep -q "$TEST_DIR/mnt2" /proc/self/mounts || fail "the second mount was left behind"
+	echo 1 >"$MNT/f"
+	expect_eq "$(host_run cat f)" 1 "the first mount goes on"
+}
+
+test_options_of_the_mount_are_shown_in_the_mount_table() {
+	start_device
+	mount_share -o ro
+	local line
+	line=$(grep " $MOUNTPOINT fuse" /proc/self/mounts)
+	[[ $line =~ vfsdax || $line =~ unix: ]] || [ "$LOOPBACK" != unix ] || fail "the mount table does not name the source: $line"
+	[[ $line =~ [\ ,]ro, ]] || fail "not read-only: $line"
+}
+
+test_workers_and_queues_can_be_chosen() {
+	local options
+	start_device
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	for options in workers=1 workers=4 queues=1 workers=3,queues=1; do
+		mount_share -o $options
+		expect_same_tree
+		unmount_share
+	done
+}

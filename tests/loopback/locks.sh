@@ -1,0 +1,130 @@
+# shellcheck shell=bash
+# Locks are the host's: between processes here, and with processes there.
+
+test_flock_excludes() {
+	start_device
+	mount_share
+	touch "$MNT/f"
+	flock "$MNT/f" sleep 3 &
+	sleep 0.3
+	must_fail flock -n "$MNT/f" true
+	must_fail flock -n -s "$MNT/f" true
+	bounded 10 flock "$MNT/f" true
+	wait $!
+	flock -s "$MNT/f" sleep 1 &
+	sleep 0.2
+	flock -n -s "$MNT/f" true || fail "two shared locks exclude each other"
+	wait $!
+}
+
+test_fcntl_locks_exclude_by_range() {
+	start_device
+	mount_share
+	head -c 100 /dev/zero >"$MNT/f"
+	"$FSOP" lock "$MNT/f" wr 10 10 try sleep 2 &
+	sleep 0.3
+	expect_eq "$("$FSOP" getlock "$MNT/f" 0 100)" locked "F_GETLK over the range"
+	expect_eq "$("$FSOP" getlock "$MNT/f" 20 10)" free "F_GETLK beside it"
+	local status=0
+	"$FSOP" lock "$MNT/f" rd 15 1 try true || status=$?
+	expect_eq "$status" 3 "status of a conflicting F_SETLK (3: EAGAIN)"
+	"$FSOP" lock "$MNT/f" wr 20 80 try true || fail "a lock beside it was refused"
+	bounded 10 "$FSOP" lock "$MNT/f" wr 10 10 wait true
+	wait $!
+	"$FSOP" lock "$MNT/f" wr 0 0 try true || fail "the lock outlived its process"
+}
+
+# Locks that only this side sees would lie to both.
+test_locks_meet_those_of_the_host() {
+	start_device
+	mount_share
+	[ -n "$HOST_DIR" ] || skip "needs a lock held on the host"
+	touch "$MNT/f"
+	"$FSOP" lock "$HOST_DIR/f" wr 0 0 try sleep 2 &
+	sleep 0.3
+	local status=0
+	"$FSOP" lock "$MNT/f" wr 0 0 try true || status=$?
+	expect_eq "$status" 3 "status of F_SETLK against the host's lock (3: EAGAIN)"
+	wait $!
+	"$FSOP" lock "$MNT/f" wr 0 0 try sleep 2 &
+	sleep 0.3
+	status=0
+	"$FSOP" lock "$HOST_DIR/f" wr 0 0 try true || status=$?
+	expect_eq "$status" 3 "status of the host's F_SETLK against ours (3: EAGAIN)"
+	wait $!
+}
+
+# More waiters than any pool of workers, queues or threads has.
+test_blocked_setlkw_stalls_nothing_and_can_be_killed() {
+	start_device
+	mount_share
+	host_run bash -c 'head -c 4M /dev/urandom >data'
+	touch "$MNT/f"
+	"$FSOP" lock "$MNT/f" wr 0 0 try sleep 100 &
+	local holder=$! waiters=() p
+	sleep 0.3
+	for _ in $(seq 40); do
+		"$FSOP" lock "$MNT/f" wr 0 0 wait true &
+		waiters+=($!)
+	done
+	sleep 0.5
+	# Reads, writes, names and other locks go on.
+	bounded 10 cmp "$MNT/data" "$MNT/data"
+	bounded 10 bash -c 'for i in $(seq 200); do echo $i >"$1/new"; stat "$1/new" >/dev/null; done' - "$MNT"
+	bounded 10 "$FSOP" lock "$MNT/data" wr 0 0 wait true
+	# Half of the waiters are killed, by the polite signal and by the other one.
+	for p in "${waiters[@]:0:10}"; do kill -TERM "$p"; done
+	for p in "${waiters[@]:10:10}"; do kill -KILL "$p"; done
+	for p in "${waiters[@]:0:20}"; do
+		wait_until 10 "a waiter for a lock ends when it is killed" gone "$p"
+		wait "$p" && fail "a killed waiter succeeded"
+	done
+	for p in "${waiters[@]:20}"; do ! gone "$p" || fail "a waiter got the lock while it was held"; done
+	kill "$holder"
+	wait "$holder" || true
+	for p in "${waiters[@]:20}"; do
+		wait_until 10 "a waiter gets the lock when it is free" gone "$p"
+		wait "$p" || fail "a waiter ended with status $?"
+	done
+}
+
+test_blocked_flock_stalls_nothing_and_can_be_killed() {
+	start_device
+	mount_share
+	touch "$MNT/f"
+	flock --no-fork "$MNT/f" sleep 100 &
+	local holder=$! p waiters=()
+	sleep 0.3
+	for _ in 1 2 3 4 5 6 7 8; do
+		flock "$MNT/f" true &
+		waiters+=($!)
+	done
+	sleep 0.3
+	bounded 10 bash -c 'for i in $(seq 100); do echo $i >"$1/new"; done' - "$MNT"
+	for p in "${waiters[@]}"; do kill -KILL "$p"; done
+	for p in "${waiters[@]}"; do
+		wait_until 10 "a waiter for flock ends when it is killed" gone "$p"
+		wait "$p" && fail "a killed waiter succeeded"
+	done
+	kill "$holder"
+	wait "$holder" || true
+	bounded 10 flock "$MNT/f" true
+}
+
+test_unmount_with_a_lock_request_blocked() {
+	start_device
+	mount_share
+	[ "$(id -u)" = 0 ] || skip "needs umount -l"
+	touch "$MNT/f"
+	"$FSOP" lock "$MNT/f" wr 0 0 try sleep 100 &
+	local holder=$! waiter
+	sleep 0.3
+	"$FSOP" lock "$MNT/f" wr 0 0 wait true &
+	waiter=$!
+	sleep 0.3
+	umount -l "$MOUNTPOINT"
+	kill "$holder"
+	wait_until 10 "the waiter ends" gone "$waiter"
+	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
+	MOUNT_PID=
+}

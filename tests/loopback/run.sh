@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# The loopback suite: real programs, a real FUSE mount.
+#
+#   tests/loopback/run.sh [--build DIR] [--helpers DIR] [--only PATTERN] [--quick] [--long] [--jobs N] [--list] [--label NAME]
+#
+#   --build DIR     where the programs are: DIR/tools/vfsdax-mount ... (default build/release)
+#   --helpers DIR   where fsop, supervise and hostile_device are (default DIR/tests/loopback)
+#   --only PATTERN  only tests whose THEME.NAME matches this extended regular expression
+#   --quick         without the tests that take long
+#   --long          with more rounds in those that race
+#   --keep          keep the directory of a test that passed, too
+#
+# One line a test, last line "N passed, N failed, N skipped"; status 0 when nothing failed. With
+# VFSDAX_RESULTS=FILE each result is appended there as well (run.sh one floor up adds them up).
+# A test is a function test_NAME of a THEME.sh beside this file; timeout_NAME=SECONDS and long_NAME=1 beside
+# it where the defaults (60 s, in every run) do not fit.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+build=$root/build/release helpers= only=. quick= jobs=2 list= label= keep=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--build) build=$(cd "$2" && pwd); shift ;;
+	--helpers) helpers=$(cd "$2" && pwd); shift ;;
+	--only) only=$2; shift ;;
+	--quick) quick=1 ;;
+	--long) export VFSDAX_LONG=1 ;;
+	--jobs) jobs=$2; shift ;;
+	--label) label=$2; shift ;;
+	--list) list=1 ;;
+	--keep) keep=1 ;;
+	--help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+	*) echo "run.sh: unknown option $1; see --help" >&2; exit 2 ;;
+	esac
+	shift
+done
+export VFSDAX_BUILD=$build VFSDAX_HELPERS=${helpers:-$build/tests/loopback}
+label=${label:-loopback/$(basename "$build")}
+case $build in *asan* | *tsan* | *debug*) export VFSDAX_SLOW=${VFSDAX_SLOW:-4} ;; esac
+slow=${VFSDAX_SLOW:-1}
+
+# THEME NAME TIMEOUT of every test
+tests() {
+	local file theme
+	for file in "$here"/*.sh; do
+		theme=$(basename "$file" .sh)
+		case $theme in lib | one | run) continue ;; esac
+		(
+			# shellcheck disable=SC1090 # the theme files
+			. "$file"
+			# in the order of the file, not of the alphabet
+			shopt -s extdebug
+			for f in $(declare -F | sed -n 's/^declare -f test_//p'); do
+				printf '%s %s\n' "$(declare -F "test_$f" | cut -d' ' -f2)" "$f"
+			done | sort -n | while read -r _ f; do
+				local long=long_$f seconds=timeout_$f
+				[[ $theme.$f =~ $only ]] || continue
+				[ -z "$quick" ] || [ -z "${!long:-}" ] || continue
+				echo "$theme $f ${!seconds:-60}"
+			done
+		)
+	done
+}
+if [ -n "$list" ]; then
+	tests | while read -r theme name seconds; do echo "$theme.$name ($seconds s)"; done
+	exit 0
+fi
+[ -x "$VFSDAX_HELPERS/supervise" ] || { echo "run.sh: $VFSDAX_HELPERS/supervise is not built" >&2; exit 2; }
+
+# On a disk and open to all: huge sparse files, and tests that run as another user.
+work=$(mktemp -d "${VFSDAX_TEST_TMP:-/var/tmp}/vfsdax.XXXXXX")
+chmod 755 "$work"
+results=$work/results
+: >"$results"
+
+run_one() {
+	local theme=$1 name=$2 seconds=$(($3 * slow)) status=0 start log word reason
+	export TEST_DIR=$work/$theme.$name TEST_NAME=$theme.$name
+	mkdir "$TEST_DIR"
+	log=$TEST_DIR/log
+	start=$EPOCHREALTIME
+	"$VFSDAX_HELPERS/supervise" -s -t "$seconds" -- bash "$here/one.sh" "$theme" "$name" >"$log" 2>&1 </dev/null || status=$?
+	seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+	case $status in
+	0) word=ok reason= ;;
+	77) word=skip reason=$(sed -n 's/^SKIP: //p' "$log" | tail -n 1) ;;
+	*) word=FAIL reason="status $status" ;;
+	esac
+	{
+		printf '%-4s %s %s s%s\n' "$word" "$label/$TEST_NAME" "$seconds" "${reason:+ ($reason)}"
+		if [ "$word" = FAIL ]; then
+			tail -n 12 "$log" | sed 's/^/       /'
+			for f in mount device; do
+				[ -s "$TEST_DIR/$f.log" ] && tail -n 4 "$TEST_DIR/$f.log" | sed "s/^/     $f: /"
+			done
+			echo "       log: $log"
+		fi
+	} >"$TEST_DIR/report"
+	flock "$results" cat "$TEST_DIR/report"
+	printf '%s %s\n' "$word" "$label/$TEST_NAME ${reason}" >>"$results"
+	if [ "$word" != FAIL ] && [ -z "$keep" ]; then
+		rm -rf --one-file-system "$TEST_DIR" 2>/dev/null || rm -rf --one-file-system "$TEST_DIR"
+	fi
+}
+export -f run_one
+export here work results label slow keep
+
+tests | xargs -P "$jobs" -r -L 1 bash -c 'run_one "$@"' run_one || true
+
+# grep -c says 0 with status 1
+passed=$(grep -c '^ok ' "$results" || true)
+failed=$(grep -c '^FAIL ' "$results" || true)
+skipped=$(grep -c '^skip ' "$results" || true)
+[ -z "${VFSDAX_RESULTS:-}" ] || cat "$results" >>"$VFSDAX_RESULTS"
+[ "$failed" != 0 ] || [ -n "$keep" ] || rm -rf "$work"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
