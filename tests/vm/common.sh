@@ -13,6 +13,7 @@ VM_STATUS_BROKEN=125     # the lab itself failed: no boot, a panic, a back end t
 
 vm_say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 vm_die() { vm_say "$@"; exit "$VM_STATUS_BROKEN"; }
+# Prerequisites only: what a test lacks in the project itself is a failure.
 vm_skip() { vm_say "skipped: $*"; exit "$VM_STATUS_SKIP"; }
 vm_usage_error() { vm_say "$*; see --help"; exit 2; }
 

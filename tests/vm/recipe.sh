@@ -93,6 +93,7 @@ recipe_finish() {
     mkdir -p "$tree"/lab "$tree"/src "$tree"/build "$tree"/mnt/share
     echo 'guest:x:1000:1000::/home/guest:/bin/bash' >>"$tree/etc/passwd"
     echo 'guest:x:1000:' >>"$tree/etc/group"
+    echo 'guest:*:20000:0:99999:7:::' >>"$tree/etc/shadow"
     install -d -o 1000 -g 1000 "$tree/home/guest"
     ln -sf /proc/self/mounts "$tree/etc/mtab"
     echo vfsdax-guest >"$tree/etc/hostname"

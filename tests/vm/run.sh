@@ -3,7 +3,8 @@
 #
 #   --share DIR           what the function under test serves; default: an empty temporary directory
 #   --backend NAME        who serves it: vfsdax-device (default) or virtiofsd (no DAX, no IOMMU: kernel driver only)
-#   --device-bin PATH     the vfsdax-device to run; default: build/release/tools/, else that of guest-build.sh
+#   --device-bin PATH     the vfsdax-device to run, `guest` for that of guest-build.sh; default: the one in
+#                         build/release/tools/, else that of guest-build.sh
 #   --device-args "ARGS"  more arguments for the back end, e.g. "--cache-size 0"
 #   --device-qemu "LIST"  more properties of the function in QEMU, e.g. "indirect_desc=off"
 #   --vq N                request queues that QEMU gives the function; default 1 (the back end may need telling, too)
@@ -29,9 +30,9 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # What the options set; passed to the inside as it is.
-OPT_share= OPT_backend=vfsdax-device OPT_device_bin= OPT_device_args= OPT_device_qemu= OPT_vq=1 OPT_devices=1
+OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
-OPT_script= OPT_args=() OPT_run=
+OPT_script='' OPT_args=() OPT_run=''
 
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual
 SETTLE_SECONDS=10    # for anything that usually takes no time: a socket to appear, output to drain, a process to end
@@ -100,6 +101,8 @@ parse_options() {
         vfsdax-device | virtiofsd) ;;
         *) vm_usage_error "--backend $OPT_backend: it is vfsdax-device or virtiofsd" ;;
     esac
+    [ "$OPT_backend:$OPT_vq" = virtiofsd:1 ] || [ "$OPT_backend" != virtiofsd ] ||
+        vm_usage_error "--vq $OPT_vq: virtiofsd has one request queue"
     if [ -n "$OPT_share" ]; then
         [ -d "$OPT_share" ] || vm_usage_error "--share $OPT_share is not a directory"
         OPT_share=$(realpath "$OPT_share")
@@ -229,25 +232,32 @@ start_backends() {
 
 share_tag() { [ "$1" = 0 ] && echo share || echo "share$1"; }
 
-# The host's build runs as it is; the guest's build is of the tree's libraries, and runs by its loader.
+# The host's build runs as it is; the guest's build is of the tree's libraries, and runs by its loader. DEVICE becomes
+# the first words of a command.
 find_device() {
-    local candidate
-    DEVICE=() # a command prefix
-    for candidate in ${OPT_device_bin:-"$VM_PROJECT"/build/release/tools/{vfsdax-device,vfsdax-device/vfsdax-device}}; do
-        if [ -f "$candidate" ] && [ -x "$candidate" ]; then
-            DEVICE=("$(realpath "$candidate")")
-            return
+    local name=${OPT_device_bin:-$VM_PROJECT/build/release/tools}
+    if [ "$name" != guest ] && find_program "$name"; then
+        DEVICE=("$PROGRAM")
+    elif [ -n "$OPT_device_bin" ] && [ "$name" != guest ]; then
+        fail "$VM_STATUS_BROKEN" "--device-bin $name is not a program"
+    elif find_program "$VM_GUEST_BUILD/tools"; then
+        DEVICE=(vm_in_tree "$PROGRAM")
+    else
+        fail "$VM_STATUS_BROKEN" "there is no vfsdax-device in build/release/tools, nor one built for the guest; build it" \
+            "(tests/vm/guest-build.sh), name one with --device-bin, or use --backend virtiofsd"
+    fi
+}
+
+# find_program PATH: the program itself, or vfsdax-device in that directory of programs.
+find_program() {
+    local path
+    for path in "$1" "$1/vfsdax-device" "$1/vfsdax-device/vfsdax-device"; do
+        if [ -f "$path" ] && [ -x "$path" ]; then
+            PROGRAM=$(realpath "$path")
+            return 0
         fi
     done
-    [ -z "$OPT_device_bin" ] || fail "$VM_STATUS_BROKEN" "--device-bin $OPT_device_bin is not a program"
-    for candidate in "$VM_GUEST_BUILD"/tools/{vfsdax-device,vfsdax-device/vfsdax-device}; do
-        if [ -f "$candidate" ] && [ -x "$candidate" ]; then
-            DEVICE=(vm_in_tree "$candidate")
-            return
-        fi
-    done
-    fail "$VM_STATUS_BROKEN" "there is no vfsdax-device in build/release/tools; build it" \
-        "(cmake --preset release && cmake --build --preset release), name one with --device-bin, or use --backend virtiofsd"
+    return 1
 }
 
 start_backend() {
@@ -291,8 +301,9 @@ start_qemu() {
     # A pipe that both sides have open for reading and writing blocks nobody; then ours is read-only, so that QEMU's
     # end is seen as the end of the file.
     exec 4<>"$RUN/ctl.out" 5<>"$RUN/qmp.out"
+    # TMPDIR: what the guest writes to its root is kept there, in a file without a name.
     if [ "$OPT_interactive" = yes ]; then
-        (vm_in_tree qemu-system-x86_64 "${QEMU[@]}") 2>"$RUN/qemu.log" <&0 4<&- 5<&- &
+        (TMPDIR=$RUN vm_in_tree qemu-system-x86_64 "${QEMU[@]}") 2>"$RUN/qemu.log" <&0 4<&- 5<&- &
     else
         (TMPDIR=$RUN vm_in_tree qemu-system-x86_64 "${QEMU[@]}") >"$RUN/qemu.log" 2>&1 </dev/null 4<&- 5<&- &
     fi
@@ -306,7 +317,7 @@ start_qemu() {
     done
     [ -n "$greeting" ] || fail "$VM_STATUS_BROKEN" "QEMU does not answer on its monitor"
     exec 4<"$RUN/ctl.out" 5<"$RUN/qmp.out"
-    qmp '{"execute":"qmp_capabilities"}' >/dev/null || fail "$VM_STATUS_BROKEN" "QEMU refuses its monitor"
+    qmp '{"execute":"qmp_capabilities"}' >/dev/null || fail "$VM_STATUS_BROKEN" "QEMU did not start"
     if [ "$OPT_monitor" = yes ]; then
         vm_say "monitor: $RUN/monitor.sock"
     fi

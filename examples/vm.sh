@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# examples/vm.sh [OPTIONS] [DIR]: a guest with DIR shared, to try vfsdax-mount in.
+#
+#   DIR            the directory to share; default /usr/share/doc, read-only
+#   --demo         mount, list, compare checksums with the host, show the statistics, end
+#   --readonly     share DIR read-only, too
+#   --dax POLICY   none, always, inode or filesize; default always
+#   --cache-size S size of the DAX window, for example 256M; 0 for none; default 1G
+#   --stop         end the guest that another terminal runs
+#
+# The first run makes the guest (about a minute and 1.4 GB in ~/.cache/vfsdax), every run compiles what has changed. In
+# the guest a shell says what to type; `exit` ends it. No KVM needed; root needed. Nothing is left behind but the cache.
+set -euo pipefail
+# shellcheck source=tests/vm/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tests/vm/common.sh"
+
+PID_FILE=$VM_CACHE/example.pid
+
+main() {
+    local dir='' demo=no dax=always cache_size=1G readonly=no
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --demo) demo=yes ;;
+            --readonly) readonly=yes ;;
+            --dax) dax=${2-}; shift ;;
+            --cache-size) cache_size=${2-}; shift ;;
+            --stop) stop; exit ;;
+            -h | --help) vm_help; exit ;;
+            -*) vm_usage_error "unknown option '$1'" ;;
+            *) [ -z "$dir" ] || vm_usage_error "one DIR is enough, '$1' is a second one"; dir=$1 ;;
+        esac
+        [ $# -gt 0 ] || vm_usage_error "the last option needs a value"
+        shift
+    done
+    # What belongs to the host's packages is not for a guest's root to change.
+    [ -n "$dir" ] || { dir=/usr/share/doc; readonly=yes; }
+    [ -d "$dir" ] || vm_usage_error "$dir is not a directory"
+    vm_need_root
+    run_guest "$dir" "$demo" "--dax $dax --cache-size $cache_size$([ "$readonly" = no ] || echo ' --readonly')"
+}
+
+run_guest() {
+    local dir=$1 demo=$2 device_args=$3 status=0 mode=(--interactive --timeout 86400 --env "TERM=${TERM:-linux}")
+    local script=$VM_DIR/guest/shell.sh
+    if [ "$demo" = yes ]; then
+        mode=(--timeout 300)
+        script=$VM_DIR/guest/demo.sh
+    elif ! [ -t 0 ]; then
+        vm_usage_error "a shell needs a terminal; without one there is --demo"
+    fi
+    mkdir -p "$VM_CACHE"
+    vm_say "starting a guest that shares $dir"
+    # Not exec: --stop finds this process, and run.sh cleans up after itself.
+    "$VM_DIR/run.sh" --build --device-bin guest --share "$dir" --device-args "$device_args" "${mode[@]}" "$script" <&0 &
+    echo $! >"$PID_FILE"
+    trap 'kill -TERM $! 2>/dev/null || true' HUP INT TERM
+    # A signal ends the first wait early; the second is for what run.sh then has to clean up.
+    wait $! || status=$?
+    wait $! || status=$?
+    rm -f "$PID_FILE"
+    exit "$status"
+}
+
+# Only a process that is a run.sh is ended: the number may have gone to another one.
+stop() {
+    local pid
+    pid=$(cat "$PID_FILE" 2>/dev/null) || { vm_say "no guest of examples/vm.sh runs"; return; }
+    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'tests/vm/run.sh'; then
+        kill -TERM "$pid"
+        vm_say "the guest is ended"
+    else
+        vm_say "no guest of examples/vm.sh runs"
+    fi
+    rm -f "$PID_FILE"
+}
+
+main "$@"; exit
