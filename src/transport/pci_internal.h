@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * transport/pci_internal: the `pci` transport as its three files share it.
+ *
+ *   pci.c          the operations of the seam, open and close
+ *   pci_access.c   where the structures lie and how their registers are reached
+ *   pci_call.c     interrupts to eventfds, and the thread that watches over the function
+ */
+#ifndef VFSDAX_TRANSPORT_PCI_INTERNAL_H
+#define VFSDAX_TRANSPORT_PCI_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "pci/caps.h"
+#include "pci/common.h"
+#include "pci/io.h"
+#include "transport/pci.h"
+#include "vfio/vfio.h"
+
+/* One structure of 4.1.4: mapped where the kernel allows it, else reached by pread and pwrite. */
+struct pci_structure {
+	struct pci_io *io; /* NULL: the function has none */
+	struct vfio_map map;
+	struct pci_io_mapped mapped;
+	struct pci_io_slow {
+		struct pci_io io;
+		struct vfio_device *vfio;
+		const struct vfio_region *bar;
+		uint64_t bar_off;
+	} slow;
+};
+
+/* Who is signalled by the function, and how. */
+struct pci_calls {
+	uint32_t irq_index; /* of linux/vfio.h; its vectors signal `fds`, then `config` */
+	bool enabled;
+	bool by_line;	/* one signal for everything, which the thread passes on */
+	unsigned count; /* of fds; queue q uses fds[q % count]. 0: poll */
+	int *fds;
+	int config; /* configuration changed: the device may want a reset. Or -1 */
+	int line, request, error, quit; /* eventfds of the thread, or -1 */
+	bool watched;			/* the thread runs */
+	pthread_t thread;
+};
+
+struct pci_queue {
+	bool set_up;
+	uint32_t doorbell; /* offset in the notification structure */
+};
+
+struct pci_transport {
+	struct transport base;
+	struct vfio_device *vfio;
+	struct vfio_region bars[PCI_CAPS_BARS];
+	struct pci_caps caps;
+	struct pci_structure common, notify, isr, device;
+	struct vfio_map window;
+	char window_reason[160]; /* why there is none */
+	struct vfio_dma arena;
+	struct pci_calls calls;
+	uint64_t offered;
+	uint16_t queue_count;
+	struct pci_queue *queues;
+	bool begun, stopped;
+};
+
+static inline struct pci_transport *pci_of(struct transport *t)
+{
+	return container_of(t, struct pci_transport, base);
+}
+
+/* ---- pci_access.c ---- */
+
+/* Reads configuration space, finds the structures and makes their registers accessible. Logs. */
+int pci_access_open(struct pci_transport *p);
+void pci_access_close(struct pci_transport *p);
+
+/* ---- pci_call.c ---- */
+
+/* Makes the eventfds, for queue_count queues, enables the interrupt and starts the thread. Logs. */
+int pci_calls_open(struct pci_transport *p);
+/* The vector that queue `index` is to use, or VIRTIO_PCI_NO_VECTOR. */
+uint16_t pci_calls_vector(const struct pci_transport *p, uint16_t index);
+/* The same for changes of the configuration. */
+uint16_t pci_calls_config_vector(const struct pci_transport *p);
+void pci_calls_wake_all(struct pci_transport *p);
+/* The function is quiet: nothing is signalled any more. */
+void pci_calls_close(struct pci_transport *p);
+
+#endif
