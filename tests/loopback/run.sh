@@ -5,7 +5,7 @@
 #
 #   --build DIR     where the programs are: DIR/tools/vfsdax-mount ... (default build/release)
 #   --helpers DIR   where fsop, supervise and hostile_device are (default DIR/tests/loopback)
-#   --only PATTERN  only tests whose THEME.NAME matches this extended regular expression
+#   --only PATTERN  only tests whose printed name (loopback/BUILD/THEME.NAME) matches this extended regular expression
 #   --quick         without the tests that take long
 #   --long          with more rounds in those that race
 #   --keep          keep the directory of a test that passed, too
@@ -17,7 +17,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-build=$root/build/release helpers= only=. quick= jobs=2 list= label= keep=
+build=$root/build/release helpers='' only=. quick='' jobs=2 list='' label='' keep=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--build) build=$(cd "$2" && pwd); shift ;;
@@ -54,7 +54,7 @@ tests() {
 				printf '%s %s\n' "$(declare -F "test_$f" | cut -d' ' -f2)" "$f"
 			done | sort -n | while read -r _ f; do
 				local long=long_$f seconds=timeout_$f
-				[[ $theme.$f =~ $only ]] || continue
+				[[ $label/$theme.$f =~ $only ]] || continue
 				[ -z "$quick" ] || [ -z "${!long:-}" ] || continue
 				echo "$theme $f ${!seconds:-60}"
 			done
