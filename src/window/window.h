@@ -76,14 +76,15 @@ int window_create(const struct window_params *params, struct window **out);
 
 /*
  * The device is stopped or about to be, no pin is held, and every setup and removal has been
- * answered: frees everything without a callback.
+ * answered: frees everything without a callback, the handles of inodes included.
  */
 void window_destroy(struct window *w);
 
 /*
  * Takes every range of every inode out, waits for the removals to be answered while calling
  * `progress(ctx)` (which must reap the rings), at most timeout_ms. New set-ups are refused from
- * here on. 0, or -ETIMEDOUT with ranges left in the device.
+ * here on. 0, -ETIMEDOUT with ranges left in the device, or the negative value of `progress`,
+ * which otherwise returns how much it did: after a 0 the calling thread sleeps for a moment.
  */
 int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsigned timeout_ms);
 
@@ -94,6 +95,7 @@ void window_fail(struct window *w, int err);
 /*
  * The inode's handle; one for each nodeid at a time (the caller's node table sees to that).
  * window_inode_free() asserts that no range is left: window_block(inode, 0, UINT64_MAX) first.
+ * After window_fail() ranges may be left; the last of them frees the inode.
  */
 int window_inode_create(struct window *w, uint64_t nodeid, struct window_inode **out);
 void window_inode_free(struct window_inode *inode);
@@ -101,8 +103,10 @@ void window_inode_free(struct window_inode *inode);
 /* Somebody who waits. Embedded in the caller's request; woken exactly once, without locks held. */
 struct window_waiter {
 	void (*wake)(struct window_waiter *waiter, int err);
-	struct list link; /* the window's while waiting */
-	int err;	  /* the window's */
+	/* The window's while waiting; need not be initialised. */
+	struct list link;
+	uint64_t file_off, file_end, deadline_ns;
+	int err;
 };
 
 struct window_pin {
@@ -123,13 +127,24 @@ enum window_result {
 
 /*
  * Pins the range under file_off. On WINDOW_PINNED pin->len_bytes is min(len_bytes, the rest of the
- * range), at least 1. `file_size` is the trusted size: nothing at or behind its last whole page
- * is ever mapped; file_off must lie before that. `waiter` may be NULL with NOWAIT or PROBE.
+ * range, the rest of the file's whole pages), at least 1. `file_size` is the trusted size: nothing
+ * at or behind its last whole page is ever mapped, and a file_off there is WINDOW_QUEUE. (With a
+ * map_alignment above 4 KiB a page is that large, up to 64 KiB: the host's pages may be.)
+ * `waiter` may be NULL with NOWAIT or PROBE. A wake with err != 0 says why there is no range;
+ * trying again then is harmless.
  */
 enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 			      uint64_t file_size, unsigned flags, struct window_pin *pin,
 			      struct window_waiter *waiter);
 void window_unpin(struct window_pin *pin);
+
+/*
+ * A wait for window space (not one for a set-up or a block, which end with the device's answer)
+ * lasts 100 ms at most: then the waiter is woken with -ETIMEDOUT, and the queue is the way. The
+ * window has no thread to see to that; a worker calls this now and then, at the latest at the time
+ * that it returned last (UINT64_MAX: nobody waits). Cheap when nobody waits.
+ */
+uint64_t window_expire(struct window *w, uint64_t now_ns);
 
 /*
  * Takes every range that overlaps [file_off, file_off + len) out and keeps the whole inode out of
@@ -167,5 +182,14 @@ void window_get_stats(struct window *w, struct window_stats *out);
 int window_copy_init(void);
 int window_copy_out(void *dst, const uint8_t *src_window, size_t len_bytes);
 int window_copy_in(uint8_t *dst_window, const void *src, size_t len_bytes);
+
+/*
+ * The same for a mapping that the CPU does not cache (or may not, see the measurement at start):
+ * with the widest aligned loads and stores that this CPU has, since each is one bus transaction.
+ * Slower than the plain ones on cached memory. The name (e.g. "avx512") is for logs.
+ */
+int window_copy_out_wide(void *dst, const uint8_t *src_window, size_t len_bytes);
+int window_copy_in_wide(uint8_t *dst_window, const void *src, size_t len_bytes);
+const char *window_copy_wide_name(void);
 
 #endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of the window share.
+ *
+ *   window.c   create, destroy, inodes, statistics; fail and drain
+ *   pin.c      look-up, pins, set-up and its answer, blocks       (inode lock)
+ *   reclaim.c  victims, the removal queue, the end of a range     (window lock)
+ *   policy.c   how large a range is, whether a miss is mapped, how long a refusal is remembered
+ *   space.c    the window's address space      copy.c   copies that survive a lost page
+ *
+ * Locks: inode, then window, never the other way. An evictor holds only the window lock, which may
+ * be under the inode lock of another inode, and never needs its victim's inode: it turns the
+ * victim's pin word from 0 to DYING, after which no pin succeeds, and leaves it in its inode's map.
+ * Whoever next meets it there takes it out (range_detach), at the latest range_settle().
+ *
+ *   pin word      DYING | number of pins; a range that is being set up has one pin of its own.
+ *                 Exactly one thread moves it to "DYING, no pins": the evictor's 0 -> DYING, the
+ *                 fetch_or(DYING) that found 0, or the unpin that leaves DYING alone. That thread
+ *                 retires the range (removal queue), nobody else.
+ *   a range is on window.ranges until it is retired, then on .queue, then on .batch; and counts in
+ *   inode.refs until it is settled, so that an inode outlives its ranges.
+ */
+#ifndef VFSDAX_WINDOW_INTERNAL_H
+#define VFSDAX_WINDOW_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/omap.h"
+#include "window/space.h"
+#include "window/window.h"
+
+#define PIN_DYING (1u << 31)
+
+/* Bits of window_range.ref. */
+#define REF_RECENT (1u << 0) /* used since the clock's hand passed */
+#define REF_USED   (1u << 1) /* pinned at least once since it was set up */
+
+struct window_range {
+	struct window_inode *inode;
+	uint64_t file_off, win_off;
+	uint64_t len_bytes;	/* mapped; the block may be larger */
+	uint64_t file_size;	/* that the set-up relied on */
+	struct list link;	/* window lock: ranges, queue or batch; alone: a local list */
+	struct list inode_link; /* inode lock: inode->detached, when not in the map */
+	struct list waiters;	/* inode lock: for the set-up's answer */
+	_Atomic uint32_t pins;
+	uint32_t born_ms; /* when it went live, of the monotonic clock; wraps */
+	_Atomic uint8_t ref;
+	uint8_t order;
+	bool writable, live /* set up */, in_map /* inode lock */;
+};
+
+/* What the device said no to, by the kind of access asked for. Inode lock. */
+struct refusal {
+	uint64_t until_ns; /* 0: nothing remembered */
+	uint64_t file_size;
+	uint64_t backoff_ns;
+};
+
+struct window_inode {
+	struct window *w;
+	uint64_t nodeid;
+	pthread_mutex_t lock;
+	struct omap map;      /* file_off -> range; includes some that are dying */
+	struct list detached; /* ranges out of the map that the device may still have */
+	struct list block_waiters;
+	unsigned blocked;
+	unsigned nranges;	   /* that the device may have */
+	uint8_t last_order;	   /* of the last set-up, with ... */
+	uint64_t last_end;	   /* ... the end of its block: a miss there is sequential */
+	struct refusal refusal[2]; /* read, write */
+	_Atomic uint64_t hits;	   /* written under the lock */
+	_Atomic unsigned refs; /* the owner's, one for each range, passing ones of window_fail */
+	struct list link;      /* window lock */
+};
+
+struct window {
+	uint8_t *va;
+	uint64_t len_bytes;
+	uint64_t len_unit; /* mapped lengths are multiples of it */
+	unsigned ranges_max, batch_max, low_percent;
+	unsigned order_base, order_max;
+	enum window_policy policy;
+	const struct window_ops *ops;
+	void *ctx;
+
+	_Atomic bool closed; /* drained or failed: no more pins */
+	/* How many wait for space: tells an unpin to look for a victim. Pairs with the pin word: a
+	 * waiter counts itself, then looks for an unpinned range; an unpin drops its pin, then
+	 * looks here. Both sequentially consistent, so that one of them sees the other. */
+	_Atomic unsigned space_waiting;
+
+	pthread_mutex_t lock; /* everything below */
+	struct space space;
+	struct list ranges; /* the clock: the hand is at the front */
+	struct list queue;  /* retired, the device not asked yet */
+	struct list batch;  /* the device was asked */
+	struct window_extent *extents;
+	bool removal_out, kicking;
+	int fail_err;
+	struct list space_waiters;
+	struct list inodes;
+	unsigned nranges;  /* that the device may have; without those lost */
+	unsigned nretired; /* of those, in queue or batch */
+	unsigned nlost;
+	uint64_t retired_bytes;
+	struct window_stats stats;
+	_Atomic uint64_t misses, blocked, waits;
+};
+
+static inline uint64_t block_bytes(const struct window *w, unsigned order)
+{
+	return UINT64_C(1) << (w->space.min_shift + order);
+}
+
+static inline void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Wakes everybody on the list, which is the caller's own. No lock held. */
+void wake_all(struct list *waiters);
+/* Moves the waiter to `to`, to be woken with err. The lock of the list it is on is held. */
+void wake_later(struct list *to, struct window_waiter *waiter, int err);
+
+/* ---- reclaim.c ---- */
+
+/*
+ * A block of `order` or, when there is none, of the largest order below it, for a new range; evicts
+ * cold ranges when it must, or when free space is low. Window lock. False: nothing free now.
+ */
+bool space_claim(struct window *w, unsigned order, unsigned *got, uint64_t *win_off);
+/* Puts the waiter to sleep until space was freed; false when nothing is there that could free any.
+ * Window lock held since a space_claim() that failed. */
+bool space_wait(struct window *w, struct window_waiter *waiter);
+/* Moves the waiters whose time is over to `wakes`. Window lock. Returns the next one's deadline. */
+uint64_t space_expire(struct window *w, uint64_t now_ns, struct list *wakes);
+/* A pin went away while somebody waits for space: evicts for him. No lock held. */
+void space_pin_gone(struct window *w);
+
+/* Makes the range dying: true when it had no pin, and the caller must retire it. */
+bool range_kill(struct window_range *r);
+/* Hands a dying range without pins to the device, or, when that is gone, to `gone` (to settle).
+ * Window lock; window_kick() must follow without it. */
+void range_retire(struct window *w, struct window_range *r, struct list *gone);
+/* The same for one that the device does not have: always to `gone`. */
+void range_retire_unmapped(struct window *w, struct window_range *r, struct list *gone);
+/* Asks the device for removals that wait, if it is idle. No lock held. */
+void window_kick(struct window *w);
+/* The end of the ranges on the list: the device removed them (0), refused to, or is gone. Space is
+ * freed or lost, waiters are woken. No lock held. */
+void range_settle(struct window *w, struct list *ranges, int err);
+/* Wakes everybody who waits for space. Window lock. */
+void space_wake(struct window *w, struct list *wakes);
+/* Drops one pin. No lock held. */
+void range_put(struct window_range *r);
+
+/* ---- pin.c: inode lock ---- */
+
+void range_detach(struct window_range *r);
+/* Moves block waiters for whom no range is left to `wakes`. `gone`, err: see range_settle(). */
+void block_check(struct window_inode *inode, const struct window_range *gone, int err,
+		 struct list *wakes);
+/* ---- pin.c: no lock held ---- */
+void inode_put(struct window_inode *inode);
+
+/* ---- policy.c: inode lock ---- */
+
+/*
+ * Admission: is this miss worth a set-up? The one place that decides it. Today everything is;
+ * the cost model and the frequency sketch of refused misses belong here.
+ */
+bool policy_admit(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes, bool write);
+/* Is it worth taking a range out and setting it up anew because the file has grown behind it? */
+bool policy_regrow(const struct window_range *r, uint64_t new_len_bytes);
+/* The order of the block that a miss asks for. map_end: the end of what may be mapped. */
+unsigned policy_order(const struct window_inode *inode, uint64_t file_off, uint64_t map_end);
+void policy_mapped(struct window_inode *inode, const struct window_range *r);
+
+bool policy_refused(const struct window_inode *inode, uint64_t file_size, bool write);
+void policy_refuse(struct window_inode *inode, uint64_t file_size, bool write);
+void policy_accept(struct window_inode *inode, bool write);
+
+#endif

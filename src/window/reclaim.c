@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * reclaim: which range goes, and how it goes. Space comes back in three steps: a victim dies
+ * (range_kill), is queued for the device in batches (range_retire, window_kick), and is settled
+ * when the device has answered. There is no thread of its own: whoever makes free space low evicts
+ * a batch and goes on; the device's answer does the rest.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "window/internal.h"
+
+#define SPACE_WAIT_NS	(100 * NS_PER_MS)
+#define SWEEP_STEPS	256 /* of the clock's hand, when nobody waits for it */
+#define RECLAIM_BATCH	10  /* victims of one background reclaim, as Linux has it */
+#define UNUSED_GRACE_MS 5   /* that a new range waits for whoever had it set up */
+
+void wake_later(struct list *to, struct window_waiter *waiter, int err)
+{
+	waiter->err = err;
+	list_del(&waiter->link);
+	list_push_back(to, &waiter->link);
+}
+
+void wake_all(struct list *waiters)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(waiters))) {
+		struct window_waiter *waiter = container_of(link, struct window_waiter, link);
+
+		waiter->wake(waiter, waiter->err);
+	}
+}
+
+/* ---- victims: window lock ---- */
+
+static bool take_if_unpinned(struct window_range *r)
+{
+	uint32_t expected = 0;
+
+	/* Sequentially consistent: see window.space_waiting. */
+	return atomic_compare_exchange_strong(&r->pins, &expected, PIN_DYING);
+}
+
+/* Set up a moment ago for somebody who has been woken and has not come yet. Taking it now would
+ * send him round again, for ever if everybody else does the same. */
+static bool is_awaited(const struct window_range *r, uint8_t ref)
+{
+	return !(ref & REF_USED) &&
+	       (uint32_t)(clock_now_ns() / NS_PER_MS) - r->born_ms < UNUSED_GRACE_MS;
+}
+
+/* One step of the hand: the range at the front, if it is a victim, else it goes to the back. */
+static struct window_range *clock_step(struct window *w, bool even_recent)
+{
+	struct window_range *r = container_of(w->ranges.next, struct window_range, link);
+	uint8_t ref = atomic_load_explicit(&r->ref, memory_order_relaxed);
+
+	if (even_recent ? !is_awaited(r, ref) : !(ref & REF_RECENT)) {
+		if (take_if_unpinned(r))
+			return r;
+	} else if (!even_recent) {
+		atomic_fetch_and_explicit(&r->ref, (uint8_t)~REF_RECENT, memory_order_relaxed);
+	}
+	list_del(&r->link);
+	list_push_back(&w->ranges, &r->link);
+	return NULL;
+}
+
+static struct window_range *victim_lru(struct window *w, bool must)
+{
+	unsigned live = w->nranges - w->nretired;
+	unsigned steps = must ? 2 * live : MIN(2 * live, SWEEP_STEPS);
+	struct window_range *r = NULL;
+
+	for (unsigned i = 0; i < steps && !r && !list_empty(&w->ranges); i++)
+		r = clock_step(w, false);
+	/* All in use all the time: then any that is unpinned. */
+	for (unsigned i = 0; must && i < live && !r && !list_empty(&w->ranges); i++)
+		r = clock_step(w, true);
+	return r;
+}
+
+/* Newest first; one that nobody has used yet only when there is no other, so that whoever had it
+ * set up gets to it. */
+static struct window_range *victim_lifo(struct window *w, bool must)
+{
+	for (int unused_too = 0; unused_too <= must; unused_too++)
+		for (struct list *pos = w->ranges.prev; pos != &w->ranges; pos = pos->prev) {
+			struct window_range *r = container_of(pos, struct window_range, link);
+			uint8_t ref = atomic_load_explicit(&r->ref, memory_order_relaxed);
+
+			if ((unused_too ? !is_awaited(r, ref) : ref & REF_USED) &&
+			    take_if_unpinned(r))
+				return r;
+		}
+	return NULL;
+}
+
+/* Evicts one range. `must`: somebody waits for it, so look at every range. */
+static bool evict(struct window *w, bool must)
+{
+	struct window_range *r =
+		w->policy == WINDOW_POLICY_LIFO ? victim_lifo(w, must) : victim_lru(w, must);
+
+	if (!r)
+		return false;
+	w->stats.evictions++;
+	/* Not failed: space is asked for only while the window is open. */
+	range_retire(w, r, NULL);
+	return true;
+}
+
+/* ---- space: window lock ---- */
+
+static bool budget_left(const struct window *w)
+{
+	return w->nranges + w->nlost < w->ranges_max;
+}
+
+/* Free, or on its way: true when that is below `percent` of the window or of the budget. */
+static bool is_low(const struct window *w, unsigned percent)
+{
+	uint64_t bytes = w->space.free_bytes + w->retired_bytes;
+	unsigned used = w->nranges - w->nretired + w->nlost;
+	unsigned ranges = used < w->ranges_max ? w->ranges_max - used : 0;
+
+	return bytes < w->len_bytes / 100 * percent ||
+	       ranges < (uint64_t)w->ranges_max * percent / 100;
+}
+
+bool space_claim(struct window *w, unsigned order, unsigned *got, uint64_t *win_off)
+{
+	bool found = false;
+
+	if (budget_left(w))
+		for (unsigned k = order + 1; k-- > 0 && !found;) {
+			found = space_take(&w->space, k, win_off);
+			*got = k;
+		}
+	if (found) {
+		w->nranges++;
+		if (is_low(w, w->low_percent))
+			for (int i = 0; i < RECLAIM_BATCH && is_low(w, w->low_percent * 5 / 4); i++)
+				if (!evict(w, false))
+					break;
+		return true;
+	}
+	/* Direct reclaim: at least what was asked for must be on its way. */
+	while (w->nretired < RECLAIM_BATCH && w->retired_bytes < block_bytes(w, order))
+		if (!evict(w, w->nretired == 0))
+			break;
+	return false;
+}
+
+bool space_wait(struct window *w, struct window_waiter *waiter)
+{
+	if (!w->nranges)
+		return false;
+	atomic_fetch_add(&w->space_waiting, 1);
+	waiter->deadline_ns = clock_now_ns() + SPACE_WAIT_NS;
+	list_push_back(&w->space_waiters, &waiter->link);
+	/* Again, now that an unpin can see us. */
+	if (!w->nretired)
+		evict(w, true);
+	count(&w->waits);
+	return true;
+}
+
+uint64_t space_expire(struct window *w, uint64_t now_ns, struct list *wakes)
+{
+	while (!list_empty(&w->space_waiters)) {
+		struct window_waiter *first =
+			container_of(w->space_waiters.next, struct window_waiter, link);
+
+		if (first->deadline_ns > now_ns)
+			return first->deadline_ns;
+		wake_later(wakes, first, -ETIMEDOUT);
+		atomic_fetch_sub(&w->space_waiting, 1);
+	}
+	return UINT64_MAX;
+}
+
+void space_wake(struct window *w, struct list *wakes)
+{
+	while (!list_empty(&w->space_waiters)) {
+		wake_later(wakes, container_of(w->space_waiters.next, struct window_waiter, link),
+			   w->fail_err);
+		atomic_fetch_sub(&w->space_waiting, 1);
+	}
+}
+
+void space_pin_gone(struct window *w)
+{
+	pthread_mutex_lock(&w->lock);
+	if (!list_empty(&w->space_waiters) && !w->nretired &&
+	    !atomic_load_explicit(&w->closed, memory_order_relaxed))
+		evict(w, true);
+	pthread_mutex_unlock(&w->lock);
+	window_kick(w);
+}
+
+/* ---- the end of a range ---- */
+
+bool range_kill(struct window_range *r)
+{
+	return atomic_fetch_or(&r->pins, PIN_DYING) == 0;
+}
+
+void range_retire_unmapped(struct window *w, struct window_range *r, struct list *gone)
+{
+	list_del(&r->link);
+	w->nretired++;
+	w->retired_bytes += block_bytes(w, r->order);
+	list_push_back(gone, &r->link);
+}
+
+void range_retire(struct window *w, struct window_range *r, struct list *gone)
+{
+	range_retire_unmapped(w, r, w->fail_err ? gone : &w->queue);
+	if (r->live) {
+		w->stats.ranges_live--;
+		w->stats.bytes_mapped -= r->len_bytes;
+	}
+}
+
+void range_put(struct window_range *r)
+{
+	struct window *w = r->inode->w;
+	/* Release: the reader's loads are done before the space is given to another range.
+	 * Sequentially consistent: see window.space_waiting. */
+	uint32_t left = atomic_fetch_sub(&r->pins, 1) - 1;
+	struct list gone;
+	int err;
+
+	assert((left & ~PIN_DYING) != ~PIN_DYING);
+	/* Unless this was the last pin of a dying range, the range may be gone by now. */
+	if (left == PIN_DYING) {
+		list_init(&gone);
+		pthread_mutex_lock(&w->lock);
+		range_retire(w, r, &gone);
+		err = w->fail_err;
+		pthread_mutex_unlock(&w->lock);
+		window_kick(w);
+		range_settle(w, &gone, err);
+	} else if (left == 0 && atomic_load(&w->space_waiting)) {
+		space_pin_gone(w);
+	}
+}
+
+/* Window lock. Moves as many as the device takes at once from the queue to the batch. */
+static unsigned fill_batch(struct window *w)
+{
+	struct list *link;
+	unsigned n = 0;
+
+	assert(list_empty(&w->batch));
+	while (n < w->batch_max && (link = list_pop_front(&w->queue))) {
+		struct window_range *r = container_of(link, struct window_range, link);
+
+		w->extents[n++] = (struct window_extent){r->win_off, r->len_bytes};
+		list_push_back(&w->batch, &r->link);
+	}
+	return n;
+}
+
+/*
+ * One thread at a time asks, in a loop and not by recursion: a removal that is answered inside of
+ * ops->remove() leads back here, finds `kicking` set, and leaves the next batch to the outer call.
+ */
+void window_kick(struct window *w)
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->kicking) {
+		pthread_mutex_unlock(&w->lock);
+		return;
+	}
+	w->kicking = true;
+	while (!w->removal_out && !w->fail_err && !list_empty(&w->queue)) {
+		unsigned n = fill_batch(w);
+
+		w->removal_out = true;
+		pthread_mutex_unlock(&w->lock);
+		w->ops->remove(w->ctx, w->extents, n);
+		pthread_mutex_lock(&w->lock);
+	}
+	w->kicking = false;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void window_remove_done(struct window *w, int err)
+{
+	struct list done;
+	unsigned n = 0;
+
+	list_init(&done);
+	pthread_mutex_lock(&w->lock);
+	assert(w->removal_out);
+	w->removal_out = false;
+	list_splice_back(&done, &w->batch);
+	list_for_each (pos, &done)
+		n++;
+	if (!err)
+		w->stats.removals += n;
+	pthread_mutex_unlock(&w->lock);
+
+	if (err && n)
+		log_error("window: the device refused to remove %u mappings (error %d); "
+			  "their part of the window is not used again",
+			  n, -err);
+	range_settle(w, &done, err);
+	window_kick(w);
+}
+
+/* The range leaves its inode: whoever waits for that can go on. */
+static void settle_inode(struct window_range *r, int err, struct list *wakes)
+{
+	struct window_inode *inode = r->inode;
+
+	pthread_mutex_lock(&inode->lock);
+	range_detach(r);
+	list_del(&r->inode_link);
+	inode->nranges--;
+	block_check(inode, r, err, wakes);
+	pthread_mutex_unlock(&inode->lock);
+}
+
+void range_settle(struct window *w, struct list *ranges, int err)
+{
+	struct list wakes;
+	struct list *link;
+
+	if (list_empty(ranges))
+		return;
+	list_init(&wakes);
+	list_for_each (pos, ranges)
+		settle_inode(container_of(pos, struct window_range, link), err, &wakes);
+
+	pthread_mutex_lock(&w->lock);
+	list_for_each (pos, ranges) {
+		struct window_range *r = container_of(pos, struct window_range, link);
+
+		w->nranges--;
+		w->nretired--;
+		w->retired_bytes -= block_bytes(w, r->order);
+		if (err && !w->fail_err) {
+			w->nlost++;
+			w->stats.bytes_lost += block_bytes(w, r->order);
+		} else {
+			space_give(&w->space, r->win_off, r->order);
+		}
+	}
+	space_wake(w, &wakes);
+	pthread_mutex_unlock(&w->lock);
+
+	while ((link = list_pop_front(ranges))) {
+		struct window_range *r = container_of(link, struct window_range, link);
+
+		inode_put(r->inode);
+		free(r);
+	}
+	wake_all(&wakes);
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * window: its beginning and its ends, inodes, statistics. See internal.h for the locks.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "window/internal.h"
+
+#define PAGE_BYTES	 (4 * KIB)
+#define PAGE_BYTES_MAX	 (64 * KIB) /* the largest page of a host */
+#define BLOCK_BYTES	 (2 * MIB)
+#define RANGES_MAX	 512
+#define REMOVE_BATCH_MAX 64
+#define RECLAIM_PERCENT	 20
+#define DRAIN_NAP_NS	 (50 * NS_PER_US)
+
+static unsigned log2_floor(uint64_t v)
+{
+	return 63 - (unsigned)__builtin_clzll(v);
+}
+
+static unsigned log2_ceil(uint64_t v)
+{
+	return v > 1 ? log2_floor(v - 1) + 1 : 0;
+}
+
+static int lock_init(pthread_mutex_t *lock)
+{
+	pthread_mutexattr_t attr;
+	int err = pthread_mutexattr_init(&attr);
+
+	if (err)
+		return -err;
+	/* Held for less time than going to sleep takes. */
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	err = pthread_mutex_init(lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+	return -err;
+}
+
+/* Blocks are 2 MiB and larger; smaller ones only in a window that would not hold four of those. */
+static uint64_t smallest_block(uint64_t len_bytes, uint64_t map_alignment)
+{
+	uint64_t block = BLOCK_BYTES;
+
+	if (len_bytes / 4 < block)
+		block = len_bytes / 4 ? UINT64_C(1) << log2_floor(len_bytes / 4) : 1;
+	return MAX(block, map_alignment);
+}
+
+static void set_sizes(struct window *w, const struct window_params *p, unsigned min_shift)
+{
+	uint64_t largest = w->len_bytes / 8, base;
+
+	w->ranges_max = p->ranges_max ? p->ranges_max : RANGES_MAX;
+	w->batch_max = p->remove_batch_max ? p->remove_batch_max : REMOVE_BATCH_MAX;
+	w->low_percent = p->reclaim_percent ? MIN(p->reclaim_percent, 50u) : RECLAIM_PERCENT;
+	base = w->len_bytes / w->ranges_max;
+	w->order_max = largest >> min_shift ? log2_floor(largest >> min_shift) : 0;
+	w->order_base = base >> min_shift ? log2_ceil(base >> min_shift) : 0;
+	w->order_base = MIN(w->order_base, w->order_max);
+}
+
+int window_create(const struct window_params *p, struct window **out)
+{
+	uint64_t align = MAX(p->map_alignment, PAGE_BYTES);
+	uint64_t block;
+	struct window *w;
+	int err;
+
+	if (!is_pow2(align))
+		return -EINVAL;
+	block = smallest_block(p->len_bytes, align);
+	if (p->len_bytes / 2 < block)
+		return -EINVAL;
+
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->va = p->va;
+	w->len_bytes = round_down(p->len_bytes, block);
+	w->len_unit = MIN(align, PAGE_BYTES_MAX);
+	w->policy = p->policy;
+	w->ops = p->ops;
+	w->ctx = p->ctx;
+	set_sizes(w, p, log2_floor(block));
+	list_init(&w->ranges);
+	list_init(&w->queue);
+	list_init(&w->batch);
+	list_init(&w->space_waiters);
+	list_init(&w->inodes);
+	w->stats.bytes_total = w->len_bytes;
+
+	err = space_init(&w->space, w->len_bytes, log2_floor(block));
+	if (err)
+		goto free_window;
+	w->extents = calloc(w->batch_max, sizeof(*w->extents));
+	if (!w->extents) {
+		err = -ENOMEM;
+		goto fini_space;
+	}
+	err = lock_init(&w->lock);
+	if (err)
+		goto free_extents;
+	*out = w;
+	return 0;
+
+free_extents:
+	free(w->extents);
+fini_space:
+	space_fini(&w->space);
+free_window:
+	free(w);
+	return err;
+}
+
+static void inode_destroy(struct window_inode *inode)
+{
+	omap_clear(&inode->map);
+	pthread_mutex_destroy(&inode->lock);
+	free(inode);
+}
+
+static void free_ranges(struct list *ranges)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(ranges))) {
+		struct window_range *r = container_of(link, struct window_range, link);
+
+		assert(!(atomic_load(&r->pins) & ~PIN_DYING));
+		free(r);
+	}
+}
+
+void window_destroy(struct window *w)
+{
+	struct list *link;
+
+	assert(!w->removal_out && list_empty(&w->space_waiters));
+	free_ranges(&w->ranges);
+	free_ranges(&w->queue);
+	free_ranges(&w->batch);
+	while ((link = list_pop_front(&w->inodes)))
+		inode_destroy(container_of(link, struct window_inode, link));
+	pthread_mutex_destroy(&w->lock);
+	free(w->extents);
+	space_fini(&w->space);
+	free(w);
+}
+
+/* ---- inodes ---- */
+
+int window_inode_create(struct window *w, uint64_t nodeid, struct window_inode **out)
+{
+	struct window_inode *inode = calloc(1, sizeof(*inode));
+	int err;
+
+	if (!inode)
+		return -ENOMEM;
+	err = lock_init(&inode->lock);
+	if (err) {
+		free(inode);
+		return err;
+	}
+	inode->w = w;
+	inode->nodeid = nodeid;
+	omap_init(&inode->map);
+	list_init(&inode->detached);
+	list_init(&inode->block_waiters);
+	atomic_init(&inode->refs, 1);
+	pthread_mutex_lock(&w->lock);
+	list_push_back(&w->inodes, &inode->link);
+	pthread_mutex_unlock(&w->lock);
+	*out = inode;
+	return 0;
+}
+
+void inode_put(struct window_inode *inode)
+{
+	struct window *w = inode->w;
+
+	if (atomic_fetch_sub(&inode->refs, 1) != 1)
+		return;
+	pthread_mutex_lock(&w->lock);
+	list_del(&inode->link);
+	w->stats.hits += atomic_load_explicit(&inode->hits, memory_order_relaxed);
+	pthread_mutex_unlock(&w->lock);
+	inode_destroy(inode);
+}
+
+void window_inode_free(struct window_inode *inode)
+{
+	struct window *w = inode->w;
+	unsigned left;
+	bool failed;
+
+	pthread_mutex_lock(&inode->lock);
+	left = inode->nranges;
+	assert(list_empty(&inode->block_waiters));
+	pthread_mutex_unlock(&inode->lock);
+	pthread_mutex_lock(&w->lock);
+	failed = w->fail_err;
+	pthread_mutex_unlock(&w->lock);
+	assert(!left || failed);
+	(void)left;
+	(void)failed;
+	inode_put(inode);
+}
+
+/* The inode behind `prev` (NULL: the first), with a reference; drops the one on `prev`. An inode
+ * stays on the list as long as somebody refers to it. */
+static struct window_inode *inode_next(struct window *w, struct window_inode *prev)
+{
+	struct window_inode *inode = NULL;
+	struct list *pos;
+
+	pthread_mutex_lock(&w->lock);
+	for (pos = prev ? prev->link.next : w->inodes.next; pos != &w->inodes; pos = pos->next) {
+		struct window_inode *at = container_of(pos, struct window_inode, link);
+		unsigned refs = atomic_load(&at->refs);
+
+		while (refs && !atomic_compare_exchange_weak(&at->refs, &refs, refs + 1))
+			;
+		if (refs) {
+			inode = at;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (prev)
+		inode_put(prev);
+	return inode;
+}
+
+/* ---- the ends ---- */
+
+/* Window lock: no more pins; every range dies, and those without pins are retired. */
+static void close_window(struct window *w, struct list *gone, struct list *wakes)
+{
+	struct list *pos = w->ranges.next;
+
+	atomic_store_explicit(&w->closed, true, memory_order_relaxed);
+	while (pos != &w->ranges) {
+		struct window_range *r = container_of(pos, struct window_range, link);
+
+		pos = pos->next;
+		if (range_kill(r))
+			range_retire(w, r, gone);
+	}
+	space_wake(w, wakes);
+}
+
+/* Inode lock: everybody who waits for a set-up or a block. */
+static void wake_inode(struct window_inode *inode, int err, struct list *wakes)
+{
+	struct window_range *r;
+	struct list *pos;
+	uint64_t key = 0;
+
+	list_for_each (at, &inode->detached) {
+		r = container_of(at, struct window_range, inode_link);
+		while ((pos = r->waiters.next) != &r->waiters)
+			wake_later(wakes, container_of(pos, struct window_waiter, link), err);
+	}
+	while ((r = omap_ceil(&inode->map, key, NULL))) {
+		while ((pos = r->waiters.next) != &r->waiters)
+			wake_later(wakes, container_of(pos, struct window_waiter, link), err);
+		key = r->file_off + 1;
+	}
+	while ((pos = inode->block_waiters.next) != &inode->block_waiters)
+		wake_later(wakes, container_of(pos, struct window_waiter, link), err);
+}
+
+void window_fail(struct window *w, int err)
+{
+	struct window_inode *inode = NULL;
+	struct list gone, wakes;
+
+	assert(err < 0);
+	list_init(&gone);
+	list_init(&wakes);
+	pthread_mutex_lock(&w->lock);
+	if (w->fail_err) {
+		pthread_mutex_unlock(&w->lock);
+		return;
+	}
+	w->fail_err = err;
+	list_splice_back(&gone, &w->queue);
+	list_splice_back(&gone, &w->batch); /* a late window_remove_done() finds it empty */
+	close_window(w, &gone, &wakes);
+	pthread_mutex_unlock(&w->lock);
+
+	range_settle(w, &gone, err);
+	while ((inode = inode_next(w, inode))) {
+		pthread_mutex_lock(&inode->lock);
+		wake_inode(inode, err, &wakes);
+		pthread_mutex_unlock(&inode->lock);
+	}
+	wake_all(&wakes);
+}
+
+static bool is_drained(struct window *w)
+{
+	bool drained;
+
+	pthread_mutex_lock(&w->lock);
+	drained = !w->nranges && !w->removal_out;
+	pthread_mutex_unlock(&w->lock);
+	return drained;
+}
+
+int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsigned timeout_ms)
+{
+	const struct timespec nap = {.tv_nsec = DRAIN_NAP_NS};
+	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS;
+	struct list gone, wakes;
+	int done, err;
+
+	list_init(&gone);
+	list_init(&wakes);
+	pthread_mutex_lock(&w->lock);
+	close_window(w, &gone, &wakes);
+	err = w->fail_err;
+	pthread_mutex_unlock(&w->lock);
+	window_kick(w);
+	range_settle(w, &gone, err);
+	wake_all(&wakes);
+
+	while (!is_drained(w)) {
+		if (clock_now_ns() >= deadline)
+			return -ETIMEDOUT;
+		done = progress ? progress(ctx) : 0;
+		if (done < 0)
+			return done;
+		if (!done)
+			nanosleep(&nap, NULL);
+	}
+	return 0;
+}
+
+uint64_t window_expire(struct window *w, uint64_t now_ns)
+{
+	struct list wakes;
+	uint64_t next;
+
+	if (!atomic_load_explicit(&w->space_waiting, memory_order_relaxed))
+		return UINT64_MAX;
+	list_init(&wakes);
+	pthread_mutex_lock(&w->lock);
+	next = space_expire(w, now_ns, &wakes);
+	pthread_mutex_unlock(&w->lock);
+	wake_all(&wakes);
+	return next;
+}
+
+void window_get_stats(struct window *w, struct window_stats *out)
+{
+	pthread_mutex_lock(&w->lock);
+	*out = w->stats;
+	list_for_each (pos, &w->inodes)
+		out->hits += atomic_load_explicit(
+			&container_of(pos, struct window_inode, link)->hits, memory_order_relaxed);
+	pthread_mutex_unlock(&w->lock);
+	out->misses = atomic_load_explicit(&w->misses, memory_order_relaxed);
+	out->blocked = atomic_load_explicit(&w->blocked, memory_order_relaxed);
+	out->waits = atomic_load_explicit(&w->waits, memory_order_relaxed);
+}

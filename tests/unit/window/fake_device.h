@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fake_device: what answers set-ups and removals in these tests. It keeps the list of what is
+ * mapped and refuses, by abort(), what no window may ask of a device: an overlap in the window, a
+ * removal of what is not mapped exactly so, a second removal before the first was answered.
+ * Thread-safe; answers are given without its lock.
+ */
+#ifndef WINDOW_FAKE_DEVICE_H
+#define WINDOW_FAKE_DEVICE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "window/window.h"
+
+#define FAKE_MAPPINGS_MAX 4096
+
+struct fake_mapping {
+	struct window_range *range; /* NULL once it was answered */
+	struct window_map map;
+	bool being_removed;
+};
+
+struct fake_device {
+	struct window *w;
+	bool hold_setups, hold_removals; /* answered by fake_answer_*(), not at once */
+	int setup_err, remove_err;
+	unsigned ranges_max, remove_batch_max; /* checked when not 0 */
+
+	pthread_mutex_t lock;
+	struct fake_mapping mapped[FAKE_MAPPINGS_MAX];
+	unsigned n;
+	unsigned nsetups, nremovals, nextents; /* asked for so far */
+	struct window_extent removing[256];
+	unsigned nremoving;
+	struct window_map last_map;
+};
+
+extern const struct window_ops fake_ops;
+
+void fake_init(struct fake_device *d);
+/* The mapping that holds this place of the window, or NULL. */
+bool fake_find(struct fake_device *d, uint64_t win_off, struct window_map *map);
+unsigned fake_mapped(struct fake_device *d, uint64_t nodeid);
+/* Answers one held set-up (the oldest for pick 0); false when none is held. */
+bool fake_answer_setup(struct fake_device *d, unsigned pick, int err);
+bool fake_answer_removal(struct fake_device *d, int err);
+
+#endif
