@@ -112,7 +112,9 @@ fi
 say "programs: $tools"
 
 step "2. The host side: vfsdax-device shares $share"
-mkdir -p -m 755 "$state" "$mountpoint"
+mkdir -p "$state" "$mountpoint"
+# Who can connect to the socket acts on the share as root.
+chmod 700 "$state"
 echo "$share" >"$state/share"
 realpath "$mountpoint" >"$state/mountpoint"
 mountpoint=$(realpath "$mountpoint")
