@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/mountinfo.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+void mountinfo_unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+bool mountinfo_find(const char *path, struct mountinfo *out)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t cap = 0;
+	bool found = false;
+
+	if (!f)
+		return false;
+	/* ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS FIELDS... - TYPE SOURCE OPTIONS; later lines
+	 * lie on top of earlier ones. */
+	while (getline(&line, &cap, f) > 0) {
+		struct mountinfo m;
+		unsigned major, minor;
+		char at[4096];
+		char *rest = strstr(line, " - ");
+
+		if (!rest || sscanf(line, "%*s %*s %u:%u %*s %4095s", &major, &minor, at) != 3 ||
+		    sscanf(rest, " - %63s %255s", m.type, m.source) != 2)
+			continue;
+		mountinfo_unescape(at);
+		if (strcmp(at, path) != 0)
+			continue;
+		mountinfo_unescape(m.source);
+		m.dev = makedev(major, minor);
+		*out = m;
+		found = true;
+	}
+	free(line);
+	fclose(f);
+	return found;
+}
+
+char *mountinfo_canonical(const char *path)
+{
+	char *copy = strdup(path), *real = NULL, *full = NULL;
+	char *slash;
+	const char *last;
+	char here[] = ".";
+
+	if (!copy)
+		return NULL;
+	while ((slash = strrchr(copy, '/')) && slash[1] == '\0' && slash != copy)
+		*slash = '\0';
+	slash = strrchr(copy, '/');
+	last = slash ? slash + 1 : copy;
+	if (slash == copy || strcmp(last, "..") == 0 || strcmp(last, ".") == 0) {
+		real = realpath(copy, NULL);
+		free(copy);
+		return real;
+	}
+	if (slash)
+		*slash = '\0';
+	real = realpath(slash ? copy : here, NULL);
+	if (real && asprintf(&full, "%s/%s", strcmp(real, "/") ? real : "", last) < 0)
+		full = NULL;
+	free(real);
+	free(copy);
+	return full;
+}

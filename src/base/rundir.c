@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/rundir.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+static int fits(int n, size_t len)
+{
+	return n >= 0 && (size_t)n < len ? 0 : -ENAMETOOLONG;
+}
+
+int rundir_path(uid_t uid, char *buf, size_t len)
+{
+	const char *xdg = getenv("XDG_RUNTIME_DIR");
+
+	if (uid == 0)
+		return fits(snprintf(buf, len, "/run/vfsdax"), len);
+	if (xdg && xdg[0] == '/' && uid == geteuid())
+		return fits(snprintf(buf, len, "%s/vfsdax", xdg), len);
+	return fits(snprintf(buf, len, "/tmp/vfsdax-%u", (unsigned)uid), len);
+}
+
+int rundir_make(char *buf, size_t len)
+{
+	struct stat st;
+	int err = rundir_path(geteuid(), buf, len);
+
+	if (err)
+		return err;
+	if (mkdir(buf, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(buf, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH))
+		return -EPERM;
+	return 0;
+}
+
+int rundir_socket(const char *dir, dev_t dev, char *buf, size_t len)
+{
+	return fits(snprintf(buf, len, "%s/%u:%u.sock", dir, major(dev), minor(dev)), len);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* rundir: where a running mount can be asked: one Unix socket a mount, named by its device. */
+#ifndef VFSDAX_BASE_RUNDIR_H
+#define VFSDAX_BASE_RUNDIR_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The directory for run-time files of this user: /run/vfsdax for root, else one below
+ * $XDG_RUNTIME_DIR or /tmp. */
+int rundir_path(uid_t uid, char *buf, size_t len);
+/* Makes the directory, for its owner only, and refuses one that somebody else owns. 0 or -errno. */
+int rundir_make(char *buf, size_t len);
+/* The socket of the mount with this device number, in the directory `dir`. */
+int rundir_socket(const char *dir, dev_t dev, char *buf, size_t len);
+
+#endif

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge: its life, and what a worker asks of it. INIT is where both sides are tied together.
+ */
+#include "bridge/bridge.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "bridge/internal.h"
+#include "fuse/reply.h"
+
+_Thread_local struct bridge_worker *bridge_self;
+
+size_t bridge_user_bytes(void)
+{
+	return round_up(sizeof(struct op), 64);
+}
+
+/* ------------------------------------------------------------------ what a worker asks */
+
+static bool worker_buffer(void *ctx, struct iovec iov[2])
+{
+	struct bridge_worker *w = ctx;
+
+	bridge_self = w;
+	if (!w->fetch)
+		w->fetch = fs_req_get(w->channel, SLOTS_RESERVED);
+	if (!w->fetch)
+		return false;
+	if (!w->fetch->big)
+		w->fetch->big = fs_big_get(w->channel);
+	if (!w->fetch->big)
+		return false;
+	iov[0] = (struct iovec){w->fetch->in, FS_IN_BYTES};
+	iov[1] = (struct iovec){w->fetch->big->va, FS_BIG_BYTES};
+	return true;
+}
+
+static void worker_request(void *ctx, int fd, size_t len)
+{
+	struct bridge_worker *w = ctx;
+
+	route_request(w->bridge, w, fd, len);
+}
+
+static unsigned worker_reap(void *ctx)
+{
+	struct bridge_worker *w = ctx;
+
+	return fs_channel_reap(w->channel);
+}
+
+static void worker_flush(void *ctx)
+{
+	struct bridge_worker *w = ctx;
+
+	fs_channel_flush(w->channel);
+	fs_hiprio_progress(w->bridge->session);
+}
+
+static unsigned worker_busy(void *ctx, uint64_t *deadline_ns)
+{
+	struct bridge_worker *w = ctx;
+	unsigned n = fs_channel_busy(w->channel, deadline_ns);
+
+	return n + atomic_load_explicit(&w->parked, memory_order_acquire);
+}
+
+static bool worker_calls_on(void *ctx)
+{
+	struct bridge_worker *w = ctx;
+
+	return fs_channel_enable_calls(w->channel);
+}
+
+static void worker_calls_off(void *ctx)
+{
+	struct bridge_worker *w = ctx;
+
+	fs_channel_disable_calls(w->channel);
+}
+
+static const struct fuse_worker_ops worker_ops = {
+	.buffer = worker_buffer,
+	.request = worker_request,
+	.reap = worker_reap,
+	.flush = worker_flush,
+	.busy = worker_busy,
+	.calls_on = worker_calls_on,
+	.calls_off = worker_calls_off,
+};
+
+/* ------------------------------------------------------------------ INIT */
+
+/* The kernel sends INIT by itself, right after the mount. */
+static int read_init(int fd, struct fuse_in_header *h, struct fuse_init_in *in)
+{
+	size_t cap = FS_IN_BYTES + FS_BIG_BYTES; /* the kernel refuses a shorter buffer */
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint8_t *buf = malloc(cap);
+	ssize_t n = -1;
+	int err = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	if (poll(&p, 1, 10000) == 1)
+		n = read(fd, buf, cap);
+	if (n < (ssize_t)(sizeof(*h) + FUSE_COMPAT_INIT_OUT_SIZE)) {
+		log_error("the kernel sent no FUSE INIT: was it unmounted meanwhile?");
+		err = -EIO;
+	} else {
+		memcpy(h, buf, sizeof(*h));
+		memset(in, 0, sizeof(*in));
+		memcpy(in, buf + sizeof(*h), MIN((size_t)n - sizeof(*h), sizeof(*in)));
+		if (h->opcode != FUSE_INIT || in->major != FUSE_KERNEL_VERSION || in->minor < 31) {
+			log_error("the kernel speaks FUSE %u.%u; 7.31 (Linux 5.4) is the oldest that will do",
+				  in->major, in->minor);
+			err = -EPROTO;
+		}
+	}
+	free(buf);
+	return err;
+}
+
+static int negotiate(struct bridge *b, int fuse_fd)
+{
+	struct fuse_in_header h;
+	struct fuse_init_in in;
+	struct fuse_init_out out;
+	int err = read_init(fuse_fd, &h, &in);
+
+	if (err)
+		return err;
+	err = fs_session_init(b->session, fs_init_in_flags(&in), in.max_readahead);
+	if (err) {
+		fuse_reply_error(fuse_fd, h.unique, -EIO);
+		return err;
+	}
+	fs_init_reply(&in, fs_limits(b->session), &out);
+	b->kernel_flags = fs_init_out_flags(&out);
+	err = fuse_reply_data(fuse_fd, h.unique, &out, sizeof(out));
+	if (err)
+		log_error("the kernel did not take the answer to INIT: %s", strerror(-err));
+	return err;
+}
+
+/* ------------------------------------------------------------------ the window */
+
+static int open_window(struct bridge *b)
+{
+	const struct fs_limits *limits = fs_limits(b->session);
+	struct shm_window shm = {0};
+	const char *reason = "the device has no window";
+	struct window_params params = {
+		.map_alignment = limits->map_alignment,
+		.ranges_max = b->params.window_ranges_max,
+		.ops = &bridge_window_ops,
+		.ctx = b,
+	};
+	int err;
+
+	b->per_inode_dax = limits->flags & FUSE_HAS_INODE_DAX;
+	if (b->params.dax == BRIDGE_DAX_NEVER) {
+		b->no_window_reason = "mounted with dax=never";
+		return 0;
+	}
+	if (b->params.dax == BRIDGE_DAX_ALWAYS)
+		b->per_inode_dax = false;
+	if (b->params.dax == BRIDGE_DAX_INODE && !b->per_inode_dax) {
+		b->no_window_reason = "dax=inode, but the device does not say which files (no HAS_INODE_DAX)";
+		return 0;
+	}
+	err = b->transport->ops->window(b->transport, &shm, &reason);
+	if (err)
+		return err;
+	if (!shm.len_bytes) {
+		b->no_window_reason = reason ? reason : "the device has no window";
+		return 0;
+	}
+	if (!(limits->flags & FUSE_MAP_ALIGNMENT)) {
+		b->no_window_reason = "the device has a window, but did not accept FUSE_MAP_ALIGNMENT";
+		return 0;
+	}
+	params.va = shm.va;
+	params.len_bytes = shm.len_bytes;
+	params.remove_batch_max = (FS_IN_BYTES - 128) / sizeof(struct fuse_removemapping_one);
+	err = window_copy_init();
+	if (!err)
+		err = window_create(&params, &b->window);
+	if (err == -EINVAL) {
+		b->no_window_reason = "the device's window is too small to be used";
+		return 0;
+	}
+	if (err)
+		log_error("the window cannot be used: %s", strerror(-err));
+	return err;
+}
+
+const char *bridge_no_dax_reason(struct bridge *b)
+{
+	struct window_stats stats;
+
+	if (!b->window)
+		return b->no_window_reason;
+	window_get_stats(b->window, &stats);
+	if (stats.hits)
+		return NULL;
+	for (unsigned i = 0; i < WINDOW_REFUSAL_ERRNOS; i++)
+		if (stats.refusals[i].count && stats.refusals[i].err) {
+			snprintf(b->refusal_reason, sizeof(b->refusal_reason), "map refused: %s",
+				 strerrorname_np(stats.refusals[i].err));
+			return b->refusal_reason;
+		}
+	/* A device that marks inodes, but none of those that anybody has looked at. */
+	if (b->per_inode_dax && !atomic_load(&b->dax_seen) && node_count(b->nodes) > 1)
+		return "policy none: the device marks no file for DAX";
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ open, close */
+
+int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
+		struct bridge **out)
+{
+	struct bridge *b = calloc(1, sizeof(*b));
+	struct node *root;
+	int err = -ENOMEM;
+
+	if (!b)
+		return err;
+	b->session = s;
+	b->transport = fs_transport(s);
+	b->params = *params;
+	b->workers = calloc(params->workers, sizeof(struct bridge_worker *));
+	b->scratch = malloc(FS_BIG_BYTES);
+	if (!b->workers || !b->scratch || node_table_create(&b->nodes))
+		goto failed;
+	err = negotiate(b, fuse_fd);
+	if (err)
+		goto failed;
+	root = node_lookup(b->nodes, FUSE_ROOT_ID);
+	if (!root) {
+		err = -ENOMEM;
+		goto failed;
+	}
+	node_note_attr(b->nodes, root, fs_root_attr(s), false, 0);
+	b->remover = fs_req_get(fs_channel(s, 0), 0);
+	err = open_window(b);
+	if (err)
+		goto failed;
+	*out = b;
+	return 0;
+
+failed:
+	if (b->remover)
+		fs_req_put(b->remover);
+	node_table_destroy(b->nodes);
+	free(b->scratch);
+	free(b->workers);
+	free(b);
+	return err;
+}
+
+static void worker_free(struct bridge_worker *w)
+{
+	if (w->fetch)
+		fs_req_put(w->fetch);
+	if (w->remover)
+		fs_req_put(w->remover);
+	free(w->scratch);
+	free(w);
+}
+
+int bridge_start_worker(struct bridge *b, int fuse_fd, int cpu)
+{
+	struct bridge_worker *w = aligned_alloc(64, round_up(sizeof(*w), 64));
+	struct fuse_worker_params params = {
+		.ops = &worker_ops,
+		.fd = fuse_fd,
+		.ended_fd = b->params.ended_fd,
+		.cpu = cpu,
+		.polling = b->params.polling,
+		.spare_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1,
+	};
+	int err = -ENOMEM;
+
+	if (!w)
+		goto failed;
+	memset(w, 0, sizeof(*w));
+	w->bridge = b;
+	w->channel = fs_channel(b->session, b->n_workers);
+	w->scratch = malloc(FS_BIG_BYTES);
+	w->remover = fs_req_get(w->channel, 0);
+	if (!w->scratch || !w->remover)
+		goto failed;
+	params.ctx = w;
+	params.call_fds[0] = fs_channel_call_fd(w->channel);
+	params.call_fds[1] = -1;
+	err = fuse_worker_start(&params, &w->thread);
+	if (err) {
+		worker_free(w);
+		return err;
+	}
+	b->workers[b->n_workers++] = w;
+	return 0;
+
+failed:
+	log_error("a worker cannot be started: %s", strerror(-err));
+	if (w)
+		worker_free(w);
+	close(fuse_fd);
+	return err;
+}
+
+bool bridge_ended(struct bridge *b)
+{
+	for (unsigned i = 0; i < b->n_workers; i++)
+		if (!fuse_worker_ended(b->workers[i]->thread))
+			return false;
+	return true;
+}
+
+/* Reaps everything once; for the end, when no worker does it. */
+static int reap_all(void *ctx)
+{
+	struct bridge *b = ctx;
+
+	for (unsigned i = 0; i < fs_channel_count(b->session); i++) {
+		fs_channel_reap(fs_channel(b->session, i));
+		fs_channel_flush(fs_channel(b->session, i));
+	}
+	fs_hiprio_progress(b->session);
+	return transport_failed(b->transport);
+}
+
+static bool all_quiet(struct bridge *b)
+{
+	uint64_t deadline;
+	unsigned busy = 0;
+
+	for (unsigned i = 0; i < fs_channel_count(b->session); i++)
+		busy += fs_channel_busy(fs_channel(b->session, i), &deadline);
+	for (unsigned i = 0; i < b->n_workers; i++)
+		busy += atomic_load(&b->workers[i]->parked);
+	return busy == 0;
+}
+
+/* Waits for what is under way; what blocks for ever (SETLKW) is called off by the device's end. */
+static void drain(struct bridge *b, unsigned timeout_ms)
+{
+	uint64_t end = clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	struct timespec pause = {0, 50000};
+
+	while (!all_quiet(b) && clock_now_ns() < end) {
+		reap_all(b);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void forget_at_end(void *ctx, uint64_t nodeid, uint64_t nlookup)
+{
+	if (nodeid != FUSE_ROOT_ID)
+		fs_forget(ctx, nodeid, nlookup);
+}
+
+void bridge_close(struct bridge *b)
+{
+	if (!b)
+		return;
+	for (unsigned i = 0; i < b->n_workers; i++)
+		fuse_worker_stop(b->workers[i]->thread);
+	for (unsigned i = 0; i < b->n_workers; i++)
+		fuse_worker_join(b->workers[i]->thread);
+	drain(b, MIN(b->params.timeout_ms, 3000u));
+	if (b->window) {
+		if (transport_failed(b->transport))
+			window_fail(b->window, transport_failed(b->transport));
+		else if (window_drain(b->window, reap_all, b, MIN(b->params.timeout_ms, 5000u)))
+			log_warn("%s: the device did not unmap its window in time", b->transport->source);
+	}
+	node_forget_all(b->nodes, forget_at_end, b->session);
+	while (fs_hiprio_progress(b->session) && !transport_failed(b->transport))
+		nanosleep(&(struct timespec){0, 50000}, NULL);
+	for (unsigned i = 0; i < b->n_workers; i++)
+		worker_free(b->workers[i]);
+	if (b->remover)
+		fs_req_put(b->remover);
+	if (b->window)
+		window_destroy(b->window);
+	node_table_destroy(b->nodes);
+	free(b->scratch);
+	free(b->workers);
+	free(b);
+}
+
+/* ------------------------------------------------------------------ counters */
+
+struct sums {
+	uint64_t window_read_bytes, window_write_bytes, queue_read_bytes, queue_write_bytes;
+	uint64_t copy_faults, mtime_updates;
+	uint64_t requests[OPCODES_COUNTED];
+};
+
+static void add_tally(struct sums *s, const struct tally *t)
+{
+	s->window_read_bytes += atomic_load_explicit(&t->window_read_bytes, memory_order_relaxed);
+	s->window_write_bytes += atomic_load_explicit(&t->window_write_bytes, memory_order_relaxed);
+	s->queue_read_bytes += atomic_load_explicit(&t->queue_read_bytes, memory_order_relaxed);
+	s->queue_write_bytes += atomic_load_explicit(&t->queue_write_bytes, memory_order_relaxed);
+	s->copy_faults += atomic_load_explicit(&t->copy_faults, memory_order_relaxed);
+	s->mtime_updates += atomic_load_explicit(&t->mtime_updates, memory_order_relaxed);
+	for (unsigned i = 0; i < OPCODES_COUNTED; i++)
+		s->requests[i] += atomic_load_explicit(&t->queue_requests[i], memory_order_relaxed);
+}
+
+typedef void (*emit_fn)(void *ctx, const char *name, uint64_t value);
+
+static void emit_window(struct bridge *b, const struct sums *s, emit_fn emit, void *ctx)
+{
+	struct window_stats w = {0};
+	char name[64];
+
+	if (b->window)
+		window_get_stats(b->window, &w);
+	emit(ctx, "window.read_bytes", s->window_read_bytes);
+	emit(ctx, "window.write_bytes", s->window_write_bytes);
+	emit(ctx, "window.bytes_total", w.bytes_total);
+	emit(ctx, "window.bytes_mapped", w.bytes_mapped);
+	emit(ctx, "window.bytes_lost", w.bytes_lost);
+	emit(ctx, "window.ranges_live", w.ranges_live);
+	emit(ctx, "window.hits", w.hits);
+	emit(ctx, "window.misses", w.misses);
+	emit(ctx, "window.waits", w.waits);
+	emit(ctx, "window.blocked", w.blocked);
+	emit(ctx, "window.setups", w.setups);
+	emit(ctx, "window.removals", w.removals);
+	emit(ctx, "window.evictions", w.evictions);
+	emit(ctx, "window.upgrades", w.upgrades);
+	emit(ctx, "window.copy_faults", s->copy_faults);
+	emit(ctx, "window.mtime_updates", s->mtime_updates);
+	emit(ctx, "window.refused", w.refused_total);
+	for (unsigned i = 0; i < WINDOW_REFUSAL_ERRNOS; i++) {
+		const char *err = strerrorname_np(w.refusals[i].err);
+
+		if (!w.refusals[i].count)
+			continue;
+		snprintf(name, sizeof(name), "window.refusals.%s",
+			 w.refusals[i].err && err ? err : "other");
+		emit(ctx, name, w.refusals[i].count);
+	}
+}
+
+static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, void *ctx)
+{
+	struct fs_stats f;
+	char name[64];
+
+	fs_get_stats(b->session, &f);
+	emit(ctx, "queue.read_bytes", s->queue_read_bytes);
+	emit(ctx, "queue.write_bytes", s->queue_write_bytes);
+	emit(ctx, "queue.submitted", f.submitted);
+	emit(ctx, "queue.answered", f.answered);
+	emit(ctx, "queue.timeouts", f.timeouts);
+	emit(ctx, "queue.forgets", f.forgets);
+	for (unsigned i = 0; i < OPCODES_COUNTED; i++) {
+		if (!s->requests[i])
+			continue;
+		snprintf(name, sizeof(name), "queue.requests.%s", route_find(i)->name);
+		emit(ctx, name, s->requests[i]);
+	}
+	emit(ctx, "kicks", f.kicks);
+}
+
+void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
+{
+	struct fuse_worker_stats all = {0};
+	struct sums sums = {0};
+
+	add_tally(&sums, &b->others);
+	for (unsigned i = 0; i < b->n_workers; i++) {
+		struct fuse_worker_stats one;
+
+		add_tally(&sums, &b->workers[i]->tally);
+		fuse_worker_get_stats(b->workers[i]->thread, &one);
+		all.requests += one.requests;
+		all.calls += one.calls;
+		all.sleeps += one.sleeps;
+		all.spins += one.spins;
+	}
+	emit_window(b, &sums, emit, ctx);
+	emit_queue(b, &sums, emit, ctx);
+	emit(ctx, "calls", all.calls);
+	emit(ctx, "spins", all.spins);
+	emit(ctx, "sleeps", all.sleeps);
+	emit(ctx, "requests", all.requests);
+	emit(ctx, "nodes", node_count(b->nodes));
+	emit(ctx, "workers", b->n_workers);
+}

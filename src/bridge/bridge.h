@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge: between a FUSE mount and a virtio-fs session. Each request that a worker reads is looked
+ * up in one table (route.c) and goes through the window (route_window.c) or the queue
+ * (route_queue.c). The bridge owns the node table and the window's callbacks.
+ */
+#ifndef VFSDAX_BRIDGE_BRIDGE_H
+#define VFSDAX_BRIDGE_BRIDGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/fs.h"
+#include "fuse/worker.h"
+#include "window/window.h"
+
+enum bridge_dax { BRIDGE_DAX_AUTO, BRIDGE_DAX_ALWAYS, BRIDGE_DAX_NEVER, BRIDGE_DAX_INODE };
+/* What the guest's page cache is for: by file (direct where the window serves it), never, always. */
+enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
+
+struct bridge_params {
+	enum bridge_dax dax;
+	enum bridge_cache cache;
+	unsigned workers; /* at least 1 */
+	bool readonly;
+	enum fuse_polling polling;
+	unsigned timeout_ms;
+	unsigned queues; /* 0: one for each worker */
+	int ended_fd; /* an eventfd, signalled whenever a worker has ended; the caller's */
+	unsigned window_ranges_max; /* 0: the window's default */
+};
+
+struct bridge;
+
+/* The size of fs_req.user that the bridge needs; for fs_params.user_bytes. */
+size_t bridge_user_bytes(void);
+
+/*
+ * Reads the kernel's INIT from `fuse_fd`, negotiates with the device, answers the kernel, and makes
+ * the window. The session is the caller's, and outlives the bridge. 0 or -errno after one log line.
+ */
+int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
+		struct bridge **out);
+
+/* Starts a worker on a descriptor of the mount; the descriptor is the bridge's now. Call
+ * params.workers times. */
+int bridge_start_worker(struct bridge *b, int fuse_fd, int cpu);
+
+/* True when every worker has ended (the mount is gone). */
+bool bridge_ended(struct bridge *b);
+
+/*
+ * Stops the workers, takes every range out of the window and every node's count to zero at the
+ * device. The session is quiet afterwards. Bounded by the time-out. NULL is fine.
+ */
+void bridge_close(struct bridge *b);
+
+/* Why reads do not come from the window; NULL when they do or may. Static or the bridge's. */
+const char *bridge_no_dax_reason(struct bridge *b);
+
+/*
+ * The counters, as lines of "name value" into `emit`; names are dotted paths as in
+ * vfsdax-stat(1), grouped by prefix. From any thread.
+ */
+void bridge_emit_stats(struct bridge *b,
+		       void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx);
+
+#endif

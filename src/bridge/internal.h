@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* bridge/internal: what the files of this floor share. */
+#ifndef VFSDAX_BRIDGE_INTERNAL_H
+#define VFSDAX_BRIDGE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bridge/bridge.h"
+#include "bridge/node.h"
+
+#define OP_TAKEN 1
+#define OPCODES_COUNTED 64
+/* Slots that requests of the kernel leave for the driver's own (mapping, times). */
+#define SLOTS_RESERVED	8
+#define PINS_MAX	8
+
+struct op;
+
+/* What an answer carries behind its header, so that the bridge can look at it. */
+enum route_payload {
+	PAYLOAD_OPAQUE, /* never looked at */
+	PAYLOAD_ATTR,	/* struct fuse_attr_out */
+	PAYLOAD_ENTRY,	/* struct fuse_entry_out */
+	PAYLOAD_CREATE, /* struct fuse_entry_out, struct fuse_open_out */
+	PAYLOAD_OPEN,	/* struct fuse_open_out */
+	PAYLOAD_READ,	/* file data */
+	PAYLOAD_WRITE,	/* struct fuse_write_out */
+	PAYLOAD_DIRPLUS, /* struct fuse_direntplus, many */
+};
+
+struct route {
+	uint32_t opcode;
+	const char *name;
+	/* Begins the request; it ends in op_reply_*() or op_drop(). */
+	void (*start)(struct op *op);
+	/* Looks at, and may change, a copy of a successful answer before the kernel gets it. 0: send
+	 * it; a negative errno: answer that; OP_TAKEN: the op goes on by itself. */
+	int (*finish)(struct op *op, uint8_t *payload, size_t len);
+	enum route_payload payload;
+	uint16_t arg_min;   /* bytes of arguments that `start` looks at */
+	uint16_t reply_max; /* room for the answer's payload ... */
+	int8_t size_at;	    /* ... plus the u32 at this place of the arguments; -1: none */
+};
+
+/* Counters of one worker; read by anybody, written by it alone. */
+struct tally {
+	_Atomic uint64_t window_read_bytes, window_write_bytes;
+	_Atomic uint64_t queue_read_bytes, queue_write_bytes;
+	_Atomic uint64_t copy_faults, mtime_updates;
+	_Atomic uint64_t queue_requests[OPCODES_COUNTED];
+} __attribute__((aligned(64)));
+
+static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+struct bridge_worker {
+	struct bridge *bridge;
+	struct fuse_worker *thread;
+	struct fs_channel *channel;
+	/* The slot (with a big buffer) into which the next request is read; NULL: none at hand. */
+	struct fs_req *fetch;
+	/* Copies of answers that are looked at live here: shared memory may change under us. */
+	uint8_t *scratch; /* FS_BIG_BYTES */
+	/* Requests of this worker that wait for the window, so are neither with the device nor
+	 * answered: it must not block in read(2), since another thread may send them on. */
+	atomic_uint parked;
+	/* The slot that carries this worker's REMOVEMAPPING. */
+	struct fs_req *remover;
+	struct tally tally;
+};
+
+struct bridge {
+	struct fs_session *session;
+	struct transport *transport;
+	struct bridge_params params;
+	struct node_table *nodes;
+	uint64_t kernel_flags; /* granted to the kernel by our INIT answer */
+	uint64_t mount_flags;
+
+	struct window *window; /* NULL: no DAX */
+	bool per_inode_dax;    /* FUSE_ATTR_DAX decides */
+	const char *no_window_reason;
+	char refusal_reason[64];
+	atomic_bool dax_seen; /* some inode was marked for DAX */
+	struct fs_req *remover; /* as that of a worker, for threads that are none */
+	uint8_t *scratch;
+
+	/* Truncations begun and ended; see node.h, sizes. */
+	_Atomic uint64_t size_clock;
+
+	unsigned n_workers;
+	struct bridge_worker **workers;
+	struct tally others; /* of threads that are no workers */
+};
+
+/* A request under way; lives in its slot's user area. */
+struct op {
+	struct bridge *bridge;
+	struct bridge_worker *worker; /* that read it */
+	struct fs_req *req;
+	const struct route *route;
+	struct fuse_in_header h; /* a checked copy; the slot is shared memory */
+	int fd;			 /* where the kernel waits for the answer */
+	uint64_t size_clock;	 /* bridge.size_clock when the request went out */
+	struct node *node;	 /* set where `blocked`, or the route keeps it */
+	bool blocked;		 /* holds a window_block() and a truncation of `node` */
+	uint8_t attempts;	 /* through the window */
+	uint32_t open_flags;	 /* of OPEN and CREATE */
+	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */
+	uint32_t head_len;	 /* bytes of a READ that the window delivered already */
+	/* Taken back when the kernel does not want the answer any more. */
+	uint64_t undo_nodeid, undo_fh;
+	bool undo_open;
+	/* CREATE: the answer, while the truncation that it asked for is made up for. */
+	uint8_t saved[sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)];
+	/* Continues after a wait. */
+	void (*resume)(struct op *op, int err);
+	struct window_waiter waiter;
+};
+
+/* The worker whose thread this is, or NULL. */
+extern _Thread_local struct bridge_worker *bridge_self;
+
+static inline struct tally *bridge_tally(struct bridge *b)
+{
+	return bridge_self ? &bridge_self->tally : &b->others;
+}
+
+/* route.c */
+const struct route *route_find(uint32_t opcode);
+void route_request(struct bridge *b, struct bridge_worker *w, int fd, size_t len);
+
+/* route_queue.c: the stairs down to the ring and up again */
+void op_forward(struct op *op);
+void op_submit(struct op *op, void (*done)(struct fs_req *req, int err));
+void op_reply_error(struct op *op, int err);
+void op_reply_payload(struct op *op, const void *payload, size_t len);
+void op_drop(struct op *op);
+void op_answered(struct fs_req *req, int err);
+/* The arguments behind the header; at least route->arg_min bytes are there. */
+static inline uint8_t *op_args(struct op *op)
+{
+	return op->req->in + sizeof(struct fuse_in_header);
+}
+void start_forward(struct op *op);
+void start_forget(struct op *op);
+void start_interrupt(struct op *op);
+void start_refuse(struct op *op);
+void start_drop(struct op *op);
+void start_lock_wait(struct op *op);
+void start_open(struct op *op);
+void start_create(struct op *op);
+void start_setattr(struct op *op);
+void start_fallocate(struct op *op);
+void start_times(struct op *op);
+void start_setxattr(struct op *op);
+int finish_attr(struct op *op, uint8_t *payload, size_t len);
+int finish_entry(struct op *op, uint8_t *payload, size_t len);
+int finish_create(struct op *op, uint8_t *payload, size_t len);
+int finish_open(struct op *op, uint8_t *payload, size_t len);
+int finish_read(struct op *op, uint8_t *payload, size_t len);
+int finish_write(struct op *op, uint8_t *payload, size_t len);
+int finish_dirplus(struct op *op, uint8_t *payload, size_t len);
+
+/* route_window.c */
+void start_read(struct op *op);
+void start_write(struct op *op);
+
+/* Waits for the window: op->resume will be called through op->waiter. Before the wait begins. */
+void op_park(struct op *op, void (*resume)(struct op *op, int err));
+/* The wait did not begin after all. */
+void op_unpark(struct op *op);
+
+/* mapping.c: the window's callbacks as FUSE requests */
+extern const struct window_ops bridge_window_ops;
+/*
+ * A truncation, or the like, of the op's node begins: takes the ranges from `off` on out of the
+ * window and keeps the inode out of it until op_unblock(), then calls `next`. `size`: what the file
+ * will be cut to (UINT64_MAX: it will not).
+ */
+void op_block(struct op *op, struct node *node, uint64_t off, uint64_t size,
+	      void (*next)(struct op *op, int err));
+/* The truncation has ended. Harmless where none began. */
+void op_unblock(struct op *op);
+
+#endif

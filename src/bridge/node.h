@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge/node: what the driver remembers of each inode that the kernel knows: how often it was
+ * looked up, its size and mode, whether it is to use the window, and its ranges there.
+ *
+ * Lookups. Each answer that names a node raises its count, each FORGET lowers it. At 0 its ranges
+ * leave the window first; only then is the FORGET sent, since the device may give the number to
+ * another file. While a request on a node is under way the kernel holds a reference, so a node
+ * found by its number stays valid for the length of the request.
+ *
+ * Sizes. The window must not be read behind the file's end, so the size must never be believed
+ * too large. Answers that carry attributes may be older than a truncation that has meanwhile been
+ * through: bridge.size_clock counts beginnings and ends of truncations, a request remembers the
+ * clock of its start, and an answer from before the node's last truncation may only lower the size.
+ */
+#ifndef VFSDAX_BRIDGE_NODE_H
+#define VFSDAX_BRIDGE_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wire/fuse.h"
+#include "window/window.h"
+
+struct node;
+struct node_table;
+
+/* A consistent look at a node. */
+struct node_view {
+	uint64_t size;
+	uint32_t mode;
+	bool dax;	 /* to be served from the window, nothing stands against it now */
+	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
+	/* A write has been through the host's write(2), so file capabilities are gone and, but for
+	 * privileged writers, the suid and sgid bits: window writes need clear nothing. */
+	bool privs_clear;
+	struct window_inode *window; /* NULL: none yet */
+};
+
+int node_table_create(struct node_table **out);
+/* Frees all nodes, without a FORGET: node_forget_all() first. */
+void node_table_destroy(struct node_table *t);
+
+/* NULL: not known. */
+struct node *node_find(struct node_table *t, uint64_t nodeid);
+uint64_t node_id(const struct node *n);
+
+/* Raises the count of a node, made if need be; NULL: out of memory. */
+struct node *node_lookup(struct node_table *t, uint64_t nodeid);
+
+void node_look(struct node_table *t, struct node *n, struct node_view *view);
+
+/* Notes what an answer says about the node; `size_clock` is that of the request. */
+void node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr *attr, bool dax,
+		    uint64_t size_clock);
+/* The file is known to reach at least this far (a write or read through the queue ended there). */
+void node_note_reach(struct node_table *t, struct node *n, uint64_t end);
+/* The host took pages away: nothing at or behind `size` is to be believed. */
+void node_note_shrunk(struct node_table *t, struct node *n, uint64_t size);
+
+/* Between the two the size is believed only where it falls. `now` is a new value of the clock. */
+void node_truncate_begin(struct node_table *t, struct node *n, uint64_t size);
+void node_truncate_end(struct node_table *t, struct node *n, uint64_t now);
+
+/* The node's place in the window; made by the first call. NULL: out of memory. */
+struct window_inode *node_window(struct node_table *t, struct node *n, struct window *w);
+
+void node_set_privs_clear(struct node_table *t, struct node *n, bool clear);
+void node_set_mtime_late(struct node_table *t, struct node *n);
+/* True, and cleared, when it was set. */
+bool node_take_mtime_late(struct node_table *t, struct node *n);
+
+/*
+ * Lowers the count. `forget(ctx, nodeid, nlookup)` is called, now or when its ranges have left the
+ * window, once the count has reached 0.
+ */
+typedef void (*node_forget_fn)(void *ctx, uint64_t nodeid, uint64_t nlookup);
+void node_forget(struct node_table *t, uint64_t nodeid, uint64_t nlookup, node_forget_fn forget,
+		 void *ctx);
+/* All of them, for the end of the mount. */
+void node_forget_all(struct node_table *t, node_forget_fn forget, void *ctx);
+
+uint64_t node_count(struct node_table *t);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fs: a session with a virtio-fs device: features, configuration, tag, queues, request slots,
+ * INIT and DESTROY. It knows FUSE headers (length, unique, error) and INIT; what a request is for
+ * is decided above.
+ *
+ *   session ── channel[0..n)  one request queue each: virtqueue, slots, 1 MiB buffers, time-outs
+ *           └─ hiprio         FORGET and INTERRUPT: small slots, an overflow list, no answers
+ *
+ * A request's life:
+ *
+ *   fs_req_get ─> OWNED ─ fs_req_submit ─> (WAITING for ring space) ─> IN_FLIGHT ─ done() ─> OWNED
+ *                   └───────────────────── fs_req_put ─────────────────────────────────────────┘
+ *   A request that the device does not answer in time is done() with -ETIMEDOUT; the device still
+ *   owns its memory, so its slot comes back only when the device returns it, after late().
+ */
+#ifndef VFSDAX_FS_FS_H
+#define VFSDAX_FS_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "fs/init.h"
+#include "transport/transport.h"
+#include "wire/fuse.h"
+#include "wire/virtio.h"
+
+struct fs_session;
+struct fs_channel;
+
+/* Sizes of a slot's own two areas; larger messages continue in, or come to, a big buffer. */
+#define FS_IN_BYTES  8192u
+#define FS_OUT_BYTES 8192u
+#define FS_BIG_BYTES (FS_IO_BYTES_MAX + 4096u)
+
+/* A buffer of FS_BIG_BYTES of DMA memory: the rest of a long request, or the data of an answer. */
+struct fs_big {
+	struct list link;
+	uint8_t *va;
+	uint64_t iova;
+};
+
+enum fs_req_state { FS_REQ_FREE, FS_REQ_OWNED, FS_REQ_WAITING, FS_REQ_IN_FLIGHT, FS_REQ_ABANDONED };
+
+struct fs_req {
+	struct fs_channel *channel;
+	uint8_t *in;  /* FS_IN_BYTES: the request, or its beginning */
+	uint8_t *out; /* FS_OUT_BYTES: the answer, or its beginning */
+	/* Attached by the user with fs_big_get(); goes back with fs_req_put(). */
+	struct fs_big *big;
+
+	/* Set for fs_req_submit(): */
+	uint32_t in_len;       /* bytes of `in` */
+	uint32_t in_big_len;   /* bytes of `big` that continue the request */
+	uint32_t out_len;      /* room in `out`, at least 16 unless the opcode has no answer */
+	uint32_t out_big_off;  /* where in `big` the answer continues ... */
+	uint32_t out_big_len;  /* ... and the room there */
+	bool untimed;	       /* may take for ever by its nature (SETLKW) */
+	bool vital;	       /* unanswered in time means that the device is broken, not slow */
+	/* Called once, without locks: err 0 (then `answer` is valid) or -errno. Then put it. */
+	void (*done)(struct fs_req *req, int err);
+	/* Called instead of nothing when an abandoned request is answered after all; `answer` is
+	 * valid. May be NULL. The slot is freed afterwards. */
+	void (*late)(struct fs_req *req);
+
+	/* A checked copy of the answer's header: 16 <= len <= room, the unique is ours, error in
+	 * (-512, 0]. Its payload lies in `out` + 16 and `big` + out_big_off: not checked. */
+	struct fuse_out_header answer;
+
+	/* fs's own */
+	struct list link;
+	enum fs_req_state state;
+	bool put_when_back;
+	uint64_t in_iova, out_iova;
+	uint64_t unique;
+	uint64_t deadline_ns;
+	/* user_bytes of session parameters follow */
+	void *user;
+};
+
+struct fs_params {
+	/* Request queues to use; 0: as many as `workers`, at most as many as the device has. */
+	unsigned queues;
+	unsigned workers;
+	unsigned timeout_ms; /* 0: 60 000 */
+	unsigned slots;	     /* requests a channel; 0: 128 */
+	unsigned bigs;	     /* big buffers a channel; 0: 6 + one for each of its workers */
+	size_t user_bytes;   /* of fs_req.user */
+};
+
+/*
+ * Negotiates features, reads the configuration, sets up all queues and starts the device. The
+ * transport stays the caller's to close, after fs_session_close(). 0 or -errno after one log line.
+ */
+int fs_session_open(struct transport *t, const struct fs_params *params, struct fs_session **out);
+
+/*
+ * FUSE_INIT with the device, then GETATTR of its root, both bounded by the time-out. Call once,
+ * before any other request and before other threads use the session.
+ */
+int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_readahead);
+
+/* DESTROY (bounded, ignored where unknown), then stops the device. No other thread is inside, no
+ * mapping request in flight. Unfinished requests are done() with -ENODEV. */
+void fs_session_close(struct fs_session *s);
+
+struct transport *fs_transport(struct fs_session *s);
+const char *fs_tag(const struct fs_session *s); /* valid until close */
+const struct fs_limits *fs_limits(const struct fs_session *s);
+/* The attributes of the root as fs_session_init() found them. */
+const struct fuse_attr *fs_root_attr(const struct fs_session *s);
+unsigned fs_channel_count(const struct fs_session *s);
+struct fs_channel *fs_channel(struct fs_session *s, unsigned i);
+
+/* A slot in state OWNED, or NULL when fewer than `leave` + 1 are free. From any thread. */
+struct fs_req *fs_req_get(struct fs_channel *ch, unsigned leave);
+void fs_req_put(struct fs_req *req);
+struct fs_big *fs_big_get(struct fs_channel *ch);
+void fs_big_put(struct fs_channel *ch, struct fs_big *big);
+
+/*
+ * Hands the request to the device; fs_channel_flush() makes it known. done() is called later from
+ * the thread that reaps, or, where the device has failed already, from inside this call. The first
+ * 40 bytes of `in` are a struct fuse_in_header whose len and unique are right.
+ */
+void fs_req_submit(struct fs_req *req);
+/* Publishes what was submitted; one kick at the most. */
+void fs_channel_flush(struct fs_channel *ch);
+/* Takes answers off the ring and calls done(); flushes what waited for ring space. The count. */
+unsigned fs_channel_reap(struct fs_channel *ch);
+/* Requests that the device has not answered, and the nearest deadline (UINT64_MAX: none). */
+unsigned fs_channel_busy(struct fs_channel *ch, uint64_t *deadline_ns);
+/* True: something is to be reaped, do not sleep. Else a call will signal fs_channel_call_fd(). */
+bool fs_channel_enable_calls(struct fs_channel *ch);
+void fs_channel_disable_calls(struct fs_channel *ch);
+int fs_channel_call_fd(struct fs_channel *ch);
+/* A look without a lock, for the polling loop. */
+bool fs_channel_pending(struct fs_channel *ch);
+
+/* A unique number for a request of the driver's own. */
+uint64_t fs_unique(struct fs_session *s);
+/* Fills a header at req->in for a request of the driver's own with `arg_len` bytes behind it. */
+void fs_req_header(struct fs_req *req, uint32_t opcode, uint64_t nodeid, uint32_t arg_len);
+
+/* Drops `nlookup` references of a node: FORGET through hiprio. Never fails, never blocks. */
+void fs_forget(struct fs_session *s, uint64_t nodeid, uint64_t nlookup);
+/* INTERRUPT of the request with this unique number, through hiprio; best effort. */
+void fs_interrupt(struct fs_session *s, uint64_t unique);
+/* Reaps hiprio and sends what waited. True while something still waits for room. */
+bool fs_hiprio_progress(struct fs_session *s);
+
+/*
+ * One request of the driver's own, answered before it returns (bounded by the time-out); for
+ * start and end of a session, when no other thread reaps. Copies up to out_len bytes of payload.
+ * The number of payload bytes, or -errno (the device's or ours).
+ */
+int fs_call(struct fs_session *s, uint32_t opcode, uint64_t nodeid, const void *arg,
+	    uint32_t arg_len, void *out, uint32_t out_len);
+
+/* What a caller of the file system sees of a device failure: -ENODEV, -ENOTCONN or -EIO. */
+int fs_caller_error(int err);
+
+struct fs_stats {
+	uint64_t kicks, submitted, answered, timeouts, forgets;
+};
+void fs_get_stats(struct fs_session *s, struct fs_stats *out);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* fs/internal: what the files of this floor share. */
+#ifndef VFSDAX_FS_INTERNAL_H
+#define VFSDAX_FS_INTERNAL_H
+
+#include <pthread.h>
+
+#include "fs/fs.h"
+#include "virtqueue/virtqueue.h"
+
+/* A piece of the DMA arena, handed out in order and never taken back. */
+struct fs_arena {
+	struct dma_mem mem;
+	size_t used;
+};
+
+struct fs_channel {
+	struct fs_session *session;
+	uint16_t queue;
+	int call_fd;
+
+	/* Guards everything below, and the ring. Held for short, bounded work only: never across
+	 * done(), a kick or a system call. No other lock is taken inside it. */
+	pthread_mutex_t lock;
+	struct virtqueue *vq;
+	struct list free_reqs, free_bigs;
+	unsigned n_free_reqs;
+	/* Submitted, in this order; in_flight is therefore ordered by deadline. Requests with no
+	 * deadline lie in `untimed`. `waiting` has no place on the ring yet. */
+	struct list waiting, in_flight, untimed;
+	unsigned n_busy; /* on those three lists */
+	bool unpublished;
+	bool calls_wanted;
+	uint64_t kicks, submitted, answered, timeouts;
+
+	struct fs_req *reqs;
+	struct fs_big *bigs;
+	unsigned n_reqs, n_bigs;
+};
+
+struct fs_hiprio {
+	struct fs_session *session;
+	/* Guards everything below and the ring; nothing else is taken inside it. */
+	pthread_mutex_t lock;
+	struct virtqueue *vq;
+	struct list free_slots;
+	struct fs_hiprio_slot *slots;
+	/* Waiting for a slot: a growing ring of messages. */
+	struct fs_hiprio_message *pending;
+	size_t n_pending, first_pending, cap_pending;
+	bool unpublished;
+	uint64_t kicks, sent;
+};
+
+struct fs_session {
+	struct transport *t;
+	struct fs_params params;
+	uint64_t features;
+	char tag[VIRTIO_FS_TAG_LEN + 1];
+	struct fs_limits limits;
+	struct fuse_attr root;
+	_Atomic uint64_t next_unique;
+	struct fs_arena arena;
+	bool started;
+	struct fs_hiprio hiprio;
+	unsigned n_channels;
+	struct fs_channel *channels;
+	/* Rings of queues that the device has and we do not use: set up, never filled. */
+	unsigned n_idle;
+	struct virtqueue **idle;
+};
+
+/* `align` is a power of two. The arena was sized with the same sums, so it never runs out. */
+uint8_t *fs_arena_take(struct fs_arena *arena, size_t len, size_t align, uint64_t *iova);
+
+/* The bytes of arena that a channel needs besides its ring. */
+size_t fs_channel_bytes(const struct fs_params *params);
+int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
+		    struct virtqueue *vq);
+/* The device is stopped: every unfinished request is done() with err. */
+void fs_channel_close(struct fs_channel *ch, int err);
+
+size_t fs_hiprio_bytes(void);
+int fs_hiprio_open(struct fs_session *s, struct virtqueue *vq);
+void fs_hiprio_close(struct fs_session *s);
+
+#endif

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fs/session: from a transport to a device that answers FUSE requests, and back. It owns the DMA
+ * arena's layout and the negotiation; the queues belong to channel.c and hiprio.c.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "fs/internal.h"
+
+#define QUEUE_SIZE_WANTED 512
+#define QUEUE_SIZE_IDLE	  16
+#define QUEUES_MAX	  64
+
+/* ------------------------------------------------------------------ features, configuration */
+
+static const struct {
+	uint64_t bit;
+	bool required;
+} feature_rows[] = {
+	{VIRTIO_F_BIT(VIRTIO_F_VERSION_1), true},
+	{VIRTIO_F_BIT(VIRTIO_F_INDIRECT_DESC), false},
+	{VIRTIO_F_BIT(VIRTIO_F_EVENT_IDX), false},
+	/* Where a transport can carry it, an IOMMU stands between: always accept. */
+	{VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM), false},
+};
+
+static int negotiate_features(struct fs_session *s)
+{
+	struct transport *t = s->t;
+	uint64_t offered = 0, accepted = 0;
+	int err = t->ops->features(t, &offered);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < ARRAY_SIZE(feature_rows); i++) {
+		accepted |= offered & feature_rows[i].bit;
+		if (feature_rows[i].required && !(offered & feature_rows[i].bit)) {
+			log_error("%s: the device does not offer VIRTIO_F_VERSION_1 (features %#" PRIx64
+				  "): a legacy device cannot be driven; use a virtio 1.x back end",
+				  t->source, offered);
+			return -ENOTSUP;
+		}
+	}
+	err = t->ops->set_features(t, accepted);
+	if (err == 0)
+		s->features = accepted;
+	return err;
+}
+
+/* Printable UTF-8, as far as a message or a mount table needs it: no control characters. */
+static bool tag_is_sane(const char *tag)
+{
+	for (const unsigned char *p = (const unsigned char *)tag; *p; p++) {
+		unsigned more = *p < 0x80 ? 0 : *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : 1;
+
+		if (*p < 0x20 || *p == 0x7f || (*p >= 0x80 && *p < 0xc2) || *p > 0xf4)
+			return false;
+		for (; more; more--)
+			if ((*++p & 0xc0) != 0x80)
+				return false;
+	}
+	return true;
+}
+
+static int read_config(struct fs_session *s, unsigned n_queues, unsigned *n_request)
+{
+	struct transport *t = s->t;
+	struct virtio_fs_config_wire config = {0};
+	int err = t->ops->config_read(t, 0, &config, sizeof(config));
+
+	if (err)
+		return err;
+	memcpy(s->tag, config.tag, sizeof(config.tag));
+	s->tag[sizeof(config.tag)] = '\0';
+	if (!tag_is_sane(s->tag)) {
+		log_error("%s: the tag in the device configuration is not UTF-8 text: "
+			  "this is not a virtio-fs device", t->source);
+		return -ENODEV;
+	}
+	if (config.num_request_queues == 0 || config.num_request_queues > n_queues - 1) {
+		log_error("%s: the device configuration says %u request queues, but the device has %u "
+			  "queues in all: this is not a virtio-fs device",
+			  t->source, config.num_request_queues, n_queues);
+		return -ENODEV;
+	}
+	*n_request = config.num_request_queues;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ queues */
+
+uint8_t *fs_arena_take(struct fs_arena *arena, size_t len, size_t align, uint64_t *iova)
+{
+	size_t at = round_up(arena->used, align);
+	uint8_t *va = arena->mem.va + at;
+
+	*iova = arena->mem.iova + at;
+	arena->used = at + len;
+	return va;
+}
+
+static uint16_t pow2_at_most(unsigned limit)
+{
+	uint16_t size = 2;
+
+	while (size < VRING_QUEUE_SIZE_MAX && 2u * size <= limit)
+		size *= 2;
+	return size;
+}
+
+/* Lays a ring of `size` entries into the arena and tells the device where. */
+static int queue_open(struct fs_session *s, uint16_t index, uint16_t size, struct virtqueue **out)
+{
+	bool indirect = s->features & VIRTIO_F_BIT(VIRTIO_F_INDIRECT_DESC);
+	struct vq_params params = {
+		.size = size,
+		.indirect = indirect,
+		.event_idx = s->features & VIRTIO_F_BIT(VIRTIO_F_EVENT_IDX),
+	};
+	struct queue_addr addr = {.size = size};
+	struct virtqueue *vq;
+	int err;
+
+	params.va = fs_arena_take(&s->arena, vq_memory_bytes(size, indirect), 4096, &params.iova);
+	err = vq_create(&params, &vq);
+	if (err)
+		return err;
+	vq_areas(vq, &addr.desc_iova, &addr.avail_iova, &addr.used_iova);
+	err = s->t->ops->queue_setup(s->t, index, &addr);
+	if (err) {
+		vq_destroy(vq);
+		return err;
+	}
+	*out = vq;
+	return 0;
+}
+
+struct queue_plan {
+	uint16_t size[QUEUES_MAX];
+	unsigned n_queues;   /* of the device */
+	unsigned n_channels; /* request queues that we use */
+	size_t arena_bytes;
+};
+
+/* Which queues there are, how long their rings get, and how much DMA memory all of it takes. */
+static int plan_queues(struct fs_session *s, struct queue_plan *plan)
+{
+	struct transport *t = s->t;
+	bool indirect = s->features & VIRTIO_F_BIT(VIRTIO_F_INDIRECT_DESC);
+	unsigned n_request, want = s->params.queues ? s->params.queues : s->params.workers;
+	int n = t->ops->queue_count(t);
+	int err;
+
+	if (n < 0)
+		return n;
+	if (n < 2 || n > QUEUES_MAX) {
+		log_error("%s: the device has %d queues; a virtio-fs device has 2 to %d: "
+			  "this is not a virtio-fs device", t->source, n, QUEUES_MAX);
+		return -ENODEV;
+	}
+	plan->n_queues = (unsigned)n;
+	err = read_config(s, plan->n_queues, &n_request);
+	if (err)
+		return err;
+	plan->n_channels = MIN(MAX(want, 1u), n_request);
+	if (s->params.queues > n_request)
+		log_warn("%s: queues=%u, but the device has %u request queues: using %u", t->source,
+			 s->params.queues, n_request, n_request);
+	plan->arena_bytes = fs_hiprio_bytes() + plan->n_channels * fs_channel_bytes(&s->params);
+	for (unsigned i = 0; i < plan->n_queues; i++) {
+		int max = t->ops->queue_size_max(t, (uint16_t)i);
+		bool used = i <= plan->n_channels;
+
+		if (max < 2) {
+			log_error("%s: queue %u of the device has %d entries; 2 is the least",
+				  t->source, i, max);
+			return max < 0 ? max : -ENODEV;
+		}
+		plan->size[i] = pow2_at_most(
+			MIN((unsigned)max, used ? QUEUE_SIZE_WANTED : QUEUE_SIZE_IDLE));
+		plan->arena_bytes += round_up(vq_memory_bytes(plan->size[i], indirect), 4096);
+	}
+	plan->arena_bytes += 64 * 1024; /* alignment between the pieces */
+	return 0;
+}
+
+static int open_queues(struct fs_session *s, const struct queue_plan *plan)
+{
+	struct virtqueue *vq;
+	int err;
+
+	s->channels = calloc(plan->n_channels, sizeof(*s->channels));
+	s->idle = calloc(plan->n_queues, sizeof(struct virtqueue *));
+	if (!s->channels || !s->idle)
+		return -ENOMEM;
+	for (unsigned i = 0; i < plan->n_queues; i++) {
+		err = queue_open(s, (uint16_t)i, plan->size[i], &vq);
+		if (err)
+			return err;
+		if (i == VIRTIO_FS_QUEUE_HIPRIO) {
+			err = fs_hiprio_open(s, vq);
+		} else if (s->n_channels < plan->n_channels) {
+			err = fs_channel_open(s, &s->channels[s->n_channels], (uint16_t)i, vq);
+			s->n_channels += err == 0;
+		} else {
+			s->idle[s->n_idle++] = vq;
+		}
+		if (err) {
+			vq_destroy(vq);
+			return err;
+		}
+	}
+	return 0;
+}
+
+static void close_queues(struct fs_session *s, int err)
+{
+	for (unsigned i = 0; i < s->n_channels; i++)
+		fs_channel_close(&s->channels[i], err);
+	for (unsigned i = 0; i < s->n_idle; i++)
+		vq_destroy(s->idle[i]);
+	fs_hiprio_close(s);
+	free(s->channels);
+	free(s->idle);
+}
+
+int fs_session_open(struct transport *t, const struct fs_params *params, struct fs_session **out)
+{
+	struct queue_plan plan = {0};
+	struct fs_session *s = calloc(1, sizeof(*s));
+	int err = -ENOMEM;
+
+	if (!s)
+		goto failed;
+	s->t = t;
+	s->params = *params;
+	s->params.workers = MAX(s->params.workers, 1u);
+	if (!s->params.timeout_ms)
+		s->params.timeout_ms = 60000;
+	if (!s->params.slots)
+		s->params.slots = 128;
+	err = negotiate_features(s);
+	if (err)
+		goto failed;
+	if (!s->params.bigs)
+		s->params.bigs = 6 + s->params.workers;
+	err = plan_queues(s, &plan);
+	if (err)
+		goto failed;
+	err = t->ops->dma_arena(t, plan.arena_bytes, &s->arena.mem);
+	if (err)
+		goto failed;
+	err = open_queues(s, &plan);
+	if (err)
+		goto failed;
+	err = t->ops->start(t);
+	if (err)
+		goto failed;
+	s->started = true;
+	*out = s;
+	return 0;
+
+failed:
+	if (err == -ENOMEM)
+		log_error("%s: out of memory while setting up the session", t->source);
+	if (s)
+		close_queues(s, err);
+	free(s);
+	return err;
+}
+
+/* ------------------------------------------------------------------ requests of our own */
+
+uint64_t fs_unique(struct fs_session *s)
+{
+	return FUSE_UNIQUE_OWN_BIT |
+	       2 * atomic_fetch_add_explicit(&s->next_unique, 1, memory_order_relaxed);
+}
+
+void fs_req_header(struct fs_req *req, uint32_t opcode, uint64_t nodeid, uint32_t arg_len)
+{
+	struct fuse_in_header h = {
+		.len = (uint32_t)sizeof(h) + arg_len,
+		.opcode = opcode,
+		.unique = fs_unique(req->channel->session),
+		.nodeid = nodeid,
+	};
+
+	memcpy(req->in, &h, sizeof(h));
+	req->in_len = h.len;
+}
+
+struct call_state {
+	bool done;
+	int err;
+};
+
+static void call_done(struct fs_req *req, int err)
+{
+	struct call_state *state = *(struct call_state **)req->user;
+
+	state->done = true;
+	state->err = err;
+}
+
+int fs_call(struct fs_session *s, uint32_t opcode, uint64_t nodeid, const void *arg,
+	    uint32_t arg_len, void *out, uint32_t out_len)
+{
+	struct fs_channel *ch = &s->channels[0];
+	struct fs_req *req = fs_req_get(ch, 0);
+	struct call_state state = {0}, *where = &state;
+	struct timespec pause = {0, 20000};
+	int got;
+
+	if (!req || s->params.user_bytes < sizeof(where)) {
+		if (req)
+			fs_req_put(req);
+		return -EBUSY;
+	}
+	memcpy(req->user, &where, sizeof(where));
+	fs_req_header(req, opcode, nodeid, arg_len);
+	if (arg_len)
+		memcpy(req->in + sizeof(struct fuse_in_header), arg, arg_len);
+	req->out_len = (uint32_t)sizeof(struct fuse_out_header) + out_len;
+	req->done = call_done;
+	fs_req_submit(req);
+	fs_channel_flush(ch);
+	while (!state.done) {
+		if (fs_channel_reap(ch) == 0)
+			nanosleep(&pause, NULL);
+	}
+	if (state.err) {
+		got = state.err;
+	} else if (req->answer.error) {
+		got = req->answer.error;
+	} else {
+		got = (int)(req->answer.len - sizeof(struct fuse_out_header));
+		memcpy(out, req->out + sizeof(struct fuse_out_header), (size_t)got);
+	}
+	fs_req_put(req);
+	return got;
+}
+
+int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_readahead)
+{
+	struct shm_window window = {0};
+	const char *reason = NULL;
+	struct fuse_init_in in;
+	struct fuse_init_out out = {0};
+	struct fuse_getattr_in getattr = {0};
+	struct fuse_attr_out attr = {0};
+	char why[128];
+	int got;
+
+	s->t->ops->window(s->t, &window, &reason);
+	fs_init_request(kernel_flags, max_readahead, window.len_bytes > 0, &in);
+	got = fs_call(s, FUSE_INIT, 0, &in, sizeof(in), &out, sizeof(out));
+	if (got < 0) {
+		log_error("%s: FUSE_INIT failed: %s", s->t->source, strerror(-got));
+		return got;
+	}
+	got = fs_init_accept(&in, &out, &s->limits, why);
+	if (got) {
+		log_error("%s: the device's answer to FUSE_INIT cannot be used: %s", s->t->source, why);
+		return got;
+	}
+	got = fs_call(s, FUSE_GETATTR, FUSE_ROOT_ID, &getattr, sizeof(getattr), &attr, sizeof(attr));
+	if (got < 0) {
+		log_error("%s: the root of the share cannot be read: %s", s->t->source, strerror(-got));
+		return got;
+	}
+	if (got != (int)sizeof(attr)) {
+		log_error("%s: the attributes of the root have %d bytes; they should have %zu",
+			  s->t->source, got, sizeof(attr));
+		return -EPROTO;
+	}
+	s->root = attr.attr;
+	return 0;
+}
+
+void fs_session_close(struct fs_session *s)
+{
+	if (!s)
+		return;
+	if (s->started && !transport_failed(s->t) && s->limits.max_write) {
+		s->params.timeout_ms = MIN(s->params.timeout_ms, 2000u);
+		fs_hiprio_progress(s);
+		fs_call(s, FUSE_DESTROY, 0, NULL, 0, NULL, 0);
+	}
+	s->t->ops->stop(s->t);
+	close_queues(s, -ENODEV);
+	free(s);
+}
+
+/* ------------------------------------------------------------------ looking in */
+
+struct transport *fs_transport(struct fs_session *s)
+{
+	return s->t;
+}
+
+const char *fs_tag(const struct fs_session *s)
+{
+	return s->tag;
+}
+
+const struct fs_limits *fs_limits(const struct fs_session *s)
+{
+	return &s->limits;
+}
+
+const struct fuse_attr *fs_root_attr(const struct fs_session *s)
+{
+	return &s->root;
+}
+
+unsigned fs_channel_count(const struct fs_session *s)
+{
+	return s->n_channels;
+}
+
+struct fs_channel *fs_channel(struct fs_session *s, unsigned i)
+{
+	return &s->channels[i % s->n_channels];
+}
+
+int fs_caller_error(int err)
+{
+	return err == -ENODEV || err == -ENOTCONN ? err : -EIO;
+}
+
+void fs_get_stats(struct fs_session *s, struct fs_stats *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (unsigned i = 0; i < s->n_channels; i++) {
+		struct fs_channel *ch = &s->channels[i];
+
+		pthread_mutex_lock(&ch->lock);
+		out->kicks += ch->kicks;
+		out->submitted += ch->submitted;
+		out->answered += ch->answered;
+		out->timeouts += ch->timeouts;
+		pthread_mutex_unlock(&ch->lock);
+	}
+	pthread_mutex_lock(&s->hiprio.lock);
+	out->kicks += s->hiprio.kicks;
+	out->forgets = s->hiprio.sent;
+	pthread_mutex_unlock(&s->hiprio.lock);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fuse/mount.h"
+
+#define FUSE_USE_VERSION 314
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mountinfo.h"
+#include "wire/fuse.h"
+
+struct fusemnt {
+	struct fuse_session *se;
+	char *mountpoint;
+	bool mounted;
+};
+
+/* ------------------------------------------------------------------ the mountpoint */
+
+/* Is the topmost mount at exactly this path ours? A dead one cannot be asked, so ask the table. */
+static bool mounted_by_us(const char *path, struct mountinfo *m)
+{
+	return mountinfo_find(path, m) && strcmp(m->type, "fuse." FUSE_MOUNT_SUBTYPE) == 0;
+}
+
+static int run_fusermount(const char *path)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		execlp("fusermount3", "fusermount3", "-u", "-q", "-z", "--", path, (char *)NULL);
+		_exit(127);
+	}
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+/* Takes away what a killed daemon left. */
+static int clean_dead_mount(const char *path)
+{
+	int err = umount2(path, MNT_DETACH) == 0 ? 0 : -errno;
+
+	if (err == -EPERM)
+		err = run_fusermount(path);
+	if (err)
+		log_error("%s is a dead mount (its daemon was killed) and cannot be unmounted: %s; "
+			  "run umount -l %s", path, strerror(-err), path);
+	else
+		log_info("%s was left dead by a killed daemon: unmounted", path);
+	return err;
+}
+
+static int check_empty(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	bool empty = true;
+
+	if (!dir) {
+		int err = -errno;
+
+		log_error("mountpoint %s: %s", path, strerror(-err));
+		return err;
+	}
+	while (empty && (entry = readdir(dir)))
+		empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+	closedir(dir);
+	if (!empty) {
+		log_error("mountpoint %s is not empty; choose another, or hide what is in it with "
+			  "-o nonempty", path);
+		return -ENOTEMPTY;
+	}
+	return 0;
+}
+
+int fusemnt_check(const struct fusemnt_params *params)
+{
+	const char *path = params->mountpoint;
+	char *real = mountinfo_canonical(path);
+	struct mountinfo mount;
+	struct stat st;
+	int err = 0;
+
+	if (!real) {
+		err = -errno;
+		log_error("mountpoint %s: %s", path, strerror(-err));
+		return err;
+	}
+	if (stat(real, &st) < 0) {
+		err = -errno;
+		if (err == -ENOTCONN && mounted_by_us(real, &mount))
+			err = clean_dead_mount(real);
+		else
+			log_error("mountpoint %s: %s%s", path, strerror(-err),
+				  err == -ENOENT ? "; create it first" : "");
+		if (!err && stat(real, &st) < 0)
+			err = -errno;
+		if (err)
+			goto out;
+	}
+	if (mounted_by_us(real, &mount)) {
+		log_error("mountpoint %s is busy: %s is mounted there already; unmount it first", path,
+			  mount.source);
+		err = -EBUSY;
+	} else if (!S_ISDIR(st.st_mode)) {
+		log_error("mountpoint %s is not a directory", path);
+		err = -ENOTDIR;
+	} else if (!params->nonempty) {
+		err = check_empty(real);
+	}
+out:
+	free(real);
+	return err;
+}
+
+/* ------------------------------------------------------------------ mount, clone, unmount */
+
+/* libfuse3 says why a mount failed through its own log: one line of it goes into ours. */
+static void libfuse_log(enum fuse_log_level level, const char *format, va_list ap)
+{
+	char line[512];
+	size_t n;
+
+	vsnprintf(line, sizeof(line), format, ap);
+	n = strlen(line);
+	while (n && line[n - 1] == '\n')
+		line[--n] = '\0';
+	log_write(level <= FUSE_LOG_ERR ? LOG_ERROR : LOG_DEBUG, "%s", line);
+}
+
+int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out)
+{
+	/* The operations are never called: requests are read from the descriptor by workers. */
+	static const struct fuse_lowlevel_ops none;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	struct fusemnt *m = calloc(1, sizeof(*m));
+	char *options = NULL;
+	int err = -ENOMEM;
+
+	if (!m)
+		return -ENOMEM;
+	fuse_set_log_func(libfuse_log);
+	m->mountpoint = mountinfo_canonical(params->mountpoint);
+	if (!m->mountpoint ||
+	    asprintf(&options, "fsname=%s,subtype=" FUSE_MOUNT_SUBTYPE "%s%s", params->fsname,
+		     params->options[0] ? "," : "", params->options) < 0) {
+		options = NULL;
+		goto out;
+	}
+	if (fuse_opt_add_arg(&args, "vfsdax-mount") || fuse_opt_add_arg(&args, "-o") ||
+	    fuse_opt_add_arg(&args, options))
+		goto out;
+	err = -EINVAL;
+	m->se = fuse_session_new(&args, &none, sizeof(none), NULL);
+	if (!m->se)
+		goto out; /* libfuse_log has named the option */
+	errno = 0;
+	if (fuse_session_mount(m->se, m->mountpoint) != 0) {
+		err = errno ? -errno : -EPERM;
+		fuse_session_destroy(m->se);
+		goto out;
+	}
+	m->mounted = true;
+	err = 0;
+out:
+	fuse_opt_free_args(&args);
+	free(options);
+	if (err) {
+		free(m->mountpoint);
+		free(m);
+		m = NULL;
+	}
+	*out = m;
+	return err;
+}
+
+int fusemnt_device(const struct fusemnt *m, dev_t *dev)
+{
+	struct mountinfo mount;
+
+	if (!mounted_by_us(m->mountpoint, &mount))
+		return -ENOENT;
+	*dev = mount.dev;
+	return 0;
+}
+
+int fusemnt_fd(const struct fusemnt *m)
+{
+	return fuse_session_fd(m->se);
+}
+
+int fusemnt_clone(const struct fusemnt *m)
+{
+	uint32_t source = (uint32_t)fusemnt_fd(m);
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, FUSE_DEV_IOC_CLONE, &source) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+void fusemnt_unmount(struct fusemnt *m)
+{
+	struct mountinfo mount;
+
+	if (!m->mounted)
+		return;
+	m->mounted = false;
+	/* Somebody may have unmounted us and mounted something else at the same place. The table
+	 * is asked, not the mountpoint: no worker may be left to answer. */
+	if (mounted_by_us(m->mountpoint, &mount))
+		fuse_session_unmount(m->se);
+}
+
+void fusemnt_close(struct fusemnt *m)
+{
+	if (!m)
+		return;
+	fusemnt_unmount(m);
+	fuse_session_destroy(m->se);
+	free(m->mountpoint);
+	free(m);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fuse/mount: the kernel's side of a mount: checking the mountpoint, mounting through libfuse3
+ * (which knows fusermount3 for users), clones of /dev/fuse, unmounting.
+ */
+#ifndef VFSDAX_FUSE_MOUNT_H
+#define VFSDAX_FUSE_MOUNT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define FUSE_MOUNT_SUBTYPE "vfsdax"
+
+struct fusemnt;
+
+struct fusemnt_params {
+	const char *mountpoint;
+	const char *fsname; /* what mount(8) shows as the device */
+	/* Options for the kernel and libfuse3, comma-separated: "ro,allow_other"; may be "". */
+	const char *options;
+	bool nonempty;
+};
+
+/*
+ * Is the mountpoint an existing, empty directory that is not mounted by us already? One that a
+ * killed daemon left dead (ENOTCONN) is unmounted first. 0 or -errno after one log line.
+ */
+int fusemnt_check(const struct fusemnt_params *params);
+
+/* Mounts. 0 or -errno after one log line. The kernel's INIT waits on fusemnt_fd() then. */
+int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out);
+int fusemnt_fd(const struct fusemnt *m);
+/* A further descriptor of the same connection, with a processing list of its own; the caller's to
+ * close. -errno. */
+int fusemnt_clone(const struct fusemnt *m);
+/* The device number that files of the mount have (st_dev). -ENOENT: it is not mounted any more. */
+int fusemnt_device(const struct fusemnt *m, dev_t *dev);
+/* Detaches the mount, also when it is busy or has been unmounted already. */
+void fusemnt_unmount(struct fusemnt *m);
+/* Unmounts if that was not done and closes the connection: readers and callers get ENODEV. */
+void fusemnt_close(struct fusemnt *m);
+
+#endif

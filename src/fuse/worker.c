@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fuse/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "wire/fuse.h"
+
+/* A worker's request descriptor waits for its turn for as long as answers of the device usually
+ * take, within these bounds. */
+#define RING_SPIN_MIN_NS (5 * NS_PER_US)
+#define RING_SPIN_MAX_NS (200 * NS_PER_US)
+/* How long a worker that polls looks for a request before it blocks all the same. */
+#define FUSE_SPIN_NS	 (100 * NS_PER_US)
+
+struct counter {
+	_Atomic uint64_t v; /* written by the worker only, read by anybody */
+};
+
+static void count(struct counter *c)
+{
+	uint64_t v = atomic_load_explicit(&c->v, memory_order_relaxed);
+
+	atomic_store_explicit(&c->v, v + 1, memory_order_relaxed);
+}
+
+/*
+ * Blocking or polling? On one CPU, or where the client shares ours, blocking is faster; where a
+ * wake-up is dear and a CPU idle, polling. Neither can be known, so both are tried: while requests
+ * come quickly, one trial period in every PACE_ROUND is spent in the other manner, and the manner
+ * with the higher rate is kept.
+ */
+#define PACE_PERIOD_NS (20 * NS_PER_MS)
+#define PACE_ROUND     64u
+#define PACE_MIN_RATE  20u /* requests a period; below, there is nothing to gain: block */
+
+struct pace {
+	bool polling;	     /* the manner that is kept */
+	bool trial;	     /* this period is spent in the other one */
+	uint64_t period_end;
+	unsigned round;
+	unsigned n;	     /* requests in this period */
+	unsigned kept_rate;  /* of the last period in the kept manner */
+};
+
+struct fuse_worker {
+	struct fuse_worker_params params;
+	pthread_t thread;
+	int epoll_fd;
+	int wake_fd; /* for fuse_worker_stop() */
+	bool nonblocking; /* state of params.fd */
+	atomic_bool stop, ended;
+	struct pace pace;
+	uint64_t answer_ns; /* how long the device takes, smoothed */
+	uint64_t busy_since;
+	struct counter requests, calls, sleeps, spins;
+	_Atomic uint64_t spin_ns;
+};
+
+/* ------------------------------------------------------------------ pace */
+
+static bool pace_polls(const struct fuse_worker *w)
+{
+	switch (w->params.polling) {
+	case FUSE_POLLING_NEVER:
+		return false;
+	case FUSE_POLLING_ALWAYS:
+		return true;
+	default:
+		return w->params.spare_cpu && w->pace.polling != w->pace.trial;
+	}
+}
+
+/* Called at each request with the time; decides about the period that just ended. */
+static void pace_tick(struct pace *p, uint64_t now)
+{
+	p->n++;
+	if (now < p->period_end)
+		return;
+	if (now > p->period_end + PACE_PERIOD_NS || p->n < PACE_MIN_RATE) {
+		/* There was a pause, or there is little to do: no wake-up is worth a CPU. */
+		*p = (struct pace){.period_end = now + PACE_PERIOD_NS};
+		return;
+	}
+	if (!p->trial) {
+		p->kept_rate = p->n;
+	} else if (p->n > p->kept_rate + p->kept_rate / 16) {
+		p->polling = !p->polling;
+		p->kept_rate = p->n;
+	}
+	/* The first trial comes soon after a load begins. */
+	p->trial = p->round++ % PACE_ROUND == 2;
+	p->n = 0;
+	p->period_end = now + PACE_PERIOD_NS;
+}
+
+/* ------------------------------------------------------------------ reading */
+
+static void set_nonblocking(struct fuse_worker *w, bool on)
+{
+	if (w->nonblocking == on)
+		return;
+	fcntl(w->params.fd, F_SETFL, O_RDWR | (on ? O_NONBLOCK : 0));
+	w->nonblocking = on;
+}
+
+enum got { GOT_REQUEST, GOT_NOTHING, GOT_END };
+
+static enum got read_request(struct fuse_worker *w, struct iovec iov[2])
+{
+	ssize_t n = readv(w->params.fd, iov, 2);
+
+	if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
+		count(&w->requests);
+		w->params.ops->request(w->params.ctx, w->params.fd, (size_t)n);
+		return GOT_REQUEST;
+	}
+	if (n >= 0)
+		return GOT_END; /* not a FUSE device any more */
+	switch (errno) {
+	case EAGAIN:
+	case EINTR:
+	case ENOENT: /* the request was interrupted before we had it */
+		return GOT_NOTHING;
+	default: /* ENODEV: unmounted */
+		return GOT_END;
+	}
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+static int watch(struct fuse_worker *w, int fd, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.fd = fd};
+
+	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+static void spin_pause(struct fuse_worker *w)
+{
+	count(&w->spins);
+	/* Another thread that could run here is always worth more than our looking. */
+	sched_yield();
+}
+
+/* Sleeps until a request, a call, a stop, or the deadline. `with_requests`: a buffer is free. */
+static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t deadline_ns)
+{
+	struct epoll_event events[4];
+	uint64_t now = clock_now_ns();
+	int timeout = 1000; /* a bound on everything that was overlooked */
+	int n;
+
+	if (w->params.ops->calls_on(w->params.ctx)) {
+		w->params.ops->calls_off(w->params.ctx);
+		return;
+	}
+	if (deadline_ns <= now)
+		timeout = 0;
+	else if (deadline_ns != UINT64_MAX)
+		timeout = (int)MIN((deadline_ns - now) / NS_PER_MS + 1, UINT64_C(1000));
+	count(&w->sleeps);
+	/* Watched only while asleep: each watcher costs the kernel a callback at every request, and
+	 * without EPOLLEXCLUSIVE every sleeping worker would wake for it. */
+	if (with_requests)
+		watch(w, w->params.fd, EPOLLIN | EPOLLEXCLUSIVE);
+	n = epoll_wait(w->epoll_fd, events, 4, timeout);
+	if (with_requests)
+		epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->params.fd, NULL);
+	for (int i = 0; i < n; i++)
+		if (events[i].data.fd != w->params.fd && events[i].data.fd != w->wake_fd)
+			count(&w->calls);
+	w->params.ops->calls_off(w->params.ctx);
+}
+
+/* The device's answers come about `answer_ns` after the request: is that time over? */
+static bool answer_is_near(struct fuse_worker *w, uint64_t now)
+{
+	uint64_t patience = MIN(MAX(2 * w->answer_ns, RING_SPIN_MIN_NS), RING_SPIN_MAX_NS);
+
+	/* A device that takes longer than the longest patience is not waited for at all. */
+	return w->params.spare_cpu && w->params.polling != FUSE_POLLING_NEVER &&
+	       w->answer_ns < RING_SPIN_MAX_NS && now - w->busy_since < patience;
+}
+
+static void learn_answer_time(struct fuse_worker *w, uint64_t now)
+{
+	uint64_t took = MIN(now - w->busy_since, 4 * RING_SPIN_MAX_NS);
+
+	w->answer_ns = w->answer_ns - w->answer_ns / 8 + took / 8;
+	w->busy_since = now;
+}
+
+/* ------------------------------------------------------------------ the loop */
+
+static void serve(struct fuse_worker *w)
+{
+	const struct fuse_worker_ops *ops = w->params.ops;
+	void *ctx = w->params.ctx;
+	uint64_t idle_since = 0;
+	bool was_busy = false;
+
+	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
+		uint64_t deadline, now;
+		struct iovec iov[2];
+		unsigned busy = ops->busy(ctx, &deadline);
+		bool polls = pace_polls(w);
+		bool buffer;
+		enum got got = GOT_NOTHING;
+
+		if (busy) {
+			if (!was_busy)
+				w->busy_since = clock_now_ns();
+			if (ops->reap(ctx)) {
+				learn_answer_time(w, clock_now_ns());
+				busy = ops->busy(ctx, &deadline);
+			}
+		}
+		was_busy = busy > 0;
+		buffer = ops->buffer(ctx, iov);
+		if (buffer) {
+			set_nonblocking(w, busy > 0 || polls);
+			if (!w->nonblocking)
+				ops->flush(ctx);
+			got = read_request(w, iov);
+		}
+		if (got == GOT_END)
+			return;
+		if (got == GOT_REQUEST) {
+			idle_since = 0;
+			if (w->params.polling == FUSE_POLLING_AUTO && w->params.spare_cpu)
+				pace_tick(&w->pace, clock_now_ns());
+			continue;
+		}
+		ops->flush(ctx);
+		now = clock_now_ns();
+		if (!idle_since)
+			idle_since = now;
+		if ((busy && answer_is_near(w, now)) || (polls && now - idle_since < FUSE_SPIN_NS)) {
+			spin_pause(w);
+			continue;
+		}
+		if (busy || !buffer) {
+			sleep_for_both(w, buffer, deadline);
+		} else if (polls) {
+			/* Patience is at an end: block until the next request comes. */
+			sleep_for_both(w, true, UINT64_MAX);
+			idle_since = 0;
+		}
+	}
+}
+
+static void *worker_main(void *arg)
+{
+	struct fuse_worker *w = arg;
+	uint64_t one = 1;
+
+	if (w->params.cpu >= 0) {
+		cpu_set_t set;
+
+		CPU_ZERO(&set);
+		CPU_SET(w->params.cpu, &set);
+		/* Not being pinned costs speed, not correctness. */
+		pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+	}
+	serve(w);
+	atomic_store(&w->ended, true);
+	if (write(w->params.ended_fd, &one, sizeof(one)) < 0)
+		log_debug("a worker's end cannot be told: %s", strerror(errno));
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ start, stop */
+
+/* Interrupts a read(2) that blocks; the handler has nothing to do. */
+#define WAKE_SIGNAL SIGUSR1
+
+static void on_wake_signal(int sig)
+{
+	(void)sig;
+}
+
+static int watch_all(struct fuse_worker *w)
+{
+	int err = watch(w, w->wake_fd, EPOLLIN);
+
+	for (int i = 0; i < 2 && !err; i++) {
+		int fd = w->params.call_fds[i];
+
+		/* Shared with other workers, so edge-triggered and never read. */
+		if (fd >= 0 && (i == 0 || fd != w->params.call_fds[0]))
+			err = watch(w, fd, EPOLLIN | EPOLLET);
+	}
+	return err;
+}
+
+int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worker **out)
+{
+	struct sigaction wake = {.sa_handler = on_wake_signal};
+	struct fuse_worker *w = calloc(1, sizeof(*w));
+	int err = -ENOMEM;
+
+	if (!w)
+		goto no_worker;
+	sigaction(WAKE_SIGNAL, &wake, NULL);
+	w->params = *params;
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	w->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (w->epoll_fd < 0 || w->wake_fd < 0) {
+		err = -errno;
+		goto failed;
+	}
+	err = watch_all(w);
+	if (err)
+		goto failed;
+	err = -pthread_create(&w->thread, NULL, worker_main, w);
+	if (err)
+		goto failed;
+	*out = w;
+	return 0;
+
+failed:
+	if (w->wake_fd >= 0)
+		close(w->wake_fd);
+	if (w->epoll_fd >= 0)
+		close(w->epoll_fd);
+	free(w);
+no_worker:
+	log_error("a worker cannot be started: %s", strerror(-err));
+	close(params->fd);
+	return err;
+}
+
+void fuse_worker_stop(struct fuse_worker *w)
+{
+	uint64_t one = 1;
+
+	atomic_store(&w->stop, true);
+	if (write(w->wake_fd, &one, sizeof(one)) < 0)
+		log_debug("wake: %s", strerror(errno));
+}
+
+bool fuse_worker_ended(const struct fuse_worker *w)
+{
+	return atomic_load(&w->ended);
+}
+
+void fuse_worker_join(struct fuse_worker *w)
+{
+	struct timespec until;
+
+	if (!w)
+		return;
+	/* The stop may come between the worker's look at the flag and its blocking read: so the
+	 * signal is repeated. */
+	for (;;) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 5000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000;
+		}
+		if (pthread_timedjoin_np(w->thread, NULL, &until) == 0)
+			break;
+		if (atomic_load(&w->stop))
+			pthread_kill(w->thread, WAKE_SIGNAL);
+	}
+	close(w->params.fd);
+	close(w->epoll_fd);
+	close(w->wake_fd);
+	free(w);
+}
+
+void fuse_worker_get_stats(const struct fuse_worker *w, struct fuse_worker_stats *out)
+{
+	out->requests = atomic_load_explicit(&w->requests.v, memory_order_relaxed);
+	out->calls = atomic_load_explicit(&w->calls.v, memory_order_relaxed);
+	out->sleeps = atomic_load_explicit(&w->sleeps.v, memory_order_relaxed);
+	out->spins = atomic_load_explicit(&w->spins.v, memory_order_relaxed);
+	out->spin_ns = atomic_load_explicit(&w->spin_ns, memory_order_relaxed);
+}

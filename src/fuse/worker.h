@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fuse/worker: the loop that serves a mount. A worker reads a request from its own clone of
+ * /dev/fuse, has it handled to the end (a window hit) or as far as the ring, and goes on; answers
+ * of the device are collected by the same thread. How it waits is decided here and nowhere else:
+ *
+ *   nothing at the device      read(2) blocks in the kernel: one system call a request
+ *   something at the device    look at both ends for as long as answers usually take, then sleep
+ *                              in epoll on the request descriptor and the calls
+ *   clients faster than a      look at the request descriptor for a while before blocking, if a
+ *   wake-up (spin_ns)          trial has shown that this serves more requests (see pace_*)
+ *
+ * What a request is, and where answers come from, is behind struct fuse_worker_ops.
+ */
+#ifndef VFSDAX_FUSE_WORKER_H
+#define VFSDAX_FUSE_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* All are called on the worker's thread with the ctx of its parameters. */
+struct fuse_worker_ops {
+	/* Where the next request is to be read: two pieces of together at least max_write + 4096
+	 * bytes. False: none is free, collect answers first. Asked before every read. */
+	bool (*buffer)(void *ctx, struct iovec iov[2]);
+	/* A request of `len` bytes (at least a header) lies in the buffer, which is the callee's
+	 * now. Answers go to `fd`. */
+	void (*request)(void *ctx, int fd, size_t len);
+	/* Collects answers of the device. How many there were. */
+	unsigned (*reap)(void *ctx);
+	/* Makes what was queued known to the device; before every wait. */
+	void (*flush)(void *ctx);
+	/* Requests at the device, and the nearest time (monotonic, ns) at which reap() must be
+	 * called although nothing came. */
+	unsigned (*busy)(void *ctx, uint64_t *deadline_ns);
+	/* Before sleeping: asks for calls. True: there is something to reap, do not sleep. */
+	bool (*calls_on)(void *ctx);
+	void (*calls_off)(void *ctx);
+};
+
+enum fuse_polling { FUSE_POLLING_AUTO, FUSE_POLLING_NEVER, FUSE_POLLING_ALWAYS };
+
+struct fuse_worker_params {
+	const struct fuse_worker_ops *ops;
+	void *ctx;
+	int fd;		 /* of /dev/fuse; the worker's from fuse_worker_start() on */
+	int call_fds[2]; /* signalled by the device; -1 where there is none. Never read. */
+	int ended_fd;	 /* an eventfd that is signalled when the thread ends; the caller's */
+	int cpu;	 /* to run on, or -1 */
+	enum fuse_polling polling;
+	bool spare_cpu;	 /* there are at least two CPUs: spinning for an answer can pay */
+};
+
+struct fuse_worker;
+
+struct fuse_worker_stats {
+	uint64_t requests; /* read from /dev/fuse */
+	uint64_t calls;	   /* wake-ups by the device */
+	uint64_t sleeps;   /* waits in epoll */
+	uint64_t spins;	   /* looks that found nothing */
+	uint64_t spin_ns;  /* present patience with the request descriptor */
+};
+
+/* Starts the thread. 0 or -errno; the descriptor is closed on failure too. */
+int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worker **out);
+/* Asks the worker to end; it does so at once, or when it wakes. From any thread. */
+void fuse_worker_stop(struct fuse_worker *w);
+/* True when the thread has ended: the mount is gone, or it was stopped. */
+bool fuse_worker_ended(const struct fuse_worker *w);
+/* Waits for the thread and frees; it must have been stopped or the mount be gone. */
+void fuse_worker_join(struct fuse_worker *w);
+void fuse_worker_get_stats(const struct fuse_worker *w, struct fuse_worker_stats *out);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "control.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/rundir.h"
+
+int control_open(struct control *c, dev_t dev)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	char dir[80];
+	int err;
+
+	c->fd = -1;
+	err = rundir_make(dir, sizeof(dir));
+	if (!err)
+		err = rundir_socket(dir, dev, c->path, sizeof(c->path));
+	if (err)
+		return err;
+	/* The device number is ours alone while we are mounted: a socket there is a dead one's. */
+	unlink(c->path);
+	memcpy(addr.sun_path, c->path, sizeof(c->path));
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->fd < 0)
+		return -errno;
+	if (bind(c->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(c->fd, 8) < 0) {
+		err = -errno;
+		close(c->fd);
+		c->fd = -1;
+	}
+	return err;
+}
+
+void control_close(struct control *c)
+{
+	if (c->fd < 0)
+		return;
+	unlink(c->path);
+	close(c->fd);
+	c->fd = -1;
+}
+
+void control_serve(struct control *c, void (*report)(void *ctx, FILE *out), void *ctx)
+{
+	struct timeval patience = {.tv_usec = 200000};
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC);
+	FILE *out;
+
+	if (fd < 0)
+		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+	    (peer.uid != geteuid() && peer.uid != 0)) {
+		close(fd);
+		return;
+	}
+	/* Somebody who does not read must not hold the mount's main thread. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	out = fdopen(fd, "w");
+	if (!out) {
+		close(fd);
+		return;
+	}
+	report(ctx, out);
+	fclose(out);
+}

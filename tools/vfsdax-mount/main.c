@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vfsdax-mount: mounts a virtio-fs share. The parent waits until the mount answers, the child
+ * serves it. See src/README.md for the walk of a request.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "bridge/bridge.h"
+#include "control.h"
+#include "fuse/mount.h"
+#include "options.h"
+#include "source.h"
+
+#define WORKERS_MAX 16
+
+/* Everything that a running mount owns, in the order of its making. */
+struct daemon {
+	struct options o;
+	struct source *source;
+	struct fs_session *session;
+	struct fusemnt *mount;
+	struct bridge *bridge;
+	struct control control;
+	int signal_fd, ended_fd;
+	uint64_t started_ns;
+};
+
+/* ------------------------------------------------------------------ counters */
+
+static void report_line(void *ctx, const char *name, uint64_t value)
+{
+	fprintf(ctx, "%s %llu\n", name, (unsigned long long)value);
+}
+
+static void report(void *ctx, FILE *out)
+{
+	struct daemon *d = ctx;
+	const char *reason = bridge_no_dax_reason(d->bridge);
+	struct rusage use;
+
+	getrusage(RUSAGE_SELF, &use);
+	fprintf(out, "source \"%s\"\n", source_transport(d->source)->source);
+	fprintf(out, "transport \"%s\"\n", source_transport(d->source)->ops->kind);
+	fprintf(out, "tag \"%s\"\n", fs_tag(d->session));
+	fprintf(out, "pid %d\n", getpid());
+	fprintf(out, "uptime_ms %llu\n",
+		(unsigned long long)((clock_now_ns() - d->started_ns) / NS_PER_MS));
+	fprintf(out, "cpu_ms %llu\n",
+		(unsigned long long)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000 +
+			(unsigned long long)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1000);
+	fprintf(out, "dax.used %s\n", reason ? "false" : "true");
+	fprintf(out, "dax.reason \"%s\"\n", reason ? reason : "");
+	fprintf(out, "device.failed %s\n",
+		transport_failed(source_transport(d->source)) ? "true" : "false");
+	bridge_emit_stats(d->bridge, report_line, out);
+}
+
+/* ------------------------------------------------------------------ CPUs */
+
+/* The CPUs that we may run on, in order; a worker each. */
+static unsigned list_cpus(int cpus[WORKERS_MAX])
+{
+	cpu_set_t set;
+	unsigned n = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		for (int cpu = 0; cpu < CPU_SETSIZE && n < WORKERS_MAX; cpu++)
+			if (CPU_ISSET(cpu, &set))
+				cpus[n++] = cpu;
+	if (!n)
+		cpus[n++] = -1;
+	return n;
+}
+
+static int start_workers(struct daemon *d)
+{
+	int cpus[WORKERS_MAX];
+	unsigned n_cpus = list_cpus(cpus);
+
+	for (unsigned i = 0; i < d->o.bridge.workers; i++) {
+		int fd = fusemnt_clone(d->mount);
+		int err;
+
+		if (fd < 0) {
+			log_error("/dev/fuse cannot be cloned: %s", strerror(-fd));
+			return fd;
+		}
+		/* More workers than CPUs are not pinned: the scheduler knows better then. */
+		err = bridge_start_worker(d->bridge, fd,
+					  d->o.bridge.workers <= n_cpus ? cpus[i] : -1);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------ up and down */
+
+static int open_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	/* Blocked in all threads that follow; read from the descriptor by the main thread. */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	d->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return d->signal_fd < 0 || d->ended_fd < 0 ? -errno : 0;
+}
+
+static int bring_up(struct daemon *d)
+{
+	struct fusemnt_params mount = {
+		.mountpoint = d->o.mountpoint,
+		.options = d->o.kernel,
+		.nonempty = d->o.nonempty,
+	};
+	struct fs_params session = {
+		.queues = d->o.bridge.queues,
+		.workers = d->o.bridge.workers,
+		.timeout_ms = d->o.timeout_s * 1000,
+		.user_bytes = bridge_user_bytes(),
+	};
+	struct transport *t;
+	dev_t dev;
+	int err = fusemnt_check(&mount);
+
+	if (!err)
+		err = open_signals(d);
+	if (!err)
+		err = source_open(d->o.source, MIN(session.timeout_ms, 10000u), &d->source);
+	if (err)
+		return err;
+	t = source_transport(d->source);
+	err = fs_session_open(t, &session, &d->session);
+	if (err)
+		return err;
+	mount.fsname = t->source;
+	err = fusemnt_open(&mount, &d->mount);
+	if (err)
+		return err;
+	d->o.bridge.timeout_ms = session.timeout_ms;
+	d->o.bridge.ended_fd = d->ended_fd;
+	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
+	if (!err)
+		err = start_workers(d);
+	if (err)
+		return err;
+	if (fusemnt_device(d->mount, &dev) == 0 && control_open(&d->control, dev) < 0)
+		log_info("counters cannot be served: no socket in the run-time directory");
+	return 0;
+}
+
+/* Anything may not be there. A mount whose device is gone is taken down too. */
+static void take_down(struct daemon *d)
+{
+	control_close(&d->control);
+	if (d->mount)
+		fusemnt_unmount(d->mount);
+	bridge_close(d->bridge);
+	fs_session_close(d->session);
+	fusemnt_close(d->mount);
+	source_close(d->source);
+	close(d->signal_fd);
+	close(d->ended_fd);
+}
+
+/* Until the mount is gone or a signal asks for its end. */
+static void serve(struct daemon *d)
+{
+	struct pollfd fds[3] = {
+		{.fd = d->signal_fd, .events = POLLIN},
+		{.fd = d->ended_fd, .events = POLLIN},
+		{.fd = d->control.fd, .events = POLLIN},
+	};
+	struct signalfd_siginfo info;
+	uint64_t n;
+
+	while (!bridge_ended(d->bridge)) {
+		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+			return;
+		if (fds[0].revents && read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+			log_info("%s: unmounting", strsignal((int)info.ssi_signo));
+			return;
+		}
+		if (fds[1].revents && read(d->ended_fd, &n, sizeof(n)) < 0)
+			log_debug("ended: %s", strerror(errno));
+		if (fds[2].revents)
+			control_serve(&d->control, report, d);
+	}
+}
+
+/* ------------------------------------------------------------------ foreground, background */
+
+static void log_to_syslog(enum log_level level, const char *line, void *ctx)
+{
+	static const int priorities[] = {LOG_ERR, LOG_WARNING, 6 /* LOG_INFO of syslog */, 7};
+
+	(void)ctx;
+	syslog(priorities[level], "%s", line);
+}
+
+/* From here on nobody waits for us: the terminal is let go, messages go to syslog. */
+static void detach(int ready_fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char ok = 0;
+
+	openlog("vfsdax-mount", LOG_PID, LOG_DAEMON);
+	log_set_handler(log_to_syslog, NULL);
+	if (chdir("/") < 0 || write(ready_fd, &ok, 1) < 0)
+		log_warn("the parent is gone: %s", strerror(errno));
+	close(ready_fd);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+}
+
+static int run(struct daemon *d, int ready_fd)
+{
+	const char *reason;
+	int err = bring_up(d);
+	bool failed;
+
+	if (err) {
+		take_down(d);
+		return err == -ENOTUNIQ ? 2 : 1;
+	}
+	d->started_ns = clock_now_ns();
+	reason = bridge_no_dax_reason(d->bridge);
+	if (reason && d->o.bridge.dax != BRIDGE_DAX_NEVER)
+		log_warn("DAX is not used: %s", reason);
+	if (ready_fd >= 0)
+		detach(ready_fd);
+	log_info("%s (tag '%s') is mounted at %s, %u workers, %s", source_transport(d->source)->source,
+		 fs_tag(d->session), d->o.mountpoint, d->o.bridge.workers,
+		 reason ? reason : "through the DAX window");
+	serve(d);
+	failed = transport_failed(source_transport(d->source));
+	take_down(d);
+	return failed ? 1 : 0;
+}
+
+/* The parent: the child's status, or 0 as soon as it says that the mount answers. */
+static int wait_for_mount(pid_t child, int fd)
+{
+	char ok;
+	int status;
+
+	if (read(fd, &ok, 1) == 1)
+		return 0;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	log_error("the daemon was killed by signal %d before the mount answered", WTERMSIG(status));
+	return 1;
+}
+
+static int run_in_background(struct daemon *d)
+{
+	int fds[2];
+	pid_t child;
+
+	if (pipe2(fds, O_CLOEXEC) < 0 || (child = fork()) < 0) {
+		log_error("no background process: %s", strerror(errno));
+		return 1;
+	}
+	if (child > 0) {
+		close(fds[1]);
+		return wait_for_mount(child, fds[0]);
+	}
+	close(fds[0]);
+	setsid();
+	return run(d, fds[1]);
+}
+
+int main(int argc, char **argv)
+{
+	static struct daemon d;
+	int cpus[WORKERS_MAX];
+
+	log_set_name("vfsdax-mount");
+	if (options_parse(argc, argv, &d.o))
+		return 1;
+	if (d.o.help) {
+		options_help();
+		return 0;
+	}
+	if (d.o.version) {
+		puts("vfsdax-mount " VFSDAX_VERSION);
+		return 0;
+	}
+	if (d.o.log_level >= 0)
+		log_set_level((enum log_level)d.o.log_level);
+	if (d.o.list)
+		return source_list(d.o.json);
+	if (!d.o.bridge.workers)
+		d.o.bridge.workers = list_cpus(cpus);
+	d.control.fd = d.signal_fd = d.ended_fd = -1;
+	return d.o.foreground ? run(&d, -1) : run_in_background(&d);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* options: the command line of vfsdax-mount, as a table. */
+#ifndef VFSDAX_MOUNT_OPTIONS_H
+#define VFSDAX_MOUNT_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "bridge/bridge.h"
+
+struct options {
+	const char *source; /* NULL: the only virtio-fs function of this machine */
+	const char *mountpoint;
+	bool foreground, list, json, nonempty, help, version;
+	int log_level; /* -1: the default */
+	unsigned timeout_s;
+	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling */
+	char kernel[1024]; /* what libfuse3 and the kernel get, comma-separated */
+};
+
+/* 0, or -EINVAL after one log line. */
+int options_parse(int argc, char **argv, struct options *o);
+void options_help(void);
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vfsdax-stat: the counters of a running mount, for people and for scripts. The mount tells them as
+ * lines of "dotted.name value", grouped by prefix, where a value is JSON already.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/mountinfo.h"
+#include "base/rundir.h"
+
+#define DEPTH_MAX 8
+
+static void help(void)
+{
+	puts("Usage: vfsdax-stat [--json] [--watch[=SECONDS]] MOUNTPOINT\n"
+	     "\n"
+	     "Shows what a mount of vfsdax-mount did: bytes and requests by route (the DAX window\n"
+	     "or the queue), the window's ranges, kicks, calls and spins, and why DAX is not used.\n"
+	     "\n"
+	     "  -j, --json       one JSON object\n"
+	     "  -w, --watch[=S]  every S seconds (default 1) what has changed, until interrupted\n"
+	     "  -h, --help    -V, --version");
+}
+
+/* ------------------------------------------------------------------ asking */
+
+static int connect_to(const char *dir, dev_t dev)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd, err = rundir_socket(dir, dev, addr.sun_path, sizeof(addr.sun_path));
+
+	if (err)
+		return err;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* An open stream with the mount's report, or NULL after one log line. */
+static FILE *ask(const char *mountpoint)
+{
+	struct timeval patience = {.tv_sec = 5};
+	char *path = mountinfo_canonical(mountpoint);
+	struct mountinfo m;
+	char dir[80];
+	int fd = -ENOENT;
+
+	if (!path) {
+		log_error("%s: %s", mountpoint, strerror(errno));
+		return NULL;
+	}
+	if (!mountinfo_find(path, &m) || strcmp(m.type, "fuse.vfsdax") != 0) {
+		log_error("%s is not a mount of vfsdax-mount; name the mountpoint itself", mountpoint);
+		free(path);
+		return NULL;
+	}
+	free(path);
+	if (rundir_path(geteuid(), dir, sizeof(dir)) == 0)
+		fd = connect_to(dir, m.dev);
+	if (fd < 0 && geteuid() != 0 && rundir_path(0, dir, sizeof(dir)) == 0)
+		fd = connect_to(dir, m.dev);
+	if (fd < 0) {
+		log_error("%s: its daemon does not answer (%s): it was killed, or belongs to another user",
+			  mountpoint, strerror(-fd));
+		return NULL;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return fdopen(fd, "r");
+}
+
+/* Reads the next "name value"; false at the end. Both point into `line`. */
+static bool next(FILE *f, char *line, size_t len, char **name, char **value)
+{
+	while (fgets(line, (int)len, f)) {
+		char *space = strchr(line, ' ');
+		char *end = strchr(line, '\n');
+
+		if (!space || !end)
+			continue;
+		*space = *end = '\0';
+		*name = line;
+		*value = space + 1;
+		return true;
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------ JSON */
+
+/* Closes and opens objects between two dotted names; the depth of the new one's parent. */
+static void move_to(char *open, size_t cap, const char *name, bool *first)
+{
+	const char *dot = strrchr(name, '.');
+	size_t want = dot ? (size_t)(dot - name) : 0;
+	size_t have = strlen(open);
+
+	/* Close until what is open is a prefix of what is wanted. */
+	while (have && (have > want || strncmp(open, name, have) != 0 ||
+			(have < want && name[have] != '.'))) {
+		char *last = strrchr(open, '.');
+
+		putchar('}');
+		*first = false;
+		have = last ? (size_t)(last - open) : 0;
+		open[have] = '\0';
+	}
+	while (have < want) {
+		const char *from = name + have + (have ? 1 : 0);
+		const char *to = strchr(from, '.');
+
+		printf("%s\"%.*s\":{", *first ? "" : ",", (int)(to - from), from);
+		*first = true;
+		have = (size_t)(to - name);
+		snprintf(open, cap, "%.*s", (int)have, name);
+	}
+}
+
+static int print_json(FILE *f)
+{
+	char line[512], open[256] = "", *name, *value;
+	bool first = true;
+	unsigned n = 0;
+
+	putchar('{');
+	while (next(f, line, sizeof(line), &name, &value)) {
+		const char *leaf;
+
+		move_to(open, sizeof(open), name, &first);
+		leaf = strrchr(name, '.');
+		printf("%s\"%s\":%s", first ? "" : ",", leaf ? leaf + 1 : name, value);
+		first = false;
+		n++;
+	}
+	move_to(open, sizeof(open), "", &first);
+	puts("}");
+	return n ? 0 : 1;
+}
+
+/* ------------------------------------------------------------------ for people */
+
+static int print_table(FILE *f)
+{
+	char line[512], *name, *value;
+	unsigned n = 0;
+
+	for (; next(f, line, sizeof(line), &name, &value); n++) {
+		size_t len = strlen(value);
+
+		if (len >= 2 && value[0] == '"') {
+			value[len - 1] = '\0';
+			value++;
+		}
+		if (*value)
+			printf("%-32s %s\n", name, value);
+	}
+	return n ? 0 : 1;
+}
+
+struct sample {
+	char name[64];
+	unsigned long long value;
+};
+
+/* Prints what grew or shrank since the last round, a line a counter. */
+static int watch(const char *mountpoint, unsigned seconds)
+{
+	static struct sample last[256];
+	size_t known = 0;
+
+	for (bool first = true;; first = false) {
+		char line[512], *name, *value;
+		FILE *f = ask(mountpoint);
+
+		if (!f)
+			return 1;
+		while (next(f, line, sizeof(line), &name, &value)) {
+			unsigned long long v = strtoull(value, NULL, 10);
+			size_t i = 0;
+
+			while (i < known && strcmp(last[i].name, name) != 0)
+				i++;
+			if (i == ARRAY_SIZE(last))
+				continue;
+			if (i == known) {
+				snprintf(last[known++].name, sizeof(last[i].name), "%s", name);
+				last[i].value = first ? v : 0;
+			}
+			if (v != last[i].value && strcmp(name, "uptime_ms") != 0)
+				printf("%-32s %+lld\n", name, (long long)(v - last[i].value));
+			last[i].value = v;
+		}
+		fclose(f);
+		if (!first)
+			puts("");
+		fflush(stdout);
+		sleep(seconds);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"json", no_argument, NULL, 'j'}, {"watch", optional_argument, NULL, 'w'},
+		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	unsigned interval = 0;
+	bool json = false;
+	FILE *f;
+	int c, status;
+
+	log_set_name("vfsdax-stat");
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "jw::hV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'j': json = true; break;
+		case 'w':
+			interval = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 1;
+			if (!interval) {
+				log_error("--watch=%s: use a number of seconds", optarg);
+				return 1;
+			}
+			break;
+		case 'h': help(); return 0;
+		case 'V': puts("vfsdax-stat " VFSDAX_VERSION); return 0;
+		default:
+			log_error("unknown option %s; vfsdax-stat --help lists those that there are",
+				  argv[optind - 1]);
+			return 1;
+		}
+	}
+	if (argc - optind != 1) {
+		log_error("usage: vfsdax-stat [--json] [--watch] MOUNTPOINT");
+		return 1;
+	}
+	if (interval)
+		return watch(argv[optind], interval);
+	f = ask(argv[optind]);
+	if (!f)
+		return 1;
+	status = json ? print_json(f) : print_table(f);
+	fclose(f);
+	if (status)
+		log_error("%s: its daemon told nothing", argv[optind]);
+	return status;
+}
