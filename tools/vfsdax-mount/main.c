@@ -3,6 +3,13 @@
  * vfsdax-mount: mounts a virtio-fs share. The parent waits until the mount answers, the child
  * serves it. See src/README.md for the walk of a request.
  */
+
+/* syslog.h has names that base/log.h has too. */
+#include <syslog.h>
+enum { SYSLOG_INFO = LOG_INFO, SYSLOG_DEBUG = LOG_DEBUG };
+#undef LOG_INFO
+#undef LOG_DEBUG
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,7 +23,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -215,7 +221,7 @@ static void serve(struct daemon *d)
 
 static void log_to_syslog(enum log_level level, const char *line, void *ctx)
 {
-	static const int priorities[] = {LOG_ERR, LOG_WARNING, 6 /* LOG_INFO of syslog */, 7};
+	static const int priorities[] = {LOG_ERR, LOG_WARNING, SYSLOG_INFO, SYSLOG_DEBUG};
 
 	(void)ctx;
 	syslog(priorities[level], "%s", line);
