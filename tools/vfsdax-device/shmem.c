@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "shmem.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "wire/vhost_user.h"
+#include "wire/virtio.h"
+
+#define PAGE 4096u
+#define TIMEOUT_MS	   10000u
+#define BARRIER_TIMEOUT_MS 2000u
+
+void shmem_init(struct shmem *s, struct channel *channel)
+{
+	memset(s, 0, sizeof(*s));
+	s->channel = channel;
+	s->timeout_ms = TIMEOUT_MS;
+	pthread_mutex_init(&s->lock, NULL);
+}
+
+void shmem_fini(struct shmem *s)
+{
+	free(s->mappings);
+	pthread_mutex_destroy(&s->lock);
+}
+
+void shmem_negotiated(struct shmem *s, uint64_t size_bytes)
+{
+	atomic_store(&s->size, size_bytes);
+}
+
+uint64_t shmem_size(struct shmem *s)
+{
+	return atomic_load(&s->size);
+}
+
+void shmem_open(struct shmem *s)
+{
+	channel_resume(s->channel);
+	atomic_store(&s->is_open, true);
+}
+
+void shmem_shut(struct shmem *s)
+{
+	atomic_store(&s->is_open, false);
+	channel_interrupt(s->channel);
+}
+
+void shmem_forget(struct shmem *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->n = 0;
+	s->lost = false;
+	s->no_barrier = false;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* ------------------------------------------------------------------ the table */
+
+/* The first mapping that ends behind win_off. */
+static size_t find(const struct shmem *s, uint64_t win_off)
+{
+	size_t low = 0, high = s->n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (s->mappings[mid].win_off + s->mappings[mid].len_bytes <= win_off)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static int insert(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
+{
+	size_t at = find(s, win_off);
+
+	if (at < s->n && s->mappings[at].win_off < win_off + len_bytes)
+		return -EEXIST;
+	if (s->n == s->capacity) {
+		size_t capacity = s->capacity ? 2 * s->capacity : 64;
+		struct shmem_mapping *grown =
+			realloc(s->mappings, capacity * sizeof(*s->mappings));
+
+		if (!grown)
+			return -ENOMEM;
+		s->mappings = grown;
+		s->capacity = capacity;
+	}
+	memmove(&s->mappings[at + 1], &s->mappings[at], (s->n - at) * sizeof(*s->mappings));
+	s->mappings[at] = (struct shmem_mapping){.win_off = win_off, .len_bytes = len_bytes};
+	s->n++;
+	return 0;
+}
+
+static void erase(struct shmem *s, size_t at)
+{
+	s->n--;
+	memmove(&s->mappings[at], &s->mappings[at + 1], (s->n - at) * sizeof(*s->mappings));
+}
+
+/* ------------------------------------------------------------------ the questions */
+
+/* "Non-zero otherwise", says the specification; QEMU says 1, others say an errno. */
+static int errno_of_answer(uint64_t answer)
+{
+	int64_t value = (int64_t)answer;
+
+	if (value == 0)
+		return 0;
+	if (value < 0 && value >= -4095)
+		return (int)value;
+	if (value > 1 && value <= 4095)
+		return -(int)value;
+	return -EIO;
+}
+
+/* Called with the lock. */
+static int ask(struct shmem *s, uint32_t request, const struct vhost_user_mmap *m, int fd)
+{
+	uint64_t answer = 0;
+	int rc;
+
+	if (!atomic_load(&s->is_open))
+		return -ENODEV;
+	if (s->lost)
+		return -ETIMEDOUT;
+	rc = channel_call(s->channel, request, m, sizeof(*m), fd, s->timeout_ms, &answer);
+	if (rc == -ECANCELED)
+		return -ENODEV;
+	if (rc) {
+		s->lost = true;
+		log_error("the DAX window is out of use: the front end did not answer: %s",
+			  strerror(-rc));
+		return rc;
+	}
+	return errno_of_answer(answer);
+}
+
+/*
+ * Asks something harmless whose answer comes after everything asked before is done. Any answer will
+ * do, a refusal as well. Called with the lock.
+ */
+static int barrier(struct shmem *s)
+{
+	/* Nobody exports a shared object by this name. */
+	static const uint8_t uuid[16] = "vfsdax barrier";
+	uint64_t answer;
+	int rc;
+
+	if (s->no_barrier)
+		return 0;
+	rc = channel_call(s->channel, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, uuid, sizeof(uuid),
+			  -1, MIN(s->timeout_ms, BARRIER_TIMEOUT_MS), &answer);
+	if (rc == -ETIMEDOUT) {
+		s->no_barrier = true;
+		log_warn("the front end does not answer SHARED_OBJECT_REMOVE; its answers to SHMEM_MAP "
+			 "are believed as they are");
+		return 0;
+	}
+	return rc == -ECANCELED ? -ENODEV : rc;
+}
+
+static bool extent_fits(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
+{
+	return len_bytes && win_off % PAGE == 0 && len_bytes % PAGE == 0 &&
+	       extent_within(win_off, len_bytes, shmem_size(s));
+}
+
+static int map_locked(struct shmem *s, const struct vhost_user_mmap *m, int fd)
+{
+	int rc;
+
+	if (!atomic_load(&s->is_open))
+		return -ENODEV;
+	rc = insert(s, m->shm_offset, m->len);
+	if (rc)
+		return rc;
+	rc = ask(s, VHOST_USER_BACKEND_SHMEM_MAP, m, fd);
+	if (rc) {
+		erase(s, find(s, m->shm_offset));
+		return rc;
+	}
+	/* Failing here leaves the mapping in the table, as it is at the front end. */
+	return barrier(s);
+}
+
+int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64_t len_bytes,
+	      bool writable)
+{
+	struct vhost_user_mmap m = {.shmid = VIRTIO_FS_SHMID_DAX,
+				    .fd_offset = fd_off,
+				    .shm_offset = win_off,
+				    .len = len_bytes,
+				    .flags = writable ? VHOST_USER_MMAP_RW : 0};
+	uint64_t end;
+	int rc;
+
+	if (!shmem_size(s))
+		return -ENODEV;
+	if (!extent_fits(s, win_off, len_bytes) || fd_off % PAGE ||
+	    !u64_add(fd_off, len_bytes, &end) || end > INT64_MAX)
+		return -EINVAL;
+	pthread_mutex_lock(&s->lock);
+	rc = map_locked(s, &m, fd);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+static int unmap_locked(struct shmem *s, const struct vhost_user_mmap *m)
+{
+	size_t at = find(s, m->shm_offset);
+	int rc;
+
+	if (!atomic_load(&s->is_open))
+		return -ENODEV;
+	if (at == s->n || s->mappings[at].win_off != m->shm_offset ||
+	    s->mappings[at].len_bytes != m->len)
+		return -EINVAL;
+	rc = ask(s, VHOST_USER_BACKEND_SHMEM_UNMAP, m, -1);
+	if (!rc)
+		erase(s, at);
+	return rc;
+}
+
+int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
+{
+	struct vhost_user_mmap m = {
+		.shmid = VIRTIO_FS_SHMID_DAX, .shm_offset = win_off, .len = len_bytes};
+	int rc;
+
+	if (!shmem_size(s))
+		return -ENODEV;
+	if (!extent_fits(s, win_off, len_bytes))
+		return -EINVAL;
+	pthread_mutex_lock(&s->lock);
+	rc = unmap_locked(s, &m);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
