@@ -237,7 +237,7 @@ share_tag() { [ "$1" = 0 ] && echo share || echo "share$1"; }
 find_device() {
     local name=${OPT_device_bin:-$VM_PROJECT/build/release/tools}
     if [ "$name" != guest ] && find_program "$name"; then
-        DEVICE=("$PROGRAM")
+        DEVICE=(exec "$PROGRAM")
     elif [ -n "$OPT_device_bin" ] && [ "$name" != guest ]; then
         fail "$VM_STATUS_BROKEN" "--device-bin $name is not a program"
     elif find_program "$VM_GUEST_BUILD/tools"; then
@@ -411,9 +411,17 @@ serve_guest() {
         else
             [ "$OPT_interactive" = no ] || { GUEST_STATUS=0; return; }
             drain_output
-            fail "$VM_STATUS_BROKEN" "the guest ended without a status (panic, power off, or QEMU died)"
+            guest_is_gone
         fi
     done
+}
+
+# 128 and more is a signal, by the custom of shells: 139 is a segmentation fault of QEMU's.
+guest_is_gone() {
+    local status=0
+    wait "$QEMU_PID" || status=$?
+    [ "$status" = 0 ] || fail "$VM_STATUS_BROKEN" "QEMU died with status $status"
+    fail "$VM_STATUS_BROKEN" "the guest ended without a status (panic or power off)"
 }
 
 # The command's output line by line behind a bar, then its status.
@@ -456,9 +464,10 @@ finish() {
     for ((i = 0; i < OPT_devices; i++)); do
         status=0
         end_process "${BACKENDS[$i]}" || status=$?
-        # 143: it does not handle SIGTERM, or had no time to. Anything else is a crash or a sanitizer's report.
+        # 143: it does not handle SIGTERM, or had no time to; 137: a test killed it. Anything else is a crash or a
+        # sanitizer's report.
         case $OPT_backend:$status in
-            *:0 | *:143 | virtiofsd:*) ;;
+            *:0 | *:143 | *:137 | virtiofsd:*) ;;
             *)
                 vm_say "vfsdax-device ended with status $status; last lines of its log:"
                 tail -n 25 "$RUN/device$i.log" >&2

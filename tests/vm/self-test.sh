@@ -27,7 +27,7 @@ main() {
     output_arrives_whole
     check panic_is_a_failure_of_the_lab "$VM_STATUS_BROKEN" 'echo c >/proc/sysrq-trigger; sleep 60'
     said 'Kernel panic' panic_shows_the_console
-    check script_that_hangs_is_timed_out "$VM_STATUS_TIMEOUT" 'echo before; sleep 1000' --timeout 8
+    check script_that_hangs_is_timed_out "$VM_STATUS_TIMEOUT" 'echo before; sleep 1000' --timeout 20
     said before output_before_the_time_out_is_seen
     ends_without_a_trace TERM 143
     ends_without_a_trace KILL 137
