@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* claim_sysfs: small readings of sysfs below env->sysfs, shared by the files of claim. */
+#ifndef VFSDAX_MOUNT_CLAIM_SYSFS_H
+#define VFSDAX_MOUNT_CLAIM_SYSFS_H
+
+#include "claim.h"
+
+#define CLAIM_PATH_MAX 512
+
+/* Formats a path below env->sysfs into `out`. */
+void claim_path(const struct claim_env *env, char out[CLAIM_PATH_MAX], const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+bool claim_exists(const char *path);
+/* The last component of a link's target. -errno. */
+int claim_link_name(const char *path, char *out, size_t out_len);
+/* A file's first bytes: how many, or -errno. */
+int claim_read(const char *path, void *out, size_t out_len);
+/* The first line of a file without its newline. -errno. */
+int claim_read_line(const char *path, char *out, size_t out_len);
+
+/* The driver that the function has now; "" for none. */
+void claim_driver(const struct claim_env *env, const char *address, char *out, size_t out_len);
+static inline bool claim_is_vfio(const char *driver)
+{
+	return __builtin_strstr(driver, "vfio") != NULL;
+}
+
+/* Where the kernel has a virtiofs of this tag mounted, into `out`; with "", any virtiofs. */
+bool claim_mounted(const struct claim_env *env, const char *tag, char *out, size_t out_len);
+
+#endif
