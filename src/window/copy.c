@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <ucontext.h>
 
 #include "base/bytes.h"
 #include "window/window.h"
@@ -52,8 +53,12 @@ static void on_sigbus(int sig, siginfo_t *info, void *ucontext)
 	uintptr_t at = (uintptr_t)info->si_addr;
 
 	/* si_code > 0: the kernel saw a fault; somebody else may send any si_addr. */
-	if (g && info->si_code > 0 && at >= g->first && at <= g->last)
+	if (g && info->si_code > 0 && at >= g->first && at <= g->last) {
+		/* Leaving by a jump, with the mask that the copy ran with: sigsetjmp() did not save
+		 * it, which would be a system call for each copy. */
+		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)ucontext)->uc_sigmask, NULL);
 		siglongjmp(g->env, 1);
+	}
 	chain(sig, info, ucontext);
 }
 
@@ -61,10 +66,7 @@ static int install_err;
 
 static void install(void)
 {
-	/* SA_NODEFER: we leave by a jump that does not restore the mask, which saves two system
-	 * calls for each copy. */
-	struct sigaction action = {.sa_sigaction = on_sigbus,
-				   .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 	sigemptyset(&action.sa_mask);
 	install_err = sigaction(SIGBUS, &action, &old_action) ? -errno : 0;

@@ -26,6 +26,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "base/omap.h"
 #include "window/space.h"
 #include "window/window.h"
@@ -45,7 +46,7 @@ struct window_range {
 	struct list inode_link; /* inode lock: inode->detached, when not in the map */
 	struct list waiters;	/* inode lock: for the set-up's answer */
 	_Atomic uint32_t pins;
-	uint32_t born_ms; /* when it went live, of the monotonic clock; wraps */
+	_Atomic uint32_t born_ms; /* when it went live, of the monotonic clock; wraps */
 	_Atomic uint8_t ref;
 	uint8_t order;
 	bool writable, live /* set up */, in_map /* inode lock */;
@@ -112,6 +113,11 @@ struct window {
 static inline uint64_t block_bytes(const struct window *w, unsigned order)
 {
 	return UINT64_C(1) << (w->space.min_shift + order);
+}
+
+static inline uint32_t now_ms(void)
+{
+	return (uint32_t)(clock_now_ns() / NS_PER_MS);
 }
 
 static inline void count(_Atomic uint64_t *counter)

@@ -368,7 +368,7 @@ void window_setup_done(struct window_range *r, int err)
 		setup_refused(r, err, &gone);
 	} else {
 		policy_accept(inode, r->writable);
-		r->born_ms = (uint32_t)(clock_now_ns() / NS_PER_MS);
+		atomic_store_explicit(&r->born_ms, now_ms(), memory_order_relaxed);
 		r->live = true;
 		setup_accepted(r);
 	}

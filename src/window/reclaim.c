@@ -51,8 +51,9 @@ static bool take_if_unpinned(struct window_range *r)
  * send him round again, for ever if everybody else does the same. */
 static bool is_awaited(const struct window_range *r, uint8_t ref)
 {
-	return !(ref & REF_USED) &&
-	       (uint32_t)(clock_now_ns() / NS_PER_MS) - r->born_ms < UNUSED_GRACE_MS;
+	uint32_t born_ms = atomic_load_explicit(&r->born_ms, memory_order_relaxed);
+
+	return !(ref & REF_USED) && now_ms() - born_ms < UNUSED_GRACE_MS;
 }
 
 /* One step of the hand: the range at the front, if it is a victim, else it goes to the back. */

@@ -24,6 +24,21 @@ static void drop(struct fake_device *d, unsigned i)
 		d->mapped[i] = d->mapped[i + 1];
 }
 
+uint64_t fake_stamp(uint64_t nodeid, uint64_t file_off)
+{
+	return nodeid << 52 ^ (file_off / 4096 + 1);
+}
+
+static void show(struct fake_device *d, const struct window_map *m, bool mapped)
+{
+	if (!d->pages)
+		return;
+	for (uint64_t off = 0; off < m->len_bytes; off += 4096)
+		atomic_store_explicit(&d->pages[(m->win_off + off) / 4096],
+				      mapped ? fake_stamp(m->nodeid, m->file_off + off) : 0,
+				      memory_order_relaxed);
+}
+
 static void on_setup(void *ctx, struct window_range *range, const struct window_map *map)
 {
 	struct fake_device *d = ctx;
@@ -49,6 +64,8 @@ static void on_setup(void *ctx, struct window_range *range, const struct window_
 		d->mapped[d->n - 1].range = NULL;
 		if (err)
 			d->n--;
+		else
+			show(d, map, true);
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (!hold)
@@ -72,6 +89,7 @@ static void on_remove(void *ctx, const struct window_extent *extents, unsigned n
 		CHECK(at < d->n && d->mapped[at].map.len_bytes == extents[i].len_bytes);
 		CHECK(!d->mapped[at].range && !d->mapped[at].being_removed);
 		d->mapped[at].being_removed = true;
+		show(d, &d->mapped[at].map, false);
 		d->removing[i] = extents[i];
 	}
 	d->nremoving = n;
@@ -98,6 +116,8 @@ bool fake_answer_setup(struct fake_device *d, unsigned pick, int err)
 		d->mapped[i].range = NULL;
 		if (err)
 			drop(d, i);
+		else
+			show(d, &d->mapped[i].map, true);
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (range)
@@ -112,10 +132,15 @@ bool fake_answer_removal(struct fake_device *d, int err)
 	pthread_mutex_lock(&d->lock);
 	n = d->nremoving;
 	d->nremoving = 0;
-	/* Refused: it stays mapped, for the check that this place is not handed out again. */
-	for (unsigned i = d->n; !err && i-- > 0;)
-		if (d->mapped[i].being_removed)
+	/* Refused: it stays, for the check that this place is not handed out again. */
+	for (unsigned i = d->n; i-- > 0;) {
+		if (!d->mapped[i].being_removed || d->mapped[i].lost)
+			continue;
+		if (err)
+			d->mapped[i].lost = true;
+		else
 			drop(d, i);
+	}
 	pthread_mutex_unlock(&d->lock);
 	if (n)
 		window_remove_done(d->w, err);
@@ -137,13 +162,22 @@ bool fake_find(struct fake_device *d, uint64_t win_off, struct window_map *map)
 	return found;
 }
 
-unsigned fake_mapped(struct fake_device *d, uint64_t nodeid)
+unsigned fake_mapped_part(struct fake_device *d, uint64_t nodeid, uint64_t off, uint64_t end)
 {
 	unsigned n = 0;
 
 	pthread_mutex_lock(&d->lock);
-	for (unsigned i = 0; i < d->n; i++)
-		n += d->mapped[i].map.nodeid == nodeid;
+	for (unsigned i = 0; i < d->n; i++) {
+		const struct window_map *m = &d->mapped[i].map;
+
+		n += m->nodeid == nodeid && !d->mapped[i].lost && m->file_off < end &&
+		     off < m->file_off + m->len_bytes;
+	}
 	pthread_mutex_unlock(&d->lock);
 	return n;
+}
+
+unsigned fake_mapped(struct fake_device *d, uint64_t nodeid)
+{
+	return fake_mapped_part(d, nodeid, 0, UINT64_MAX);
 }
