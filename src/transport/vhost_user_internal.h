@@ -71,6 +71,7 @@ struct vhost_user {
 	struct vu_arena arena;
 	struct vu_queue queues[VU_QUEUES_MAX];
 	bool started;
+	bool refusal_logged;
 	/* iommu, between start() and stop(). While it is set, the thread may read `arena`. */
 	_Atomic bool translating;
 

@@ -114,6 +114,16 @@ int vu_get_u64(struct vhost_user *v, uint32_t request, uint64_t *value)
 	return err;
 }
 
+/* A back end that refuses to start a ring often refuses to stop it: one line is enough. */
+static int refused(struct vhost_user *v, uint32_t request, uint64_t answer)
+{
+	log_write(v->refusal_logged ? LOG_DEBUG : LOG_ERROR,
+		  "%s: the back end refused %s (answer %" PRIu64 "); see its log", v->base.source,
+		  vu_request_name(request), answer);
+	v->refusal_logged = true;
+	return -EREMOTEIO;
+}
+
 int vu_tell(struct vhost_user *v, struct vu_message *m)
 {
 	uint32_t request = m->header.request;
@@ -124,11 +134,8 @@ int vu_tell(struct vhost_user *v, struct vu_message *m)
 	    request != VHOST_USER_SET_PROTOCOL_FEATURES) {
 		m->header.flags |= VHOST_USER_FLAG_NEED_REPLY;
 		err = vu_call(v, m, sizeof(uint64_t), sizeof(uint64_t));
-		if (!err && m->payload.u64 != 0) {
-			log_error("%s: the back end refused %s (answer %" PRIu64 "); see its log",
-				  v->base.source, vu_request_name(request), m->payload.u64);
-			err = -EREMOTEIO;
-		}
+		if (!err && m->payload.u64 != 0)
+			err = refused(v, request, m->payload.u64);
 		return err;
 	}
 	err = transport_failed(&v->base);
