@@ -57,6 +57,7 @@ struct fs {
 
 	/* The session: written by INIT, DESTROY and fs_reset, read by every request. */
 	_Atomic bool ready;
+	_Atomic bool version_refused; /* and logged */
 	_Atomic uint64_t init_flags; /* what both sides agreed on, flags2 in the upper half */
 
 	struct inode_table inodes;

@@ -106,8 +106,10 @@ int op_init(struct op *op)
 	if (in.major > FUSE_KERNEL_VERSION)
 		return reply(op, &out, sizeof(out)); /* fuse.h: it sends another INIT */
 	if (in.major < FUSE_KERNEL_VERSION || in.minor < MINOR_OLDEST) {
-		log_error("the driver speaks FUSE %u.%u; 7.%u or newer is needed", in.major,
-			  in.minor, MINOR_OLDEST);
+		/* Once: a guest may send this as often as it likes. */
+		if (!atomic_exchange(&fs->version_refused, true))
+			log_error("the driver speaks FUSE %u.%u; 7.%u or newer is needed", in.major,
+				  in.minor, MINOR_OLDEST);
 		return -EPROTO;
 	}
 	fs_forget_session(fs, true);

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who owns what, and who may do what: answers of the host's own file system. Needs root. */
+#include "frame.h"
+
+#include <grp.h>
+#include <sys/fsuid.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+
+static void as(struct frame *f, uint32_t uid, uint32_t gid)
+{
+	f->uid = uid;
+	f->gid = gid;
+}
+
+static struct stat host_stat(struct frame *f, const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(host_path(f, name), &st), 0);
+	return st;
+}
+
+static int setup(void **state)
+{
+	struct frame *f;
+
+	frame_setup(state);
+	f = *state;
+	assert_int_equal(chmod(f->dir, 0777), 0);
+	return 0;
+}
+
+/* The thread must look as it did before, whatever happened. */
+static void check_identity(void)
+{
+	uid_t r, e, s;
+
+	assert_int_equal(getresuid(&r, &e, &s), 0);
+	assert_true(r == 0 && e == 0 && s == 0);
+	assert_int_equal(getresgid(&r, &e, &s), 0);
+	assert_true(e == 0);
+	assert_int_equal(getgroups(0, NULL), 0);
+	assert_int_equal(setfsuid((uid_t)-1), 0);
+	assert_int_equal(umask(0), 0);
+}
+
+static void what_is_made_belongs_to_the_caller(void **state)
+{
+	struct frame *f = *state;
+	struct fuse_mkdir_in mkdir = {.mode = 0777, .umask = 022};
+	struct fuse_mknod_in mknod = {.mode = S_IFREG | 0666, .umask = 027};
+	struct fuse_create_in tmp = {.flags = O_RDWR, .mode = S_IFREG | 0666, .umask = 077};
+	uint64_t nodeid, fh;
+	struct stat st;
+
+	as(f, 1234, 2345);
+	assert_int_equal(create(f, 1, "file", O_RDWR, 0666, 026, &nodeid, &fh), 0);
+	st = host_stat(f, "file");
+	assert_true(st.st_uid == 1234 && st.st_gid == 2345);
+	assert_int_equal(st.st_mode, S_IFREG | 0640);
+	assert_int_equal(call2(f, FUSE_MKDIR, 1, &mkdir, sizeof(mkdir), "dir", 4), 0);
+	st = host_stat(f, "dir");
+	assert_true(st.st_uid == 1234 && st.st_gid == 2345);
+	assert_int_equal(st.st_mode, S_IFDIR | 0755);
+	assert_int_equal(call2(f, FUSE_MKNOD, 1, &mknod, sizeof(mknod), "node", 5), 0);
+	st = host_stat(f, "node");
+	assert_true(st.st_uid == 1234 && st.st_mode == (S_IFREG | 0640));
+	assert_int_equal(call(f, FUSE_SYMLINK, 1, "link\0target", 12), 0);
+	st = host_stat(f, "link");
+	assert_true(st.st_uid == 1234 && st.st_gid == 2345);
+	if (call2(f, FUSE_TMPFILE, 1, &tmp, sizeof(tmp), "/", 2) == 0) {
+		struct fuse_attr *a = &((struct fuse_entry_out *)f->body)->attr;
+
+		assert_true(a->uid == 1234 && a->gid == 2345 && a->mode == (S_IFREG | 0600));
+	}
+	check_identity();
+}
+
+static void what_the_host_would_refuse_is_refused(void **state)
+{
+	struct frame *f = *state;
+	struct fuse_open_in open = {.flags = O_RDONLY};
+	struct fuse_setattr_in chown = {.valid = FATTR_UID, .uid = 1234};
+	struct fuse_setattr_in chmod_in = {.valid = FATTR_MODE, .mode = 0777};
+	struct fuse_setattr_in trunc = {.valid = FATTR_SIZE};
+	struct fuse_access_in acc = {.mask = R_OK};
+	uint64_t file, dir, nodeid, fh;
+
+	host_file(f, "secret", "x");
+	assert_int_equal(chmod(host_path(f, "secret"), 0600), 0);
+	assert_int_equal(mkdir(host_path(f, "closed"), 0700), 0);
+	host_file(f, "closed/in", "x");
+	file = lookup(f, 1, "secret");
+	dir = lookup(f, 1, "closed");
+	as(f, 1234, 1234);
+	assert_int_equal(call_in(f, FUSE_OPEN, file, &open), -EACCES);
+	assert_int_equal(call_in(f, FUSE_ACCESS, file, &acc), -EACCES);
+	assert_int_equal(call_in(f, FUSE_SETATTR, file, &chown), -EPERM);
+	assert_int_equal(call_in(f, FUSE_SETATTR, file, &chmod_in), -EPERM);
+	assert_int_equal(call_in(f, FUSE_SETATTR, file, &trunc), -EACCES);
+	assert_int_equal(call(f, FUSE_LOOKUP, dir, "in", 3), -EACCES);
+	assert_int_equal(call_in(f, FUSE_OPENDIR, dir, &open), -EACCES);
+	assert_int_equal(create(f, dir, "new", O_RDWR, 0644, 0, &nodeid, &fh), -EACCES);
+	assert_int_equal(call(f, FUSE_UNLINK, dir, "in", 3), -EACCES);
+	/* Attributes need no permission on the file. */
+	assert_int_equal(call(f, FUSE_GETATTR, file, NULL, 0), 0);
+	as(f, 0, 0);
+	assert_int_equal(call_in(f, FUSE_OPEN, file, &open), 0);
+	check_identity();
+}
+
+static void a_caller_without_a_valid_id_is_refused(void **state)
+{
+	struct frame *f = *state;
+	struct fuse_mkdir_in mkdir = {.mode = 0777};
+
+	as(f, (uint32_t)-1, 0);
+	assert_int_equal(call2(f, FUSE_MKDIR, 1, &mkdir, sizeof(mkdir), "dir", 4), -EINVAL);
+	as(f, 0, (uint32_t)-1);
+	assert_int_equal(call2(f, FUSE_MKDIR, 1, &mkdir, sizeof(mkdir), "dir", 4), -EINVAL);
+	check_identity();
+}
+
+static void a_supplementary_group_counts_for_what_is_made(void **state)
+{
+	struct frame *f = *state;
+	struct {
+		struct fuse_in_header in;
+		struct fuse_mkdir_in mkdir;
+		char name[8];
+		struct fuse_ext_header ext;
+		uint32_t n, group;
+	} m = {
+		.in = {.len = sizeof(m), .opcode = FUSE_MKDIR, .unique = 2, .uid = 1234, .gid = 1234,
+		       .total_extlen = 2},
+		.mkdir = {.mode = 0755},
+		.name = "newdir1",
+		.ext = {.size = 16, .type = FUSE_EXT_GROUPS},
+		.n = 1,
+		.group = 777,
+	};
+
+	assert_int_equal(mkdir(host_path(f, "shared"), 0), 0);
+	assert_int_equal(chown(host_path(f, "shared"), 0, 777), 0);
+	assert_int_equal(chmod(host_path(f, "shared"), 02770), 0);
+	m.in.nodeid = lookup(f, 1, "shared");
+	assert_int_equal(call_raw(f, &m, sizeof(m), REPLY_MAX), 0);
+	assert_int_equal(host_stat(f, "shared/newdir1").st_gid, 777);
+	m.name[6] = '2';
+	m.group = 778;
+	assert_int_equal(call_raw(f, &m, sizeof(m), REPLY_MAX), -EACCES);
+	check_identity();
+}
+
+static uint32_t mode_after(struct frame *f, const char *name)
+{
+	return host_stat(f, name).st_mode & 07777;
+}
+
+static void suid_is_cleared_when_the_driver_says_so(void **state)
+{
+	struct frame *f = *state;
+	struct fuse_write_in write = {.size = 1};
+	struct fuse_setattr_in trunc = {.valid = FATTR_SIZE};
+	struct fuse_open_in open = {.flags = O_WRONLY | O_TRUNC};
+	uint64_t nodeid;
+
+	host_file(f, "suid", "xyz");
+	nodeid = lookup(f, 1, "suid");
+	write.fh = open_file(f, nodeid, O_WRONLY);
+#define SUID() assert_int_equal(chmod(host_path(f, "suid"), 06755), 0)
+	SUID();
+	assert_int_equal(call2(f, FUSE_WRITE, nodeid, &write, sizeof(write), "a", 1), 0);
+	assert_int_equal(mode_after(f, "suid"), 06755); /* root's own write keeps it */
+	write.write_flags = FUSE_WRITE_KILL_SUIDGID;
+	assert_int_equal(call2(f, FUSE_WRITE, nodeid, &write, sizeof(write), "a", 1), 0);
+	assert_int_equal(mode_after(f, "suid"), 0755);
+	SUID();
+	assert_int_equal(call_in(f, FUSE_SETATTR, nodeid, &trunc), 0);
+	assert_int_equal(mode_after(f, "suid"), 06755);
+	trunc.valid |= FATTR_KILL_SUIDGID;
+	assert_int_equal(call_in(f, FUSE_SETATTR, nodeid, &trunc), 0);
+	assert_int_equal(mode_after(f, "suid"), 0755);
+	SUID();
+	host_file(f, "suid", "xyz");
+	SUID();
+	open.open_flags = FUSE_OPEN_KILL_SUIDGID;
+	assert_int_equal(call_in(f, FUSE_OPEN, nodeid, &open), 0);
+	assert_int_equal(mode_after(f, "suid"), 0755);
+	check_identity();
+}
+
+static void somebody_who_may_write_may_truncate(void **state)
+{
+	struct frame *f = *state;
+	/* What Linux sends for truncate(2). */
+	struct fuse_setattr_in in = {.valid = FATTR_SIZE | FATTR_MTIME | FATTR_MTIME_NOW, .size = 1};
+	uint64_t nodeid;
+
+	host_file(f, "all", "xyz");
+	assert_int_equal(chmod(host_path(f, "all"), 0666), 0);
+	nodeid = lookup(f, 1, "all");
+	as(f, 1234, 1234);
+	assert_int_equal(call_in(f, FUSE_SETATTR, nodeid, &in), 0);
+	assert_int_equal(host_stat(f, "all").st_size, 1);
+	/* touch(1) */
+	in.valid = FATTR_ATIME | FATTR_MTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW;
+	assert_int_equal(call_in(f, FUSE_SETATTR, nodeid, &in), 0);
+	in.valid = FATTR_MTIME;
+	assert_int_equal(call_in(f, FUSE_SETATTR, nodeid, &in), -EPERM);
+}
+
+static void readdirplus_shows_names_it_may_not_look_up(void **state)
+{
+	struct frame *f = *state;
+	struct fuse_read_in in = {.size = 4096};
+	struct fuse_direntplus *d = (struct fuse_direntplus *)f->body;
+	unsigned named = 0;
+	uint64_t dir;
+
+	assert_int_equal(mkdir(host_path(f, "listonly"), 0), 0);
+	assert_int_equal(chmod(host_path(f, "listonly"), 0744), 0);
+	host_file(f, "listonly/in", "x");
+	dir = lookup(f, 1, "listonly");
+	as(f, 1234, 1234);
+	in.fh = open_dir(f, dir);
+	assert_int_equal(call_in(f, FUSE_READDIRPLUS, dir, &in), 0);
+	for (size_t at = 0; at < f->body_len; at += FUSE_DIRENTPLUS_SIZE(d)) {
+		d = (struct fuse_direntplus *)(f->body + at);
+		assert_int_equal(d->entry_out.nodeid, 0);
+		named += d->dirent.namelen == 2 && !memcmp(d->dirent.name, "in", 2);
+	}
+	assert_int_equal(named, 1);
+	check_identity();
+}
+
+static void trusted_attributes_are_for_root(void **state)
+{
+	struct frame *f = *state;
+	struct fuse_setxattr_in in = {.size = 1};
+	uint64_t nodeid;
+	int r;
+
+	host_file(f, "a", "x");
+	assert_int_equal(chown(host_path(f, "a"), 1234, 1234), 0);
+	nodeid = lookup(f, 1, "a");
+	r = call2(f, FUSE_SETXATTR, nodeid, &in, sizeof(in), "trusted.k\0v", 11);
+	if (r == -EOPNOTSUPP)
+		skip();
+	assert_int_equal(r, 0);
+	as(f, 1234, 1234);
+	assert_int_equal(call2(f, FUSE_SETXATTR, nodeid, &in, sizeof(in), "trusted.k\0v", 11),
+			 -EPERM);
+	check_identity();
+}
+
+static void a_default_acl_counts_instead_of_the_umask(void **state)
+{
+	struct frame *f = frame_new(DAX_NONE, CACHE_AUTO, FRAME_ACL);
+	/* version 2; user::rwx group::rwx other::rwx */
+	static const uint8_t acl[] = {2, 0, 0, 0, 1,    0, 7, 0,    0xff, 0xff, 0xff, 0xff, 4, 0, 7,
+				      0, 0xff, 0xff, 0xff, 0xff, 0x20, 0, 7, 0,    0xff, 0xff, 0xff, 0xff};
+	struct fuse_setxattr_in in = {.size = sizeof(acl)};
+	uint8_t both[64];
+	uint64_t dir, nodeid, fh;
+	static const char name[] = "system.posix_acl_default";
+
+	(void)state;
+	assert_int_equal(mkdir(host_path(f, "d"), 0777), 0);
+	assert_int_equal(chmod(host_path(f, "d"), 0777), 0);
+	dir = lookup(f, 1, "d");
+	memcpy(both, name, sizeof(name));
+	memcpy(both + sizeof(name), acl, sizeof(acl));
+	if (call2(f, FUSE_SETXATTR, dir, &in, sizeof(in), both, sizeof(name) + sizeof(acl)) ==
+	    -EOPNOTSUPP) {
+		frame_free(f);
+		skip();
+	}
+	assert_int_equal(f->head.error, 0);
+	as(f, 1234, 1234);
+	assert_int_equal(create(f, dir, "new", O_RDWR, 0666, 077, &nodeid, &fh), 0);
+	assert_int_equal(mode_after(f, "d/new"), 0666);
+	frame_free(f);
+	check_identity();
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, frame_teardown)
+	const struct CMUnitTest tests[] = {
+		T(what_is_made_belongs_to_the_caller),
+		T(what_the_host_would_refuse_is_refused),
+		T(a_caller_without_a_valid_id_is_refused),
+		T(a_supplementary_group_counts_for_what_is_made),
+		T(suid_is_cleared_when_the_driver_says_so),
+		T(somebody_who_may_write_may_truncate),
+		T(readdirplus_shows_names_it_may_not_look_up),
+		T(trusted_attributes_are_for_root),
+		cmocka_unit_test(a_default_acl_counts_instead_of_the_umask),
+	};
+
+	if (geteuid() != 0) {
+		fprintf(stderr, "skipped: becoming another user needs root\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

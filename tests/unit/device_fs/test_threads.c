@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Several queue threads on the same files; for the thread sanitizer above all. */
+#include "frame.h"
+
+#define THREADS 4
+#define ROUNDS	400
+
+struct thread {
+	struct frame f; /* a view of its own on the same file system */
+	pthread_t id;
+	unsigned n;
+	unsigned failures;
+};
+
+static bool good(int r)
+{
+	/* What happens when others forget and unlink at the same time. */
+	return r == 0 || r == -ESTALE || r == -ENOENT || r == -EEXIST || r == -EAGAIN || r == -EBADF;
+}
+
+static void *work(void *arg)
+{
+	struct thread *t = arg;
+	struct frame *f = &t->f;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct fuse_forget_in forget = {.nlookup = 1};
+		struct fuse_read_in rd = {.size = 4096};
+		struct fuse_lk_in lk = {.owner = t->n, .lk = {.end = 5, .type = F_WRLCK}};
+		char name[16];
+		uint64_t nodeid, fh;
+
+		snprintf(name, sizeof(name), "f%u", i % 8);
+		f->uid = geteuid() == 0 ? 1000 + t->n : 0;
+		if (create(f, 1, name, O_RDWR, 0666, 0, &nodeid, &fh) == 0) {
+			struct fuse_write_in wr = {.fh = fh, .size = 4};
+			struct fuse_release_in rel = {.fh = fh, .release_flags = 3, .lock_owner = t->n};
+
+			lk.fh = rd.fh = fh;
+			t->failures += !good(call2(f, FUSE_WRITE, nodeid, &wr, sizeof(wr), "data", 4));
+			t->failures += !good(call_in(f, FUSE_READ, nodeid, &rd));
+			t->failures += !good(call_in(f, FUSE_SETLK, nodeid, &lk));
+			t->failures += !good(call_in(f, FUSE_RELEASE, nodeid, &rel));
+			call_in(f, FUSE_FORGET, nodeid, &forget);
+		}
+		if (i % 16 == 0) {
+			rd.fh = open_dir(f, 1);
+			t->failures += !good(call_in(f, FUSE_READDIRPLUS, 1, &rd));
+		}
+		if (i % 5 == 0)
+			t->failures += !good(call(f, FUSE_UNLINK, 1, name, strlen(name) + 1));
+	}
+	return NULL;
+}
+
+static void threads_share_inodes_handles_and_locks(void **state)
+{
+	struct frame *f = *state;
+	struct thread *t = calloc(THREADS, sizeof(*t));
+	unsigned fds = count_fds();
+
+	assert_non_null(t);
+	assert_int_equal(chmod(f->dir, 0777), 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		t[i].f.fs = f->fs;
+		t[i].f.unique = (i + 1) << 20;
+		t[i].n = i + 1;
+		assert_int_equal(pthread_create(&t[i].id, NULL, work, &t[i]), 0);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(t[i].id, NULL);
+		assert_int_equal(t[i].failures, 0);
+	}
+	free(t);
+	fs_reset(f->fs);
+	assert_int_equal(count_fds(), fds);
+	/* Each thread was somebody else; nobody's identity has leaked. */
+	assert_int_equal(geteuid(), getuid());
+}
+
+struct churn {
+	struct thread t;
+	_Atomic bool *stop;
+};
+
+/* Sessions that end while requests are inside. */
+static void *end_sessions(void *arg)
+{
+	struct churn *c = arg;
+
+	while (!*c->stop) {
+		frame_init(&c->t.f, UINT64_MAX);
+		usleep(500);
+	}
+	return NULL;
+}
+
+static void *look(void *arg)
+{
+	struct thread *t = arg;
+
+	for (unsigned i = 0; i < ROUNDS * 5; i++) {
+		int r = call(&t->f, FUSE_LOOKUP, 1, "a", 2);
+
+		t->failures += r != 0 && r != -EIO && r != -ESTALE;
+	}
+	return NULL;
+}
+
+static void a_session_may_end_under_requests(void **state)
+{
+	struct frame *f = *state;
+	_Atomic bool stop = false;
+	struct churn *c = calloc(1, sizeof(*c));
+	struct thread *t = calloc(2, sizeof(*t));
+
+	assert_true(c && t);
+	host_file(f, "a", "x");
+	c->t.f.fs = t[0].f.fs = t[1].f.fs = f->fs;
+	c->stop = &stop;
+	assert_int_equal(pthread_create(&c->t.id, NULL, end_sessions, c), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&t[i].id, NULL, look, &t[i]), 0);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(t[i].id, NULL);
+		assert_int_equal(t[i].failures, 0);
+	}
+	stop = true;
+	pthread_join(c->t.id, NULL);
+	free(c);
+	free(t);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
+	const struct CMUnitTest tests[] = {
+		T(threads_share_inodes_handles_and_locks),
+		T(a_session_may_end_under_requests),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
