@@ -80,18 +80,8 @@ static int pci_queue_count(struct transport *t)
 static int pci_queue_size_max(struct transport *t, uint16_t index)
 {
 	struct pci_transport *p = pci_of(t);
-	struct pci_queue_info info;
 
-	if (index >= p->queue_count)
-		return -EINVAL;
-	pci_common_queue_info(p->common.io, index, &info);
-	if (info.size_max <= VRING_QUEUE_SIZE_MAX)
-		return info.size_max;
-	if (pci_common_status(p->common.io) < 0)
-		return fail_gone(p);
-	log_error("%s: the device offers %u entries for queue %u, more than 2.7 allows", t->source,
-		  info.size_max, index);
-	return -EIO;
+	return index < p->queue_count ? p->queues[index].size_max : -EINVAL;
 }
 
 static int pci_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *out)
@@ -115,21 +105,6 @@ static bool area_in_arena(const struct pci_transport *p, uint64_t iova, size_t l
 	       extent_within(iova - p->arena.iova, len, p->arena.len_bytes);
 }
 
-/* Where the doorbell of a queue is (4.1.4.4): the device chose notify_off, so it is checked. */
-static int find_doorbell(struct pci_transport *p, uint16_t index, uint16_t notify_off)
-{
-	uint64_t off = (uint64_t)notify_off * p->caps.notify_multiplier;
-
-	if (!extent_within(off, sizeof(uint16_t), p->notify.io->len_bytes)) {
-		log_error("%s: the doorbell of queue %u, at 0x%" PRIx64
-			  ", leaves the notification structure, which has 0x%" PRIx64 " bytes",
-			  p->base.source, index, off, p->notify.io->len_bytes);
-		return -EIO;
-	}
-	p->queues[index].doorbell = (uint32_t)off;
-	return 0;
-}
-
 static int pci_queue_setup(struct transport *t, uint16_t index, const struct queue_addr *addr)
 {
 	struct pci_transport *p = pci_of(t);
@@ -140,20 +115,14 @@ static int pci_queue_setup(struct transport *t, uint16_t index, const struct que
 		.driver = addr->avail_iova,
 		.device = addr->used_iova,
 	};
-	struct pci_queue_info info;
 	int ret;
 
 	if (index >= p->queue_count || p->queues[index].set_up || !is_pow2(addr->size) ||
+	    addr->size > p->queues[index].size_max ||
 	    !area_in_arena(p, addr->desc_iova, VRING_DESC_BYTES(addr->size), 16) ||
 	    !area_in_arena(p, addr->avail_iova, VRING_AVAIL_BYTES(addr->size), 2) ||
 	    !area_in_arena(p, addr->used_iova, VRING_USED_BYTES(addr->size), 4))
 		return -EINVAL;
-	pci_common_queue_info(p->common.io, index, &info);
-	if (addr->size > info.size_max || info.enabled)
-		return -EINVAL;
-	ret = find_doorbell(p, index, info.notify_off);
-	if (ret)
-		return ret;
 	ret = pci_common_queue_enable(p->common.io, index, &setup);
 	if (ret) {
 		log_error("%s: the device does not enable queue %u%s", t->source, index,
@@ -318,17 +287,46 @@ static int begin(struct pci_transport *p, uint64_t mask_features)
 	return ret;
 }
 
+/* The device chose all of this: its doorbell (4.1.4.4) may be anywhere, its size anything. */
+static int find_queue(struct pci_transport *p, uint16_t index)
+{
+	struct pci_queue_info info;
+	uint64_t doorbell;
+
+	pci_common_queue_info(p->common.io, index, &info);
+	doorbell = (uint64_t)info.notify_off * p->caps.notify_multiplier;
+	if (!extent_within(doorbell, sizeof(uint16_t), p->notify.io->len_bytes)) {
+		log_error("%s: the doorbell of queue %u, at 0x%" PRIx64
+			  ", leaves the notification structure, which has 0x%" PRIx64 " bytes",
+			  p->base.source, index, doorbell, p->notify.io->len_bytes);
+		return -EIO;
+	}
+	if (info.size_max > VRING_QUEUE_SIZE_MAX) {
+		log_error("%s: queue %u has %u entries, more than 2.7 allows", p->base.source,
+			  index, info.size_max);
+		return -EIO;
+	}
+	p->queues[index].doorbell = (uint32_t)doorbell;
+	p->queues[index].size_max = info.size_max;
+	return 0;
+}
+
 static int find_queues(struct pci_transport *p)
 {
 	unsigned count = pci_common_queue_count(p->common.io);
+	int ret = 0;
 
 	if (count == 0) {
 		log_error("%s: the device has no queues", p->base.source);
 		return -ENODEV;
 	}
-	p->queue_count = (uint16_t)count;
 	p->queues = calloc(count, sizeof(*p->queues));
-	return p->queues ? 0 : -ENOMEM;
+	if (!p->queues)
+		return -ENOMEM;
+	p->queue_count = (uint16_t)count;
+	for (unsigned i = 0; i < count && !ret; i++)
+		ret = find_queue(p, (uint16_t)i);
+	return ret;
 }
 
 static void route_config_changes(struct pci_transport *p)

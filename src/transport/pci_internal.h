@@ -46,6 +46,7 @@ struct pci_calls {
 
 struct pci_queue {
 	bool set_up;
+	uint16_t size_max; /* as the device said at first: its register then holds the size */
 	uint32_t doorbell; /* offset in the notification structure */
 };
 
