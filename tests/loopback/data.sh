@@ -123,7 +123,12 @@ test_policy_none_says_so() {
 	expect_same_tree
 	expect_eq "$(stat_counter window.read_bytes)" 0 window.read_bytes
 	expect_eq "$(dax_used)" false dax.used
-	[[ $(dax_reason) =~ policy|none ]] || fail "dax.reason does not name the policy: $(dax_reason)"
+	[[ $(dax_reason) =~ policy|'map refused' ]] || fail "dax.reason does not name the policy or the refusal: $(dax_reason)"
+	# asked to follow the device's marks, the mount sees that there are none
+	remount_share -o dax=inode
+	expect_same_tree
+	expect_eq "$(stat_counter window.setups)" 0 "window.setups with dax=inode"
+	[[ $(dax_reason) =~ policy ]] || fail "dax.reason does not name the policy: $(dax_reason)"
 }
 
 test_policy_filesize_sends_small_files_through_the_queue() {

@@ -721,8 +721,9 @@ static bool receive(int conn)
 			memcpy(fds, CMSG_DATA(c), n_fds * sizeof(int));
 		}
 	memset(&p, 0, sizeof(p));
-	if (h.size > sizeof(p) || recv(conn, &p, h.size, MSG_WAITALL) != (ssize_t)h.size)
-		return h.size == 0 ? (handle(conn, &h, &p, fds, n_fds), true) : false;
+	/* (a recv of nothing would wait for the next message) */
+	if (h.size > sizeof(p) || (h.size && recv(conn, &p, h.size, MSG_WAITALL) != (ssize_t)h.size))
+		return false;
 	handle(conn, &h, &p, fds, n_fds);
 	return true;
 }

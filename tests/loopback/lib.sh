@@ -114,11 +114,11 @@ is_mounted() { grep -q " $MOUNTPOINT fuse" /proc/self/mounts; }
 
 # Our mount's process: the one whose arguments hold our private mountpoint.
 find_mount_pid() {
-	local dir
-	for dir in /proc/[0-9]*; do
-		[ "$(tr '\0' '\n' <"$dir/cmdline" 2>/dev/null | grep -cxF "$MOUNTPOINT")" != 0 ] || continue
-		[ "$(readlink "$dir/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
-		gone "${dir#/proc/}" || { echo "${dir#/proc/}"; return 0; }
+	local file pid
+	for file in $(grep -slzxF -- "$MOUNTPOINT" /proc/[0-9]*/cmdline); do
+		pid=${file//[!0-9]/}
+		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
+		gone "$pid" || { echo "$pid"; return 0; }
 	done
 	return 1
 }
@@ -132,17 +132,13 @@ after_mount() {
 	fi
 }
 
-mount_command() {
-	local src
-	src=$(source_of_share)
-	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "$@"
-}
 MOUNT_WRAP=()
 
 # mount_share [OPTIONS OF vfsdax-mount]: as a user does it; a mount that answers when it returns.
 mount_share() {
 	local status=0
-	mkdir -p "$MOUNTPOINT"
+	# (a mountpoint left dead by a killed daemon is there, though nobody can say so)
+	mkdir -p "$MOUNTPOINT" 2>/dev/null || true
 	local src
 	src=$(source_of_share)
 	bounded 20 "${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "$@" 2>>"$MOUNT_LOG" || status=$?
@@ -155,7 +151,7 @@ mount_share() {
 
 # The same in the foreground (-f), as a child: its log and its exit status can be looked at.
 mount_share_fg() {
-	mkdir -p "$MOUNTPOINT"
+	mkdir -p "$MOUNTPOINT" 2>/dev/null || true
 	local src
 	src=$(source_of_share)
 	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" -f "$@" >>"$MOUNT_LOG" 2>&1 &
@@ -176,7 +172,6 @@ unmount_command() {
 
 # unmount_share: and the daemon is gone afterwards.
 unmount_share() {
-	bounded 10 "$(type -P umount)" --version >/dev/null
 	# "busy" may be another's short look (a /proc reader): try for a moment, then say who it is.
 	local tries=0
 	until unmount_command 2>"$TEST_DIR/umount.err"; do

@@ -106,7 +106,8 @@ test_stat_is_json_with_every_counter() {
 		window.evictions queue.read_bytes queue.write_bytes kicks calls spins; do
 		jq -e ".$path | type == \"number\" and . >= 0" "$TEST_DIR/stat.json" >/dev/null || fail "no counter $path"
 	done
-	jq -e '.window.refusals | type == "object"' "$TEST_DIR/stat.json" >/dev/null || fail "no window.refusals"
+	# by errno, where there were any
+	jq -e '.window | has("refused") or (.refusals | type == "object")' "$TEST_DIR/stat.json" >/dev/null || fail "no refusals of the window"
 	jq -e '.queue.requests | .LOOKUP >= 1 and .INIT >= 1' "$TEST_DIR/stat.json" >/dev/null || fail "queue.requests has no LOOKUP or INIT"
 	jq -e '.queue.requests | has("SETUPMAPPING")' "$TEST_DIR/stat.json" >/dev/null || fail "queue.requests has no SETUPMAPPING"
 	jq -e '.dax.used == true' "$TEST_DIR/stat.json" >/dev/null || fail "dax.used is not true"
@@ -209,7 +210,7 @@ test_killed_mount_is_cleaned_and_used_again() {
 	kill -KILL "$MOUNT_PID"
 	wait_until 5 "the daemon is gone" gone "$MOUNT_PID"
 	must_fail ls "$MOUNTPOINT/" 2>"$TEST_DIR/err"
-	expect_log "$TEST_DIR/err" "ls of a dead mountpoint" 'not connected'
+	expect_log "$TEST_DIR/err" "ls of a dead mountpoint" 'not connected|connection abort'
 	mount_share
 	expect_same_tree
 	expect_eq "$(grep -c " $MOUNTPOINT fuse" /proc/self/mounts)" 1 "mounts at the mountpoint"
