@@ -6,11 +6,30 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "claim.h"
+#include "transport/pci.h"
 #include "transport/vhost_user.h"
 
 struct source {
 	struct transport *transport;
+	struct claim *claim; /* NULL for a socket */
 };
+
+static int open_function(const char *name, struct source *s)
+{
+	struct pci_params params = {0};
+	struct claim_function f;
+	int err = claim_resolve(&claim_this_machine, name, &f);
+
+	if (!err)
+		err = claim_take(&claim_this_machine, &f, &s->claim);
+	if (err)
+		return err;
+	err = transport_pci_open(f.address, &params, &s->transport);
+	if (err)
+		claim_release(s->claim);
+	return err;
+}
 
 int source_open(const char *name, unsigned timeout_ms, struct source **out)
 {
@@ -20,13 +39,10 @@ int source_open(const char *name, unsigned timeout_ms, struct source **out)
 
 	if (!s)
 		return -ENOMEM;
-	if (name && strncmp(name, "unix:", 5) == 0) {
+	if (name && strncmp(name, "unix:", 5) == 0)
 		err = transport_vhost_user_open(name + 5, &params, &s->transport);
-	} else {
-		log_error("source '%s': PCI functions are not supported yet; use unix:SOCKET",
-			  name ? name : "");
-		err = -ENODEV;
-	}
+	else
+		err = open_function(name, s);
 	if (err) {
 		free(s);
 		return err;
@@ -45,12 +61,11 @@ void source_close(struct source *s)
 	if (!s)
 		return;
 	s->transport->ops->close(s->transport);
+	claim_release(s->claim);
 	free(s);
 }
 
 int source_list(bool json)
 {
-	(void)json;
-	log_error("--list: PCI functions are not supported yet");
-	return 1;
+	return claim_list(&claim_this_machine, stdout, json) < 0 ? 1 : 0;
 }
