@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bytes of a hostile back end, on both sockets, over real socket pairs and with real
+ * descriptors, through the code that serves them.
+ *
+ * Input: byte 0 chooses a socket (bit 0: the channel, else answers on the main socket), the number
+ * of descriptors with the first byte (bits 1-3), and IOTLB (bit 4); the rest is what comes.
+ * Checked: sanitizers; every mapping lies inside of the window, in order and disjoint; no
+ * descriptor is left.
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "transport/vhost_user_internal.h"
+
+#define WINDOW_BYTES (64 * KIB)
+#define FILE_BYTES   (32 * KIB)
+/* Half a message ends here; the sockets are closed before, so nothing waits for it in fact. */
+#define TIMEOUT_MS   1000
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void wake_nobody(struct transport *t)
+{
+	(void)t;
+}
+
+static const struct transport_ops ops = {.wake_all = wake_nobody};
+static int file = -1;
+static char name[] = "fuzz";
+
+static void prepare_once(void)
+{
+	if (file >= 0)
+		return;
+	log_set_level(-1);
+	file = memfd_create("fuzz", MFD_CLOEXEC);
+	if (file < 0 || ftruncate(file, FILE_BYTES) != 0)
+		abort();
+}
+
+static void put(int sock, const uint8_t *data, size_t size, unsigned n_fds)
+{
+	char control[CMSG_SPACE(8 * sizeof(int))] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {(void *)data, size};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n_fds) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		for (unsigned i = 0; i < n_fds; i++)
+			memcpy(CMSG_DATA(c) + i * sizeof(int), &file, sizeof(file));
+	}
+	/* The socket's buffer holds more than an input is long. */
+	if (size && sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)size)
+		abort();
+}
+
+static void check_window(const struct vu_window *w)
+{
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < w->n_live; i++) {
+		assert(w->live[i].win_off >= end && w->live[i].len_bytes);
+		assert(extent_within(w->live[i].win_off, w->live[i].len_bytes, w->len_bytes));
+		end = w->live[i].win_off + w->live[i].len_bytes;
+		/* it is there, and it can be read: files are long enough */
+		assert(*(volatile uint8_t *)(w->va + w->live[i].win_off) == 0);
+	}
+}
+
+static void answers(struct vhost_user *v)
+{
+	struct vu_message m;
+	uint64_t value;
+
+	vu_get_u64(v, VHOST_USER_GET_FEATURES, &value);
+	vu_get_u64(v, VHOST_USER_GET_QUEUE_NUM, &value);
+	vu_prepare(&m, VHOST_USER_GET_SHMEM_CONFIG, 0);
+	vu_call(v, &m, 8, sizeof(m.payload.shmem_config));
+	vu_tell_u64(v, VHOST_USER_SET_FEATURES, 1);
+	vu_iotlb_drain(v);
+}
+
+static int lowest_free(void)
+{
+	int fd = dup(file);
+
+	close(fd);
+	return fd;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct vhost_user *v;
+	int main_pair[2], channel_pair[2], lowest;
+	unsigned choice;
+
+	if (size < 1 || size > 16384)
+		return 0;
+	prepare_once();
+	lowest = lowest_free();
+	choice = *data++;
+	size--;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, main_pair) != 0 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel_pair) != 0)
+		abort();
+	v = calloc(1, sizeof(*v));
+	v->base.ops = &ops;
+	v->base.source = name;
+	v->timeout_ms = TIMEOUT_MS;
+	v->protocol = VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	v->sock = main_pair[0];
+	v->channel = channel_pair[0];
+	pthread_mutex_init(&v->request_lock, NULL);
+	pthread_mutex_init(&v->send_lock, NULL);
+	vu_window_init(&v->window);
+	if (vu_window_reserve(&v->window, WINDOW_BYTES) != 0 ||
+	    vu_arena_create(&v->arena, 8192) != 0)
+		abort();
+	vu_window_open(&v->window);
+	v->translating = choice & 16;
+	v->iotlb_answers_due = choice & 16 ? 2 : 0;
+
+	if (choice & 1) {
+		put(channel_pair[1], data, size, (choice >> 1) & 7);
+		shutdown(channel_pair[1], SHUT_WR);
+		while (vu_channel_serve(v) == 0)
+			check_window(&v->window);
+		check_window(&v->window);
+	} else {
+		put(main_pair[1], data, size, (choice >> 1) & 7);
+		shutdown(main_pair[1], SHUT_WR);
+		answers(v);
+	}
+
+	vu_window_destroy(&v->window);
+	vu_arena_destroy(&v->arena);
+	for (unsigned i = 0; i < 2; i++) {
+		close(main_pair[i]);
+		close(channel_pair[i]);
+	}
+	/* The lowest free number is where it was, so nothing was left open. */
+	if (lowest_free() != lowest)
+		abort();
+	free(v);
+	return 0;
+}
