@@ -340,11 +340,14 @@ static void route_config_changes(struct pci_transport *p)
 
 int transport_pci_open(const char *address, const struct pci_params *params, struct transport **out)
 {
+	static const struct pci_params defaults;
 	struct pci_transport *p = calloc(1, sizeof(*p));
 	int ret = -ENOMEM;
 
 	if (!p)
 		return ret;
+	if (!params)
+		params = &defaults;
 	p->base.ops = &pci_ops;
 	p->calls = (struct pci_calls){
 		.config = -1, .line = -1, .request = -1, .error = -1, .quit = -1};
@@ -354,11 +357,11 @@ int transport_pci_open(const char *address, const struct pci_params *params, str
 	if (!ret)
 		ret = pci_access_open(p);
 	if (!ret)
-		ret = begin(p, params ? params->mask_features : 0);
+		ret = begin(p, params->mask_features);
 	if (!ret)
 		ret = find_queues(p);
 	if (!ret)
-		ret = pci_calls_open(p);
+		ret = pci_calls_open(p, params->line_interrupt);
 	if (ret) {
 		pci_close(&p->base);
 		return ret;

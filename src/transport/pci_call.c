@@ -184,13 +184,13 @@ static int enable_single(struct pci_transport *p, uint32_t index)
 	return ret;
 }
 
-static int enable_interrupt(struct pci_transport *p)
+static int enable_interrupt(struct pci_transport *p, bool line_interrupt)
 {
 	unsigned vectors = vfio_irq_count(p->vfio, VFIO_PCI_MSIX_IRQ_INDEX);
 
-	if (vectors)
+	if (vectors && !line_interrupt)
 		return enable_msix(p, vectors);
-	if (vfio_irq_count(p->vfio, VFIO_PCI_MSI_IRQ_INDEX))
+	if (vfio_irq_count(p->vfio, VFIO_PCI_MSI_IRQ_INDEX) && !line_interrupt)
 		return enable_single(p, VFIO_PCI_MSI_IRQ_INDEX);
 	if (p->isr.io && vfio_irq_count(p->vfio, VFIO_PCI_INTX_IRQ_INDEX))
 		return enable_single(p, VFIO_PCI_INTX_IRQ_INDEX);
@@ -198,12 +198,12 @@ static int enable_interrupt(struct pci_transport *p)
 	return 0;
 }
 
-int pci_calls_open(struct pci_transport *p)
+int pci_calls_open(struct pci_transport *p, bool line_interrupt)
 {
 	struct pci_calls *c = &p->calls;
 	int ret;
 
-	ret = enable_interrupt(p);
+	ret = enable_interrupt(p, line_interrupt);
 	if (!ret)
 		ret = watch_kernel(p, VFIO_PCI_REQ_IRQ_INDEX, &c->request);
 	if (!ret)

@@ -80,7 +80,7 @@ void pci_access_close(struct pci_transport *p);
 /* ---- pci_call.c ---- */
 
 /* Makes the eventfds, for queue_count queues, enables the interrupt and starts the thread. Logs. */
-int pci_calls_open(struct pci_transport *p);
+int pci_calls_open(struct pci_transport *p, bool line_interrupt);
 /* The vector that queue `index` is to use, or VIRTIO_PCI_NO_VECTOR. */
 uint16_t pci_calls_vector(const struct pci_transport *p, uint16_t index);
 /* The same for changes of the configuration. */

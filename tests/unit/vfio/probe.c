@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vfio_probe ADDRESS [--cycles N] [--wait-unplug SECONDS]
+ * vfio_probe ADDRESS [--cycles N] [--line 1] [--wait-unplug SECONDS]
  *
  * The pci transport alone, on a real function in a guest: opens it, says what it is, sets its
  * queues up, and has FUSE_INIT answered over request queue 1, once by polling the used ring and
  * once by waiting for the call; then stops and closes. With --cycles again and again. With
- * --wait-unplug it then waits until the function is taken away, which has to fail the transport.
+ * --wait-unplug it then waits until the function is taken away, which has to fail the transport;
+ * --line takes the interrupt line instead of MSI-X.
  *
  * Each step that worked is a line; the first that does not is the last line, with status 1.
  */
@@ -154,16 +155,23 @@ static int wait_by_polling(struct probe *p)
 	return 0;
 }
 
+/* A call may be a late one for the answer before: the device looks at the flags after it has
+ * published that, and by then they may already be those of the next request. */
 static int wait_by_call(struct probe *p)
 {
 	struct pollfd call = {.fd = p->t->ops->call_fd(p->t, VIRTIO_FS_QUEUE_REQUEST),
 			      .events = POLLIN};
+	eventfd_t count;
 
 	if (call.fd < 0)
 		return -ENOTSUP;
-	if (poll(&call, 1, ANSWER_MS) != 1)
-		return -ETIMEDOUT;
-	return answered(p) ? 0 : -EBADMSG;
+	for (;;) {
+		if (poll(&call, 1, ANSWER_MS) != 1)
+			return -ETIMEDOUT;
+		eventfd_read(call.fd, &count);
+		if (answered(p))
+			return 0;
+	}
 }
 
 static int exchange(struct probe *p, const char *how, bool by_call)
@@ -246,11 +254,12 @@ static int wait_for_unplug(struct probe *p, unsigned seconds)
 	return 0;
 }
 
-static int cycle(const char *address, bool quiet, unsigned unplug_seconds)
+static int cycle(const char *address, const struct pci_params *params, bool quiet,
+		 unsigned unplug_seconds)
 {
 	struct probe p = {.quiet = quiet};
 	uint64_t start = clock_now_ns();
-	int ret = transport_pci_open(address, NULL, &p.t), err;
+	int ret = transport_pci_open(address, params, &p.t), err;
 
 	if (ret)
 		return failed("open", ret);
@@ -281,6 +290,7 @@ static int cycle(const char *address, bool quiet, unsigned unplug_seconds)
 
 int main(int argc, char **argv)
 {
+	struct pci_params params = {0};
 	unsigned cycles = 1, unplug_seconds = 0;
 	int ret = 0;
 
@@ -295,9 +305,11 @@ int main(int argc, char **argv)
 			cycles = (unsigned)atoi(argv[i + 1]);
 		else if (strcmp(argv[i], "--wait-unplug") == 0)
 			unplug_seconds = (unsigned)atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--line") == 0)
+			params.line_interrupt = atoi(argv[i + 1]) != 0;
 	}
 	for (unsigned i = 0; i < cycles && !ret; i++) {
-		ret = cycle(argv[1], i > 0, i + 1 == cycles ? unplug_seconds : 0);
+		ret = cycle(argv[1], &params, i > 0, i + 1 == cycles ? unplug_seconds : 0);
 		if (i == 0)
 			log_set_level(LOG_WARN);
 	}

@@ -23,6 +23,9 @@ lab_huge_pages 4
 probe --cycles 20 || lab_die "the cycles failed"
 ! grep -q 'no huge pages' /tmp/probe.out || lab_die "the huge pages were not used"
 
+lab_say "the line interrupt"
+probe --line 1 --cycles 3 || lab_die "the line interrupt does not work"
+
 lab_say "back to the kernel's driver"
 bind_virtio "$function" || exit 1
 mkdir -p /mnt/share && mount -t virtiofs share /mnt/share && ls /mnt/share >/dev/null && umount /mnt/share ||
