@@ -5,7 +5,7 @@
  *
  * A tree of intervals that never overlap is this map with an interval's start as the key: the only
  * interval that can contain x is the one that omap_floor(x) finds. Why not an intrusive balanced
- * tree: at 10^6 entries that is twenty dependent cache misses, this is four nodes.
+ * tree: at 10^6 entries that is twenty cache misses in turn, this is three nodes.
  */
 #ifndef VFSDAX_BASE_OMAP_H
 #define VFSDAX_BASE_OMAP_H

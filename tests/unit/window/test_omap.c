@@ -59,7 +59,7 @@ static void keys_at_the_ends_of_64_bits_are_found(void **state)
 /* Against an array of flags; dense and sparse phases make nodes split, shrink and merge. */
 static void it_agrees_with_a_plain_array(void **state)
 {
-	enum { N = 4000 };
+	enum { N = 40000 };
 	static bool has[N];
 	struct omap m;
 	size_t count = 0;
@@ -80,6 +80,9 @@ static void it_agrees_with_a_plain_array(void **state)
 			has[k] = false;
 		}
 		assert_int_equal(m.count, count);
+
+		if (i % 8)
+			continue;
 
 		uint64_t at = rnd(N), below = at + 1, above = at;
 
@@ -110,7 +113,7 @@ static void removing_everything_in_any_order_leaves_nothing(void **state)
 			keys[i] = order == 1 ? N - i : i + 1;
 		for (uint64_t i = 0; i < N; i++)
 			assert_int_equal(omap_insert(&m, keys[i], value_of(keys[i])), 0);
-		assert_in_range(m.height, 3, 5);
+		assert_in_range(m.height, 2, 3);
 		for (uint64_t i = N - 1; order == 2 && i > 0; i--) {
 			uint64_t j = rnd(i + 1), t = keys[i];
 
