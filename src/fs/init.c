@@ -44,7 +44,8 @@ static const struct fs_init_row rows[] = {
 	BOTH(FUSE_HANDLE_KILLPRIV_V2),
 	BOTH(FUSE_SETXATTR_EXT),
 	LOCAL(FUSE_INIT_EXT),
-	NEVER(FUSE_INIT_RESERVED, "reserved"),
+	/* In the header a negative int: as 64 bits it would be all flags of the upper half. */
+	{UINT64_C(1) << 31, "FUSE_INIT_RESERVED", FS_INIT_NEVER, "reserved"},
 	BOTH(FUSE_SECURITY_CTX),
 	WINDOW(FUSE_HAS_INODE_DAX),
 	BOTH(FUSE_CREATE_SUPP_GROUP),
@@ -128,6 +129,12 @@ int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *
 		snprintf(why, 128, "its max_write is %u bytes; 4096 is the least", max_write);
 		return -EPROTO;
 	}
+	/* log2 of the bytes; the window's smallest range must be able to hold it. */
+	if (flags & FUSE_MAP_ALIGNMENT && answer->map_alignment > 30) {
+		snprintf(why, 128, "its map_alignment is 2^%u bytes; 2^30 is the most",
+			 answer->map_alignment);
+		return -EPROTO;
+	}
 	limits->flags = flags;
 	limits->minor = MIN(answer->minor, sent->minor);
 	/* Without MAX_PAGES a FUSE server gets 32 pages at a time. */
@@ -137,15 +144,8 @@ int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *
 	limits->max_write = MIN(limits->max_write, limits->max_pages * 4096);
 	limits->max_readahead = answer->max_readahead;
 	limits->map_alignment = 4096;
-	if (flags & FUSE_MAP_ALIGNMENT) {
-		/* log2 of the bytes; the window's smallest range must be able to hold it. */
-		if (answer->map_alignment > 30) {
-			snprintf(why, 128, "its map_alignment is 2^%u bytes; 2^30 is the most",
-				 answer->map_alignment);
-			return -EPROTO;
-		}
+	if (flags & FUSE_MAP_ALIGNMENT)
 		limits->map_alignment = MAX(UINT64_C(1) << answer->map_alignment, 4096u);
-	}
 	return 0;
 }
 
