@@ -343,7 +343,8 @@ int fs_call(struct fs_session *s, uint32_t opcode, uint64_t nodeid, const void *
 		got = req->answer.error;
 	} else {
 		got = (int)(req->answer.len - sizeof(struct fuse_out_header));
-		memcpy(out, req->out + sizeof(struct fuse_out_header), (size_t)got);
+		if (got) /* else `out` may be NULL, which memcpy may not be given */
+			memcpy(out, req->out + sizeof(struct fuse_out_header), (size_t)got);
 	}
 	fs_req_put(req);
 	return got;
