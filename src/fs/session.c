@@ -18,6 +18,8 @@
 #define QUEUE_SIZE_WANTED 512
 #define QUEUE_SIZE_IDLE	  16
 #define QUEUES_MAX	  64
+/* A chain has up to four pieces (fs/channel.c); without indirect tables each takes an entry. */
+#define CHAIN_MAX	  4
 
 /* ------------------------------------------------------------------ features, configuration */
 
@@ -178,10 +180,11 @@ static int plan_queues(struct fs_session *s, struct queue_plan *plan)
 	for (unsigned i = 0; i < plan->n_queues; i++) {
 		int max = t->ops->queue_size_max(t, (uint16_t)i);
 		bool used = i <= plan->n_channels;
+		int least = used && !indirect ? CHAIN_MAX : 2;
 
-		if (max < 2) {
-			log_error("%s: queue %u of the device has %d entries; 2 is the least",
-				  t->source, i, max);
+		if (max < least) {
+			log_error("%s: queue %u of the device has %d entries; %d is the least",
+				  t->source, i, max, least);
 			return max < 0 ? max : -ENODEV;
 		}
 		plan->size[i] = pow2_at_most(
