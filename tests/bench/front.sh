@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # How fast is the front, /dev/fuse to window? Reads of a warm file through several FUSE servers, interleaved in one run.
 #
-#   tests/bench/front.sh [--rounds N] [--seconds S] [--size MIB] [--placement free|same|both] [--preset P] [--dir DIR]
-#                        [--servers "NAME..."] [--json]
+#   tests/bench/front.sh [--rounds N] [--seconds S] [--size MIB] [--placement free|same|both] [--preset P] [--build DIR]
+#                        [--dir DIR] [--servers "NAME..."] [--json]
 #
 #   --rounds N       every server is measured once in each round; reported are medians over the rounds (default 7)
 #   --seconds S      length of one measurement (default 1)
 #   --size MIB       size of the file (default 256)
 #   --placement P    free: the scheduler places everybody; same: client and server on one CPU; both (default)
-#   --preset P       which build of vfsdax is measured (default release)
+#   --preset P       which build of vfsdax is measured (default release); it is built when it is not there
+#   --build DIR      or programs that are there already, below DIR/tools
 #   --dir DIR        where the file lies (default /var/tmp; it is warm in the page cache in any case)
 #   --servers NAMES  some of: floor floor-bounce floor-1 passthrough_ll vfsdax vfsdax-queue
 #   --o-direct       the client opens with O_DIRECT (see below)
@@ -22,7 +23,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-rounds=7 seconds=1 size=256 placement=both preset=release dir=/var/tmp json='' o_direct=''
+rounds=7 seconds=1 size=256 placement=both preset=release build='' dir=/var/tmp json='' o_direct=''
 servers="floor floor-bounce floor-1 passthrough_ll vfsdax"
 args=("$@")
 while [ $# -gt 0 ]; do
@@ -32,6 +33,7 @@ while [ $# -gt 0 ]; do
 	--size) size=$2; shift ;;
 	--placement) placement=$2; shift ;;
 	--preset) preset=$2; shift ;;
+	--build) build=$(cd "$2" && pwd); shift ;;
 	--dir) dir=$2; shift ;;
 	--servers) servers=$2; shift ;;
 	--o-direct) o_direct=--o-direct ;;
@@ -77,9 +79,10 @@ build_passthrough() {
 }
 [[ $servers != *passthrough_ll* ]] || build_passthrough
 
-tool() { if [ -f "$root/build/$preset/tools/$1" ]; then echo "$root/build/$preset/tools/$1"; else echo "$root/build/$preset/tools/$1/$1"; fi; }
+build=${build:-$root/build/$preset}
+tool() { if [ -f "$build/tools/$1" ]; then echo "$build/tools/$1"; else echo "$build/tools/$1/$1"; fi; }
 if [[ $servers == *vfsdax* ]] && ! { [ -x "$(tool vfsdax-mount)" ] && [ -x "$(tool vfsdax-device)" ]; }; then
-	{ cmake --preset "$preset" -S "$root" && cmake --build "$root/build/$preset" --target vfsdax-device vfsdax-mount vfsdax-stat; } >"$bin/build.log" 2>&1 ||
+	{ cmake --preset "$preset" -S "$root" && cmake --build "$build" --target vfsdax-device vfsdax-mount vfsdax-stat; } >"$bin/build.log" 2>&1 ||
 		die "vfsdax does not build: $bin/build.log"
 fi
 
@@ -107,7 +110,8 @@ start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 	passthrough_ll) "${on[@]}" "$bin/passthrough_ll" -f -o "source=$work/share,cache=never" "$mnt" & ;;
 	vfsdax | vfsdax-queue)
 		"${on[@]}" "$(tool vfsdax-device)" --shared-dir "$work/share" --socket-path "$sock" 2>"$sock.log" &
-		wait_for 10 "vfsdax-device" grep -q 'listening on' "$sock.log"
+		devices+=($!)
+		wait_for 10 "vfsdax-device" grep -qs 'listening on' "$sock.log"
 		local options=()
 		[ "$2" = vfsdax ] || options=(-o dax=never)
 		"${on[@]}" "$(tool vfsdax-mount)" "unix:$sock" "$mnt" "${options[@]}" ;;
@@ -118,6 +122,7 @@ start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 	[ "$(sha256sum <"$mnt/data")" = "$sum" ] && [ "$(sha256sum <"$mnt/data")" = "$sum" ] || die "$2 shows another file"
 }
 
+devices=()
 cpu=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
 for p in $placements; do for s in $servers; do start "$p" "$s"; done; done
 
@@ -153,7 +158,9 @@ routes=$(for p in $placements; do for s in $servers; do
 	"$(tool vfsdax-stat)" --json "$work/$p.$s" | jq -c --arg p "$p" --arg s "$s" '{placement: $p, server: $s,
 		window_read_bytes: .window.read_bytes, queue_read_bytes: .queue.read_bytes, spins: .spins}' || echo '{}'
 done; done | jq -s .)
-for p in $placements; do for s in $servers; do mounted "$work/$p.$s" && umount "$work/$p.$s"; done; done
+for p in $placements; do for s in $servers; do umount "$work/$p.$s"; done; done
+[ ${#devices[@]} = 0 ] || kill "${devices[@]}"
+wait
 
 report=$(jq -s --argjson routes "${routes:-[]}" --arg kernel "$(uname -r)" --arg cpus "$(nproc)" '
 	def median: sort | if length % 2 == 1 then .[length / 2 | floor] else (.[length / 2 - 1] + .[length / 2]) / 2 end;

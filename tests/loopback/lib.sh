@@ -115,7 +115,7 @@ is_mounted() { grep -q " $MOUNTPOINT fuse" /proc/self/mounts; }
 # Our mount's process: the one whose arguments hold our private mountpoint.
 find_mount_pid() {
 	local file pid
-	for file in $(grep -slzxF -- "$MOUNTPOINT" /proc/[0-9]*/cmdline); do
+	for file in $(grep -slzxF -- "$MOUNTPOINT" /proc/[0-9]*/cmdline || true); do
 		pid=${file//[!0-9]/}
 		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
 		gone "$pid" || { echo "$pid"; return 0; }
