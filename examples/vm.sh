@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # examples/vm.sh [OPTIONS] [DIR]: a guest with DIR shared, to try vfsdax-mount in.
 #
-#   DIR            the directory to share; default /usr/share/doc, read-only
+#   DIR            the directory to share; default a copy of /usr/share/doc, for the guest's root to do as it likes
 #   --demo         mount, list, compare checksums with the host, show the statistics, end
-#   --readonly     share DIR read-only, too
+#   --readonly     the guest changes nothing; nor is there a window then: QEMU maps only what may be written
 #   --dax POLICY   none, always, inode or filesize; default always
 #   --cache-size S size of the DAX window, for example 256M; 0 for none; default 1G
 #   --stop         end the guest that another terminal runs
@@ -15,6 +15,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/vm/common.sh"
 
 PID_FILE=$VM_CACHE/example.pid
+COPY=$VM_CACHE/example-doc
 
 main() {
     local dir='' demo=no dax=always cache_size=1G readonly=no
@@ -32,11 +33,18 @@ main() {
         [ $# -gt 0 ] || vm_usage_error "the last option needs a value"
         shift
     done
-    # What belongs to the host's packages is not for a guest's root to change.
-    [ -n "$dir" ] || { dir=/usr/share/doc; readonly=yes; }
-    [ -d "$dir" ] || vm_usage_error "$dir is not a directory"
+    [ -d "${dir:=$COPY}" ] || [ "$dir" = "$COPY" ] || vm_usage_error "$dir is not a directory"
     vm_need_root
+    ! is_running || vm_die "a guest of examples/vm.sh runs already (process $PID); --stop ends it"
+    [ "$dir" != "$COPY" ] || copy_documents
     run_guest "$dir" "$demo" "--dax $dax --cache-size $cache_size$([ "$readonly" = no ] || echo ' --readonly')"
+}
+
+# What belongs to the host's packages is not for a guest's root to change.
+copy_documents() {
+    mkdir -p "$VM_CACHE"
+    rm -rf "$COPY"
+    cp -a /usr/share/doc "$COPY"
 }
 
 run_guest() {
@@ -61,17 +69,18 @@ run_guest() {
     exit "$status"
 }
 
-# Only a process that is a run.sh is ended: the number may have gone to another one.
+# Only a process that is a run.sh: the number may have gone to another one.
+is_running() {
+    PID=$(cat "$PID_FILE" 2>/dev/null) && tr '\0' ' ' <"/proc/$PID/cmdline" 2>/dev/null | grep -q 'tests/vm/run.sh'
+}
+
 stop() {
-    local pid
-    pid=$(cat "$PID_FILE" 2>/dev/null) || { vm_say "no guest of examples/vm.sh runs"; return; }
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'tests/vm/run.sh'; then
-        kill -TERM "$pid"
+    if is_running; then
+        kill -TERM "$PID"
         vm_say "the guest is ended"
     else
         vm_say "no guest of examples/vm.sh runs"
     fi
-    rm -f "$PID_FILE"
 }
 
 main "$@"; exit

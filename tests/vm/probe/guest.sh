@@ -1,6 +1,7 @@
 #!/bin/bash
 # In the guest: the pci transport alone (vfio_probe) on the function under test. Argument: what to look for in the
 # probe's output, as an extended regular expression (what this guest's device is like).
+# shellcheck source=tests/vm/guest/lab.sh
 . "$LAB"
 
 probe=/build/tests/unit/vfio/vfio_probe
@@ -17,6 +18,7 @@ expect 'no huge pages for'
 expect 'DMA memory: .* at IOVA 0x1[0-9a-f]{8}$'
 expect "tag 'share'"
 [ $# -eq 0 ] || expect "$1"
+if [ -e /dev/iommu ]; then expect 'by iommufd$'; else lab_say "skipped: iommufd, which this kernel does not have"; fi
 
 lab_say "huge pages, 20 cycles"
 lab_huge_pages 4
@@ -28,8 +30,10 @@ probe --line 1 --cycles 3 || lab_die "the line interrupt does not work"
 
 lab_say "back to the kernel's driver"
 bind_virtio "$function" || exit 1
-mkdir -p /mnt/share && mount -t virtiofs share /mnt/share && ls /mnt/share >/dev/null && umount /mnt/share ||
-    lab_die "the kernel's virtiofs does not work after the probe"
+mkdir -p /mnt/share
+mount -t virtiofs share /mnt/share || lab_die "the kernel cannot mount the share after the probe"
+ls /mnt/share >/dev/null || lab_die "the kernel's mount does not work after the probe"
+umount /mnt/share
 bind_vfio "$function" || exit 1
 
 lab_say "a second user is refused"
