@@ -295,6 +295,24 @@ static unsigned fail_all(struct fs_channel *ch, int err)
 	return n;
 }
 
+/* Slots that the device kept too long: it returns them no more, and whoever comes now needs one to
+ * be told so. Nothing is taken off the ring any more, so no answer can find the next owner. */
+static void take_back_abandoned(struct fs_channel *ch)
+{
+	pthread_mutex_lock(&ch->lock);
+	for (unsigned i = 0; i < ch->n_reqs; i++) {
+		struct fs_req *req = &ch->reqs[i];
+
+		if (req->state != FS_REQ_ABANDONED)
+			continue;
+		if (req->put_when_back)
+			req_free(req);
+		else
+			req->state = FS_REQ_OWNED; /* done() has not put it yet: it will */
+	}
+	pthread_mutex_unlock(&ch->lock);
+}
+
 /* Gives up on requests whose time has passed. They stay the device's until it returns them. */
 static unsigned expire(struct fs_channel *ch)
 {
@@ -354,7 +372,9 @@ unsigned fs_channel_reap(struct fs_channel *ch)
 
 	do {
 		pthread_mutex_lock(&ch->lock);
-		n = vq_reap(ch->vq, done, REAP_BATCH, why);
+		/* Looked at under the lock: after a failure fail_all() gives requests back that the
+		 * ring still names, so the ring must not be believed any more. */
+		n = transport_failed(t) ? 0 : vq_reap(ch->vq, done, REAP_BATCH, why);
 		for (int i = 0; i < n; i++) {
 			struct fs_req *req = done[i].token;
 
@@ -399,8 +419,11 @@ unsigned fs_channel_reap(struct fs_channel *ch)
 	if (n < 0)
 		transport_fail(t, n, "%s: the device broke queue %u: %s", t->source, ch->queue, why);
 	failed = transport_failed(t);
-	if (failed)
-		return total + fail_all(ch, failed);
+	if (failed) {
+		total += fail_all(ch, failed);
+		take_back_abandoned(ch);
+		return total;
+	}
 	return overdue ? total + expire(ch) : total;
 }
 
