@@ -43,6 +43,8 @@ static size_t find(const struct iotlb *t, uint64_t iova)
 
 static void delete_at(struct iotlb *t, size_t at, size_t count)
 {
+	if (!count)
+		return;
 	memmove(&t->entries[at], &t->entries[at + count],
 		(t->n - at - count) * sizeof(t->entries[0]));
 	t->n -= count;
@@ -143,9 +145,12 @@ int iotlb_lookup(const struct iotlb *t, uint64_t iova, uint8_t perm, uint64_t *u
 		 uint64_t *run_bytes)
 {
 	size_t at = find(t, iova);
-	const struct iotlb_entry *e = &t->entries[at];
+	const struct iotlb_entry *e;
 
-	if (at == t->n || e->first > iova || (e->perm & perm) != perm)
+	if (at == t->n)
+		return -ENOENT;
+	e = &t->entries[at];
+	if (e->first > iova || (e->perm & perm) != perm)
 		return -ENOENT;
 	*user = e->user + (iova - e->first);
 	if (!u64_add(e->last - iova, 1, run_bytes))

@@ -131,18 +131,22 @@ static void echo(struct request *req)
 
 void fs_handle(struct fs *fs, struct request *req)
 {
+	void (*handle)(struct fs *, struct request *) = fs->handle;
+
 	fs->handled++;
-	if (fs->handle)
-		fs->handle(fs, req);
+	if (handle)
+		handle(fs, req);
 	else
 		echo(req);
 }
 
 void fs_reset(struct fs *fs)
 {
+	void (*reset)(struct fs *) = fs->reset;
+
 	fs->resets++;
-	if (fs->reset)
-		fs->reset(fs);
+	if (reset)
+		reset(fs);
 }
 
 /* ------------------------------------------------------------------ time and log */

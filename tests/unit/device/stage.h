@@ -70,8 +70,8 @@ uint16_t driver_ring_avail_event(const struct driver_ring *d);
  * are answered, or as many as fit.
  */
 struct fs {
-	void (*handle)(struct fs *fs, struct request *req);
-	void (*reset)(struct fs *fs);
+	void (*_Atomic handle)(struct fs *fs, struct request *req);
+	void (*_Atomic reset)(struct fs *fs);
 	struct shmem *shmem;
 	void *ctx;
 	_Atomic unsigned handled, resets;
