@@ -145,6 +145,18 @@ void fs_big_put(struct fs_channel *ch, struct fs_big *big)
 
 /* ------------------------------------------------------------------ submission */
 
+/* Called with the lock held. Keeps in_flight in the order of deadlines, which is that of submission
+ * unless the time-out was changed (the end of a session shortens it). */
+static void queue_by_deadline(struct fs_channel *ch, struct fs_req *req)
+{
+	struct list *after = ch->in_flight.prev;
+
+	while (after != &ch->in_flight &&
+	       container_of(after, struct fs_req, link)->deadline_ns > req->deadline_ns)
+		after = after->prev;
+	list_insert_between(&req->link, after, after->next);
+}
+
 /* Called with the lock held. 0, or -ENOSPC when the ring is full. */
 static int put_on_ring(struct fs_channel *ch, struct fs_req *req)
 {
@@ -164,7 +176,10 @@ static int put_on_ring(struct fs_channel *ch, struct fs_req *req)
 	if (err)
 		return err;
 	req->state = FS_REQ_IN_FLIGHT;
-	list_push_back(req->untimed ? &ch->untimed : &ch->in_flight, &req->link);
+	if (req->untimed)
+		list_push_back(&ch->untimed, &req->link);
+	else
+		queue_by_deadline(ch, req);
 	ch->unpublished = true;
 	return 0;
 }
@@ -313,6 +328,23 @@ static void take_back_abandoned(struct fs_channel *ch)
 	pthread_mutex_unlock(&ch->lock);
 }
 
+/* Called with the lock held. The request that runs out of time first, or NULL. Those that wait for
+ * the ring are few and seldom: they are searched. */
+static struct fs_req *first_to_expire(struct fs_channel *ch)
+{
+	struct fs_req *first = NULL;
+
+	if (!list_empty(&ch->in_flight))
+		first = container_of(ch->in_flight.next, struct fs_req, link);
+	list_for_each(pos, &ch->waiting) {
+		struct fs_req *req = container_of(pos, struct fs_req, link);
+
+		if (!req->untimed && (!first || req->deadline_ns < first->deadline_ns))
+			first = req;
+	}
+	return first;
+}
+
 /* Gives up on requests whose time has passed. They stay the device's until it returns them. */
 static unsigned expire(struct fs_channel *ch)
 {
@@ -321,34 +353,28 @@ static unsigned expire(struct fs_channel *ch)
 	unsigned n = 0;
 
 	for (;;) {
-		struct fs_req *req = NULL;
-		bool on_ring = true;
+		struct fs_req *req;
+		struct fuse_in_header h;
+		bool vital;
 
 		pthread_mutex_lock(&ch->lock);
-		if (!list_empty(&ch->in_flight))
-			req = container_of(ch->in_flight.next, struct fs_req, link);
-		if (!req || req->deadline_ns > now) {
-			req = NULL;
-			if (!list_empty(&ch->waiting)) {
-				req = container_of(ch->waiting.next, struct fs_req, link);
-				on_ring = false;
-			}
-		}
+		req = first_to_expire(ch);
 		if (!req || req->deadline_ns > now) {
 			pthread_mutex_unlock(&ch->lock);
 			return n;
 		}
-		if (!req->vital) {
+		/* After unlocking another thread may deliver its answer, and the slot be reused. */
+		vital = req->vital;
+		memcpy(&h, req->in, sizeof(h));
+		if (!vital) {
 			list_del(&req->link);
-			req->state = on_ring ? FS_REQ_ABANDONED : FS_REQ_OWNED;
+			req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED
+								    : FS_REQ_OWNED;
 			ch->n_busy--;
 			ch->timeouts++;
 		}
 		pthread_mutex_unlock(&ch->lock);
-		if (req->vital) {
-			struct fuse_in_header h;
-
-			memcpy(&h, req->in, sizeof(h));
+		if (vital) {
 			transport_fail(s->t, -ETIMEDOUT,
 				       "%s: the device did not answer a mapping request (opcode %u) "
 				       "within %u ms",
@@ -429,13 +455,13 @@ unsigned fs_channel_reap(struct fs_channel *ch)
 
 unsigned fs_channel_busy(struct fs_channel *ch, uint64_t *deadline_ns)
 {
+	struct fs_req *first;
 	unsigned n;
 
 	pthread_mutex_lock(&ch->lock);
 	n = ch->n_busy;
-	*deadline_ns = UINT64_MAX;
-	if (!list_empty(&ch->in_flight))
-		*deadline_ns = container_of(ch->in_flight.next, struct fs_req, link)->deadline_ns;
+	first = first_to_expire(ch);
+	*deadline_ns = first ? first->deadline_ns : UINT64_MAX;
 	pthread_mutex_unlock(&ch->lock);
 	return n;
 }
