@@ -242,7 +242,12 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 	b->params = *params;
 	b->workers = calloc(params->workers, sizeof(struct bridge_worker *));
 	b->scratch = malloc(FS_BIG_BYTES);
-	if (!b->workers || !b->scratch || node_table_create(&b->nodes))
+	b->cpus = malloc(params->workers * sizeof(int));
+	if (!b->workers || !b->scratch || !b->cpus || node_table_create(&b->nodes))
+		goto failed;
+	for (unsigned i = 0; i < params->workers; i++)
+		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
+	if (fuse_crew_create(params->polling, b->cpus, params->workers, &b->crew))
 		goto failed;
 	err = negotiate(b, fuse_fd);
 	if (err)
@@ -264,6 +269,8 @@ failed:
 	if (b->remover)
 		fs_req_put(b->remover);
 	node_table_destroy(b->nodes);
+	fuse_crew_destroy(b->crew);
+	free(b->cpus);
 	free(b->scratch);
 	free(b->workers);
 	free(b);
@@ -280,14 +287,16 @@ static void worker_free(struct bridge_worker *w)
 	free(w);
 }
 
-int bridge_start_worker(struct bridge *b, int fuse_fd, int cpu)
+int bridge_start_worker(struct bridge *b, int fuse_fd)
 {
 	struct bridge_worker *w = aligned_alloc(64, round_up(sizeof(*w), 64));
 	struct fuse_worker_params params = {
 		.ops = &worker_ops,
 		.fd = fuse_fd,
 		.ended_fd = b->params.ended_fd,
-		.cpu = cpu,
+		.cpu = b->cpus[b->n_workers],
+		.crew = b->crew,
+		.place = b->n_workers,
 		.polling = b->params.polling,
 		.spare_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1,
 	};
@@ -397,6 +406,8 @@ void bridge_close(struct bridge *b)
 	if (b->window)
 		window_destroy(b->window);
 	node_table_destroy(b->nodes);
+	fuse_crew_destroy(b->crew);
+	free(b->cpus);
 	free(b->scratch);
 	free(b->workers);
 	free(b);
@@ -502,6 +513,7 @@ void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 	emit(ctx, "spins", all.spins);
 	emit(ctx, "sleeps", all.sleeps);
 	emit(ctx, "requests", all.requests);
+	emit(ctx, "looks", fuse_crew_manner(b->crew) == FUSE_MANNER_LOOK);
 	emit(ctx, "nodes", node_count(b->nodes));
 	emit(ctx, "workers", b->n_workers);
 }

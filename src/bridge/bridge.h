@@ -22,6 +22,7 @@ struct bridge_params {
 	enum bridge_dax dax;
 	enum bridge_cache cache;
 	unsigned workers; /* at least 1 */
+	const int *cpus;  /* of each worker; -1: any. NULL: any for all. Used by bridge_open() only. */
 	bool readonly;
 	enum fuse_polling polling;
 	unsigned timeout_ms;
@@ -42,9 +43,9 @@ size_t bridge_user_bytes(void);
 int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
 		struct bridge **out);
 
-/* Starts a worker on a descriptor of the mount; the descriptor is the bridge's now. Call
+/* Starts the next worker on a descriptor of the mount; the descriptor is the bridge's now. Call
  * params.workers times. */
-int bridge_start_worker(struct bridge *b, int fuse_fd, int cpu);
+int bridge_start_worker(struct bridge *b, int fuse_fd);
 
 /* True when every worker has ended (the mount is gone). */
 bool bridge_ended(struct bridge *b);

@@ -8,6 +8,7 @@
 
 #include "bridge/bridge.h"
 #include "bridge/node.h"
+#include "fuse/crew.h"
 
 #define OP_TAKEN 1
 #define OPCODES_COUNTED 64
@@ -93,6 +94,8 @@ struct bridge {
 
 	unsigned n_workers;
 	struct bridge_worker **workers;
+	int *cpus;
+	struct fuse_crew *crew;
 	struct tally others; /* of threads that are no workers */
 };
 

@@ -16,13 +16,14 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "fuse/crew.h"
 #include "wire/fuse.h"
 
-/* A worker's request descriptor waits for its turn for as long as answers of the device usually
+/* How long a worker looks for an answer of the device before it sleeps: as long as answers usually
  * take, within these bounds. */
 #define RING_SPIN_MIN_NS (5 * NS_PER_US)
 #define RING_SPIN_MAX_NS (200 * NS_PER_US)
-/* How long a worker that polls looks for a request before it blocks all the same. */
+/* How long a worker that looks for requests does so before it sleeps all the same. */
 #define FUSE_SPIN_NS	 (100 * NS_PER_US)
 
 struct counter {
@@ -36,25 +37,6 @@ static void count(struct counter *c)
 	atomic_store_explicit(&c->v, v + 1, memory_order_relaxed);
 }
 
-/*
- * Blocking or polling? On one CPU, or where the client shares ours, blocking is faster; where a
- * wake-up is dear and a CPU idle, polling. Neither can be known, so both are tried: while requests
- * come quickly, one trial period in every PACE_ROUND is spent in the other manner, and the manner
- * with the higher rate is kept.
- */
-#define PACE_PERIOD_NS (20 * NS_PER_MS)
-#define PACE_ROUND     64u
-#define PACE_MIN_RATE  20u /* requests a period; below, there is nothing to gain: block */
-
-struct pace {
-	bool polling;	     /* the manner that is kept */
-	bool trial;	     /* this period is spent in the other one */
-	uint64_t period_end;
-	unsigned round;
-	unsigned n;	     /* requests in this period */
-	unsigned kept_rate;  /* of the last period in the kept manner */
-};
-
 struct fuse_worker {
 	struct fuse_worker_params params;
 	pthread_t thread;
@@ -62,48 +44,17 @@ struct fuse_worker {
 	int wake_fd; /* for fuse_worker_stop() */
 	bool nonblocking; /* state of params.fd */
 	atomic_bool stop, ended;
-	struct pace pace;
 	uint64_t answer_ns; /* how long the device takes, smoothed */
 	uint64_t busy_since;
 	struct counter requests, calls, sleeps, spins;
-	_Atomic uint64_t spin_ns;
 };
 
-/* ------------------------------------------------------------------ pace */
-
-static bool pace_polls(const struct fuse_worker *w)
+/* How to wait for requests now. */
+static struct fuse_duty duty_of(const struct fuse_worker *w)
 {
-	switch (w->params.polling) {
-	case FUSE_POLLING_NEVER:
-		return false;
-	case FUSE_POLLING_ALWAYS:
-		return true;
-	default:
-		return w->params.spare_cpu && w->pace.polling != w->pace.trial;
-	}
-}
-
-/* Called at each request with the time; decides about the period that just ended. */
-static void pace_tick(struct pace *p, uint64_t now)
-{
-	p->n++;
-	if (now < p->period_end)
-		return;
-	if (now > p->period_end + PACE_PERIOD_NS || p->n < PACE_MIN_RATE) {
-		/* There was a pause, or there is little to do: no wake-up is worth a CPU. */
-		*p = (struct pace){.period_end = now + PACE_PERIOD_NS};
-		return;
-	}
-	if (!p->trial) {
-		p->kept_rate = p->n;
-	} else if (p->n > p->kept_rate + p->kept_rate / 16) {
-		p->polling = !p->polling;
-		p->kept_rate = p->n;
-	}
-	/* The first trial comes soon after a load begins. */
-	p->trial = p->round++ % PACE_ROUND == 2;
-	p->n = 0;
-	p->period_end = now + PACE_PERIOD_NS;
+	if (w->params.crew)
+		return fuse_crew_duty(w->params.crew, w->params.place);
+	return (struct fuse_duty){.reads = true, .looks = w->params.polling == FUSE_POLLING_ALWAYS};
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -123,7 +74,12 @@ static enum got read_request(struct fuse_worker *w, struct iovec iov[2])
 	ssize_t n = readv(w->params.fd, iov, 2);
 
 	if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
+		struct fuse_in_header h;
+
+		memcpy(&h, iov[0].iov_base, sizeof(h));
 		count(&w->requests);
+		if (w->params.crew)
+			fuse_crew_request(w->params.crew, w->params.place, h.pid);
 		w->params.ops->request(w->params.ctx, w->params.fd, (size_t)n);
 		return GOT_REQUEST;
 	}
@@ -155,6 +111,14 @@ static void spin_pause(struct fuse_worker *w)
 	sched_yield();
 }
 
+static void drain_wake(struct fuse_worker *w)
+{
+	uint64_t n;
+
+	if (read(w->wake_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		log_debug("wake: %s", strerror(errno));
+}
+
 /* Sleeps until a request, a call, a stop, or the deadline. `with_requests`: a buffer is free. */
 static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t deadline_ns)
 {
@@ -179,9 +143,12 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 	n = epoll_wait(w->epoll_fd, events, 4, timeout);
 	if (with_requests)
 		epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->params.fd, NULL);
-	for (int i = 0; i < n; i++)
-		if (events[i].data.fd != w->params.fd && events[i].data.fd != w->wake_fd)
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.fd == w->wake_fd)
+			drain_wake(w);
+		else if (events[i].data.fd != w->params.fd)
 			count(&w->calls);
+	}
 	w->params.ops->calls_off(w->params.ctx);
 }
 
@@ -216,8 +183,7 @@ static void serve(struct fuse_worker *w)
 		uint64_t deadline, now;
 		struct iovec iov[2];
 		unsigned busy = ops->busy(ctx, &deadline);
-		bool polls = pace_polls(w);
-		bool buffer;
+		struct fuse_duty duty = duty_of(w);
 		enum got got = GOT_NOTHING;
 
 		if (busy) {
@@ -229,9 +195,9 @@ static void serve(struct fuse_worker *w)
 			}
 		}
 		was_busy = busy > 0;
-		buffer = ops->buffer(ctx, iov);
-		if (buffer) {
-			set_nonblocking(w, busy > 0 || polls);
+		duty.reads = duty.reads && ops->buffer(ctx, iov);
+		if (duty.reads) {
+			set_nonblocking(w, busy > 0 || duty.looks);
 			if (!w->nonblocking)
 				ops->flush(ctx);
 			got = read_request(w, iov);
@@ -240,23 +206,19 @@ static void serve(struct fuse_worker *w)
 			return;
 		if (got == GOT_REQUEST) {
 			idle_since = 0;
-			if (w->params.polling == FUSE_POLLING_AUTO && w->params.spare_cpu)
-				pace_tick(&w->pace, clock_now_ns());
 			continue;
 		}
 		ops->flush(ctx);
 		now = clock_now_ns();
 		if (!idle_since)
 			idle_since = now;
-		if ((busy && answer_is_near(w, now)) || (polls && now - idle_since < FUSE_SPIN_NS)) {
+		if ((busy && answer_is_near(w, now)) ||
+		    (duty.reads && duty.looks && now - idle_since < FUSE_SPIN_NS)) {
 			spin_pause(w);
 			continue;
 		}
-		if (busy || !buffer) {
-			sleep_for_both(w, buffer, deadline);
-		} else if (polls) {
-			/* Patience is at an end: block until the next request comes. */
-			sleep_for_both(w, true, UINT64_MAX);
+		if (busy || duty.looks || !duty.reads) {
+			sleep_for_both(w, duty.reads, deadline);
 			idle_since = 0;
 		}
 	}
@@ -317,7 +279,7 @@ int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worke
 	sigaction(WAKE_SIGNAL, &wake, NULL);
 	w->params = *params;
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	w->wake_fd = eventfd(0, EFD_CLOEXEC);
+	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->epoll_fd < 0 || w->wake_fd < 0) {
 		err = -errno;
 		goto failed;
@@ -325,6 +287,8 @@ int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worke
 	err = watch_all(w);
 	if (err)
 		goto failed;
+	if (w->params.crew)
+		fuse_crew_join(w->params.crew, w->params.place, w->wake_fd);
 	err = -pthread_create(&w->thread, NULL, worker_main, w);
 	if (err)
 		goto failed;
@@ -389,5 +353,4 @@ void fuse_worker_get_stats(const struct fuse_worker *w, struct fuse_worker_stats
 	out->calls = atomic_load_explicit(&w->calls.v, memory_order_relaxed);
 	out->sleeps = atomic_load_explicit(&w->sleeps.v, memory_order_relaxed);
 	out->spins = atomic_load_explicit(&w->spins.v, memory_order_relaxed);
-	out->spin_ns = atomic_load_explicit(&w->spin_ns, memory_order_relaxed);
 }

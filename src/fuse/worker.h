@@ -7,8 +7,8 @@
  *   nothing at the device      read(2) blocks in the kernel: one system call a request
  *   something at the device    look at both ends for as long as answers usually take, then sleep
  *                              in epoll on the request descriptor and the calls
- *   clients faster than a      look at the request descriptor for a while before blocking, if a
- *   wake-up (spin_ns)          trial has shown that this serves more requests (see pace_*)
+ *   who reads, and whether     the workers of a mount are a crew, see fuse/crew.h
+ *   by blocking or looking
  *
  * What a request is, and where answers come from, is behind struct fuse_worker_ops.
  */
@@ -40,6 +40,8 @@ struct fuse_worker_ops {
 	void (*calls_off)(void *ctx);
 };
 
+struct fuse_crew;
+
 enum fuse_polling { FUSE_POLLING_AUTO, FUSE_POLLING_NEVER, FUSE_POLLING_ALWAYS };
 
 struct fuse_worker_params {
@@ -51,6 +53,10 @@ struct fuse_worker_params {
 	int cpu;	 /* to run on, or -1 */
 	enum fuse_polling polling;
 	bool spare_cpu;	 /* there are at least two CPUs: spinning for an answer can pay */
+	/* The workers of the mount, and this one's place among them; NULL: it works alone. The
+	 * crew outlives its workers. */
+	struct fuse_crew *crew;
+	unsigned place;
 };
 
 struct fuse_worker;
@@ -60,7 +66,6 @@ struct fuse_worker_stats {
 	uint64_t calls;	   /* wake-ups by the device */
 	uint64_t sleeps;   /* waits in epoll */
 	uint64_t spins;	   /* looks that found nothing */
-	uint64_t spin_ns;  /* present patience with the request descriptor */
 };
 
 /* Starts the thread. 0 or -errno; the descriptor is closed on failure too. */

@@ -97,9 +97,6 @@ static unsigned list_cpus(int cpus[WORKERS_MAX])
 
 static int start_workers(struct daemon *d)
 {
-	int cpus[WORKERS_MAX];
-	unsigned n_cpus = list_cpus(cpus);
-
 	for (unsigned i = 0; i < d->o.bridge.workers; i++) {
 		int fd = fusemnt_clone(d->mount);
 		int err;
@@ -108,9 +105,7 @@ static int start_workers(struct daemon *d)
 			log_error("/dev/fuse cannot be cloned: %s", strerror(-fd));
 			return fd;
 		}
-		/* More workers than CPUs are not pinned: the scheduler knows better then. */
-		err = bridge_start_worker(d->bridge, fd,
-					  d->o.bridge.workers <= n_cpus ? cpus[i] : -1);
+		err = bridge_start_worker(d->bridge, fd);
 		if (err)
 			return err;
 	}
@@ -149,6 +144,7 @@ static int bring_up(struct daemon *d)
 		.user_bytes = bridge_user_bytes(),
 	};
 	struct transport *t;
+	int cpus[WORKERS_MAX];
 	dev_t dev;
 	int err = fusemnt_check(&mount);
 
@@ -168,6 +164,8 @@ static int bring_up(struct daemon *d)
 		return err;
 	d->o.bridge.timeout_ms = session.timeout_ms;
 	d->o.bridge.ended_fd = d->ended_fd;
+	/* More workers than CPUs are not pinned: the scheduler knows better then. */
+	d->o.bridge.cpus = d->o.bridge.workers <= list_cpus(cpus) ? cpus : NULL;
 	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
 	if (!err)
 		err = start_workers(d);
