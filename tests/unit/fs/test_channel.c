@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One request queue: batches, a full ring, answers that lie, answers that come late or never. */
+#include "rig.h"
+
+/* ------------------------------------------------------------------ the good case */
+
+static void a_batch_is_one_kick_and_keeps_its_order(void **state)
+{
+	struct rig rig;
+	struct fs_stats stats;
+	uint64_t deadline;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){0});
+	for (uint32_t i = 0; i < 20; i++)
+		fs_req_submit(request(&rig, 100 + i, 0));
+	assert_null(fake_device_pop(rig.dev, 1));
+	assert_int_equal(fake_device_kicks(rig.dev, 1), 0);
+	fs_channel_flush(rig.ch);
+	assert_int_equal(fake_device_kicks(rig.dev, 1), 1);
+	fs_channel_flush(rig.ch);
+	assert_int_equal(fake_device_kicks(rig.dev, 1), 1);
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 20);
+	assert_int_not_equal(deadline, UINT64_MAX);
+	for (uint32_t i = 0; i < 20; i++)
+		device_answers(&rig, device_gets(&rig, 1, 100 + i), 0, NULL, 0);
+	assert_true(fs_channel_pending(rig.ch));
+	assert_int_equal(fs_channel_reap(rig.ch), 20);
+	assert_false(fs_channel_pending(rig.ch));
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 0);
+	assert_int_equal(deadline, UINT64_MAX);
+	fs_get_stats(rig.s, &stats);
+	assert_int_equal(stats.submitted, 20);
+	assert_int_equal(stats.answered, 20);
+	assert_int_equal(stats.kicks, 1);
+	rig_close(&rig);
+}
+
+static void an_answer_is_delivered_with_its_checked_header(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){0});
+	req = submitted(&rig, FUSE_STATFS, 100);
+	device_answers(&rig, device_gets(&rig, 1, FUSE_STATFS), 0, "hello", 5);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(req)->err, 0);
+	assert_int_equal(req->answer.len, 21);
+	assert_memory_equal(req->out + 16, "hello", 5);
+	fs_req_put(req);
+	req = submitted(&rig, FUSE_STATFS, 100);
+	device_answers(&rig, device_gets(&rig, 1, FUSE_STATFS), -511, NULL, 0);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(req)->err, 0);
+	assert_int_equal(req->answer.error, -511);
+	fs_req_put(req);
+	rig_close(&rig);
+}
+
+static void long_messages_continue_in_a_big_buffer(void **state)
+{
+	static uint8_t data[9000];
+	struct rig rig;
+	struct fs_req *req;
+	struct fake_request *r;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){0});
+	req = request(&rig, FUSE_WRITE, 0);
+	req->big = fs_big_get(rig.ch);
+	assert_non_null(req->big);
+	((struct fuse_in_header *)req->in)->len = FS_IN_BYTES + 1000;
+	req->in_len = FS_IN_BYTES;
+	req->in_big_len = 1000;
+	memset(req->big->va, 'w', 1000);
+	fs_req_submit(req);
+	fs_channel_flush(rig.ch);
+	r = device_gets(&rig, 1, FUSE_WRITE);
+	assert_int_equal(r->readable[FS_IN_BYTES + 999], 'w');
+	device_answers(&rig, r, 0, NULL, 0);
+	reap_until(&rig, 1);
+
+	req = request(&rig, FUSE_READ, 0);
+	fate_of(req)->keep = true;
+	req->big = fs_big_get(rig.ch);
+	req->out_big_off = 4096;
+	req->out_big_len = sizeof(data);
+	fs_req_submit(req);
+	fs_channel_flush(rig.ch);
+	memset(data, 'r', sizeof(data));
+	device_answers(&rig, device_gets(&rig, 1, FUSE_READ), 0, data, sizeof(data));
+	reap_until(&rig, 1);
+	assert_memory_equal(req->big->va + 4096, data, sizeof(data));
+	fs_req_put(req);
+	rig_close(&rig);
+}
+
+static void slots_and_big_buffers_run_out_and_come_back(void **state)
+{
+	struct rig rig;
+	struct fs_req *req[4];
+	struct fs_big *big[2];
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.slots = 4, .bigs = 2});
+	assert_null(fs_req_get(rig.ch, 4));
+	for (unsigned i = 0; i < 4; i++)
+		assert_non_null(req[i] = fs_req_get(rig.ch, 3 - i));
+	assert_null(fs_req_get(rig.ch, 0));
+	for (unsigned i = 0; i < 2; i++)
+		assert_non_null(big[i] = fs_big_get(rig.ch));
+	assert_null(fs_big_get(rig.ch));
+	req[0]->big = big[0];
+	fs_req_put(req[0]);
+	fs_big_put(rig.ch, big[1]);
+	fs_big_put(rig.ch, NULL);
+	assert_non_null(big[0] = fs_big_get(rig.ch));
+	assert_non_null(big[1] = fs_big_get(rig.ch));
+	assert_null(fs_req_get(rig.ch, 1));
+	assert_ptr_equal(fs_req_get(rig.ch, 0), req[0]);
+	for (unsigned i = 0; i < 4; i++)
+		fs_req_put(req[i]);
+	rig_close(&rig);
+}
+
+static void what_does_not_fit_the_ring_waits_and_follows_in_order(void **state)
+{
+	const struct fake_params device = {.queue_size_max = 4};
+	struct rig rig;
+	uint64_t deadline;
+
+	(void)state;
+	rig_open(&rig, &device, (struct fs_params){0});
+	for (uint32_t i = 0; i < 15; i++)
+		fs_req_submit(request(&rig, 100 + i, 0));
+	fs_channel_flush(rig.ch);
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 15);
+	for (uint32_t i = 0; i < 15; i++) {
+		device_answers(&rig, device_gets(&rig, 1, 100 + i), 0, NULL, 0);
+		if (i % 3 == 2)
+			reap_until(&rig, 3);
+	}
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 0);
+	rig_close(&rig);
+}
+
+/* Without INDIRECT_DESC a chain takes a descriptor for each of its up to four pieces. */
+static void a_ring_without_indirect_tables_carries_long_chains(void **state)
+{
+	const struct fake_params device = {
+		.features = VIRTIO_F_BIT(VIRTIO_F_VERSION_1),
+		.queue_size_max = 4,
+	};
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, &device, (struct fs_params){0});
+	for (unsigned i = 0; i < 3; i++) {
+		struct fs_req *req = request(&rig, FUSE_IOCTL, 0);
+
+		req->big = fs_big_get(rig.ch);
+		assert_non_null(req->big);
+		((struct fuse_in_header *)req->in)->len = 40 + 100;
+		req->in_big_len = 100;
+		req->out_big_off = 4096;
+		req->out_big_len = 5000;
+		fs_req_submit(req);
+		fs_channel_flush(rig.ch);
+		device_answers(&rig, device_gets(&rig, 1, FUSE_IOCTL), 0, NULL, 0);
+		reap_until(&rig, 1);
+	}
+	rig_close(&rig);
+}
+
+/* ------------------------------------------------------------------ calls */
+
+static void calls_come_only_when_they_are_wanted(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){0});
+	req = submitted(&rig, 1, 0);
+	device_answers(&rig, device_gets(&rig, 1, 1), 0, NULL, 0);
+	assert_int_equal(fake_device_calls(rig.dev, 1), 0);
+	/* the answer is there already: do not sleep */
+	assert_true(fs_channel_enable_calls(rig.ch));
+	fs_channel_disable_calls(rig.ch);
+	reap_until(&rig, 1);
+	fs_req_put(req);
+
+	req = submitted(&rig, 2, 0);
+	assert_false(fs_channel_enable_calls(rig.ch));
+	device_answers(&rig, device_gets(&rig, 1, 2), 0, NULL, 0);
+	assert_int_equal(fake_device_calls(rig.dev, 1), 1);
+	assert_true(fs_channel_call_fd(rig.ch) >= 0);
+	reap_until(&rig, 1);
+	fs_req_put(req);
+	fake_device_die(rig.dev, -ENODEV);
+	assert_true(fs_channel_enable_calls(rig.ch));
+	rig_close(&rig);
+}
+
+/* ------------------------------------------------------------------ answers that lie */
+
+/* Another request is under way when the bad answer comes: it must end as well. */
+static void assert_answer_kills(struct fuse_out_header answer, size_t len, bool fix_unique,
+				const char *value)
+{
+	struct rig rig;
+	struct fs_req *bad, *other;
+	struct fake_request *r;
+
+	rig_open(&rig, NULL, (struct fs_params){0});
+	bad = submitted(&rig, 1, 64);
+	other = submitted(&rig, 2, 64);
+	r = device_gets(&rig, 1, 1);
+	if (fix_unique)
+		answer.unique = header_of(r).unique;
+	fake_device_push(rig.dev, r, &answer, len);
+	reap_until(&rig, 2);
+	assert_int_equal(transport_failed(rig.t), -EPROTO);
+	assert_logged(value);
+	assert_int_equal(capture_errors(), 1);
+	assert_int_equal(fate_of(bad)->done, 1);
+	assert_int_equal(fate_of(bad)->err, -EPROTO);
+	assert_int_equal(fate_of(other)->done, 1);
+	assert_int_equal(fate_of(other)->err, -EPROTO);
+	fs_req_put(bad);
+	fs_req_put(other);
+	rig_close(&rig);
+}
+
+static void an_answer_to_somebody_else_gives_the_device_up(void **state)
+{
+	(void)state;
+	assert_answer_kills((struct fuse_out_header){.len = 16, .unique = 0xabcdef}, 16, false,
+			    "0xabcdef");
+}
+
+static void an_answer_without_a_whole_header_gives_the_device_up(void **state)
+{
+	(void)state;
+	assert_answer_kills((struct fuse_out_header){.len = 16}, 15, true, "15 bytes");
+	assert_answer_kills((struct fuse_out_header){.len = 16}, 0, true, "0 bytes");
+}
+
+static void an_answer_longer_than_what_was_written_gives_the_device_up(void **state)
+{
+	(void)state;
+	assert_answer_kills((struct fuse_out_header){.len = 17}, 16, true, "says that it has 17");
+	assert_answer_kills((struct fuse_out_header){.len = UINT32_MAX}, 16, true, "4294967295");
+}
+
+static void an_answer_shorter_than_a_header_gives_the_device_up(void **state)
+{
+	(void)state;
+	assert_answer_kills((struct fuse_out_header){.len = 15}, 16, true, "says that it has 15");
+}
+
+static void an_error_out_of_range_gives_the_device_up(void **state)
+{
+	(void)state;
+	assert_answer_kills((struct fuse_out_header){.len = 16, .error = 1}, 16, true, "error 1 ");
+	assert_answer_kills((struct fuse_out_header){.len = 16, .error = -512}, 16, true,
+			    "error -512");
+	assert_answer_kills((struct fuse_out_header){.len = 16, .error = INT32_MIN}, 16, true,
+			    "error -2147483648");
+}
+
+static void an_error_with_a_payload_gives_the_device_up(void **state)
+{
+	uint8_t answer[24] = {0};
+
+	(void)state;
+	memcpy(answer, &(struct fuse_out_header){.len = 24, .error = -5}, 16);
+	struct rig rig;
+	struct fs_req *req;
+	struct fake_request *r;
+
+	rig_open(&rig, NULL, (struct fs_params){0});
+	req = submitted(&rig, 1, 64);
+	r = device_gets(&rig, 1, 1);
+	memcpy(answer + 8, &(uint64_t){header_of(r).unique}, 8);
+	fake_device_push(rig.dev, r, answer, sizeof(answer));
+	reap_until(&rig, 1);
+	assert_int_equal(transport_failed(rig.t), -EPROTO);
+	assert_logged("error -5 in an answer of 24 bytes");
+	fs_req_put(req);
+	rig_close(&rig);
+}
+
+static void a_used_ring_that_lies_gives_the_device_up(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){0});
+	req = submitted(&rig, 1, 0);
+	fake_device_push_raw(rig.dev, 1, 77, 16);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(req)->err, -EPROTO);
+	assert_logged("77");
+	fs_req_put(req);
+	rig_close(&rig);
+}
+
+/* What the device writes after it was given up finds nobody: the slots have new owners by then. */
+static void answers_after_the_device_was_given_up_are_not_looked_at(void **state)
+{
+	struct rig rig;
+	struct fs_req *first, *second, *reused;
+	struct fake_request *r1, *r2;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){0});
+	first = submitted(&rig, 1, 0);
+	second = submitted(&rig, 2, 0);
+	r1 = device_gets(&rig, 1, 1);
+	r2 = device_gets(&rig, 1, 2);
+	fake_device_push(rig.dev, r1, "0123456789abcdef", 16);
+	reap_until(&rig, 2);
+	assert_int_equal(fate_of(first)->done, 1);
+	assert_int_equal(fate_of(second)->done, 1);
+	fs_req_put(first);
+	fs_req_put(second);
+	/* too late: its slot is free, and then somebody else's */
+	device_answers(&rig, r2, 0, NULL, 0);
+	reused = fs_req_get(rig.ch, 0);
+	assert_int_equal(fs_channel_reap(rig.ch), 0);
+	assert_int_equal(reused->state, FS_REQ_OWNED);
+	fs_req_put(reused);
+	rig_close(&rig);
+}
+
+/* ------------------------------------------------------------------ time */
+
+static void a_request_that_times_out_keeps_its_slot_until_the_device_returns_it(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+	struct fake_request *r;
+	struct fs_stats stats;
+	uint64_t deadline;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.slots = 1, .timeout_ms = 20});
+	req = submitted(&rig, 1, 0);
+	fate_of(req)->keep = false;
+	req->late = on_late;
+	r = device_gets(&rig, 1, 1);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(req)->done, 1);
+	assert_int_equal(fate_of(req)->err, -ETIMEDOUT);
+	assert_int_equal(transport_failed(rig.t), 0);
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 0);
+	/* the device may still write into it */
+	assert_null(fs_req_get(rig.ch, 0));
+	device_answers(&rig, r, 0, NULL, 0);
+	fs_channel_reap(rig.ch);
+	assert_int_equal(fate_of(req)->late, 1);
+	assert_int_equal(fate_of(req)->done, 1);
+	assert_ptr_equal(fs_req_get(rig.ch, 0), req);
+	assert_null(req->late);
+	fs_req_put(req);
+	fs_get_stats(rig.s, &stats);
+	assert_int_equal(stats.timeouts, 1);
+	rig_close(&rig);
+}
+
+static void a_bad_late_answer_gives_the_device_up(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+	struct fake_request *r;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 20});
+	req = submitted(&rig, 1, 0);
+	fate_of(req)->keep = false;
+	req->late = on_late;
+	r = device_gets(&rig, 1, 1);
+	reap_until(&rig, 1);
+	fake_device_push(rig.dev, r, "0123456789abcdef", 16);
+	fs_channel_reap(rig.ch);
+	assert_int_equal(fate_of(req)->late, 0);
+	assert_int_equal(fate_of(req)->done, 1);
+	assert_int_equal(transport_failed(rig.t), -EPROTO);
+	rig_close(&rig);
+}
+
+/* Or nobody could be told that the device is dead. */
+static void slots_that_timed_out_come_back_when_the_device_dies(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.slots = 1, .timeout_ms = 20});
+	req = submitted(&rig, 1, 0);
+	fate_of(req)->keep = false;
+	reap_until(&rig, 1);
+	assert_null(fs_req_get(rig.ch, 0));
+	fake_device_die(rig.dev, -ENODEV);
+	fs_channel_reap(rig.ch);
+	assert_ptr_equal(fs_req_get(rig.ch, 0), req);
+	fs_req_put(req);
+	rig_close(&rig);
+}
+
+static void a_vital_request_that_times_out_kills_the_device(void **state)
+{
+	struct rig rig;
+	struct fs_req *vital, *other;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 20});
+	vital = request(&rig, FUSE_REMOVEMAPPING, 0);
+	fate_of(vital)->keep = true;
+	vital->vital = true;
+	fs_req_submit(vital);
+	other = submitted(&rig, 2, 0);
+	reap_until(&rig, 2);
+	assert_int_equal(transport_failed(rig.t), -ETIMEDOUT);
+	assert_logged("opcode 49");
+	assert_logged("20 ms");
+	assert_int_equal(fate_of(vital)->done, 1);
+	assert_int_equal(fate_of(vital)->err, -ETIMEDOUT);
+	assert_int_equal(fate_of(other)->done, 1);
+	fs_req_put(vital);
+	fs_req_put(other);
+	rig_close(&rig);
+}
+
+static void an_untimed_request_never_expires(void **state)
+{
+	struct rig rig;
+	struct fs_req *lock, *later;
+	struct fake_request *r;
+	uint64_t deadline;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 10});
+	lock = request(&rig, FUSE_SETLKW, 0);
+	fate_of(lock)->keep = true;
+	lock->untimed = true;
+	fs_req_submit(lock);
+	fs_channel_flush(rig.ch);
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 1);
+	assert_int_equal(deadline, UINT64_MAX);
+	r = device_gets(&rig, 1, FUSE_SETLKW);
+	/* one that came later times out, so more than enough time has passed */
+	later = submitted(&rig, 2, 0);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(later)->err, -ETIMEDOUT);
+	assert_int_equal(fate_of(lock)->done, 0);
+	device_answers(&rig, r, 0, NULL, 0);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(lock)->err, 0);
+	fs_req_put(lock);
+	fs_req_put(later);
+	rig_close(&rig);
+}
+
+/* An untimed request that finds the ring full has no deadline there either, and hides none. */
+static void an_untimed_request_that_waits_for_the_ring_never_expires(void **state)
+{
+	const struct fake_params device = {.queue_size_max = 2};
+	struct rig rig;
+	struct fs_req *req[4];
+	uint64_t deadline;
+
+	(void)state;
+	rig_open(&rig, &device, (struct fs_params){.timeout_ms = 10});
+	for (unsigned i = 0; i < 3; i++) {
+		req[i] = request(&rig, FUSE_SETLKW, 0);
+		fate_of(req[i])->keep = true;
+		req[i]->untimed = true;
+		fs_req_submit(req[i]);
+	}
+	req[3] = submitted(&rig, 2, 0);
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 4);
+	assert_int_not_equal(deadline, UINT64_MAX);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(req[3])->err, -ETIMEDOUT);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(fate_of(req[i])->done, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		device_answers(&rig, device_gets(&rig, 1, FUSE_SETLKW), 0, NULL, 0);
+		reap_until(&rig, 1);
+		assert_int_equal(fate_of(req[i])->err, 0);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		fs_req_put(req[i]);
+	rig_close(&rig);
+}
+
+/* ------------------------------------------------------------------ death */
+
+static void when_the_device_dies_everything_ends_once(void **state)
+{
+	const struct fake_params device = {.queue_size_max = 4};
+	struct rig rig;
+	struct fs_req *req[8], *after;
+	uint64_t deadline;
+
+	(void)state;
+	rig_open(&rig, &device, (struct fs_params){0});
+	for (unsigned i = 0; i < 8; i++) {
+		req[i] = request(&rig, i, 0);
+		fate_of(req[i])->keep = true;
+		req[i]->untimed = i % 3 == 1;
+		fs_req_submit(req[i]);
+	}
+	fs_channel_flush(rig.ch);
+	fake_device_die(rig.dev, -ENOTCONN);
+	assert_int_equal(fs_channel_reap(rig.ch), 8);
+	assert_int_equal(fs_channel_reap(rig.ch), 0);
+	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 0);
+	after = request(&rig, 99, 0);
+	fate_of(after)->keep = true;
+	fs_req_submit(after); /* done from inside of the call */
+	assert_int_equal(fate_of(after)->done, 1);
+	assert_int_equal(fate_of(after)->err, -ENOTCONN);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(fate_of(req[i])->done, 1);
+		assert_int_equal(fate_of(req[i])->err, -ENOTCONN);
+		fs_req_put(req[i]);
+	}
+	fs_req_put(after);
+	rig_close(&rig);
+}
+
+static void close_finishes_what_is_unfinished(void **state)
+{
+	struct rig rig;
+	struct fs_req *req[3];
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 60000});
+	for (unsigned i = 0; i < 3; i++) {
+		req[i] = submitted(&rig, i, 0);
+		fate_of(req[i])->keep = false;
+	}
+	struct fate *fate = fate_of(req[0]);
+	struct fate seen = *fate;
+
+	assert_int_equal(seen.done, 0);
+	rig_close(&rig); /* frees the slots, so done() has to have put them */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_batch_is_one_kick_and_keeps_its_order),
+		cmocka_unit_test(an_answer_is_delivered_with_its_checked_header),
+		cmocka_unit_test(long_messages_continue_in_a_big_buffer),
+		cmocka_unit_test(slots_and_big_buffers_run_out_and_come_back),
+		cmocka_unit_test(what_does_not_fit_the_ring_waits_and_follows_in_order),
+		cmocka_unit_test(a_ring_without_indirect_tables_carries_long_chains),
+		cmocka_unit_test(calls_come_only_when_they_are_wanted),
+		cmocka_unit_test(an_answer_to_somebody_else_gives_the_device_up),
+		cmocka_unit_test(an_answer_without_a_whole_header_gives_the_device_up),
+		cmocka_unit_test(an_answer_longer_than_what_was_written_gives_the_device_up),
+		cmocka_unit_test(an_answer_shorter_than_a_header_gives_the_device_up),
+		cmocka_unit_test(an_error_out_of_range_gives_the_device_up),
+		cmocka_unit_test(an_error_with_a_payload_gives_the_device_up),
+		cmocka_unit_test(a_used_ring_that_lies_gives_the_device_up),
+		cmocka_unit_test(answers_after_the_device_was_given_up_are_not_looked_at),
+		cmocka_unit_test(
+			a_request_that_times_out_keeps_its_slot_until_the_device_returns_it),
+		cmocka_unit_test(a_bad_late_answer_gives_the_device_up),
+		cmocka_unit_test(slots_that_timed_out_come_back_when_the_device_dies),
+		cmocka_unit_test(a_vital_request_that_times_out_kills_the_device),
+		cmocka_unit_test(an_untimed_request_never_expires),
+		cmocka_unit_test(an_untimed_request_that_waits_for_the_ring_never_expires),
+		cmocka_unit_test(when_the_device_dies_everything_ends_once),
+		cmocka_unit_test(close_finishes_what_is_unfinished),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
