@@ -39,8 +39,10 @@ struct fuse_crew {
 	_Atomic uint32_t manner, reader;
 	_Atomic uint64_t period_end;
 
-	/* Guards the rest: one worker at a time decides. Only ever tried, never waited for. */
+	/* Guards the rest: one worker at a time decides. While requests come it is tried, never
+	 * waited for. No other lock is taken inside it. */
 	pthread_mutex_t lock;
+	bool ended;
 	enum fuse_manner kept, tried; /* tried == kept: no trial in this period */
 	uint64_t period_start, requests_before;
 	uint64_t kept_rate; /* requests a second */
@@ -151,24 +153,38 @@ static unsigned choose_place(const struct fuse_crew *c, int cpu, bool near, unsi
 	return fallback;
 }
 
+/* Who is parked and may read now must hear of it; who blocks in read(2) and should not any more
+ * finds out at its next request. */
+static void wake_readers(struct fuse_crew *c, uint32_t reader, unsigned but)
+{
+	uint64_t one = 1;
+
+	for (unsigned i = 0; i < c->n; i++)
+		if (i != but && (reader == EVERYBODY || reader == i) && c->places[i].wake_fd >= 0)
+			if (write(c->places[i].wake_fd, &one, sizeof(one)) < 0)
+				log_debug("wake: %s", strerror(errno));
+}
+
 /* Called with the lock held. */
 static void set_manner(struct fuse_crew *c, enum fuse_manner manner, unsigned place, uint32_t pid)
 {
-	uint64_t one = 1;
 	uint32_t reader = EVERYBODY, before = atomic_load(&c->reader);
 
 	if (manner != FUSE_MANNER_ALL)
 		reader = choose_place(c, cpu_of(pid), manner == FUSE_MANNER_NEAR, place);
 	atomic_store(&c->manner, manner);
 	atomic_store(&c->reader, reader);
-	if (reader == before)
-		return;
-	/* Who is parked and may read again must hear of it; who blocks in read(2) and should not
-	 * any more finds out at its next request. */
-	for (unsigned i = 0; i < c->n; i++)
-		if (i != place && (reader == EVERYBODY || reader == i) && c->places[i].wake_fd >= 0)
-			if (write(c->places[i].wake_fd, &one, sizeof(one)) < 0)
-				log_debug("wake: %s", strerror(errno));
+	if (reader != before)
+		wake_readers(c, reader, place);
+}
+
+void fuse_crew_end(struct fuse_crew *c, unsigned place)
+{
+	pthread_mutex_lock(&c->lock);
+	c->ended = true;
+	set_manner(c, FUSE_MANNER_ALL, place, 0);
+	wake_readers(c, EVERYBODY, place);
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* ------------------------------------------------------------------ trials */
@@ -235,7 +251,7 @@ void fuse_crew_request(struct fuse_crew *c, unsigned place, uint32_t pid)
 	if (now < atomic_load_explicit(&c->period_end, memory_order_relaxed) ||
 	    pthread_mutex_trylock(&c->lock))
 		return;
-	if (now >= atomic_load_explicit(&c->period_end, memory_order_relaxed)) {
+	if (!c->ended && now >= atomic_load_explicit(&c->period_end, memory_order_relaxed)) {
 		decide(c, now, place, pid);
 		atomic_store_explicit(&c->period_end, now + PERIOD_NS, memory_order_relaxed);
 	}

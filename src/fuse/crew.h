@@ -42,12 +42,15 @@ struct fuse_duty fuse_crew_duty(struct fuse_crew *crew, unsigned place);
 
 /*
  * A request of thread `pid` was read by the worker at `place`. Now and then decides anew, and then
- * calls wake(ctx_of_place) for those that are parked and may read again.
+ * signals those that are parked and may read again.
  */
 void fuse_crew_request(struct fuse_crew *crew, unsigned place, uint32_t pid);
 
 /* How a parked worker is woken. Set by its start, before it can be parked. */
 void fuse_crew_join(struct fuse_crew *crew, unsigned place, int wake_fd);
+
+/* The mount is gone, as one worker found when it read: all others are to find it too. */
+void fuse_crew_end(struct fuse_crew *crew, unsigned place);
 
 enum fuse_manner fuse_crew_manner(struct fuse_crew *crew);
 const char *fuse_manner_name(enum fuse_manner manner);

@@ -202,8 +202,11 @@ static void serve(struct fuse_worker *w)
 				ops->flush(ctx);
 			got = read_request(w, iov);
 		}
-		if (got == GOT_END)
+		if (got == GOT_END) {
+			if (w->params.crew)
+				fuse_crew_end(w->params.crew, w->params.place);
 			return;
+		}
 		if (got == GOT_REQUEST) {
 			idle_since = 0;
 			continue;
