@@ -103,10 +103,7 @@ static int attach(struct vfio_device *d, const char *group)
 	}
 	ret = vfio_ioctl(d->container_fd, VFIO_SET_IOMMU, (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU);
 	if (ret == -EPERM) {
-		log_error(
-			"%s: the IOMMU does not remap interrupts: add intremap=on to QEMU's IOMMU "
-			"device, or load vfio_iommu_type1 with allow_unsafe_interrupts=1",
-			d->address);
+		vfio_log_no_remapping(d);
 		return ret;
 	}
 	if (ret >= 0)

@@ -51,6 +51,9 @@ unsigned vfio_sysfs_group_others(const struct vfio_device *d, const char *group,
 /* Why open(2) of a node failed, in a line of log. */
 void vfio_log_open_failure(const struct vfio_device *d, const char *path, int err);
 
+/* Why a device that could inject interrupts is not handed over. */
+void vfio_log_no_remapping(const struct vfio_device *d);
+
 /* ---- ioctl.c ---- */
 
 /* ioctl(2) with 0, a positive result or -errno. */

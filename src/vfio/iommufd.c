@@ -80,7 +80,9 @@ static int attach(struct vfio_device *d)
 	}
 	if (ret >= 0)
 		ret = read_limits(d);
-	if (ret < 0)
+	if (ret == -EPERM)
+		vfio_log_no_remapping(d);
+	else if (ret < 0)
 		log_error("%s: the kernel does not hand it over through iommufd: %s", d->address,
 			  strerror(-ret));
 	return ret < 0 ? ret : 0;

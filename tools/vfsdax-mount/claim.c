@@ -2,6 +2,7 @@
 /* Finding functions, and what SOURCE means. */
 #include "claim.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -127,9 +128,11 @@ static void read_bar_sizes(const struct claim_env *env, const char *address,
 	if (!file)
 		return;
 	for (unsigned i = 0; i < PCI_CAPS_BARS && fgets(line, sizeof(line), file); i++) {
-		uint64_t start, last;
+		char *end;
+		uint64_t start = strtoull(line, &end, 16);
+		uint64_t last = strtoull(end, NULL, 16);
 
-		if (sscanf(line, "%" SCNx64 " %" SCNx64, &start, &last) == 2 && last > start)
+		if (last > start)
 			size[i] = last - start + 1;
 	}
 	fclose(file);
@@ -162,7 +165,8 @@ static void describe(const struct claim_env *env, struct claim_function *f)
 
 	claim_driver(env, f->address, f->driver, sizeof(f->driver));
 	claim_path(env, path, "bus/pci/devices/%s/iommu_group", f->address);
-	f->iommu_group = claim_link_name(path, group, sizeof(group)) ? -1 : atoi(group);
+	f->iommu_group =
+		claim_link_name(path, group, sizeof(group)) ? -1 : (int)strtol(group, NULL, 10);
 	f->queues = -1;
 	f->window_bytes = -1;
 	read_window(env, f);
@@ -221,22 +225,33 @@ int claim_find(const struct claim_env *env, bool ask, struct claim_function **ou
 
 /* ------------------------------------------------------------------------- SOURCE */
 
+/* A hexadecimal number of at most `max`, with `end` behind it, past which *s moves. */
+static bool take_number(const char **s, char end, unsigned long max, unsigned *out)
+{
+	char *stop;
+	unsigned long value = strtoul(*s, &stop, 16);
+
+	if (!isxdigit((unsigned char)**s) || *stop != end || value > max)
+		return false;
+	*out = (unsigned)value;
+	*s = stop + (end != '\0');
+	return true;
+}
+
 /* "[DDDD:]BB:DD.F" with nothing behind it. */
 static bool parse_address(const char *source, char *out, size_t out_len)
 {
+	const char *colon = strchr(source, ':');
 	unsigned domain = 0, bus, device, function;
-	int end = 0;
 
-	if (sscanf(source, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4 ||
-	    source[end]) {
-		domain = 0;
-		end = 0;
-		if (sscanf(source, "%2x:%2x.%1x%n", &bus, &device, &function, &end) != 3 ||
-		    source[end])
-			return false;
-	}
-	snprintf(out, out_len, "%04x:%02x:%02x.%u", domain & 0xffff, bus & 0xff, device & 0x1f,
-		 function & 7);
+	if (!colon)
+		return false;
+	if (strchr(colon + 1, ':') && !take_number(&source, ':', 0xffff, &domain))
+		return false;
+	if (!take_number(&source, ':', 0xff, &bus) || !take_number(&source, '.', 0x1f, &device) ||
+	    !take_number(&source, '\0', 7, &function))
+		return false;
+	snprintf(out, out_len, "%04x:%02x:%02x.%u", domain, bus, device, function);
 	return true;
 }
 

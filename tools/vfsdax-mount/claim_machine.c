@@ -11,8 +11,6 @@
 #include "claim.h"
 #include "transport/pci.h"
 
-extern char **environ;
-
 static int machine_write(void *ctx, const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;

@@ -102,10 +102,10 @@ static char *mount_of_tag(char *line, const char *tag)
 	*behind = '\0';
 	type = strtok_r(behind + 3, " ", &save);
 	source = strtok_r(NULL, " ", &save);
-	if (!type || !source || strcmp(type, "virtiofs"))
+	if (!type || !source || strcmp(type, "virtiofs") != 0)
 		return NULL;
 	unescape(source);
-	if (*tag && strcmp(source, tag))
+	if (*tag && strcmp(source, tag) != 0)
 		return NULL;
 	point = strtok_r(line, " ", &save);
 	for (int i = 0; point && i < 4; i++)

@@ -265,8 +265,8 @@ static bool in_the_way(const struct claim *c, const char *other, char *driver, s
 	if (other[0] == '.' || strcmp(other, c->address) == 0)
 		return false;
 	claim_driver(c->env, other, driver, len);
-	return driver[0] && !claim_is_vfio(driver) && strcmp(driver, "pcieport") &&
-	       strcmp(driver, "pci-stub");
+	return driver[0] && !claim_is_vfio(driver) && strcmp(driver, "pcieport") != 0 &&
+	       strcmp(driver, "pci-stub") != 0;
 }
 
 static int check_group(const struct claim *c, const struct claim_function *f)

@@ -370,6 +370,13 @@ static void source_is_an_address_with_or_without_domain_or_a_tag(void **state)
 	assert_string_equal(f.address, F0);
 	assert_int_equal(claim_resolve(&env, "other", &f), 0);
 	assert_string_equal(f.address, F1);
+	/* nearly addresses, so they are tags, which nobody has */
+	assert_int_equal(claim_resolve(&env, "01:00.0x", &f), -ENODEV);
+	assert_said("has the tag '01:00.0x'");
+	assert_int_equal(claim_resolve(&env, "01:00.9", &f), -ENODEV);
+	assert_said("has the tag");
+	assert_int_equal(claim_resolve(&env, "0:0:01:00.0", &f), -ENODEV);
+	assert_said("has the tag");
 }
 
 static void source_that_names_no_function_is_refused(void **state)

@@ -19,6 +19,10 @@
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
+#if __has_include(<linux/iommufd.h>) && defined(VFIO_DEVICE_BIND_IOMMUFD)
+#define HAVE_IOMMUFD
+#include <linux/iommufd.h>
+#endif
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -44,6 +48,8 @@ static struct {
 	/* what it was told */
 	struct vfio_iommu_type1_dma_map mapped;
 	unsigned maps, unmaps, resets;
+	int bound_to;	   /* iommufd that the device was bound to */
+	uint32_t attached; /* address space that it was attached to */
 	struct {
 		uint32_t index, count, flags;
 	} irq;
@@ -95,6 +101,68 @@ static int refuse(int err)
 	errno = err;
 	return -1;
 }
+
+#ifdef HAVE_IOMMUFD
+#define IOAS_ID 41
+
+static int iova_ranges(struct iommu_ioas_iova_ranges *arg)
+{
+	struct iommu_iova_range *range = (void *)(uintptr_t)arg->allowed_iovas;
+
+	assert_int_equal(arg->ioas_id, IOAS_ID);
+	assert_true(arg->num_iovas >= 1);
+	range->start = 0;
+	range->last = kernel.range_last;
+	arg->num_iovas = 1;
+	arg->out_iova_alignment = 4096;
+	return 0;
+}
+
+static int iommufd_map(const struct iommu_ioas_map *arg)
+{
+	assert_int_equal(arg->ioas_id, IOAS_ID);
+	assert_int_equal(arg->flags, IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+					     IOMMU_IOAS_MAP_WRITEABLE);
+	kernel.mapped.iova = arg->iova;
+	kernel.mapped.size = arg->length;
+	kernel.maps++;
+	return 0;
+}
+
+static int iommufd_ioctl(unsigned long request, void *arg)
+{
+	switch (request) {
+	case VFIO_DEVICE_BIND_IOMMUFD:
+		kernel.bound_to = ((struct vfio_device_bind_iommufd *)arg)->iommufd;
+		return 0;
+	case IOMMU_IOAS_ALLOC:
+		((struct iommu_ioas_alloc *)arg)->out_ioas_id = IOAS_ID;
+		return 0;
+	case VFIO_DEVICE_ATTACH_IOMMUFD_PT:
+		if (kernel.no_remapping)
+			return refuse(EPERM);
+		kernel.attached = ((struct vfio_device_attach_iommufd_pt *)arg)->pt_id;
+		return 0;
+	case IOMMU_IOAS_IOVA_RANGES:
+		return iova_ranges(arg);
+	case IOMMU_IOAS_MAP:
+		return iommufd_map(arg);
+	case IOMMU_IOAS_UNMAP:
+		kernel.unmaps++;
+		return 0;
+	default:
+		fail_msg("ioctl 0x%lx", request);
+		return -1;
+	}
+}
+#else
+static int iommufd_ioctl(unsigned long request, void *arg)
+{
+	(void)arg;
+	fail_msg("ioctl 0x%lx", request);
+	return -1;
+}
+#endif
 
 int __wrap_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
@@ -148,8 +216,7 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 		kernel.irq.flags = ((struct vfio_irq_set *)arg)->flags;
 		return 0;
 	default:
-		fail_msg("ioctl 0x%lx", request);
-		return -1;
+		return iommufd_ioctl(request, arg);
 	}
 }
 
@@ -318,6 +385,69 @@ static void iommufd_that_is_not_there_is_not_supported(void **state)
 
 	(void)state;
 	assert_int_equal(vfio_open(ADDRESS, &params, &d), -ENOTSUP);
+}
+
+/* What a kernel with iommufd has beside the group. The device's node is its memory here. */
+static void add_iommufd(void)
+{
+	char memory[64];
+
+	make("sys/bus/pci/devices/" ADDRESS "/vfio-dev/vfio3/dev", NULL);
+	make("dev/iommu", NULL);
+	snprintf(memory, sizeof(memory), "/proc/self/fd/%d", kernel.memory);
+	make("dev/vfio/devices/vfio3", memory);
+}
+
+static void iommufd_is_used_where_it_is(void **state)
+{
+#ifdef HAVE_IOMMUFD
+	const struct vfio_params params = {.sysfs = kernel.sys, .dev = kernel.dev};
+	struct vfio_device *d;
+	struct vfio_dma m;
+
+	(void)state;
+	add_iommufd();
+	kernel.bound_to = -1;
+	if (vfio_open(ADDRESS, &params, &d))
+		fail_msg("not opened: %s", kernel.said);
+	assert_string_equal(vfio_interface_name(d), "iommufd");
+	assert_true(kernel.bound_to >= 0);
+	assert_int_equal(kernel.attached, IOAS_ID);
+	assert_int_equal(vfio_dma_alloc(d, 2 * MIB, &m), 0);
+	assert_int_equal(kernel.mapped.iova, 4 * GIB);
+	assert_int_equal(kernel.mapped.size, 2 * MIB);
+	vfio_dma_free(d, &m);
+	assert_int_equal(kernel.unmaps, 1);
+	vfio_close(d);
+#else
+	(void)state;
+	add_iommufd();
+	print_message("skipped: these kernel headers have no iommufd\n");
+	skip();
+#endif
+}
+
+static void iommufd_that_fails_is_explained(void **state)
+{
+#ifdef HAVE_IOMMUFD
+	const struct vfio_params params = {
+		.interface = VFIO_IOMMUFD, .sysfs = kernel.sys, .dev = kernel.dev};
+	struct vfio_device *d;
+
+	(void)state;
+	add_iommufd();
+	kernel.no_remapping = true;
+	assert_int_equal(vfio_open(ADDRESS, &params, &d), -EPERM);
+	assert_said("intremap=on");
+	kernel.no_remapping = false;
+	unmake("dev/iommu");
+	assert_int_equal(vfio_open(ADDRESS, &params, &d), -ENOENT);
+	assert_said("there is no");
+#else
+	(void)state;
+	print_message("skipped: these kernel headers have no iommufd\n");
+	skip();
+#endif
 }
 
 static void dma_memory_lies_at_a_high_aligned_iova(void **state)
@@ -491,6 +621,8 @@ int main(void)
 		TEST(other_devices_of_the_group_are_named),
 		TEST(missing_interrupt_remapping_is_explained),
 		TEST(iommufd_that_is_not_there_is_not_supported),
+		TEST(iommufd_is_used_where_it_is),
+		TEST(iommufd_that_fails_is_explained),
 		TEST(dma_memory_lies_at_a_high_aligned_iova),
 		TEST(dma_memory_goes_low_where_the_iommu_is_narrow_but_never_to_0),
 		TEST(dma_memory_without_room_is_refused),
