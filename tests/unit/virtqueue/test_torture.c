@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Driver and device on a thread each, both going to sleep whenever they believe that there is
- * nothing to do. A barrier that is missing shows as a lost wake-up (the test then stands still
- * until its alarm) or as an answer of another request; under ThreadSanitizer as a data race.
+ * Driver and device on a thread each. In the first tests both go to sleep whenever they believe
+ * that there is nothing to do: a wake-up that is lost shows as a stand-still until the alarm, a
+ * missing release or acquire as an answer of another request, or under ThreadSanitizer as a data
+ * race. The last two let the two sides of each store-then-load pair meet again and again at the
+ * same moment: without a full barrier on both sides, both miss each other every few thousand times.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -15,6 +19,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "virtqueue/virtqueue.h"
 #include "wire/virtio.h"
 
@@ -157,21 +162,15 @@ static unsigned drive_reap(struct bench *b, struct cell **idle, unsigned *n_idle
 	return (unsigned)n;
 }
 
-static void torture(bool indirect, bool event_idx)
+static struct bench bench_open(bool indirect, bool event_idx)
 {
 	struct bench b = {.indirect = indirect, .event_idx = event_idx};
-	bool *seen = calloc(REQUESTS, sizeof(*seen));
-	unsigned seed = 2, next = 0, finished = 0, n_idle = 0;
+	size_t cells_bytes = round_up(SIZE * sizeof(struct cell), 64);
 	uint64_t desc, avail, used;
-	struct cell *idle[SIZE], *cells;
-	pthread_t device;
 
 	b.queue_bytes = round_up(vq_memory_bytes(SIZE, indirect), 64);
-	b.va = aligned_alloc(64, b.queue_bytes + round_up(SIZE * sizeof(*cells), 64));
-	memset(b.va, 0, b.queue_bytes);
-	cells = (struct cell *)(b.va + b.queue_bytes);
-	for (unsigned i = 0; i < SIZE; i++)
-		idle[n_idle++] = &cells[i];
+	b.va = aligned_alloc(64, b.queue_bytes + cells_bytes);
+	memset(b.va, 0, b.queue_bytes + cells_bytes);
 	b.kick = eventfd(0, EFD_CLOEXEC);
 	b.call = eventfd(0, EFD_CLOEXEC);
 	assert_int_equal(
@@ -180,6 +179,27 @@ static void torture(bool indirect, bool event_idx)
 	b.desc = at_iova(&b, desc);
 	b.avail = at_iova(&b, avail);
 	b.used = at_iova(&b, used);
+	return b;
+}
+
+static void bench_close(struct bench *b)
+{
+	vq_destroy(b->vq);
+	close(b->kick);
+	close(b->call);
+	free(b->va);
+}
+
+static void torture(bool indirect, bool event_idx)
+{
+	struct bench b = bench_open(indirect, event_idx);
+	bool *seen = calloc(REQUESTS, sizeof(*seen));
+	unsigned seed = 2, next = 0, finished = 0, n_idle = 0;
+	struct cell *idle[SIZE];
+	pthread_t device;
+
+	for (; n_idle < SIZE; n_idle++)
+		idle[n_idle] = (struct cell *)(b.va + b.queue_bytes) + n_idle;
 	alarm(STUCK_S);
 	assert_int_equal(pthread_create(&device, NULL, device_main, &b), 0);
 
@@ -203,10 +223,7 @@ static void torture(bool indirect, bool event_idx)
 	pthread_join(device, NULL);
 	alarm(0);
 	assert_int_equal(vq_in_flight(b.vq), 0);
-	vq_destroy(b.vq);
-	close(b.kick);
-	close(b.call);
-	free(b.va);
+	bench_close(&b);
 	free(seen);
 }
 
@@ -234,6 +251,120 @@ static void indirect_chains_with_event_index(void **state)
 	torture(true, true);
 }
 
+/* ------------------------------------------------------------------------- the two races */
+
+/* On a busy machine the time ends it; then the two seldom met, and the next run may. */
+#define ROUNDS 500000u
+#define RACE_S 4
+
+/* Both threads meet twice a round: before the race and after it. */
+struct meeting {
+	struct bench *b;
+	_Atomic unsigned driver_at, device_at;
+	bool kicked, called; /* written between the meetings, read after the second */
+	bool device_saw;
+	bool over;
+};
+
+static void meet(_Atomic unsigned *mine, _Atomic unsigned *other)
+{
+	unsigned here = atomic_fetch_add(mine, 1) + 1;
+
+	/* On one CPU the other one has to run, too. */
+	for (unsigned spins = 0; atomic_load(other) < here; spins++)
+		if (spins > 2000)
+			sched_yield();
+}
+
+static void a_moment(unsigned *seed)
+{
+	for (int n = rand_r(seed) % 400; n > 0; n--)
+		__asm__ volatile("" ::: "memory");
+}
+
+/* Race 1: the driver publishes a chain; the device asks for a kick and looks a last time. Race 2:
+ * the device finishes the chain; the driver asks for a call and looks a last time. */
+static void *racing_device(void *arg)
+{
+	struct meeting *m = arg;
+	uint16_t used_idx = 0;
+	unsigned seed = 5;
+
+	for (unsigned round = 0;; round++) {
+		uint16_t old = used_idx;
+
+		meet(&m->device_at, &m->driver_at);
+		if (m->over)
+			return NULL;
+		a_moment(&seed);
+		m->device_saw = device_listen(m->b, (uint16_t)round);
+		meet(&m->device_at, &m->driver_at);
+
+		meet(&m->device_at, &m->driver_at);
+		device_serve(m->b, m->b->avail->ring[round % SIZE], &used_idx);
+		a_moment(&seed);
+		m->called = device_wants_to_call(m->b, used_idx, old);
+		if (!m->b->event_idx) /* awake: no kicks, please, until it listens again */
+			__atomic_store_n(&m->b->used->flags, VRING_USED_F_NO_NOTIFY,
+					 __ATOMIC_SEQ_CST);
+		meet(&m->device_at, &m->driver_at);
+	}
+}
+
+static void race(bool event_idx)
+{
+	struct bench b = bench_open(true, event_idx);
+	struct meeting m = {.b = &b};
+	struct cell *idle[SIZE] = {(struct cell *)(b.va + b.queue_bytes)};
+	bool seen[1], saw;
+	unsigned seed = 6, n_idle = 1;
+	uint64_t end_ns;
+	pthread_t device;
+
+	alarm(STUCK_S);
+	assert_int_equal(pthread_create(&device, NULL, racing_device, &m), 0);
+	end_ns = clock_now_ns() + RACE_S * NS_PER_S;
+	for (unsigned round = 0; round < ROUNDS && (round % 64 || clock_now_ns() < end_ns);
+	     round++) {
+		unsigned next = 0;
+
+		assert_int_equal(drive_submit(&b, idle, &n_idle, &next, 1), 1);
+		meet(&m.driver_at, &m.device_at);
+		a_moment(&seed);
+		m.kicked = vq_publish(b.vq);
+		meet(&m.driver_at, &m.device_at);
+		if (!m.kicked && !m.device_saw)
+			fail_msg("round %u: neither kicked nor seen", round);
+
+		vq_disable_calls(b.vq);
+		meet(&m.driver_at, &m.device_at);
+		a_moment(&seed);
+		saw = vq_enable_calls(b.vq);
+		meet(&m.driver_at, &m.device_at);
+		if (!saw && !m.called)
+			fail_msg("round %u: neither called nor seen", round);
+		seen[0] = false;
+		assert_int_equal(drive_reap(&b, idle, &n_idle, seen), 1);
+	}
+	m.over = true;
+	meet(&m.driver_at, &m.device_at);
+	pthread_join(device, NULL);
+	alarm(0);
+	bench_close(&b);
+}
+
+static void no_wake_up_is_lost_with_flags(void **state)
+{
+	(void)state;
+	race(false);
+}
+
+static void no_wake_up_is_lost_with_event_index(void **state)
+{
+	(void)state;
+	race(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +372,8 @@ int main(void)
 		cmocka_unit_test(direct_chains_with_event_index),
 		cmocka_unit_test(indirect_chains_with_flags),
 		cmocka_unit_test(indirect_chains_with_event_index),
+		cmocka_unit_test(no_wake_up_is_lost_with_flags),
+		cmocka_unit_test(no_wake_up_is_lost_with_event_index),
 	};
 
 	return cmocka_run_group_tests_name("virtqueue-torture", tests, NULL, NULL);
