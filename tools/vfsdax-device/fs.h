@@ -23,6 +23,7 @@
 #include "wire/fuse.h"
 
 #include "fs_dax.h"
+#include "fs_inode_fd.h"
 #include "fs_lock.h"
 #include "fs_table.h"
 #include "request.h"
@@ -41,6 +42,7 @@ struct inode_table {
 	struct table by_key;
 	_Atomic uint64_t next_id;
 	struct inode *root;
+	struct fd_budget fds; /* fs_inode_fd.h */
 };
 
 struct handle_table {
@@ -58,7 +60,7 @@ struct fs {
 	/* The session: written by INIT, DESTROY and fs_reset, read by every request. */
 	_Atomic bool ready;
 	_Atomic bool version_refused; /* and logged */
-	_Atomic uint64_t init_flags; /* what both sides agreed on, flags2 in the upper half */
+	_Atomic uint64_t init_flags;  /* what both sides agreed on, flags2 in the upper half */
 
 	struct inode_table inodes;
 	struct handle_table handles;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "fs_cred.h"
 #include "fs_reply.h"
 
 uint64_t attr_valid_s(const struct fs *fs)
@@ -47,9 +48,11 @@ uint64_t attr_ino(const struct fs *fs, uint64_t dev, uint64_t ino)
 static bool read_dax_flag(struct fs *fs, const struct inode *inode)
 {
 	struct fsxattr x = {0};
+	uint32_t caller = cred_self_begin();
 	int fd = inode_open(fs, inode, O_RDONLY | O_NOATIME | O_NONBLOCK);
 	bool dax;
 
+	cred_self_end(caller);
 	if (fd < 0)
 		return false;
 	dax = ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0 && x.fsx_xflags & FS_XFLAG_DAX;

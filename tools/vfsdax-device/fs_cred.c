@@ -21,6 +21,7 @@ struct thread_identity {
 	bool ready;
 	bool own_umask; /* unshare(CLONE_FS) was allowed */
 	uint32_t gid;
+	uint32_t uid; /* of the caller, inside a cred_enter */
 	struct __user_cap_data_struct caps[CAP_WORDS];
 };
 
@@ -125,6 +126,7 @@ static int become_caller(struct cred_scope *scope, const struct op *op)
 		if (syscall(SYS_setresuid, UNCHANGED, uid, UNCHANGED) < 0)
 			return -errno;
 		scope->uid = true;
+		self.uid = uid;
 	}
 	return 0;
 }
@@ -165,8 +167,10 @@ void cred_leave(const struct cred_scope *scope)
 	int saved = errno;
 
 	/* Back to uid 0 first: it brings the effective capabilities back. */
-	if (scope->uid)
+	if (scope->uid) {
 		must(syscall(SYS_setresuid, UNCHANGED, 0, UNCHANGED), "setresuid");
+		self.uid = 0;
+	}
 	if (scope->gid)
 		must(syscall(SYS_setresgid, UNCHANGED, self.gid, UNCHANGED), "setresgid");
 	if (scope->groups)
@@ -175,5 +179,27 @@ void cred_leave(const struct cred_scope *scope)
 		must(caps_set(self.caps), "capset");
 	if (scope->umask)
 		umask(0);
+	errno = saved;
+}
+
+uint32_t cred_self_begin(void)
+{
+	int saved = errno;
+	uint32_t uid = self.uid;
+
+	if (uid)
+		must(syscall(SYS_setresuid, UNCHANGED, 0, UNCHANGED), "setresuid");
+	self.uid = 0;
+	errno = saved;
+	return uid;
+}
+
+void cred_self_end(uint32_t uid)
+{
+	int saved = errno;
+
+	if (uid)
+		must(syscall(SYS_setresuid, UNCHANGED, uid, UNCHANGED), "setresuid");
+	self.uid = uid;
 	errno = saved;
 }

@@ -34,6 +34,13 @@ int cred_prepare_thread(bool privileged);
 /* `umask` is for what creates files; 0 elsewhere. -errno leaves the thread as it was. */
 int cred_enter(struct cred_scope *scope, const struct op *op, unsigned flags, uint32_t umask);
 /*
+ * Ourselves again for a moment, between cred_enter and cred_leave, for what is not the caller's
+ * business. Returns what cred_self_end wants. Both keep errno.
+ */
+uint32_t cred_self_begin(void);
+void cred_self_end(uint32_t uid);
+
+/*
  * The mode to create with inside a cred_enter that was given `umask`: unchanged, unless this thread
  * may not have an umask of its own.
  */

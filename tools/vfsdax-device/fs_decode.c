@@ -193,9 +193,9 @@ static int run(struct op *op, const struct op_info *info)
 	if (r < 0)
 		return r;
 	if (info->flags & OP_NODE) {
-		op->node = inode_get(op->fs, op->in.nodeid);
-		if (!op->node)
-			return -ESTALE;
+		r = inode_get(op->fs, op->in.nodeid, &op->node);
+		if (r < 0)
+			return r;
 	}
 	r = info->handle(op);
 	inode_put(op->node);

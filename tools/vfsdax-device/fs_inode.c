@@ -50,7 +50,9 @@ int inode_open(struct fs *fs, const struct inode *inode, int flags)
 
 	if (!inode_is_reg(inode) && !inode_is_dir(inode))
 		return S_ISLNK(inode->type) ? -ELOOP : -ENXIO;
-	fd = openat(fs->proc_fd, fd_name(inode->fd).s, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
+	do
+		fd = openat(fs->proc_fd, fd_name(inode->fd).s, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
+	while (fd < 0 && errno == EMFILE && inode_fds_make_room(fs));
 	return fd < 0 ? -errno : fd;
 }
 
@@ -66,12 +68,14 @@ static struct inode *inode_new(struct fs *fs, int fd, const struct statx *stx)
 	inode->by_id.hash = table_hash(inode->nodeid);
 	inode->fd = fd;
 	inode->type = stx->stx_mode & S_IFMT;
+	inode->fs = fs;
 	return inode;
 }
 
 static void inode_free(struct inode *inode)
 {
-	close(inode->fd);
+	inode_fd_close(inode);
+	free(inode->handle);
 	free(inode);
 }
 
@@ -81,17 +85,39 @@ void inode_put(struct inode *inode)
 		inode_free(inode);
 }
 
-struct inode *inode_get(struct fs *fs, uint64_t nodeid)
+/* A reference; `open` says whether the descriptor was open, and so stays open with it. */
+static struct inode *find_by_id(struct fs *fs, uint64_t nodeid, bool *open)
 {
 	uint64_t hash = table_hash(nodeid);
 	struct table_shard *s = table_lock(&fs->inodes.by_id, hash);
 	struct table_node *node = shard_find(s, hash);
 	struct inode *inode = node ? container_of(node, struct inode, by_id) : NULL;
 
-	if (inode)
+	if (inode) {
 		ref_get(&inode->refs);
+		*open = inode->fd >= 0;
+	}
 	table_unlock(s);
 	return inode;
+}
+
+int inode_get(struct fs *fs, uint64_t nodeid, struct inode **out)
+{
+	bool open;
+	int r = 0;
+
+	*out = find_by_id(fs, nodeid, &open);
+	if (!*out)
+		return -ESTALE;
+	if (open)
+		atomic_store_explicit(&(*out)->recent, true, memory_order_relaxed);
+	else
+		r = inode_fd_pin(*out);
+	if (r < 0) {
+		inode_put(*out);
+		*out = NULL;
+	}
+	return r;
 }
 
 /* With the by_key shard locked: one more lookup and one more reference, or NULL. */
@@ -100,7 +126,7 @@ static struct inode *count_known(struct table_shard *s, const struct inode_key *
 	for (struct table_node *n = shard_find(s, hash); n; n = shard_find_next(n)) {
 		struct inode *inode = container_of(n, struct inode, by_key);
 
-		if (key_equal(&inode->key, key)) {
+		if (!inode->dead && key_equal(&inode->key, key)) {
 			inode->nlookup++;
 			ref_get(&inode->refs);
 			return inode;
@@ -109,15 +135,43 @@ static struct inode *count_known(struct table_shard *s, const struct inode_key *
 	return NULL;
 }
 
-static struct inode *lookup_known(struct fs *fs, const struct statx *stx)
+/*
+ * The file of this number was deleted while we did not hold it open: what has the number now is
+ * another one. Who still knows the old one gets -ESTALE.
+ */
+static void bury(struct fs *fs, struct inode *inode)
+{
+	struct table_shard *s = table_lock(&fs->inodes.by_key, inode->by_key.hash);
+
+	inode->dead = true;
+	table_unlock(s);
+	inode_forget(fs, inode->nodeid, 1); /* the lookup that found it */
+	inode_put(inode);
+}
+
+/* A known inode, counted and referenced; -ENOENT when there is none. */
+static int lookup_known(struct fs *fs, const struct statx *stx, struct inode **out)
 {
 	struct inode_key key = key_of(stx);
 	uint64_t hash = key_hash(&key);
 	struct table_shard *s = table_lock(&fs->inodes.by_key, hash);
 	struct inode *inode = count_known(s, &key, hash);
+	int r;
 
 	table_unlock(s);
-	return inode;
+	if (!inode)
+		return -ENOENT;
+	r = inode_fd_pin(inode);
+	*out = inode;
+	if (r == 0)
+		return 0;
+	if (r == -ESTALE) {
+		bury(fs, inode);
+		return -ENOENT;
+	}
+	inode_forget(fs, inode->nodeid, 1);
+	inode_put(inode);
+	return r;
 }
 
 /* With the by_key shard locked. */
@@ -141,6 +195,7 @@ static int adopt(struct fs *fs, int fd, const struct statx *stx, struct inode **
 		close(fd);
 		return -ENOMEM;
 	}
+	inode_fds_opened(fs);
 	s = table_lock(&fs->inodes.by_key, fresh->by_key.hash);
 	known = count_known(s, &fresh->key, fresh->by_key.hash);
 	if (!known) {
@@ -149,15 +204,20 @@ static int adopt(struct fs *fs, int fd, const struct statx *stx, struct inode **
 		link_inode(fs, s, fresh);
 	}
 	table_unlock(s);
-	if (known)
-		inode_free(fresh); /* somebody was faster */
 	*out = known ? known : fresh;
+	if (!known)
+		return 0;
+	/* Somebody was faster; and its descriptor is of the file that ours is of. */
+	s = table_lock(&fs->inodes.by_id, known->by_id.hash);
+	inode_fd_swap(known, fresh);
+	table_unlock(s);
+	inode_free(fresh);
 	return 0;
 }
 
 /*
- * A file that is known already costs one system call: its number cannot have been given to
- * another file, because we hold it open. Only a new one is opened.
+ * A file that is known already costs one system call: its number cannot have been given to another
+ * file, because we hold it open (or have just opened it again). Only a new one is opened by name.
  */
 int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct inode **out,
 		 struct statx *stx)
@@ -167,10 +227,12 @@ int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct i
 	if (statx(parent->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, INODE_STATX_MASK, stx) <
 	    0)
 		return -errno;
-	*out = lookup_known(fs, stx);
-	if (*out)
-		return 0;
-	fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	r = lookup_known(fs, stx, out);
+	if (r != -ENOENT)
+		return r;
+	do
+		fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	while (fd < 0 && errno == EMFILE && inode_fds_make_room(fs));
 	if (fd < 0)
 		return -errno;
 	/* Again, of what was opened: the name may have changed hands in between. */
@@ -188,9 +250,9 @@ int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *
 
 	if (r < 0)
 		return r;
-	*out = lookup_known(fs, stx);
-	if (*out)
-		return 0;
+	r = lookup_known(fs, stx, out);
+	if (r != -ENOENT)
+		return r;
 	path_fd = openat(fs->proc_fd, fd_name(fd).s, O_PATH | O_CLOEXEC);
 	if (path_fd < 0)
 		return -errno;
@@ -199,9 +261,9 @@ int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *
 
 void inode_forget(struct fs *fs, uint64_t nodeid, uint64_t nlookup)
 {
-	struct inode *inode = nodeid == FUSE_ROOT_ID ? NULL : inode_get(fs, nodeid);
 	struct table_shard *s, *id_shard;
-	bool gone = false;
+	bool gone = false, open;
+	struct inode *inode = nodeid == FUSE_ROOT_ID ? NULL : find_by_id(fs, nodeid, &open);
 
 	if (!inode)
 		return;
@@ -239,8 +301,9 @@ int inode_table_init(struct fs *fs, int root_fd, const struct statx *stx)
 		r = -ENOMEM;
 		goto err_by_key;
 	}
+	inode_fds_init(fs, root_fd, stx);
 	t->root->nlookup = 1;
-	ref_init(&t->root->refs, 1);
+	ref_init(&t->root->refs, 2); /* the tables' and ours: its descriptor stays open */
 	s = table_lock(&t->by_key, t->root->by_key.hash);
 	link_inode(fs, s, t->root);
 	table_unlock(s);
@@ -285,7 +348,9 @@ void inode_table_clear(struct fs *fs)
 void inode_table_fini(struct fs *fs)
 {
 	inode_table_clear(fs);
-	inode_put(fs->inodes.root);
+	inode_put(fs->inodes.root); /* the tables' */
+	inode_put(fs->inodes.root); /* ours */
+	inode_fds_fini(fs);
 	table_fini(&fs->inodes.by_key);
 	table_fini(&fs->inodes.by_id);
 }

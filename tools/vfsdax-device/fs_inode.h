@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * fs_inode: the files that the guest knows, by nodeid. An inode owns an O_PATH descriptor, which
- * keeps the host's inode number from being used again while the guest knows the file. Says
- * nothing about open files (fs_handle.h) or mappings (fs_dax.h).
+ * keeps the host's inode number from being used again while the guest knows the file; when there
+ * are too many of them, fs_inode_fd.h closes some that nobody uses and opens them again later.
+ * Says nothing about open files (fs_handle.h) or mappings (fs_dax.h).
  *
  * nodeids count up and are never used twice, so a generation is not needed: an old nodeid is
  * unknown, never somebody else. (A session would need 2^64 lookups to wrap.)
@@ -28,8 +29,17 @@ struct inode {
 	uint64_t nodeid;
 	struct ref refs;  /* one for the tables, one for each user */
 	uint64_t nlookup; /* guarded by the by_key shard; 0 once it has left the tables */
-	int fd;		  /* O_PATH | O_NOFOLLOW */
-	mode_t type;	  /* the S_IFMT bits; they never change */
+	/*
+	 * O_PATH | O_NOFOLLOW, or -1. Guarded by the by_id shard; every reference that the
+	 * functions below give out keeps it open, so their users read it without a lock.
+	 */
+	int fd;
+	struct file_handle *handle; /* the way back, once fd was closed; guarded like it */
+	bool no_handle;		    /* the file system has none for it; guarded like it */
+	_Atomic bool recent;	    /* used since the last look for something to close */
+	bool dead; /* was deleted on the host while closed; guarded by the by_key shard */
+	struct fs *fs;
+	mode_t type; /* the S_IFMT bits; they never change */
 	/* FS_DAX_FL as last read: the ctime it was read at, in ns, shifted left, and the flag. */
 	_Atomic uint64_t dax_flag_cache;
 };
@@ -40,8 +50,8 @@ int inode_table_init(struct fs *fs, int root_fd, const struct statx *stx);
 void inode_table_clear(struct fs *fs);
 void inode_table_fini(struct fs *fs);
 
-/* A reference on a known inode, or NULL. */
-struct inode *inode_get(struct fs *fs, uint64_t nodeid);
+/* A reference on a known inode; -ESTALE when there is none. */
+int inode_get(struct fs *fs, uint64_t nodeid, struct inode **out);
 void inode_put(struct inode *inode);
 
 /*

@@ -125,9 +125,9 @@ int op_link(struct op *op)
 	r = op_take_name(op, &m.name);
 	if (r < 0)
 		return r;
-	of = inode_get(op->fs, in.oldnodeid);
-	if (!of)
-		return -ESTALE;
+	r = inode_get(op->fs, in.oldnodeid, &of);
+	if (r < 0)
+		return r;
 	m.of = of;
 	r = make_entry(op, &m);
 	inode_put(of);
@@ -186,11 +186,10 @@ static int rename_between(struct op *op, uint64_t newdir, unsigned flags)
 		r = op_take_name(op, &to);
 	if (r == 0 && op->args.left)
 		r = -EINVAL;
+	if (r == 0)
+		r = inode_get(op->fs, newdir, &to_dir);
 	if (r < 0)
 		return r;
-	to_dir = inode_get(op->fs, newdir);
-	if (!to_dir)
-		return -ESTALE;
 	r = rename_as_caller(op, from, to_dir, to, flags);
 	inode_put(to_dir);
 	return r;

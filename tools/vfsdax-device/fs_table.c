@@ -126,6 +126,17 @@ bool shard_remove(struct table_shard *s, struct table_node *node)
 	return true;
 }
 
+void table_visit_shard(struct table *t, unsigned i, void (*visit)(struct table_node *, void *ctx),
+		       void *ctx)
+{
+	struct table_shard *s = table_lock(t, i);
+
+	for (size_t b = 0; b < s->n_buckets; b++)
+		for (struct table_node *node = s->buckets[b]; node; node = node->next)
+			visit(node, ctx);
+	table_unlock(s);
+}
+
 static struct table_node *shard_pop(struct table_shard *s)
 {
 	for (size_t i = 0; s->n_nodes && i < s->n_buckets; i++) {

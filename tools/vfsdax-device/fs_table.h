@@ -58,6 +58,10 @@ void shard_insert(struct table_shard *s, struct table_node *node);
 /* False when the node is not in the table. */
 bool shard_remove(struct table_shard *s, struct table_node *node);
 
+/* All nodes of one shard, locked meanwhile; `i` < TABLE_SHARDS. The visitor removes none. */
+void table_visit_shard(struct table *t, unsigned i, void (*visit)(struct table_node *, void *ctx),
+		       void *ctx);
+
 /* Any node, taken out, with its shard still locked; NULL and no lock when the table is empty. */
 struct table_node *table_pop(struct table *t, struct table_shard **locked);
 
