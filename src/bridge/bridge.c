@@ -20,6 +20,9 @@
 
 _Thread_local struct bridge_worker *bridge_self;
 
+/* How often a worker whose requests wait for the window sees to the window's time-outs. */
+#define WINDOW_LOOK_NS (20 * NS_PER_MS)
+
 size_t bridge_user_bytes(void)
 {
 	return round_up(sizeof(struct op), 64);
@@ -56,6 +59,9 @@ static unsigned worker_reap(void *ctx)
 {
 	struct bridge_worker *w = ctx;
 
+	/* The window has no thread: whoever has a request waiting there sees to its time-outs. */
+	if (atomic_load_explicit(&w->parked, memory_order_relaxed))
+		window_expire(w->bridge->window, clock_now_ns());
 	return fs_channel_reap(w->channel);
 }
 
@@ -71,8 +77,11 @@ static unsigned worker_busy(void *ctx, uint64_t *deadline_ns)
 {
 	struct bridge_worker *w = ctx;
 	unsigned n = fs_channel_busy(w->channel, deadline_ns);
+	unsigned parked = atomic_load_explicit(&w->parked, memory_order_acquire);
 
-	return n + atomic_load_explicit(&w->parked, memory_order_acquire);
+	if (parked)
+		*deadline_ns = MIN(*deadline_ns, clock_now_ns() + WINDOW_LOOK_NS);
+	return n + parked;
 }
 
 static bool worker_calls_on(void *ctx)
