@@ -32,7 +32,6 @@ static int create_with(struct vu_arena *a, size_t len_bytes, unsigned memfd_flag
 	int err;
 
 	a->len_bytes = round_up(len_bytes, page_bytes);
-	a->page_bytes = page_bytes;
 	a->fd = memfd_create("vfsdax-dma", MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_flags);
 	if (a->fd < 0)
 		return -errno;

@@ -12,7 +12,6 @@
 struct vu_arena {
 	uint8_t *va; /* NULL: none yet */
 	size_t len_bytes;
-	size_t page_bytes; /* what the kernel backs it with: 4 KiB or 2 MiB */
 	int fd;
 };
 
