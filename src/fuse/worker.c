@@ -129,6 +129,7 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 
 	if (w->params.ops->calls_on(w->params.ctx)) {
 		w->params.ops->calls_off(w->params.ctx);
+		w->params.ops->reap(w->params.ctx);
 		return;
 	}
 	if (deadline_ns <= now)
@@ -150,6 +151,8 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 			count(&w->calls);
 	}
 	w->params.ops->calls_off(w->params.ctx);
+	/* Also where nobody waits for an answer any more: late ones bring buffers back. */
+	w->params.ops->reap(w->params.ctx);
 }
 
 /* The device's answers come about `answer_ns` after the request: is that time over? */
