@@ -325,6 +325,7 @@ static void take_back_abandoned(struct fs_channel *ch)
 		else
 			req->state = FS_REQ_OWNED; /* done() has not put it yet: it will */
 	}
+	ch->drained = true;
 	pthread_mutex_unlock(&ch->lock);
 }
 
@@ -483,8 +484,10 @@ bool fs_channel_enable_calls(struct fs_channel *ch)
 	pthread_mutex_lock(&ch->lock);
 	pending = vq_enable_calls(ch->vq);
 	ch->calls_wanted = true;
+	if (transport_failed(ch->session->t))
+		pending = !ch->drained;
 	pthread_mutex_unlock(&ch->lock);
-	return pending || transport_failed(ch->session->t);
+	return pending;
 }
 
 void fs_channel_disable_calls(struct fs_channel *ch)

@@ -31,6 +31,7 @@ struct fs_channel {
 	unsigned n_busy; /* on those three lists */
 	bool unpublished;
 	bool calls_wanted;
+	bool drained; /* after a failure: all slots are given back, there is nothing to reap */
 	uint64_t kicks, submitted, answered, timeouts;
 
 	struct fs_req *reqs;

@@ -199,8 +199,11 @@ static void calls_come_only_when_they_are_wanted(void **state)
 	assert_true(fs_channel_call_fd(rig.ch) >= 0);
 	reap_until(&rig, 1);
 	fs_req_put(req);
+	/* its end is news, once: who waits for requests only may sleep again */
 	fake_device_die(rig.dev, -ENODEV);
 	assert_true(fs_channel_enable_calls(rig.ch));
+	fs_channel_reap(rig.ch);
+	assert_false(fs_channel_enable_calls(rig.ch));
 	rig_close(&rig);
 }
 
