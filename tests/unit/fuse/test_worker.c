@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The worker's loop, over a socketpair in place of /dev/fuse (one packet is one message there as
+ * well) and an eventfd in place of a device.
+ */
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "capture.h"
+#include "fuse/reply.h"
+#include "fuse/worker.h"
+#include "wire/fuse.h"
+
+#define WAIT_MS	  5000
+/* Well below the second after which a worker looks around for things that it overlooked. */
+#define PROMPT_MS 600
+
+struct bench {
+	int kernel; /* the kernel's end */
+	int call_fd, ended_fd;
+	struct fuse_worker *w;
+	uint8_t buffer[2][4096];
+
+	atomic_bool no_buffer; /* none free; reap() finds one if `returns_buffer` */
+	atomic_bool returns_buffer;
+	atomic_uint busy;	/* requests at the device */
+	atomic_uint answers;	/* that it has given */
+	atomic_ullong deadline; /* 0: none */
+	atomic_uint n_buffer, n_request, n_reap, n_reaped, n_flush, n_sleep;
+	atomic_ullong reaped_at;
+	atomic_bool calls; /* wanted */
+	/* One answer to each request, from the device instead of at once. */
+	bool defer;
+	uint64_t deferred;
+	int fd;
+};
+
+static bool bench_buffer(void *ctx, struct iovec iov[2])
+{
+	struct bench *b = ctx;
+
+	atomic_fetch_add(&b->n_buffer, 1);
+	iov[0] = (struct iovec){b->buffer[0], sizeof(b->buffer[0])};
+	iov[1] = (struct iovec){b->buffer[1], sizeof(b->buffer[1])};
+	return !atomic_load(&b->no_buffer);
+}
+
+static void bench_request(void *ctx, int fd, size_t len)
+{
+	struct bench *b = ctx;
+	struct fuse_in_header h;
+
+	assert_true(len >= sizeof(h));
+	memcpy(&h, b->buffer[0], sizeof(h));
+	atomic_fetch_add(&b->n_request, 1);
+	if (b->defer) {
+		b->deferred = h.unique;
+		b->fd = fd;
+		atomic_fetch_add(&b->busy, 1);
+		return;
+	}
+	fuse_reply_error(fd, h.unique, -(int)h.opcode);
+}
+
+static unsigned bench_reap(void *ctx)
+{
+	struct bench *b = ctx;
+	unsigned n = atomic_exchange(&b->answers, 0);
+
+	atomic_fetch_add(&b->n_reap, 1);
+	atomic_store(&b->reaped_at, clock_now_ns());
+	if (!n)
+		return 0;
+	if (b->deferred)
+		fuse_reply_error(b->fd, b->deferred, -77);
+	b->deferred = 0;
+	if (atomic_load(&b->busy))
+		atomic_fetch_sub(&b->busy, n);
+	if (atomic_load(&b->returns_buffer))
+		atomic_store(&b->no_buffer, false);
+	atomic_fetch_add(&b->n_reaped, n);
+	return n;
+}
+
+static void bench_flush(void *ctx)
+{
+	atomic_fetch_add(&((struct bench *)ctx)->n_flush, 1);
+}
+
+static unsigned bench_busy(void *ctx, uint64_t *deadline_ns)
+{
+	struct bench *b = ctx;
+	uint64_t deadline = atomic_load(&b->deadline);
+
+	*deadline_ns = deadline ? deadline : UINT64_MAX;
+	return atomic_load(&b->busy);
+}
+
+static bool bench_calls_on(void *ctx)
+{
+	struct bench *b = ctx;
+
+	atomic_store(&b->calls, true);
+	atomic_fetch_add(&b->n_sleep, 1);
+	return atomic_load(&b->answers);
+}
+
+static void bench_calls_off(void *ctx)
+{
+	atomic_store(&((struct bench *)ctx)->calls, false);
+}
+
+static const struct fuse_worker_ops bench_ops = {
+	.buffer = bench_buffer,
+	.request = bench_request,
+	.reap = bench_reap,
+	.flush = bench_flush,
+	.busy = bench_busy,
+	.calls_on = bench_calls_on,
+	.calls_off = bench_calls_off,
+};
+
+/* `call_fd`: one that is shared, or -1. */
+static struct bench *bench_new(int call_fd)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	assert_non_null(b);
+	b->call_fd = call_fd >= 0 ? dup(call_fd) : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	b->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return b;
+}
+
+static void bench_start(struct bench *b, enum fuse_polling polling, bool spare_cpu)
+{
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+	b->kernel = sv[0];
+	struct fuse_worker_params params = {
+		.ops = &bench_ops,
+		.ctx = b,
+		.fd = sv[1],
+		.call_fds = {b->call_fd, -1},
+		.ended_fd = b->ended_fd,
+		.cpu = -1,
+		.polling = polling,
+		.spare_cpu = spare_cpu,
+	};
+	assert_int_equal(fuse_worker_start(&params, &b->w), 0);
+}
+
+static void bench_end(struct bench *b)
+{
+	fuse_worker_stop(b->w);
+	fuse_worker_join(b->w);
+	close(b->kernel);
+	close(b->call_fd);
+	close(b->ended_fd);
+	free(b);
+}
+
+static bool readable(int fd, int timeout_ms)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, timeout_ms) == 1;
+}
+
+static bool reaches(atomic_uint *counter, unsigned at_least, unsigned timeout_ms)
+{
+	uint64_t end = clock_now_ns() + timeout_ms * NS_PER_MS;
+
+	while (atomic_load(counter) < at_least) {
+		if (clock_now_ns() > end)
+			return false;
+		nanosleep(&(struct timespec){0, 200000}, NULL);
+	}
+	return true;
+}
+
+static void ask(struct bench *b, uint64_t unique)
+{
+	struct fuse_in_header h = {.len = sizeof(h), .opcode = 5, .unique = unique};
+
+	assert_int_equal(write(b->kernel, &h, sizeof(h)), sizeof(h));
+}
+
+static struct fuse_out_header answer(struct bench *b)
+{
+	struct fuse_out_header h;
+
+	assert_true(readable(b->kernel, WAIT_MS));
+	assert_int_equal(read(b->kernel, &h, sizeof(h)), sizeof(h));
+	return h;
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* ------------------------------------------------------------------ requests */
+
+static void requests_are_served_in_their_order(void **state)
+{
+	static const enum fuse_polling manners[] = {FUSE_POLLING_AUTO, FUSE_POLLING_NEVER,
+						    FUSE_POLLING_ALWAYS};
+
+	(void)state;
+	for (unsigned m = 0; m < ARRAY_SIZE(manners); m++) {
+		struct bench *b = bench_new(-1);
+		struct fuse_worker_stats stats;
+
+		bench_start(b, manners[m], true);
+		for (uint64_t i = 1; i <= 50; i++)
+			ask(b, i);
+		for (uint64_t i = 1; i <= 50; i++)
+			assert_int_equal(answer(b).unique, i);
+		fuse_worker_get_stats(b->w, &stats);
+		assert_int_equal(stats.requests, 50);
+		bench_end(b);
+	}
+}
+
+static void what_was_queued_is_flushed_before_the_worker_blocks(void **state)
+{
+	struct bench *b = bench_new(-1);
+	unsigned before;
+
+	(void)state;
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_true(reaches(&b->n_flush, 1, WAIT_MS));
+	before = atomic_load(&b->n_flush);
+	ask(b, 1);
+	answer(b);
+	assert_true(reaches(&b->n_flush, before + 1, WAIT_MS));
+	bench_end(b);
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+static void assert_sleeps(struct bench *b, const char *what)
+{
+	uint64_t before;
+
+	/* past the beginning, and whatever the worker does before it sleeps */
+	assert_true(reaches(&b->n_buffer, 1, WAIT_MS));
+	nanosleep(&(struct timespec){0, 20000000}, NULL);
+	before = cpu_ns();
+	nanosleep(&(struct timespec){0, 200000000}, NULL);
+	if (cpu_ns() - before > 40 * NS_PER_MS)
+		fail_msg("%s: %llu ms of CPU in 200 ms", what,
+			 (unsigned long long)((cpu_ns() - before) / NS_PER_MS));
+}
+
+static void with_nothing_to_do_it_takes_no_cpu(void **state)
+{
+	static const enum fuse_polling manners[] = {FUSE_POLLING_AUTO, FUSE_POLLING_NEVER,
+						    FUSE_POLLING_ALWAYS};
+	static const char *const names[] = {"auto", "never", "always"};
+
+	(void)state;
+	for (unsigned m = 0; m < ARRAY_SIZE(manners); m++) {
+		struct bench *b = bench_new(-1);
+
+		bench_start(b, manners[m], true);
+		assert_sleeps(b, names[m]);
+		bench_end(b);
+	}
+}
+
+static void with_a_slow_device_it_takes_no_cpu(void **state)
+{
+	struct bench *b = bench_new(-1);
+
+	(void)state;
+	atomic_store(&b->busy, 1);
+	bench_start(b, FUSE_POLLING_AUTO, true);
+	assert_sleeps(b, "busy");
+	bench_end(b);
+	b = bench_new(-1);
+	atomic_store(&b->busy, 1);
+	atomic_store(&b->no_buffer, true);
+	bench_start(b, FUSE_POLLING_AUTO, true);
+	assert_sleeps(b, "busy, no buffer");
+	bench_end(b);
+}
+
+static void answers_are_collected_while_no_request_comes(void **state)
+{
+	struct bench *b = bench_new(-1);
+
+	(void)state;
+	b->defer = true;
+	bench_start(b, FUSE_POLLING_AUTO, false);
+	for (uint64_t i = 1; i <= 5; i++) {
+		ask(b, i);
+		assert_true(reaches(&b->busy, 1, WAIT_MS));
+		atomic_fetch_add(&b->answers, 1);
+		eventfd_write(b->call_fd, 1);
+		assert_true(readable(b->kernel, PROMPT_MS));
+		assert_int_equal(answer(b).error, -77);
+	}
+	bench_end(b);
+}
+
+static void without_a_buffer_it_waits_for_answers_only(void **state)
+{
+	struct bench *b = bench_new(-1);
+	unsigned looks;
+
+	(void)state;
+	atomic_store(&b->no_buffer, true);
+	atomic_store(&b->returns_buffer, true);
+	atomic_store(&b->busy, 1);
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
+	ask(b, 9);
+	/* neither read, nor woken by it again and again */
+	looks = atomic_load(&b->n_buffer);
+	nanosleep(&(struct timespec){0, 50000000}, NULL);
+	assert_int_equal(atomic_load(&b->n_request), 0);
+	assert_true(atomic_load(&b->n_buffer) <= looks + 2);
+	atomic_fetch_add(&b->answers, 1);
+	eventfd_write(b->call_fd, 1);
+	assert_true(readable(b->kernel, PROMPT_MS));
+	assert_int_equal(answer(b).unique, 9);
+	bench_end(b);
+}
+
+/* All buffers are with requests that timed out: the device has nothing that anybody waits for, so
+ * busy() says 0, and yet its answers bring the buffers back. */
+static void answers_that_nobody_waits_for_bring_buffers_back(void **state)
+{
+	struct bench *b = bench_new(-1);
+
+	(void)state;
+	atomic_store(&b->no_buffer, true);
+	atomic_store(&b->returns_buffer, true);
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
+	ask(b, 9);
+	atomic_fetch_add(&b->answers, 1);
+	eventfd_write(b->call_fd, 1);
+	assert_true(readable(b->kernel, PROMPT_MS));
+	bench_end(b);
+	/* and when they came before it slept */
+	b = bench_new(-1);
+	atomic_store(&b->no_buffer, true);
+	atomic_store(&b->returns_buffer, true);
+	atomic_store(&b->answers, 1);
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	ask(b, 9);
+	assert_true(readable(b->kernel, PROMPT_MS));
+	bench_end(b);
+}
+
+static void a_call_fd_of_two_workers_wakes_both(void **state)
+{
+	struct bench *a = bench_new(-1), *b = bench_new(a->call_fd);
+
+	(void)state;
+	atomic_store(&a->busy, 1);
+	atomic_store(&b->busy, 1);
+	bench_start(a, FUSE_POLLING_NEVER, false);
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	for (unsigned round = 1; round <= 3; round++) {
+		unsigned a_slept = atomic_load(&a->n_sleep), b_slept = atomic_load(&b->n_sleep);
+
+		assert_true(reaches(&a->n_sleep, 1, WAIT_MS));
+		assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
+		atomic_store(&a->busy, 1);
+		atomic_store(&b->busy, 1);
+		atomic_fetch_add(&a->answers, 1);
+		atomic_fetch_add(&b->answers, 1);
+		eventfd_write(a->call_fd, 1);
+		assert_true(reaches(&a->n_reaped, round, PROMPT_MS));
+		assert_true(reaches(&b->n_reaped, round, PROMPT_MS));
+		(void)a_slept, (void)b_slept;
+		/* busy again, so that they go to sleep on their calls once more */
+		atomic_store(&a->busy, 1);
+		atomic_store(&b->busy, 1);
+		ask(a, round), answer(a);
+		ask(b, round), answer(b);
+	}
+	bench_end(a);
+	bench_end(b);
+}
+
+static void a_deadline_is_kept_without_a_call(void **state)
+{
+	struct bench *b = bench_new(-1);
+	uint64_t begin = clock_now_ns(), deadline = begin + 100 * NS_PER_MS;
+	unsigned before;
+
+	(void)state;
+	atomic_store(&b->busy, 1);
+	atomic_store(&b->deadline, deadline);
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
+	/* it reaps at the deadline, which is when the session times requests out */
+	while (clock_now_ns() < deadline)
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
+	before = atomic_load(&b->n_reap);
+	assert_true(reaches(&b->n_reap, before + 1, PROMPT_MS));
+	assert_true(atomic_load(&b->reaped_at) >= deadline);
+	atomic_store(&b->deadline, 0);
+	bench_end(b);
+}
+
+/* ------------------------------------------------------------------ the end */
+
+static void assert_ends(struct bench *b)
+{
+	assert_true(readable(b->ended_fd, PROMPT_MS));
+	assert_true(fuse_worker_ended(b->w));
+}
+
+static void stop_ends_one_that_blocks_in_read(void **state)
+{
+	struct bench *b = bench_new(-1);
+	uint64_t begin;
+
+	(void)state;
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_true(reaches(&b->n_buffer, 1, WAIT_MS));
+	nanosleep(&(struct timespec){0, 5000000}, NULL);
+	assert_false(fuse_worker_ended(b->w));
+	begin = clock_now_ns();
+	bench_end(b);
+	assert_true(clock_now_ns() - begin < PROMPT_MS * NS_PER_MS);
+}
+
+static void stop_ends_one_that_sleeps_on_the_ring(void **state)
+{
+	struct bench *b = bench_new(-1);
+
+	(void)state;
+	atomic_store(&b->busy, 1);
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
+	fuse_worker_stop(b->w);
+	assert_ends(b);
+	bench_end(b);
+}
+
+/* At any point of its loop. */
+static void stop_is_never_missed(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		struct bench *b = bench_new(-1);
+
+		bench_start(b, i % 2 ? FUSE_POLLING_NEVER : FUSE_POLLING_ALWAYS, i % 4 > 1);
+		for (unsigned spin = 0; spin < i * 300; spin++)
+			__asm__ volatile("" ::: "memory");
+		bench_end(b);
+	}
+}
+
+static void the_end_of_the_mount_ends_it(void **state)
+{
+	struct bench *b = bench_new(-1);
+
+	(void)state;
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	shutdown(b->kernel, SHUT_WR);
+	assert_ends(b);
+	bench_end(b);
+	b = bench_new(-1);
+	atomic_store(&b->busy, 1);
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
+	shutdown(b->kernel, SHUT_WR);
+	assert_ends(b);
+	bench_end(b);
+}
+
+static void a_message_without_a_header_ends_it(void **state)
+{
+	struct bench *b = bench_new(-1);
+
+	(void)state;
+	bench_start(b, FUSE_POLLING_NEVER, false);
+	assert_int_equal(write(b->kernel, "short", 5), 5);
+	assert_ends(b);
+	assert_int_equal(atomic_load(&b->n_request), 0);
+	bench_end(b);
+}
+
+static void a_worker_that_cannot_start_closes_its_descriptor(void **state)
+{
+	struct fuse_worker *w = NULL;
+	int sv[2];
+	char c;
+
+	(void)state;
+	capture_begin();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+	struct fuse_worker_params params = {
+		.ops = &bench_ops,
+		.fd = sv[1],
+		.call_fds = {1 << 20, -1}, /* no such descriptor */
+		.cpu = -1,
+	};
+	assert_true(fuse_worker_start(&params, &w) < 0);
+	assert_null(w);
+	assert_int_equal(read(sv[0], &c, 1), 0);
+	assert_logged("cannot be started");
+	close(sv[0]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(requests_are_served_in_their_order),
+		cmocka_unit_test(what_was_queued_is_flushed_before_the_worker_blocks),
+		cmocka_unit_test(with_nothing_to_do_it_takes_no_cpu),
+		cmocka_unit_test(with_a_slow_device_it_takes_no_cpu),
+		cmocka_unit_test(answers_are_collected_while_no_request_comes),
+		cmocka_unit_test(without_a_buffer_it_waits_for_answers_only),
+		cmocka_unit_test(answers_that_nobody_waits_for_bring_buffers_back),
+		cmocka_unit_test(a_call_fd_of_two_workers_wakes_both),
+		cmocka_unit_test(a_deadline_is_kept_without_a_call),
+		cmocka_unit_test(stop_ends_one_that_blocks_in_read),
+		cmocka_unit_test(stop_ends_one_that_sleeps_on_the_ring),
+		cmocka_unit_test(stop_is_never_missed),
+		cmocka_unit_test(the_end_of_the_mount_ends_it),
+		cmocka_unit_test(a_message_without_a_header_ends_it),
+		cmocka_unit_test(a_worker_that_cannot_start_closes_its_descriptor),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
