@@ -288,6 +288,7 @@ failed:
 
 static void worker_free(struct bridge_worker *w)
 {
+	fuse_worker_free(w->thread);
 	if (w->fetch)
 		fs_req_put(w->fetch);
 	if (w->remover)

@@ -28,7 +28,7 @@
 struct place {
 	_Atomic uint64_t requests;
 	int cpu;
-	int wake_fd; /* -1: not started */
+	_Atomic int wake_fd; /* -1: not started */
 } __attribute__((aligned(64)));
 
 struct fuse_crew {
@@ -71,7 +71,7 @@ int fuse_crew_create(enum fuse_polling polling, const int *cpus, unsigned n, str
 	for (unsigned i = 0; i < n; i++) {
 		atomic_init(&c->places[i].requests, 0);
 		c->places[i].cpu = cpus[i];
-		c->places[i].wake_fd = -1;
+		atomic_init(&c->places[i].wake_fd, -1);
 	}
 	pthread_mutex_init(&c->lock, NULL);
 	atomic_init(&c->manner, polling == FUSE_POLLING_ALWAYS ? FUSE_MANNER_LOOK : FUSE_MANNER_ALL);

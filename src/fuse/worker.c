@@ -347,6 +347,12 @@ void fuse_worker_join(struct fuse_worker *w)
 		if (atomic_load(&w->stop))
 			pthread_kill(w->thread, WAKE_SIGNAL);
 	}
+}
+
+void fuse_worker_free(struct fuse_worker *w)
+{
+	if (!w)
+		return;
 	close(w->params.fd);
 	close(w->epoll_fd);
 	close(w->wake_fd);

@@ -74,8 +74,11 @@ int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worke
 void fuse_worker_stop(struct fuse_worker *w);
 /* True when the thread has ended: the mount is gone, or it was stopped. */
 bool fuse_worker_ended(const struct fuse_worker *w);
-/* Waits for the thread and frees; it must have been stopped or the mount be gone. */
+/* Waits for the thread; it must have been stopped or the mount be gone. The descriptor stays open,
+ * for answers that are still under way. */
 void fuse_worker_join(struct fuse_worker *w);
+/* After the join: closes the descriptor and frees. */
+void fuse_worker_free(struct fuse_worker *w);
 void fuse_worker_get_stats(const struct fuse_worker *w, struct fuse_worker_stats *out);
 
 #endif

@@ -162,6 +162,7 @@ static void bench_end(struct bench *b)
 {
 	fuse_worker_stop(b->w);
 	fuse_worker_join(b->w);
+	fuse_worker_free(b->w);
 	close(b->kernel);
 	close(b->call_fd);
 	close(b->ended_fd);
