@@ -135,6 +135,11 @@ void op_forward(struct op *op)
 		op_reply_error(op, err);
 		return;
 	}
+	/* Big buffers are few. A request that needs none may take as long as it likes. */
+	if (!op->req->in_big_len && !op->req->out_big_len && op->route->payload != PAYLOAD_READ) {
+		fs_big_put(op->req->channel, op->req->big);
+		op->req->big = NULL;
+	}
 	tally_add(&bridge_tally(op->bridge)->queue_requests[MIN(op->h.opcode, OPCODES_COUNTED - 1u)],
 		  1);
 	op_submit(op, op_answered);
