@@ -6,14 +6,14 @@
 #   --device-bin PATH     the vfsdax-device to run, `guest` for that of guest-build.sh; default: the one in
 #                         build/release/tools/, else that of guest-build.sh
 #   --device-args "ARGS"  more arguments for the back end, e.g. "--cache-size 0"; they win over run.sh's own
-#   --device-qemu "LIST"  more properties of the function in QEMU, e.g. "indirect_desc=off"
+#   --device-qemu "LIST"  more properties of the function in QEMU, e.g. "vq_size=256"
 #   --vq N                request queues of the function; default 1
 #   --devices N           N functions vfs0, vfs1 ...: a root port, a back end and a tag (share, share1 ...) each
 #   --no-device           no function at all
 #   --build               run guest-build.sh first
 #   --env NAME=VALUE      set in the guest (repeatable)
 #   --cpus N, --mem MIB   default 2 and 1024
-#   --timeout SECONDS     from start to end; default 300
+#   --timeout SECONDS     for SCRIPT; default 300 (a boot takes 3 on an idle host, and has 120 of its own)
 #   --monitor             QEMU's human monitor on a Unix socket too; its path is printed
 #   --interactive         SCRIPT gets this terminal; Ctrl-] x ends the guest at once, whatever it does
 #   --keep                keep the logs (console, device, QEMU) and print where they are
@@ -34,7 +34,8 @@ OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
 OPT_script='' OPT_args=() OPT_run=''
 
-BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual
+BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
+                     # same however busy the host is
 SETTLE_SECONDS=10    # for anything that usually takes no time: a socket to appear, output to drain, a process to end
 REQUEST_SECONDS=60   # for a command that the guest asks the host for
 
@@ -156,7 +157,6 @@ inside() {
     RUN=$OPT_run
     cd "$RUN"
     vm_find_lab
-    DEADLINE=$((SECONDS + OPT_timeout))
     GUEST_STATUS=
     BACKENDS=()
     [ -n "$OPT_share" ] || { OPT_share=$RUN/share; mkdir "$RUN/share"; }
@@ -394,21 +394,21 @@ qmp() {
 # ---- what the guest asks for ---------------------------------------------------------------------------------------------
 
 serve_guest() {
-    local line until=$((SECONDS + BOOT_SECONDS)) state=boot
+    local line state=boot
+    DEADLINE=$((SECONDS + BOOT_SECONDS))
     while :; do
-        [ "$until" -le "$DEADLINE" ] || until=$DEADLINE
-        if read -r -t $((until > SECONDS ? until - SECONDS : 1)) line <&4; then
+        if read -r -t $((DEADLINE > SECONDS ? DEADLINE - SECONDS : 1)) line <&4; then
             case $line in
-                @@ready) state=running until=$DEADLINE ;;
+                @@ready) state=running DEADLINE=$((SECONDS + OPT_timeout)) ;;
                 '@@exit '*) GUEST_STATUS=${line#@@exit }; return ;;
                 '@@host '*) answer host_command "${line#@@host }" ;;
                 '@@monitor '*) answer monitor_command "${line#@@monitor }" ;;
                 *) vm_say "the guest says '$line', which means nothing here" ;;
             esac
         elif [ $? -gt 128 ]; then
-            [ $SECONDS -ge "$until" ] || continue
-            [ $SECONDS -lt "$DEADLINE" ] || fail "$VM_STATUS_TIMEOUT" "timed out after $OPT_timeout s ($state)"
-            fail "$VM_STATUS_BROKEN" "the guest has not booted within $BOOT_SECONDS s"
+            [ $SECONDS -ge "$DEADLINE" ] || continue
+            [ "$state" = running ] || fail "$VM_STATUS_BROKEN" "the guest has not booted within $BOOT_SECONDS s"
+            fail "$VM_STATUS_TIMEOUT" "$OPT_script timed out after $OPT_timeout s"
         else
             [ "$OPT_interactive" = no ] || { GUEST_STATUS=0; return; }
             drain_output
