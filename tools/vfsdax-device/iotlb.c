@@ -130,7 +130,7 @@ int iotlb_add(struct iotlb *t, uint64_t iova, uint64_t size, uint64_t user, uint
 		e.last = t->entries[at].last;
 		delete_at(t, at, 1);
 	}
-	if (t->n >= t->limit) {
+	if (t->n && t->n >= t->limit) {
 		delete_at(t, t->hand % t->n, 1);
 		t->hand++;
 		at = find(t, e.first);

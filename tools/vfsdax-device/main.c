@@ -395,7 +395,7 @@ static int listen_on_path(const char *path)
 
 static int listen_on_fd(int fd)
 {
-	struct sockaddr_un a;
+	struct sockaddr_un a = {0};
 	socklen_t a_len = sizeof(a), v_len = sizeof(int);
 	int listening = 0;
 

@@ -96,7 +96,9 @@ static int step(struct space *s, uint64_t addr, uint64_t len, uint8_t perm, uint
 {
 	int rc = space_at(s, ADDRESS_BUFFER, addr, perm, host, run, misses);
 
-	if (rc == -EAGAIN)
+	if (rc && rc != -EAGAIN)
+		return rc;
+	if (rc)
 		*run = PAGE - addr % PAGE;
 	*run = MIN(*run, len);
 	return rc;
