@@ -474,6 +474,10 @@ void start_forget(struct op *op)
 
 void start_lock_wait(struct op *op)
 {
+	if (!fs_channel_may_wait(op->req->channel)) {
+		op_reply_error(op, -ENOLCK);
+		return;
+	}
 	op->req->untimed = true;
 	op_forward(op);
 }

@@ -199,6 +199,7 @@ void fs_req_submit(struct fs_req *req)
 		req->deadline_ns =
 			clock_now_ns() + (uint64_t)ch->session->params.timeout_ms * NS_PER_MS;
 		ch->n_busy++;
+		ch->n_untimed += req->untimed;
 		ch->submitted++;
 		if (!list_empty(&ch->waiting))
 			err = -ENOSPC;
@@ -212,6 +213,16 @@ void fs_req_submit(struct fs_req *req)
 	pthread_mutex_unlock(&ch->lock);
 	if (failed)
 		req->done(req, failed);
+}
+
+bool fs_channel_may_wait(struct fs_channel *ch)
+{
+	bool may;
+
+	pthread_mutex_lock(&ch->lock);
+	may = ch->n_untimed < ch->n_reqs / 2;
+	pthread_mutex_unlock(&ch->lock);
+	return may;
 }
 
 /* Called with the lock held; true: kick after unlocking. */
@@ -297,7 +308,7 @@ static unsigned fail_all(struct fs_channel *ch, int err)
 	list_splice_back(&failed, &ch->in_flight);
 	list_splice_back(&failed, &ch->untimed);
 	list_splice_back(&failed, &ch->waiting);
-	ch->n_busy = 0;
+	ch->n_busy = ch->n_untimed = 0;
 	list_for_each(pos, &failed)
 		container_of(pos, struct fs_req, link)->state = FS_REQ_OWNED;
 	pthread_mutex_unlock(&ch->lock);
@@ -411,6 +422,7 @@ unsigned fs_channel_reap(struct fs_channel *ch)
 			list_del(&req->link);
 			req->state = FS_REQ_OWNED;
 			ch->n_busy--;
+			ch->n_untimed -= req->untimed;
 			ch->answered++;
 		}
 		while (!list_empty(&ch->waiting)) {

@@ -126,6 +126,9 @@ void fs_big_put(struct fs_channel *ch, struct fs_big *big);
  * 40 bytes of `in` are a struct fuse_in_header whose len and unique are right.
  */
 void fs_req_submit(struct fs_req *req);
+/* May one more untimed request be submitted? They get half of the slots: what ends their wait needs
+ * one, too. */
+bool fs_channel_may_wait(struct fs_channel *ch);
 /* Publishes what was submitted; one kick at the most. */
 void fs_channel_flush(struct fs_channel *ch);
 /* Takes answers off the ring and calls done(); flushes what waited for ring space. The count. */

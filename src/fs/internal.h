@@ -29,6 +29,7 @@ struct fs_channel {
 	 * deadline lie in `untimed`. `waiting` has no place on the ring yet. */
 	struct list waiting, in_flight, untimed;
 	unsigned n_busy; /* on those three lists */
+	unsigned n_untimed; /* of those, without a deadline */
 	bool unpublished;
 	bool calls_wanted;
 	bool drained; /* after a failure: all slots are given back, there is nothing to reap */
