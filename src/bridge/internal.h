@@ -118,7 +118,7 @@ struct op {
 	uint64_t undo_nodeid, undo_fh;
 	bool undo_open;
 	/* CREATE: the answer, while the truncation that it asked for is made up for. */
-	uint8_t saved[sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)];
+	_Alignas(8) uint8_t saved[sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)];
 	/* Continues after a wait. */
 	void (*resume)(struct op *op, int err);
 	struct window_waiter waiter;
