@@ -83,7 +83,7 @@ static void open_window(struct pci_transport *p)
 	int ret;
 
 	if (!shm) {
-		no_window(p, "the device has no shared memory region %u", VIRTIO_FS_SHMID_DAX);
+		no_window(p, "the device has no window (shared memory region %u)", VIRTIO_FS_SHMID_DAX);
 		return;
 	}
 	ret = vfio_region_map(

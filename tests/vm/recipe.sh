@@ -9,7 +9,7 @@ RECIPE_BACKPORTS=trixie-backports
 # programs under test, and the compiler that makes them: the tree's libfuse is newer than a Debian 12 host's.
 RECIPE_PACKAGES=(
     busybox-static kmod pciutils procps strace
-    attr acl e2fsprogs fio fuse3 git
+    attr acl e2fsprogs fio fuse3 git jq
     gcc libc6-dev make cmake ninja-build pkgconf
     libfuse3-dev liburing-dev libpci-dev libcmocka-dev
     virtiofsd

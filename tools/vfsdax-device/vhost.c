@@ -25,6 +25,8 @@
 #define INVALIDATE_TIMEOUT_MS 5000u
 /* Some rings were stopped and others run on: the device as a whole was not stopped after all. */
 #define REOPEN_AFTER_MS 1000u
+/* How long a second front end may wait for the first one's end. */
+#define NEWCOMER_MS 3000u
 
 /* What the front end said about a ring. */
 struct ring_config {
@@ -52,6 +54,7 @@ struct vhost {
 	unsigned queues_seen; /* the front end has at least so many */
 	bool window_open;
 	bool session_used;    /* a ring ran since the last fs_reset() */
+	uint64_t newcomer_since; /* when another front end was seen in the listen queue; 0: none */
 	uint64_t shut_at;     /* when the window was shut with rings still running */
 };
 
@@ -685,10 +688,20 @@ static int dispatch(struct vhost *v, struct message *m)
 
 /* ------------------------------------------------------------------ a connection */
 
-static void turn_away(int listen_fd)
+/*
+ * A front end that comes while there is one stays in the listen queue for a while: an unmount
+ * returns before the old one has said good-bye, so the new one may just be early. Then it is
+ * turned away.
+ */
+static void turn_away(struct vhost *v)
 {
-	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	struct pollfd p = {.fd = v->listen_fd, .events = POLLIN};
+	int fd;
 
+	v->newcomer_since = 0;
+	if (poll(&p, 1, 0) != 1)
+		return; /* it gave up by itself */
+	fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd < 0)
 		return;
 	log_warn("another front end connected and was turned away: there is one already");
@@ -710,11 +723,17 @@ static int wait_for_message(struct vhost *v)
 			      {.fd = v->listen_fd, .events = POLLIN}};
 
 	for (;;) {
-		int n = poll(p, 3, v->shut_at ? (int)REOPEN_AFTER_MS : -1);
+		uint64_t since = v->newcomer_since;
+		int timeout = v->shut_at ? (int)REOPEN_AFTER_MS : since ? 100 : -1;
+		int n;
 
+		p[2].fd = since ? -1 : v->listen_fd;
+		n = poll(p, 3, timeout);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		reopen_if_due(v);
+		if (since && clock_now_ns() - since > NEWCOMER_MS * NS_PER_MS)
+			turn_away(v);
 		if (n <= 0)
 			continue;
 		if (p[1].revents)
@@ -723,7 +742,7 @@ static int wait_for_message(struct vhost *v)
 		if (p[0].revents)
 			return 0;
 		if (p[2].revents)
-			turn_away(v->listen_fd);
+			v->newcomer_since = clock_now_ns();
 	}
 }
 
@@ -781,6 +800,7 @@ int vhost_serve(struct vhost *v, int sock, int listen_fd, int stop_fd)
 
 	v->sock = sock;
 	v->listen_fd = listen_fd;
+	v->newcomer_since = 0;
 	v->stop_fd = stop_fd;
 	while (!rc)
 		rc = serve_one(v, m);

@@ -5,13 +5,17 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pci/pci.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "claim_sysfs.h"
 #include "pci/caps.h"
@@ -296,6 +300,58 @@ static bool matches(const struct claim_function *f, const char *source, const ch
 	return !source || strcmp(f->tag, source) == 0;
 }
 
+/* Is another vfsdax-mount using the function, or about to give it back? */
+static bool held(const struct claim_env *env, const struct claim_function *f)
+{
+	char path[CLAIM_PATH_MAX];
+	bool locked;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", env->run, f->address);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	locked = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	close(fd);
+	return locked;
+}
+
+static bool tag_is_known(const struct claim_env *env, const char *tag)
+{
+	struct claim_function *found;
+	int count = claim_find(env, true, &found);
+	bool known = false;
+
+	for (int i = 0; i < count; i++)
+		known |= strcmp(found[i].tag, tag) == 0;
+	if (count >= 0)
+		free(found);
+	return known;
+}
+
+static bool any_held(const struct claim_env *env, const char *address)
+{
+	struct claim_function *found;
+	int count = claim_find(env, false, &found);
+	bool any = false;
+
+	for (int i = 0; i < count; i++)
+		any |= (!address || strcmp(found[i].address, address) == 0) && held(env, &found[i]);
+	if (count >= 0)
+		free(found);
+	return any;
+}
+
+/* An unmount returns before the daemon has given its function back: a mount that follows at once
+ * waits for that. A function that stays in use is told by claim_take(). */
+static void wait_for_leavers(const struct claim_env *env, const char *address)
+{
+	uint64_t deadline = clock_now_ns() + env->wait_ms * NS_PER_MS;
+
+	while (any_held(env, address) && clock_now_ns() < deadline)
+		usleep(20000);
+}
+
 int claim_resolve(const struct claim_env *env, const char *source, struct claim_function *out)
 {
 	char buf[16], *address = NULL;
@@ -304,6 +360,9 @@ int claim_resolve(const struct claim_env *env, const char *source, struct claim_
 
 	if (source && parse_address(source, buf, sizeof(buf)))
 		address = buf;
+	/* Only where the function that is meant may be the one: others may be in use for long. */
+	if (address || !source || !tag_is_known(env, source))
+		wait_for_leavers(env, address);
 	/* Only a tag makes it necessary to ask. */
 	count = claim_find(env, source && !address, &found);
 	if (count < 0)
