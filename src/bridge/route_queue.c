@@ -359,7 +359,9 @@ int finish_write(struct op *op, uint8_t *payload, size_t len)
 	tally_add(&bridge_tally(b)->queue_write_bytes, out->size);
 	if (node && out->size) {
 		node_set_privs_clear(b->nodes, node, true);
-		if (!(op->open_flags & O_APPEND) && u64_add(op->arg_off, out->size, &end))
+		/* As with a read: a truncation that ended meanwhile may have come after it. */
+		if (!(op->open_flags & O_APPEND) && u64_add(op->arg_off, out->size, &end) &&
+		    op->size_clock == atomic_load(&b->size_clock))
 			node_note_reach(b->nodes, node, end);
 	}
 	return 0;
