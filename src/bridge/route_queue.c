@@ -43,28 +43,34 @@ static void forget_now(void *ctx, uint64_t nodeid, uint64_t nlookup)
 	fs_forget(ctx, nodeid, nlookup);
 }
 
-static void undo_done(struct fs_req *req, int err)
-{
-	(void)err;
-	op_drop(req->user);
-}
-
-/*
- * The kernel does not want the answer: the caller was killed, or the request timed out before the
- * device answered. What the answer gave is given back: a reference to a node, an open file. The
- * request's own slot carries the RELEASE.
- */
-static void undo(struct op *op)
+/* The last step: the node's count may fall to 0, and the node be gone. */
+static void undo_lookup(struct op *op)
 {
 	struct bridge *b = op->bridge;
 
 	if (op->undo_nodeid)
 		node_forget(b->nodes, op->undo_nodeid, 1, forget_now, b->session);
+	op_drop(op);
+}
+
+static void undo_done(struct fs_req *req, int err)
+{
+	(void)err;
+	undo_lookup(req->user);
+}
+
+/*
+ * The kernel does not want the answer: the caller was killed, or the request timed out before the
+ * device answered. What the answer gave is given back: an open file, a reference to a node. The
+ * request's own slot carries the RELEASE.
+ */
+static void undo(struct op *op)
+{
+	op_unblock(op);
 	if (op->undo_open && op->req->state == FS_REQ_OWNED) {
 		struct fuse_release_in in = {.fh = op->undo_fh, .flags = op->open_flags};
 		bool dir = op->h.opcode == FUSE_OPENDIR;
 
-		op_unblock(op);
 		fs_req_header(op->req, dir ? FUSE_RELEASEDIR : FUSE_RELEASE,
 			      op->undo_nodeid ? op->undo_nodeid : op->h.nodeid, sizeof(in));
 		memcpy(op_args(op), &in, sizeof(in));
@@ -73,7 +79,7 @@ static void undo(struct op *op)
 		op_submit(op, undo_done);
 		return;
 	}
-	op_drop(op);
+	undo_lookup(op);
 }
 
 static void op_replied(struct op *op, int err)
@@ -527,10 +533,7 @@ static void create_truncated(struct fs_req *req, int err)
 	} else {
 		err = err ? fs_caller_error(err) : req->answer.error ? req->answer.error : -EIO;
 		fuse_reply_error(op->fd, op->h.unique, err);
-		if (req->state == FS_REQ_OWNED)
-			undo(op);
-		else
-			op_drop(op);
+		undo(op);
 		return;
 	}
 	op_unblock(op);
