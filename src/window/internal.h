@@ -5,7 +5,8 @@
  *   window.c   create, destroy, inodes, statistics; fail and drain
  *   pin.c      look-up, pins, set-up and its answer, blocks       (inode lock)
  *   reclaim.c  victims, the removal queue, the end of a range     (window lock)
- *   policy.c   how large a range is, whether a miss is mapped, how long a refusal is remembered
+ *   policy.c   how large a range is, how long a refusal is remembered
+ *   admission.c  whether a miss is mapped: what ranges and misses are worth
  *   space.c    the window's address space      copy.c   copies that survive a lost page
  *
  * Locks: inode, then window, never the other way. An evictor holds only the window lock, which may
@@ -28,6 +29,7 @@
 
 #include "base/clock.h"
 #include "base/omap.h"
+#include "window/sketch.h"
 #include "window/space.h"
 #include "window/window.h"
 
@@ -47,6 +49,11 @@ struct window_range {
 	struct list waiters;	/* inode lock: for the set-up's answer */
 	_Atomic uint32_t pins;
 	_Atomic uint32_t born_ms; /* when it went live, of the monotonic clock; wraps */
+	_Atomic uint32_t hits; /* written under the inode's lock */
+	/* What it is worth, see range_value(); window lock. */
+	uint32_t hits_seen, worth, epoch;
+	uint16_t first_pass; /* hits of whoever reads through it once, still to come */
+	uint16_t due;	     /* hits that pay for its set-up */
 	_Atomic uint8_t ref;
 	uint8_t order;
 	bool writable, live /* set up */, in_map /* inode lock */;
@@ -73,7 +80,8 @@ struct window_inode {
 	uint8_t last_order;	   /* of the last set-up, with ... */
 	uint64_t last_end;	   /* ... the end of its block: a miss there is sequential */
 	struct refusal refusal[2]; /* read, write */
-	_Atomic uint64_t hits;	   /* written under the lock */
+	/* End of the last miss that was weighed, and of how many bytes in a row it was the last. */
+	uint64_t miss_end, miss_run;
 	_Atomic unsigned refs; /* the owner's, one for each range, passing ones of window_fail */
 	struct list link;      /* window lock */
 };
@@ -85,6 +93,9 @@ struct window {
 	unsigned ranges_max, batch_max, low_percent;
 	unsigned order_base, order_max;
 	enum window_policy policy;
+	enum window_admit admit;
+	bool lazy_unmap;
+	struct router *router, own_router;
 	const struct window_ops *ops;
 	void *ctx;
 
@@ -103,6 +114,11 @@ struct window {
 	bool removal_out, kicking;
 	int fail_err;
 	struct list space_waiters;
+	struct sketch sketch; /* of misses that were not mapped */
+	uint32_t ticks;	      /* counted since it aged */
+	uint32_t epoch;	      /* how often it has aged */
+	unsigned caution;     /* in CAUTION_ONE-ths */
+	bool roomy;	      /* there is plenty of free space */
 	struct list inodes;
 	unsigned nranges;  /* that the device may have; without those lost */
 	unsigned nretired; /* of those, in queue or batch */
@@ -161,6 +177,15 @@ void window_kick(struct window *w);
 void range_settle(struct window *w, struct list *ranges, int err);
 /* Wakes everybody who waits for space. Window lock. */
 void space_wake(struct window *w, struct list *wakes);
+/* Whether free space, with what is on its way, is below `percent` of the window or the budget. */
+bool space_is_low(const struct window *w, unsigned percent);
+/* A block of this order could be had at once. */
+bool space_at_hand(const struct window *w, unsigned order);
+/* Evicts this range, unless it is pinned. */
+bool range_evict(struct window *w, struct window_range *r);
+/* Set up a moment ago for somebody who has been woken and has not come yet. Taking it now would
+ * send him round again, for ever if everybody else does the same. */
+bool range_is_awaited(const struct window_range *r);
 /* Drops one pin. No lock held. */
 void range_put(struct window_range *r);
 
@@ -173,17 +198,33 @@ void block_check(struct window_inode *inode, const struct window_range *gone, in
 /* ---- pin.c: no lock held ---- */
 void inode_put(struct window_inode *inode);
 
-/* ---- policy.c: inode lock ---- */
+/* ---- admission.c ---- */
+
+#define CAUTION_ONE 16u
 
 /*
- * Admission: is this miss worth a set-up? The one place that decides it. Today everything is;
- * the cost model and the frequency sketch of refused misses belong here.
+ * Is this miss worth a set-up? The one place that decides it. Inode lock. *evicted: window_kick()
+ * must follow without a lock.
  */
-bool policy_admit(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes, bool write);
+bool admission_ask(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
+		   uint64_t map_end, bool write, bool *evicted);
+/* The range was set up for an access of len_bytes. Inode and window lock. */
+void admission_placed(struct window_range *r, uint64_t len_bytes, bool sequential, bool write);
+/* A live range ends: has it paid? Window lock. */
+void admission_ended(struct window *w, const struct window_range *r);
+/* Evicts ranges that nobody has used for long, until want_bytes are free or on their way, at most
+ * n. Returns how many. Window lock. */
+unsigned admission_reclaim(struct window *w, uint64_t want_bytes, unsigned n, bool twice);
+
+/* ---- policy.c: inode lock ---- */
+
 /* Is it worth taking a range out and setting it up anew because the file has grown behind it? */
 bool policy_regrow(const struct window_range *r, uint64_t new_len_bytes);
 /* The order of the block that a miss asks for. map_end: the end of what may be mapped. */
 unsigned policy_order(const struct window_inode *inode, uint64_t file_off, uint64_t map_end);
+/* The miss follows the last set-up, or the last miss. */
+bool policy_sequential(const struct window_inode *inode, uint64_t file_off);
+bool policy_follows_setup(const struct window_inode *inode, uint64_t file_off);
 void policy_mapped(struct window_inode *inode, const struct window_range *r);
 
 bool policy_refused(const struct window_inode *inode, uint64_t file_size, bool write);

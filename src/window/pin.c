@@ -119,19 +119,23 @@ static void fill_pin(struct window_pin *pin, struct window_range *r, const struc
 }
 
 /* A pin that is there at once. */
-static bool pin_hit(struct window_inode *inode, struct window_range *r, const struct request *q,
-		    struct window_pin *pin)
+static bool pin_hit(struct window_range *r, const struct request *q, struct window_pin *pin)
 {
+	uint8_t ref;
+
 	if (!r || q->file_off - r->file_off >= r->len_bytes || !r->live)
 		return false;
 	if (q->flags & WINDOW_WRITE && !r->writable)
 		return false;
 	if (!try_pin(r))
 		return false;
-	if (atomic_load_explicit(&r->ref, memory_order_relaxed) != (REF_RECENT | REF_USED))
+	pin->first = false;
+	ref = atomic_load_explicit(&r->ref, memory_order_relaxed);
+	if (ref != (REF_RECENT | REF_USED)) {
 		atomic_store_explicit(&r->ref, REF_RECENT | REF_USED, memory_order_relaxed);
-	atomic_store_explicit(&inode->hits,
-			      atomic_load_explicit(&inode->hits, memory_order_relaxed) + 1,
+		pin->first = !(ref & REF_USED);
+	}
+	atomic_store_explicit(&r->hits, atomic_load_explicit(&r->hits, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 	fill_pin(pin, r, q);
 	return true;
@@ -148,6 +152,7 @@ static struct window_range *range_new(struct window_inode *inode, const struct r
 	*r = (struct window_range){.inode = inode, .file_size = q->file_size};
 	atomic_init(&r->pins, 1);
 	atomic_init(&r->ref, REF_RECENT);
+	atomic_init(&r->hits, 0);
 	list_init(&r->link);
 	list_init(&r->inode_link);
 	list_init(&r->waiters);
@@ -173,11 +178,14 @@ static bool range_place(struct window_range *r, unsigned order, struct window_ra
 	r->writable = q->flags & WINDOW_WRITE || (old && old->writable);
 	if (old) {
 		range_detach(old);
+		old->due = 0; /* not a failure of the range */
 		if (range_kill(old))
 			range_retire(w, old, NULL);
 		w->stats.upgrades++;
 	}
 	list_push_back(&w->ranges, &r->link);
+	admission_placed(r, q->len_bytes, policy_sequential(inode, q->file_off),
+			 q->flags & WINDOW_WRITE);
 	inode->nranges++;
 	atomic_fetch_add_explicit(&inode->refs, 1, memory_order_relaxed);
 	return true;
@@ -196,7 +204,7 @@ static enum window_result start_setup(struct window_inode *inode, struct window_
 	struct list wakes, gone;
 	struct window_map map;
 	bool placed = false;
-	unsigned order;
+	unsigned order, live;
 
 	list_init(&wakes);
 	list_init(&gone);
@@ -218,6 +226,7 @@ static enum window_result start_setup(struct window_inode *inode, struct window_
 		range_retire_unmapped(w, r, &gone);
 		placed = false;
 	}
+	live = w->nranges - w->nretired;
 	pthread_mutex_unlock(&w->lock);
 
 	if (!placed) {
@@ -235,6 +244,7 @@ static enum window_result start_setup(struct window_inode *inode, struct window_
 		.win_off = r->win_off,
 		.len_bytes = r->len_bytes,
 		.writable = r->writable,
+		.live = live - 1,
 	};
 unlock:
 	pthread_mutex_unlock(&inode->lock);
@@ -252,6 +262,7 @@ static enum window_result pin_miss(struct window_inode *inode, const struct requ
 	bool write = q->flags & WINDOW_WRITE;
 	struct window_range *old = map_floor(inode, q->file_off);
 	enum window_result result = WINDOW_QUEUE;
+	bool evicted = false;
 
 	if (old && !block_covers(old, q->file_off))
 		old = NULL;
@@ -263,7 +274,7 @@ static enum window_result pin_miss(struct window_inode *inode, const struct requ
 	if (q->flags & WINDOW_PROBE || policy_refused(inode, q->file_size, write))
 		goto unlock;
 	if (!old) {
-		if (!policy_admit(inode, q->file_off, q->len_bytes, write))
+		if (!admission_ask(inode, q->file_off, q->len_bytes, q->map_end, write, &evicted))
 			goto unlock;
 	} else if (q->file_off - old->file_off >= old->len_bytes) {
 		uint64_t len = MIN(block_bytes(inode->w, old->order), q->map_end - old->file_off);
@@ -274,6 +285,8 @@ static enum window_result pin_miss(struct window_inode *inode, const struct requ
 	return start_setup(inode, old, q);
 unlock:
 	pthread_mutex_unlock(&inode->lock);
+	if (evicted)
+		window_kick(inode->w);
 	return result;
 }
 
@@ -300,7 +313,7 @@ enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uin
 		count(&w->blocked);
 		return WINDOW_QUEUE;
 	}
-	if (!pin_hit(inode, omap_floor(&inode->map, file_off, NULL), &q, pin))
+	if (!pin_hit(omap_floor(&inode->map, file_off, NULL), &q, pin))
 		return pin_miss(inode, &q);
 	pthread_mutex_unlock(&inode->lock);
 	return WINDOW_PINNED;

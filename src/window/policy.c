@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * policy: what is mapped, how much at once, and when not to ask again. It takes no lock and no
+ * policy: how much is mapped at once, and when not to ask again. It takes no lock and no
  * memory; everything it looks at is the inode's, under the caller's inode lock.
  */
 #include "base/bytes.h"
@@ -9,15 +9,6 @@
 
 #define REFUSAL_FIRST_NS NS_PER_S
 #define REFUSAL_LAST_NS	 (64 * NS_PER_S)
-
-bool policy_admit(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes, bool write)
-{
-	(void)inode;
-	(void)file_off;
-	(void)len_bytes;
-	(void)write;
-	return true;
-}
 
 /*
  * A set-up anew is two round trips to the device. A log that grows by a line at a time would pay
@@ -40,6 +31,17 @@ static unsigned order_for(const struct window *w, uint64_t bytes)
 	return order;
 }
 
+bool policy_follows_setup(const struct window_inode *inode, uint64_t file_off)
+{
+	return inode->last_end && file_off >= inode->last_end &&
+	       file_off - inode->last_end < block_bytes(inode->w, inode->last_order);
+}
+
+bool policy_sequential(const struct window_inode *inode, uint64_t file_off)
+{
+	return file_off == inode->miss_end || policy_follows_setup(inode, file_off);
+}
+
 /*
  * The device's cost is by the mapping, not by the byte, so large is good as long as a block is not
  * filled for one cold page: the base is the size with which the budget of ranges just fills the
@@ -53,8 +55,7 @@ unsigned policy_order(const struct window_inode *inode, uint64_t file_off, uint6
 
 	if (map_end <= w->len_bytes / 2)
 		order = MAX(order, order_for(w, map_end / 16));
-	if (inode->last_end && file_off >= inode->last_end &&
-	    file_off - inode->last_end < block_bytes(w, inode->last_order))
+	if (policy_follows_setup(inode, file_off))
 		order = MAX(order, inode->last_order + 1u);
 	order = MIN(order, order_for(w, map_end));
 	return MIN(order, w->order_max);

@@ -47,10 +47,9 @@ static bool take_if_unpinned(struct window_range *r)
 	return atomic_compare_exchange_strong(&r->pins, &expected, PIN_DYING);
 }
 
-/* Set up a moment ago for somebody who has been woken and has not come yet. Taking it now would
- * send him round again, for ever if everybody else does the same. */
-static bool is_awaited(const struct window_range *r, uint8_t ref)
+bool range_is_awaited(const struct window_range *r)
 {
+	uint8_t ref = atomic_load_explicit(&r->ref, memory_order_relaxed);
 	uint32_t born_ms = atomic_load_explicit(&r->born_ms, memory_order_relaxed);
 
 	return !(ref & REF_USED) && now_ms() - born_ms < UNUSED_GRACE_MS;
@@ -62,7 +61,7 @@ static struct window_range *clock_step(struct window *w, bool even_recent)
 	struct window_range *r = container_of(w->ranges.next, struct window_range, link);
 	uint8_t ref = atomic_load_explicit(&r->ref, memory_order_relaxed);
 
-	if (even_recent ? !is_awaited(r, ref) : !(ref & REF_RECENT)) {
+	if (even_recent ? !range_is_awaited(r) : !(ref & REF_RECENT)) {
 		if (take_if_unpinned(r))
 			return r;
 	} else if (!even_recent) {
@@ -96,11 +95,20 @@ static struct window_range *victim_lifo(struct window *w, bool must)
 			struct window_range *r = container_of(pos, struct window_range, link);
 			uint8_t ref = atomic_load_explicit(&r->ref, memory_order_relaxed);
 
-			if ((unused_too ? !is_awaited(r, ref) : ref & REF_USED) &&
+			if ((unused_too ? !range_is_awaited(r) : ref & REF_USED) &&
 			    take_if_unpinned(r))
 				return r;
 		}
 	return NULL;
+}
+
+bool range_evict(struct window *w, struct window_range *r)
+{
+	if (!take_if_unpinned(r))
+		return false;
+	w->stats.evictions++;
+	range_retire(w, r, NULL);
+	return true;
 }
 
 /* Evicts one range. `must`: somebody waits for it, so look at every range. */
@@ -124,8 +132,7 @@ static bool budget_left(const struct window *w)
 	return w->nranges + w->nlost < w->ranges_max;
 }
 
-/* Free, or on its way: true when that is below `percent` of the window or of the budget. */
-static bool is_low(const struct window *w, unsigned percent)
+bool space_is_low(const struct window *w, unsigned percent)
 {
 	uint64_t bytes = w->space.free_bytes + w->retired_bytes;
 	unsigned used = w->nranges - w->nretired + w->nlost;
@@ -133,6 +140,28 @@ static bool is_low(const struct window *w, unsigned percent)
 
 	return bytes < w->len_bytes / 100 * percent ||
 	       ranges < (uint64_t)w->ranges_max * percent / 100;
+}
+
+/* Background reclaim: enough that the next one is not due at once. */
+static void reclaim_batch(struct window *w)
+{
+	if (w->admit == WINDOW_ADMIT_AUTO) {
+		admission_reclaim(w, w->len_bytes / 400 * w->low_percent * 5, RECLAIM_BATCH, false);
+		return;
+	}
+	for (int i = 0; i < RECLAIM_BATCH && space_is_low(w, w->low_percent * 5 / 4); i++)
+		if (!evict(w, false))
+			break;
+}
+
+bool space_at_hand(const struct window *w, unsigned order)
+{
+	if (!budget_left(w))
+		return false;
+	for (unsigned k = order; k < w->space.orders; k++)
+		if (w->space.order[k].free)
+			return true;
+	return false;
 }
 
 bool space_claim(struct window *w, unsigned order, unsigned *got, uint64_t *win_off)
@@ -146,10 +175,8 @@ bool space_claim(struct window *w, unsigned order, unsigned *got, uint64_t *win_
 		}
 	if (found) {
 		w->nranges++;
-		if (is_low(w, w->low_percent))
-			for (int i = 0; i < RECLAIM_BATCH && is_low(w, w->low_percent * 5 / 4); i++)
-				if (!evict(w, false))
-					break;
+		if (!w->lazy_unmap && space_is_low(w, w->low_percent))
+			reclaim_batch(w);
 		return true;
 	}
 	/* Direct reclaim: at least what was asked for must be on its way. */
@@ -216,6 +243,7 @@ bool range_kill(struct window_range *r)
 void range_retire_unmapped(struct window *w, struct window_range *r, struct list *gone)
 {
 	list_del(&r->link);
+	w->stats.hits += atomic_load_explicit(&r->hits, memory_order_relaxed);
 	w->nretired++;
 	w->retired_bytes += block_bytes(w, r->order);
 	list_push_back(gone, &r->link);
@@ -225,6 +253,7 @@ void range_retire(struct window *w, struct window_range *r, struct list *gone)
 {
 	range_retire_unmapped(w, r, w->fail_err ? gone : &w->queue);
 	if (r->live) {
+		admission_ended(w, r);
 		w->stats.ranges_live--;
 		w->stats.bytes_mapped -= r->len_bytes;
 	}

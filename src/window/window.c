@@ -85,6 +85,12 @@ int window_create(const struct window_params *p, struct window **out)
 	w->len_bytes = round_down(p->len_bytes, block);
 	w->len_unit = MIN(align, PAGE_BYTES_MAX);
 	w->policy = p->policy;
+	w->admit = p->admit;
+	w->lazy_unmap = p->lazy_unmap;
+	w->caution = CAUTION_ONE;
+	w->roomy = true;
+	router_init(&w->own_router, 0, 0);
+	w->router = p->router ? p->router : &w->own_router;
 	w->ops = p->ops;
 	w->ctx = p->ctx;
 	set_sizes(w, p, log2_floor(block));
@@ -103,12 +109,17 @@ int window_create(const struct window_params *p, struct window **out)
 		err = -ENOMEM;
 		goto fini_space;
 	}
-	err = lock_init(&w->lock);
+	err = sketch_init(&w->sketch, MIN(w->ranges_max, w->len_bytes / block));
 	if (err)
 		goto free_extents;
+	err = lock_init(&w->lock);
+	if (err)
+		goto fini_sketch;
 	*out = w;
 	return 0;
 
+fini_sketch:
+	sketch_fini(&w->sketch);
 free_extents:
 	free(w->extents);
 fini_space:
@@ -148,6 +159,7 @@ void window_destroy(struct window *w)
 	while ((link = list_pop_front(&w->inodes)))
 		inode_destroy(container_of(link, struct window_inode, link));
 	pthread_mutex_destroy(&w->lock);
+	sketch_fini(&w->sketch);
 	free(w->extents);
 	space_fini(&w->space);
 	free(w);
@@ -188,7 +200,6 @@ void inode_put(struct window_inode *inode)
 		return;
 	pthread_mutex_lock(&w->lock);
 	list_del(&inode->link);
-	w->stats.hits += atomic_load_explicit(&inode->hits, memory_order_relaxed);
 	pthread_mutex_unlock(&w->lock);
 	inode_destroy(inode);
 }
@@ -362,9 +373,10 @@ void window_get_stats(struct window *w, struct window_stats *out)
 {
 	pthread_mutex_lock(&w->lock);
 	*out = w->stats;
-	list_for_each (pos, &w->inodes)
+	list_for_each (pos, &w->ranges)
 		out->hits += atomic_load_explicit(
-			&container_of(pos, struct window_inode, link)->hits, memory_order_relaxed);
+			&container_of(pos, struct window_range, link)->hits, memory_order_relaxed);
+	out->caution_percent = w->caution * 100 / CAUTION_ONE;
 	pthread_mutex_unlock(&w->lock);
 	out->misses = atomic_load_explicit(&w->misses, memory_order_relaxed);
 	out->blocked = atomic_load_explicit(&w->blocked, memory_order_relaxed);

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "window/router.h"
 
 struct window;
 struct window_inode; /* the ranges of one nodeid */
@@ -40,6 +41,7 @@ struct window_map {
 	uint64_t win_off;
 	uint64_t len_bytes; /* whole pages inside the file; may be less than the block's size */
 	bool writable;
+	unsigned live; /* mappings that the device has besides this one, at most */
 };
 
 struct window_extent {
@@ -58,6 +60,8 @@ struct window_ops {
 };
 
 enum window_policy { WINDOW_POLICY_LRU, WINDOW_POLICY_LIFO };
+/* Always: each miss is mapped. Auto: those that are expected to pay for it; see admission.c. */
+enum window_admit { WINDOW_ADMIT_ALWAYS, WINDOW_ADMIT_AUTO };
 
 struct window_params {
 	uint8_t *va;
@@ -67,6 +71,11 @@ struct window_params {
 	unsigned remove_batch_max; /* 0: 64 */
 	unsigned reclaim_percent;  /* background reclaim below this free share; 0: 20 */
 	enum window_policy policy;
+	enum window_admit admit;
+	/* Nothing is evicted before its space is wanted. Else free space is kept at hand, so that
+	 * a set-up need not wait for a removal. */
+	bool lazy_unmap;
+	struct router *router; /* what WINDOW_ADMIT_AUTO reckons with; the caller's; NULL: usual costs */
 	const struct window_ops *ops;
 	void *ctx;
 };
@@ -113,6 +122,7 @@ struct window_pin {
 	uint8_t *va;
 	uint64_t len_bytes;
 	struct window_range *range;
+	bool first; /* nobody has pinned this range before */
 };
 
 enum window_result {
@@ -170,6 +180,10 @@ struct window_stats {
 		int err; /* positive errno */
 		uint64_t count;
 	} refusals[WINDOW_REFUSAL_ERRNOS]; /* by errno; the last row collects the others, err 0 */
+	uint64_t declined; /* misses that were not worth a set-up */
+	uint64_t earned;   /* set-ups that were worth it though the window was full, or nearly */
+	uint64_t unpaid;   /* ranges that went before they had saved what they cost */
+	unsigned caution_percent; /* a set-up must be worth this much of its cost; grows with unpaid */
 	uint64_t bytes_lost; /* window space whose removal the device refused: never used again */
 };
 void window_get_stats(struct window *w, struct window_stats *out);

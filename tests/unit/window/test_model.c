@@ -65,6 +65,17 @@ static struct rng rng_for(uint64_t n)
 /* Never dereferenced. */
 static uint8_t *const base_va = (uint8_t *)(uintptr_t)GIB;
 
+/* A device for which little is needed to earn a range, so that ranges come and go. */
+static struct router *cheap_router(void)
+{
+	static struct router router;
+
+	router_init(&router, 100000, 0);
+	router_note_setup(&router, 0, 150000);
+	router_note_remove(&router, 1, 50000);
+	return &router;
+}
+
 static struct window_params random_window(struct rng *r, struct fake_device *d)
 {
 	static const uint64_t alignments[] = {0, 0, 4 * KIB, 64 * KIB, 2 * MIB};
@@ -76,6 +87,9 @@ static struct window_params random_window(struct rng *r, struct fake_device *d)
 		.remove_batch_max = rnd(r, 2) ? 0 : 1 + (unsigned)rnd(r, 8),
 		.reclaim_percent = rnd(r, 2) ? 0 : 1 + (unsigned)rnd(r, 60),
 		.policy = rnd(r, 3) ? WINDOW_POLICY_LRU : WINDOW_POLICY_LIFO,
+		.admit = rnd(r, 2) ? WINDOW_ADMIT_ALWAYS : WINDOW_ADMIT_AUTO,
+		.lazy_unmap = !rnd(r, 4),
+		.router = rnd(r, 4) ? cheap_router() : NULL,
 		.ops = &fake_ops,
 		.ctx = d,
 	};
