@@ -23,6 +23,7 @@
 #define DATA_AT 4096u
 
 static void undo_dirplus(struct op *op, uint8_t *payload, size_t len);
+static void forget_dirplus(struct op *op, size_t len);
 
 /* ------------------------------------------------------------------ the end of a request */
 
@@ -169,19 +170,68 @@ static uint8_t *answer_payload(struct op *op)
 				: req->out + sizeof(struct fuse_out_header);
 }
 
-/* An abandoned LOOKUP or OPEN was answered after all: nobody will ever FORGET or RELEASE it. */
+static void release_done(struct fs_req *req, int err)
+{
+	(void)err;
+	fs_req_put(req);
+}
+
+/* The op's own slot is still the device's for a moment: the RELEASE goes out in another one. */
+static void release_late(struct op *op, uint64_t nodeid, uint64_t fh)
+{
+	struct fuse_release_in in = {.fh = fh, .flags = op->open_flags};
+	struct fs_req *req = fs_req_get(op->req->channel, 0);
+
+	if (!req)
+		return; /* the host keeps one file open until the unmount */
+	fs_req_header(req, op->h.opcode == FUSE_OPENDIR ? FUSE_RELEASEDIR : FUSE_RELEASE, nodeid,
+		      sizeof(in));
+	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
+	req->out_len = sizeof(struct fuse_out_header);
+	req->done = release_done;
+	fs_req_submit(req);
+	fs_channel_flush(req->channel);
+}
+
+/* An abandoned LOOKUP, OPEN or READDIRPLUS was answered after all. The kernel will never FORGET or
+ * RELEASE what it gave, and the node table has not counted it. */
 static void op_late(struct fs_req *req)
 {
 	struct op *op = req->user;
-	const struct route *route = op->route;
+	struct fs_session *session = op->bridge->session;
+	size_t len = req->answer.len - sizeof(req->answer);
+	uint64_t nodeid = op->h.nodeid;
 	struct fuse_entry_out entry;
+	struct fuse_open_out open;
 
-	if (req->answer.error || (route->payload != PAYLOAD_ENTRY && route->payload != PAYLOAD_CREATE) ||
-	    req->answer.len < sizeof(req->answer) + sizeof(entry))
+	if (req->answer.error)
 		return;
-	memcpy(&entry, answer_payload(op), sizeof(entry));
-	if (entry.nodeid)
-		fs_forget(op->bridge->session, entry.nodeid, 1);
+	switch (op->route->payload) {
+	case PAYLOAD_ENTRY:
+	case PAYLOAD_CREATE:
+		if (len < sizeof(entry))
+			return;
+		memcpy(&entry, answer_payload(op), sizeof(entry));
+		nodeid = entry.nodeid;
+		if (op->route->payload == PAYLOAD_CREATE && len >= sizeof(entry) + sizeof(open)) {
+			memcpy(&open, answer_payload(op) + sizeof(entry), sizeof(open));
+			release_late(op, nodeid, open.fh);
+		}
+		if (nodeid)
+			fs_forget(session, nodeid, 1);
+		return;
+	case PAYLOAD_OPEN:
+		if (len < sizeof(open))
+			return;
+		memcpy(&open, answer_payload(op), sizeof(open));
+		release_late(op, nodeid, open.fh);
+		return;
+	case PAYLOAD_DIRPLUS:
+		forget_dirplus(op, len);
+		return;
+	default:
+		return;
+	}
 }
 
 void op_answered(struct fs_req *req, int err)
@@ -414,6 +464,19 @@ static void undo_dirplus(struct op *op, uint8_t *payload, size_t len)
 	while ((e = next_entry(payload, len, &at)))
 		if (e->entry_out.nodeid)
 			node_forget(b->nodes, e->entry_out.nodeid, 1, forget_now, b->session);
+}
+
+/* The same for an answer that nothing was noted of. */
+static void forget_dirplus(struct op *op, size_t len)
+{
+	uint8_t *copy = bridge_self ? bridge_self->scratch : op->bridge->scratch;
+	struct fuse_direntplus *e;
+	size_t at = 0;
+
+	memcpy(copy, answer_payload(op), len);
+	while ((e = next_entry(copy, len, &at)))
+		if (e->entry_out.nodeid)
+			fs_forget(op->bridge->session, e->entry_out.nodeid, 1);
 }
 
 /* ------------------------------------------------------------------ requests with a twist */
