@@ -388,9 +388,9 @@ static unsigned expire(struct fs_channel *ch)
 		pthread_mutex_unlock(&ch->lock);
 		if (vital) {
 			transport_fail(s->t, -ETIMEDOUT,
-				       "%s: the device did not answer a mapping request (opcode %u) "
+				       "the device did not answer a mapping request (opcode %u) "
 				       "within %u ms",
-				       s->t->source, h.opcode, s->params.timeout_ms);
+				       h.opcode, s->params.timeout_ms);
 			return n + fail_all(ch, -ETIMEDOUT);
 		}
 		req->done(req, -ETIMEDOUT);
@@ -444,8 +444,8 @@ unsigned fs_channel_reap(struct fs_channel *ch)
 			struct fs_req *req = done[i].token;
 
 			if (answer_check(req, done[i].written_bytes, why)) {
-				transport_fail(t, -EPROTO, "%s: the device broke the protocol on queue %u: %s",
-					       t->source, ch->queue, why);
+				transport_fail(t, -EPROTO, "the device broke the protocol on queue %u: %s",
+					       ch->queue, why);
 				if (!abandoned[i])
 					req->done(req, -EPROTO);
 				continue;
@@ -456,7 +456,7 @@ unsigned fs_channel_reap(struct fs_channel *ch)
 			total += (unsigned)n;
 	} while (n == REAP_BATCH);
 	if (n < 0)
-		transport_fail(t, n, "%s: the device broke queue %u: %s", t->source, ch->queue, why);
+		transport_fail(t, n, "the device broke queue %u: %s", ch->queue, why);
 	failed = transport_failed(t);
 	if (failed) {
 		total += fail_all(ch, failed);

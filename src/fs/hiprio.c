@@ -160,7 +160,7 @@ bool fs_hiprio_progress(struct fs_session *s)
 	waiting = h->n_pending > 0;
 	pthread_mutex_unlock(&h->lock);
 	if (n < 0)
-		transport_fail(s->t, n, "%s: the device broke the hiprio queue: %s", s->t->source, why);
+		transport_fail(s->t, n, "the device broke the hiprio queue: %s", why);
 	if (kick)
 		s->t->ops->kick(s->t, VIRTIO_FS_QUEUE_HIPRIO);
 	return waiting && !transport_failed(s->t);
