@@ -42,6 +42,8 @@ struct inode {
 	mode_t type; /* the S_IFMT bits; they never change */
 	/* FS_DAX_FL as last read: the ctime it was read at, in ns, shifted left, and the flag. */
 	_Atomic uint64_t dax_flag_cache;
+	/* A directory without an ACL at this ctime, in ns; fs_search.h. */
+	_Atomic uint64_t no_acl_at;
 };
 
 /* Takes root_fd, also when it fails. */

@@ -14,6 +14,13 @@
 #include "fs_handle.h"
 #include "fs_inode.h"
 #include "fs_reply.h"
+#include "fs_search.h"
+
+/* As the caller, unless the result is the same for everybody. */
+static unsigned lookup_cred_flags(const struct op *op)
+{
+	return op->in.uid && op->fs->privileged && search_by_all(op->node) ? 0 : CRED_CALLER;
+}
 
 int op_lookup(struct op *op)
 {
@@ -25,7 +32,7 @@ int op_lookup(struct op *op)
 
 	if (r < 0)
 		return r;
-	r = cred_enter(&scope, op, CRED_CALLER, 0);
+	r = cred_enter(&scope, op, lookup_cred_flags(op), 0);
 	if (r < 0)
 		return r;
 	r = inode_lookup(op->fs, op->node, name, &inode, &stx);

@@ -29,7 +29,7 @@
 #include "wire/fuse.h"
 
 #define REPLY_MAX (1 << 16)
-#define WINDOW    (64 * MIB)
+#define WINDOW	  (64 * MIB)
 
 /* What the fake front end has mapped; a test may make it refuse. */
 struct shmem {
@@ -78,7 +78,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 #define FRAME_NO_WINDOW (1u << 3)
 #define FRAME_NO_INIT	(1u << 4)
 void frame_free(struct frame *f);
-int frame_setup(void **state);	  /* DAX_ALWAYS, CACHE_AUTO */
+int frame_setup(void **state); /* DAX_ALWAYS, CACHE_AUTO */
 int frame_teardown(void **state);
 
 int frame_init(struct frame *f, uint64_t flags);

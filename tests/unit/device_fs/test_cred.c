@@ -132,7 +132,11 @@ static void a_supplementary_group_counts_for_what_is_made(void **state)
 		struct fuse_ext_header ext;
 		uint32_t n, group;
 	} m = {
-		.in = {.len = sizeof(m), .opcode = FUSE_MKDIR, .unique = 2, .uid = 1234, .gid = 1234,
+		.in = {.len = sizeof(m),
+		       .opcode = FUSE_MKDIR,
+		       .unique = 2,
+		       .uid = 1234,
+		       .gid = 1234,
 		       .total_extlen = 2},
 		.mkdir = {.mode = 0755},
 		.name = "newdir1",
@@ -195,7 +199,8 @@ static void somebody_who_may_write_may_truncate(void **state)
 {
 	struct frame *f = *state;
 	/* What Linux sends for truncate(2). */
-	struct fuse_setattr_in in = {.valid = FATTR_SIZE | FATTR_MTIME | FATTR_MTIME_NOW, .size = 1};
+	struct fuse_setattr_in in = {.valid = FATTR_SIZE | FATTR_MTIME | FATTR_MTIME_NOW,
+				     .size = 1};
 	uint64_t nodeid;
 
 	host_file(f, "all", "xyz");
@@ -259,8 +264,9 @@ static void a_default_acl_counts_instead_of_the_umask(void **state)
 {
 	struct frame *f = frame_new(DAX_NONE, CACHE_AUTO, FRAME_ACL);
 	/* version 2; user::rwx group::rwx other::rwx */
-	static const uint8_t acl[] = {2, 0, 0, 0, 1,    0, 7, 0,    0xff, 0xff, 0xff, 0xff, 4, 0, 7,
-				      0, 0xff, 0xff, 0xff, 0xff, 0x20, 0, 7, 0,    0xff, 0xff, 0xff, 0xff};
+	static const uint8_t acl[] = {2,    0,	  0, 0, 1,    0,    7,	  0,	0xff, 0xff,
+				      0xff, 0xff, 4, 0, 7,    0,    0xff, 0xff, 0xff, 0xff,
+				      0x20, 0,	  7, 0, 0xff, 0xff, 0xff, 0xff};
 	struct fuse_setxattr_in in = {.size = sizeof(acl)};
 	uint8_t both[64];
 	uint64_t dir, nodeid, fh;
@@ -285,6 +291,36 @@ static void a_default_acl_counts_instead_of_the_umask(void **state)
 	check_identity();
 }
 
+/* Searching is for everybody by the mode; the ACL says otherwise. */
+static void an_acl_closes_a_directory_that_was_open_to_all(void **state)
+{
+	struct frame *f = *state;
+	/* version 2; user::rwx user:1234:--- group::r-x mask::r-x other::r-x */
+	static const uint8_t acl[] = {
+		2, 0,	 0,    0,    1,	   0,	 7,    0, 0xff, 0xff, 0xff, 0xff, 2,	0,    0,
+		0, 0xd2, 4,    0,    0,	   4,	 0,    5, 0,	0xff, 0xff, 0xff, 0xff, 0x10, 0,
+		5, 0,	 0xff, 0xff, 0xff, 0xff, 0x20, 0, 5,	0,    0xff, 0xff, 0xff, 0xff};
+	uint64_t dir;
+
+	assert_int_equal(mkdir(host_path(f, "d"), 0755), 0);
+	host_file(f, "d/in", "x");
+	dir = lookup(f, 1, "d");
+	as(f, 1234, 1234);
+	lookup(f, dir, "in");
+	sleep(3); /* until its ctime has settled and is remembered */
+	lookup(f, dir, "in");
+	lookup(f, dir, "in");
+	if (setxattr(host_path(f, "d"), "system.posix_acl_access", acl, sizeof(acl), 0) < 0)
+		skip();
+	assert_int_equal(mode_after(f, "d"), 0755);
+	assert_int_equal(call(f, FUSE_LOOKUP, dir, "in", 3), -EACCES);
+	as(f, 1235, 1235);
+	lookup(f, dir, "in");
+	assert_int_equal(chmod(host_path(f, "d"), 0750), 0);
+	assert_int_equal(call(f, FUSE_LOOKUP, dir, "in", 3), -EACCES);
+	check_identity();
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, frame_teardown)
@@ -297,6 +333,7 @@ int main(void)
 		T(somebody_who_may_write_may_truncate),
 		T(readdirplus_shows_names_it_may_not_look_up),
 		T(trusted_attributes_are_for_root),
+		T(an_acl_closes_a_directory_that_was_open_to_all),
 		cmocka_unit_test(a_default_acl_counts_instead_of_the_umask),
 	};
 

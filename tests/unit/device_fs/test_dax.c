@@ -103,7 +103,8 @@ static bool set_dax_flag(const char *path, bool on)
 	done = ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0;
 	x.fsx_xflags = on ? x.fsx_xflags | FS_XFLAG_DAX : x.fsx_xflags & ~(uint32_t)FS_XFLAG_DAX;
 	done = done && ioctl(fd, FS_IOC_FSSETXATTR, &x) == 0;
-	done = done && ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0 && on == !!(x.fsx_xflags & FS_XFLAG_DAX);
+	done = done && ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0 &&
+	       on == !!(x.fsx_xflags & FS_XFLAG_DAX);
 	close(fd);
 	return done;
 }
@@ -159,16 +160,16 @@ static void only_whole_pages_inside_the_file_are_mapped(void **state)
 	static const struct {
 		uint64_t off, len, win;
 	} bad[] = {
-		{0, 0, 0},			  /* nothing */
-		{0, 4096 * 4, 0},		  /* the partial page */
-		{4096 * 3, 4096, 0},		  /* it alone */
-		{4096 * 8, 4096, 0},		  /* behind the end */
-		{1, 4096, 0},			  /* not pages */
+		{0, 0, 0},	     /* nothing */
+		{0, 4096 * 4, 0},    /* the partial page */
+		{4096 * 3, 4096, 0}, /* it alone */
+		{4096 * 8, 4096, 0}, /* behind the end */
+		{1, 4096, 0},	     /* not pages */
 		{0, 4095, 0},
 		{0, 4096, 1},
-		{0, 4096, WINDOW},		  /* outside the window */
+		{0, 4096, WINDOW}, /* outside the window */
 		{0, 8192, WINDOW - 4096},
-		{0, 4096, UINT64_MAX - 4095},	  /* sums that wrap */
+		{0, 4096, UINT64_MAX - 4095}, /* sums that wrap */
 		{UINT64_MAX - 4095, 4096, 0},
 		{4096, UINT64_MAX - 4095, 0},
 		{0, 4096, (uint64_t)1 << 63},

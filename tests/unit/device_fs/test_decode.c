@@ -96,8 +96,8 @@ static void bytes_behind_the_length_are_not_looked_at(void **state)
 static void unknown_opcodes_are_enosys(void **state)
 {
 	struct frame *f = *state;
-	static const uint32_t opcodes[] = {0,  7,  19, FUSE_BMAP, FUSE_POLL, FUSE_NOTIFY_REPLY,
-					   54, 63, CUSE_INIT, UINT32_MAX};
+	static const uint32_t opcodes[] = {
+		0, 7, 19, FUSE_BMAP, FUSE_POLL, FUSE_NOTIFY_REPLY, 54, 63, CUSE_INIT, UINT32_MAX};
 
 	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++)
 		assert_int_equal(call(f, opcodes[i], FUSE_ROOT_ID, NULL, 0), -ENOSYS);
@@ -134,7 +134,8 @@ static void an_fh_that_was_never_given_out_is_ebadf(void **state)
 			.fh_in = fh, .fh_out = made_up[i], .nodeid_out = nodeid, .len = 1};
 
 		assert_int_equal(call_in(f, FUSE_READ, nodeid, &read), -EBADF);
-		assert_int_equal(call2(f, FUSE_WRITE, nodeid, &write, sizeof(write), "x", 1), -EBADF);
+		assert_int_equal(call2(f, FUSE_WRITE, nodeid, &write, sizeof(write), "x", 1),
+				 -EBADF);
 		assert_int_equal(call_in(f, FUSE_RELEASE, nodeid, &rel), -EBADF);
 		assert_int_equal(call_in(f, FUSE_RELEASEDIR, nodeid, &rel), -EBADF);
 		assert_int_equal(call_in(f, FUSE_FLUSH, nodeid, &flush), -EBADF);
@@ -180,8 +181,8 @@ static void extensions_that_lie_about_their_size_are_refused(void **state)
 	static const struct {
 		uint16_t total;
 		uint32_t size, n;
-	} bad[] = {{3, 16, 1}, {2, 0, 1}, {2, 7, 1}, {2, 24, 1},    {2, UINT32_MAX, 1},
-		   {2, 16, 2}, {2, 16, UINT32_MAX},  {2, 8, 1}, {6, 16, 1},    {UINT16_MAX, 16, 1}};
+	} bad[] = {{3, 16, 1}, {2, 0, 1},	    {2, 7, 1}, {2, 24, 1}, {2, UINT32_MAX, 1},
+		   {2, 16, 2}, {2, 16, UINT32_MAX}, {2, 8, 1}, {6, 16, 1}, {UINT16_MAX, 16, 1}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		memset(&m, 0, sizeof(m));

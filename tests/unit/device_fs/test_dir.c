@@ -21,7 +21,8 @@ static uint64_t take(struct frame *f, bool plus)
 	uint64_t last = 0;
 
 	for (size_t at = 0; at < f->body_len;) {
-		struct fuse_entry_out *entry = plus ? (struct fuse_entry_out *)(f->body + at) : NULL;
+		struct fuse_entry_out *entry =
+			plus ? (struct fuse_entry_out *)(f->body + at) : NULL;
 		struct fuse_dirent *d;
 		size_t head = plus ? sizeof(*entry) : 0;
 

@@ -4,10 +4,12 @@
 
 #include <sys/file.h>
 
-static struct fuse_lk_in lk(uint64_t fh, uint64_t owner, uint32_t type, uint64_t start, uint64_t end)
+static struct fuse_lk_in lk(uint64_t fh, uint64_t owner, uint32_t type, uint64_t start,
+			    uint64_t end)
 {
-	return (struct fuse_lk_in){
-		.fh = fh, .owner = owner, .lk = {.start = start, .end = end, .type = type, .pid = 7}};
+	return (struct fuse_lk_in){.fh = fh,
+				   .owner = owner,
+				   .lk = {.start = start, .end = end, .type = type, .pid = 7}};
 }
 
 static int set(struct frame *f, uint64_t nodeid, struct fuse_lk_in in)

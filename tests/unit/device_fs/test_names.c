@@ -39,12 +39,14 @@ static void names_that_lead_out_are_refused_everywhere(void **state)
 		assert_int_equal(call2(f, FUSE_SYMLINK, 1, n, len, "target", 7), -EINVAL);
 		memcpy(two, "a", 2);
 		memcpy(two + 2, n, len);
-		assert_int_equal(call2(f, FUSE_RENAME, 1, &ren, sizeof(ren), two, 2 + len), -EINVAL);
+		assert_int_equal(call2(f, FUSE_RENAME, 1, &ren, sizeof(ren), two, 2 + len),
+				 -EINVAL);
 		assert_int_equal(call2(f, FUSE_RENAME2, 1, &ren2, sizeof(ren2), two, 2 + len),
 				 -EINVAL);
 		memcpy(two, n, len);
 		memcpy(two + len, "a", 2);
-		assert_int_equal(call2(f, FUSE_RENAME, 1, &ren, sizeof(ren), two, 2 + len), -EINVAL);
+		assert_int_equal(call2(f, FUSE_RENAME, 1, &ren, sizeof(ren), two, 2 + len),
+				 -EINVAL);
 	}
 	assert_int_equal(access(host_path(f, "a"), F_OK), 0);
 }

@@ -15,7 +15,8 @@ struct thread {
 static bool good(int r)
 {
 	/* What happens when others forget and unlink at the same time. */
-	return r == 0 || r == -ESTALE || r == -ENOENT || r == -EEXIST || r == -EAGAIN || r == -EBADF;
+	return r == 0 || r == -ESTALE || r == -ENOENT || r == -EEXIST || r == -EAGAIN ||
+	       r == -EBADF;
 }
 
 static void *work(void *arg)
@@ -34,10 +35,12 @@ static void *work(void *arg)
 		f->uid = geteuid() == 0 ? 1000 + t->n : 0;
 		if (create(f, 1, name, O_RDWR, 0666, 0, &nodeid, &fh) == 0) {
 			struct fuse_write_in wr = {.fh = fh, .size = 4};
-			struct fuse_release_in rel = {.fh = fh, .release_flags = 3, .lock_owner = t->n};
+			struct fuse_release_in rel = {
+				.fh = fh, .release_flags = 3, .lock_owner = t->n};
 
 			lk.fh = rd.fh = fh;
-			t->failures += !good(call2(f, FUSE_WRITE, nodeid, &wr, sizeof(wr), "data", 4));
+			t->failures +=
+				!good(call2(f, FUSE_WRITE, nodeid, &wr, sizeof(wr), "data", 4));
 			t->failures += !good(call_in(f, FUSE_READ, nodeid, &rd));
 			t->failures += !good(call_in(f, FUSE_SETLK, nodeid, &lk));
 			t->failures += !good(call_in(f, FUSE_RELEASE, nodeid, &rel));
