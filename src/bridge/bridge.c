@@ -391,6 +391,30 @@ static void forget_at_end(void *ctx, uint64_t nodeid, uint64_t nlookup)
 		fs_forget(ctx, nodeid, nlookup);
 }
 
+/* Takes everything out of the window. A device that does not confirm that has it mapped for all we
+ * know, and our requests under way: it is given up, which ends them. */
+static void close_window(struct bridge *b)
+{
+	struct transport *t = b->transport;
+
+	if (!transport_failed(t) &&
+	    window_drain(b->window, reap_all, b, MIN(b->params.timeout_ms, 5000u)))
+		transport_fail(t, -ETIMEDOUT, "the device did not unmap its window in time");
+	if (!transport_failed(t))
+		return;
+	window_fail(b->window, transport_failed(t));
+	reap_all(b);
+}
+
+/* FORGETs that find no room: a device that does not take them is told enough by the DESTROY. */
+static void send_forgets(struct bridge *b, unsigned timeout_ms)
+{
+	uint64_t end = clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+
+	while (fs_hiprio_progress(b->session) && clock_now_ns() < end)
+		nanosleep(&(struct timespec){0, 50000}, NULL);
+}
+
 void bridge_close(struct bridge *b)
 {
 	if (!b)
@@ -400,15 +424,12 @@ void bridge_close(struct bridge *b)
 	for (unsigned i = 0; i < b->n_workers; i++)
 		fuse_worker_join(b->workers[i]->thread);
 	drain(b, MIN(b->params.timeout_ms, 3000u));
-	if (b->window) {
-		if (transport_failed(b->transport))
-			window_fail(b->window, transport_failed(b->transport));
-		else if (window_drain(b->window, reap_all, b, MIN(b->params.timeout_ms, 5000u)))
-			log_warn("%s: the device did not unmap its window in time", b->transport->source);
-	}
+	if (b->window)
+		close_window(b);
+	/* Answers to what is still under way would come to memory that is not ours any more. */
+	fs_session_abandon(b->session, -ENODEV);
 	node_forget_all(b->nodes, forget_at_end, b->session);
-	while (fs_hiprio_progress(b->session) && !transport_failed(b->transport))
-		nanosleep(&(struct timespec){0, 50000}, NULL);
+	send_forgets(b, MIN(b->params.timeout_ms, 2000u));
 	for (unsigned i = 0; i < b->n_workers; i++)
 		worker_free(b->workers[i]);
 	if (b->remover)

@@ -516,6 +516,35 @@ int fs_channel_call_fd(struct fs_channel *ch)
 	return ch->call_fd;
 }
 
+void fs_channel_abandon(struct fs_channel *ch, int err)
+{
+	struct list given_up;
+	struct list *l;
+
+	list_init(&given_up);
+	pthread_mutex_lock(&ch->lock);
+	list_splice_back(&given_up, &ch->in_flight);
+	list_splice_back(&given_up, &ch->untimed);
+	list_splice_back(&given_up, &ch->waiting);
+	ch->n_busy = ch->n_untimed = 0;
+	list_for_each(pos, &given_up) {
+		struct fs_req *req = container_of(pos, struct fs_req, link);
+
+		req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED : FS_REQ_OWNED;
+	}
+	pthread_mutex_unlock(&ch->lock);
+	while ((l = list_pop_front(&given_up))) {
+		struct fs_req *req = container_of(l, struct fs_req, link);
+
+		req->done(req, err);
+	}
+	pthread_mutex_lock(&ch->lock);
+	for (unsigned i = 0; i < ch->n_reqs; i++)
+		if (ch->reqs[i].state == FS_REQ_ABANDONED)
+			ch->reqs[i].late = NULL;
+	pthread_mutex_unlock(&ch->lock);
+}
+
 void fs_channel_close(struct fs_channel *ch, int err)
 {
 	fail_all(ch, err);

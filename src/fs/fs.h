@@ -106,6 +106,12 @@ int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_re
  * mapping request in flight. Unfinished requests are done() with -ENODEV. */
 void fs_session_close(struct fs_session *s);
 
+/*
+ * Gives up on everything that the device still has: done() with err, now, and late() never. For a
+ * user that goes away before the session does. The same conditions as for fs_session_close().
+ */
+void fs_session_abandon(struct fs_session *s, int err);
+
 struct transport *fs_transport(struct fs_session *s);
 const char *fs_tag(const struct fs_session *s); /* valid until close */
 const struct fs_limits *fs_limits(const struct fs_session *s);

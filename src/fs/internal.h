@@ -79,6 +79,8 @@ uint8_t *fs_arena_take(struct fs_arena *arena, size_t len, size_t align, uint64_
 size_t fs_channel_bytes(const struct fs_params *params);
 int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
 		    struct virtqueue *vq);
+/* Every unfinished request is done() with err; what the device has of them stays its own. */
+void fs_channel_abandon(struct fs_channel *ch, int err);
 /* The device is stopped: every unfinished request is done() with err. */
 void fs_channel_close(struct fs_channel *ch, int err);
 

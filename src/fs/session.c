@@ -390,6 +390,12 @@ int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_re
 	return 0;
 }
 
+void fs_session_abandon(struct fs_session *s, int err)
+{
+	for (unsigned i = 0; i < s->n_channels; i++)
+		fs_channel_abandon(&s->channels[i], err);
+}
+
 void fs_session_close(struct fs_session *s)
 {
 	if (!s)
