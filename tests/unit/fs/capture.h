@@ -16,12 +16,14 @@
 
 #include "base/log.h"
 
-static struct {
+/* One for the program, although each of its files that includes this has a definition. */
+struct capture {
 	pthread_mutex_t lock;
 	char text[64 * 1024];
 	size_t used;
 	unsigned errors, warnings;
-} captured = {.lock = PTHREAD_MUTEX_INITIALIZER};
+};
+__attribute__((weak)) struct capture captured = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline void capture_line(enum log_level level, const char *line, void *ctx)
 {

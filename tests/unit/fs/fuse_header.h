@@ -41,7 +41,7 @@ static inline unsigned fuse_header_init_flags(struct fuse_name *out, unsigned ma
 	return n;
 }
 
-/* "FUSE_X = 3," of enum fuse_opcode, without those of CUSE. */
+/* "FUSE_X = 3," of enum fuse_opcode, without those of CUSE and the wrong-endian INIT. */
 static inline unsigned fuse_header_opcodes(struct fuse_name *out, unsigned max)
 {
 	FILE *f = fopen(LINUX_FUSE_H, "r");
@@ -57,7 +57,7 @@ static inline unsigned fuse_header_opcodes(struct fuse_name *out, unsigned max)
 		else if (inside && strchr(line, '}'))
 			break;
 		else if (inside && sscanf(line, " %63[A-Z0-9_] = %u", out[n].name, &value) == 2 &&
-			 strncmp(out[n].name, "FUSE_", 5) == 0)
+			 strncmp(out[n].name, "FUSE_", 5) == 0 && !strstr(out[n].name, "BSWAP"))
 			out[n++].value = value;
 	}
 	if (f)
