@@ -172,6 +172,9 @@ static int open_window(struct bridge *b)
 	struct window_params params = {
 		.map_alignment = limits->map_alignment,
 		.ranges_max = b->params.window_ranges_max,
+		.policy = b->params.window_policy,
+		.admit = b->params.window_admit,
+		.router = &b->router,
 		.ops = &bridge_window_ops,
 		.ctx = b,
 	};
@@ -202,6 +205,10 @@ static int open_window(struct bridge *b)
 	params.va = shm.va;
 	params.len_bytes = shm.len_bytes;
 	params.remove_batch_max = (FS_IN_BYTES - 128) / sizeof(struct fuse_removemapping_one);
+	if (b->params.window_admit == WINDOW_ADMIT_AUTO)
+		measure_start(b);
+	else
+		router_init(&b->router, 0, 0);
 	err = window_copy_init();
 	if (!err)
 		err = window_create(&params, &b->window);
@@ -499,6 +506,7 @@ static void emit_window(struct bridge *b, const struct sums *s, emit_fn emit, vo
 			 w.refusals[i].err && err ? err : "other");
 		emit(ctx, name, w.refusals[i].count);
 	}
+	measure_emit(b, &w, emit, ctx);
 }
 
 static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, void *ctx)

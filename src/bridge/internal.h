@@ -70,6 +70,7 @@ struct bridge_worker {
 	atomic_uint parked;
 	/* The slot that carries this worker's REMOVEMAPPING. */
 	struct fs_req *remover;
+	unsigned sample; /* counts what may be measured; the worker's own thread */
 	struct tally tally;
 };
 
@@ -83,6 +84,8 @@ struct bridge {
 
 	struct window *window; /* NULL: no DAX */
 	bool per_inode_dax;    /* FUSE_ATTR_DAX decides */
+	struct router router; /* what both ways cost */
+	uint64_t calibration_ns;
 	const char *no_window_reason;
 	char refusal_reason[64];
 	atomic_bool dax_seen; /* some inode was marked for DAX */
@@ -114,6 +117,8 @@ struct op {
 	uint32_t open_flags;	 /* of OPEN and CREATE */
 	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */
 	uint32_t head_len;	 /* bytes of a READ that the window delivered already */
+	uint64_t sent_ns;	 /* when it went to the device, if it is measured ... */
+	uint32_t sent_among;	 /* ... as one of how many */
 	/* Taken back when the kernel does not want the answer any more. */
 	uint64_t undo_nodeid, undo_fh;
 	bool undo_open;
@@ -176,6 +181,24 @@ void start_write(struct op *op);
 void op_park(struct op *op, void (*resume)(struct op *op, int err));
 /* The wait did not begin after all. */
 void op_unpark(struct op *op);
+
+/* measure.c: the router's figures */
+void measure_start(struct bridge *b);
+void measure_sent(struct op *op);
+void measure_answered(struct op *op);
+/* The queue is the faster way for this, though a range may be there. */
+bool measure_avoids(struct op *op, enum router_dir dir, uint64_t len);
+struct copy_sample {
+	uint64_t len, start_ns;
+	enum router_dir dir;
+	enum router_copy how;
+	bool timed;
+};
+/* How to copy, and whether it is timed; measure_copied() when it is through. */
+struct copy_sample measure_copy(struct bridge *b, enum router_dir dir, uint64_t len);
+void measure_copied(struct bridge *b, const struct copy_sample *s, bool first);
+void measure_emit(struct bridge *b, const struct window_stats *w,
+		  void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx);
 
 /* mapping.c: the window's callbacks as FUSE requests */
 extern const struct window_ops bridge_window_ops;

@@ -9,13 +9,17 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "bridge/internal.h"
 
 /* ------------------------------------------------------------------ set up */
 
 /* In place of a struct op, in the slot's user area. */
 struct setup {
+	struct bridge *bridge;
 	struct window_range *range;
+	uint64_t sent_ns;
+	unsigned live;
 };
 
 static void setup_done(struct fs_req *req, int err)
@@ -25,6 +29,8 @@ static void setup_done(struct fs_req *req, int err)
 
 	if (!err)
 		err = req->answer.error;
+	if (!err)
+		router_note_setup(&setup->bridge->router, setup->live, clock_now_ns() - setup->sent_ns);
 	fs_req_put(req);
 	window_setup_done(range, err);
 }
@@ -53,7 +59,7 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 		return;
 	}
 	count_request(b, FUSE_SETUPMAPPING);
-	((struct setup *)req->user)->range = range;
+	*(struct setup *)req->user = (struct setup){b, range, clock_now_ns(), map->live};
 	fs_req_header(req, FUSE_SETUPMAPPING, map->nodeid, sizeof(in));
 	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
 	req->out_len = sizeof(struct fuse_out_header);
@@ -66,10 +72,19 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 
 /* ------------------------------------------------------------------ remove */
 
+struct removal {
+	struct bridge *bridge;
+	uint64_t sent_ns;
+	unsigned n;
+};
+
 static void remove_done(struct fs_req *req, int err)
 {
-	struct bridge *b = *(struct bridge **)req->user;
+	struct removal *removal = req->user;
+	struct bridge *b = removal->bridge;
 
+	if (!err)
+		router_note_remove(&b->router, removal->n, clock_now_ns() - removal->sent_ns);
 	/* The slot is kept for the next removal, so that one can always be sent. */
 	window_remove_done(b->window, err ? err : req->answer.error);
 }
@@ -82,7 +97,7 @@ static void mapping_remove(void *ctx, const struct window_extent *extents, unsig
 	uint8_t *at = req->in + sizeof(struct fuse_in_header);
 
 	count_request(b, FUSE_REMOVEMAPPING);
-	memcpy(req->user, &b, sizeof(struct bridge *));
+	*(struct removal *)req->user = (struct removal){b, clock_now_ns(), n};
 	fs_req_header(req, FUSE_REMOVEMAPPING, FUSE_ROOT_ID,
 		      (uint32_t)(sizeof(in) + n * sizeof(struct fuse_removemapping_one)));
 	memcpy(at, &in, sizeof(in));

@@ -192,17 +192,20 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr *attr, bool dax,
+bool node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr *attr, bool dax,
 		    uint64_t size_clock)
 {
 	struct shard *s = shard_of(t, n->nodeid);
+	bool left;
 
 	pthread_mutex_lock(&s->lock);
 	n->mode = attr->mode;
+	left = n->dax && !dax && n->window;
 	n->dax = dax && S_ISREG(attr->mode);
 	if (attr->size < n->size || (!n->truncating && size_clock >= n->truncated_at))
 		n->size = attr->size;
 	pthread_mutex_unlock(&s->lock);
+	return left;
 }
 
 void node_note_reach(struct node_table *t, struct node *n, uint64_t end)

@@ -51,7 +51,8 @@ struct node *node_lookup(struct node_table *t, uint64_t nodeid);
 void node_look(struct node_table *t, struct node *n, struct node_view *view);
 
 /* Notes what an answer says about the node; `size_clock` is that of the request. */
-void node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr *attr, bool dax,
+/* True: it was marked for DAX and is so no longer, and may have ranges in the window. */
+bool node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr *attr, bool dax,
 		    uint64_t size_clock);
 /* The file is known to reach at least this far (a write or read through the queue ended there). */
 void node_note_reach(struct node_table *t, struct node *n, uint64_t end);

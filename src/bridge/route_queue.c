@@ -149,6 +149,7 @@ void op_forward(struct op *op)
 	}
 	tally_add(&bridge_tally(op->bridge)->queue_requests[MIN(op->h.opcode, OPCODES_COUNTED - 1u)],
 		  1);
+	measure_sent(op);
 	op_submit(op, op_answered);
 }
 
@@ -250,6 +251,7 @@ void op_answered(struct fs_req *req, int err)
 		op_reply_error(op, req->answer.error);
 		return;
 	}
+	measure_answered(op);
 	len = req->answer.len - sizeof(struct fuse_out_header);
 	if (!route->finish) {
 		op_reply_payload(op, answer_payload(op), len);
@@ -279,6 +281,18 @@ void op_answered(struct fs_req *req, int err)
 
 /* ------------------------------------------------------------------ what answers say */
 
+/* The device has taken the DAX mark away: what is mapped goes, and nothing comes in any more. Nobody
+ * waits for it; it is a wish, not a danger. */
+static void leave_window(struct bridge *b, struct node *node)
+{
+	struct window_inode *inode = node_window(b->nodes, node, b->window);
+
+	if (!inode)
+		return;
+	window_block(inode, 0, UINT64_MAX, NULL);
+	window_unblock(inode);
+}
+
 /* Notes the attributes and hides from the kernel what is between the device and us. */
 static void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 {
@@ -288,8 +302,8 @@ static void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 	if (attr->flags & FUSE_ATTR_DAX && !atomic_load_explicit(&b->dax_seen, memory_order_relaxed))
 		atomic_store(&b->dax_seen, true);
 	attr->flags &= ~(uint32_t)(FUSE_ATTR_DAX | FUSE_ATTR_SUBMOUNT);
-	if (node)
-		node_note_attr(b->nodes, node, attr, dax, op->size_clock);
+	if (node && node_note_attr(b->nodes, node, attr, dax, op->size_clock))
+		leave_window(b, node);
 }
 
 int finish_attr(struct op *op, uint8_t *payload, size_t len)

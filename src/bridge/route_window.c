@@ -82,14 +82,26 @@ static void file_shrank(struct op *op, struct node *node, uint64_t off)
 
 /* ------------------------------------------------------------------ READ */
 
-static bool copy_out(struct op *op, const struct pins *pins, uint8_t *to)
+static bool is_first(const struct pins *pins)
 {
-	(void)op;
+	for (unsigned i = 0; i < pins->n; i++)
+		if (pins->pin[i].first)
+			return true;
+	return false;
+}
+
+static bool copy_out(struct op *op, const struct pins *pins, uint8_t *to, uint64_t len)
+{
+	struct copy_sample sample = measure_copy(op->bridge, ROUTER_READ, len);
+	int (*copy)(void *dst, const uint8_t *src, size_t n) =
+		sample.how == ROUTER_COPY_WIDE ? window_copy_out_wide : window_copy_out;
+
 	for (unsigned i = 0; i < pins->n; i++) {
-		if (window_copy_out(to, pins->pin[i].va, pins->pin[i].len_bytes))
+		if (copy(to, pins->pin[i].va, pins->pin[i].len_bytes))
 			return false;
 		to += pins->pin[i].len_bytes;
 	}
+	measure_copied(op->bridge, &sample, is_first(pins));
 	return true;
 }
 
@@ -126,6 +138,8 @@ static void read_try(struct op *op)
 	len = MIN(op->arg_len, limit - op->arg_off);
 	if (len < op->arg_len && len < HEAD_MIN)
 		goto queue;
+	if (measure_avoids(op, ROUTER_READ, len))
+		goto queue;
 	op->attempts++;
 	switch (pin_all(op, &view, op->arg_off, len, 0, &pins, read_again)) {
 	case WINDOW_PENDING:
@@ -136,7 +150,7 @@ static void read_try(struct op *op)
 		break;
 	}
 	uint8_t *data = op->req->big->va + DATA_AT;
-	bool whole = copy_out(op, &pins, data);
+	bool whole = copy_out(op, &pins, data, len);
 
 	unpin_all(&pins);
 	if (!whole) {
@@ -184,6 +198,9 @@ static bool copy_in(struct op *op, const struct pins *pins)
 	const size_t at = sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in);
 	const uint8_t *from = op->req->in + at;
 	size_t left = op->req->in_len - at; /* in this piece */
+	struct copy_sample sample = measure_copy(op->bridge, ROUTER_WRITE, op->arg_len);
+	int (*copy)(uint8_t *dst, const void *src, size_t n) =
+		sample.how == ROUTER_COPY_WIDE ? window_copy_in_wide : window_copy_in;
 
 	for (unsigned i = 0; i < pins->n; i++) {
 		uint8_t *to = pins->pin[i].va;
@@ -197,7 +214,7 @@ static bool copy_in(struct op *op, const struct pins *pins)
 				left = op->req->in_big_len;
 			}
 			n = MIN(len, left);
-			if (window_copy_in(to, from, n))
+			if (copy(to, from, n))
 				return false;
 			to += n;
 			from += n;
@@ -205,6 +222,7 @@ static bool copy_in(struct op *op, const struct pins *pins)
 			left -= n;
 		}
 	}
+	measure_copied(op->bridge, &sample, is_first(pins));
 	return true;
 }
 
@@ -238,7 +256,7 @@ static void write_try(struct op *op)
 	node_look(b->nodes, node, &view);
 	limit = round_down(view.size, PAGE_BYTES);
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
-	    !store_suffices(&view, &in))
+	    !store_suffices(&view, &in) || measure_avoids(op, ROUTER_WRITE, op->arg_len))
 		goto queue;
 	op->attempts++;
 	switch (pin_all(op, &view, op->arg_off, op->arg_len, WINDOW_WRITE, &pins, write_again)) {

@@ -16,7 +16,6 @@ void options_help(void)
 	     "       vfsdax-mount --list [--json]\n"
 	     "\n"
 	     "Mounts a virtio-fs share, served by this process from the device's DAX window.\n"
-	     "\n"
 	     "SOURCE    unix:SOCKET   a vhost-user-fs back end (vfsdax-device, virtiofsd)\n"
 	     "          0000:00:04.0  a PCI function, taken over with VFIO\n"
 	     "          TAG           the function with this tag\n"
@@ -28,6 +27,7 @@ void options_help(void)
 	     "                             not at all (always coherent), or kept across opens\n"
 	     "  -o ro, allow_other, default_permissions, nonempty, and those of mount(8)\n"
 	     "  -o workers=N, queues=N     threads (default: one a CPU), request queues\n"
+	     "  -o window_admit=auto|always, window_policy=lru|lifo, window_ranges=N\n"
 	     "  -o timeout=SECONDS         for an answer of the device (default 60)\n"
 	     "  -o polling=auto|never|always  look for requests instead of sleeping\n"
 	     "  -f, --foreground           stay in the foreground, log to stderr\n"
@@ -35,8 +35,7 @@ void options_help(void)
 	     "  -l, --list                 the virtio-fs functions of this machine\n"
 	     "  -h, --help    -V, --version\n"
 	     "\n"
-	     "Unmount with umount MOUNTPOINT or fusermount3 -u MOUNTPOINT.\n"
-	     "Counters: vfsdax-stat MOUNTPOINT.");
+	     "Unmount with umount MOUNTPOINT or fusermount3 -u. Counters: vfsdax-stat MOUNTPOINT.");
 }
 
 /* ------------------------------------------------------------------ -o */
@@ -121,6 +120,33 @@ static int set_timeout(struct options *o, const char *value)
 	return parse_number("timeout", value, 86400, &o->timeout_s);
 }
 
+static int set_window_policy(struct options *o, const char *value)
+{
+	static const char *const names[] = {"lru", "lifo", NULL};
+	static const int values[] = {WINDOW_POLICY_LRU, WINDOW_POLICY_LIFO};
+	int v = WINDOW_POLICY_LRU;
+	int err = choose("window_policy", value, names, values, "lru, lifo", &v);
+
+	o->bridge.window_policy = (enum window_policy)v;
+	return err;
+}
+
+static int set_window_admit(struct options *o, const char *value)
+{
+	static const char *const names[] = {"auto", "always", NULL};
+	static const int values[] = {WINDOW_ADMIT_AUTO, WINDOW_ADMIT_ALWAYS};
+	int v = WINDOW_ADMIT_AUTO;
+	int err = choose("window_admit", value, names, values, "auto, always", &v);
+
+	o->bridge.window_admit = (enum window_admit)v;
+	return err;
+}
+
+static int set_window_ranges(struct options *o, const char *value)
+{
+	return parse_number("window_ranges", value, 1u << 20, &o->bridge.window_ranges_max);
+}
+
 static int set_nonempty(struct options *o, const char *value)
 {
 	(void)value;
@@ -156,6 +182,9 @@ static const struct mount_option {
 	{"queues", NEEDS_VALUE, set_queues, false},
 	{"timeout", NEEDS_VALUE, set_timeout, false},
 	{"polling", NEEDS_VALUE, set_polling, false},
+	{"window_admit", NEEDS_VALUE, set_window_admit, false},
+	{"window_policy", NEEDS_VALUE, set_window_policy, false},
+	{"window_ranges", NEEDS_VALUE, set_window_ranges, false},
 	{"nonempty", NO_VALUE, set_nonempty, false},
 	{"ro", NO_VALUE, set_ro, true},
 	{"rw", NO_VALUE, set_rw, true},
@@ -251,6 +280,7 @@ int options_parse(int argc, char **argv, struct options *o)
 	memset(o, 0, sizeof(*o));
 	o->log_level = -1;
 	o->timeout_s = 60;
+	o->bridge.window_admit = WINDOW_ADMIT_AUTO;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":fo:lhV", longs, NULL)) != -1) {
 		switch (c) {

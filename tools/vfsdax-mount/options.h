@@ -13,7 +13,7 @@ struct options {
 	bool foreground, list, json, nonempty, help, version;
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
-	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling */
+	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */
 	char kernel[1024]; /* what libfuse3 and the kernel get, comma-separated */
 };
 
