@@ -18,6 +18,7 @@
 #                      VFSDAX_PCI_START_DEVICE  a program that (re)starts the device with options; without
 #                                               it a test that needs a device with options is skipped
 
+LIB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LOOPBACK=${VFSDAX_LOOPBACK:-unix}
 # Sanitizers make everything slower, not less correct: the bounds stretch.
 SLOW=${VFSDAX_SLOW:-1}
@@ -261,6 +262,7 @@ setup() {
 	fi
 	local san="log_path=$TEST_DIR/sanitizer:exitcode=99"
 	export ASAN_OPTIONS=$san:detect_leaks=1 UBSAN_OPTIONS=$san:print_stacktrace=1 TSAN_OPTIONS=$san
+	export LSAN_OPTIONS=suppressions=$LIB_DIR/lsan.supp:print_suppressions=0
 }
 
 # What every test ends with, so that clean-up is tested a hundred times.
