@@ -220,6 +220,7 @@ static int copy_args_and_run(struct op *op, const struct op_info *info)
 	if (pieces_read(op->req->readable, op->req->n_readable, sizeof(op->in), args, len)) {
 		op->args = (struct bytes){args, len};
 		r = run(op, info);
+		op->args = (struct bytes){0};
 	}
 	if (args != small)
 		free(args);

@@ -66,7 +66,7 @@ err_inodes:
 int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs **out)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
-	struct statx stx;
+	struct statx stx = {0};
 	int root_fd, r = -ENOMEM;
 
 	if (!fs)

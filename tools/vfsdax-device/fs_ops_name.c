@@ -30,7 +30,7 @@ static int make_entry(struct op *op, const struct maker *m)
 	/* fuse.h, DONT_MASK: without it the kernel has applied the umask. */
 	uint32_t mask = fs_agreed(op->fs, FUSE_DONT_MASK) ? m->umask : 0;
 	struct cred_scope scope;
-	struct inode *inode;
+	struct inode *inode = NULL;
 	struct statx stx;
 	int r;
 
@@ -139,7 +139,7 @@ int op_link(struct op *op)
 static int remove_name(struct op *op, int flags)
 {
 	struct cred_scope scope;
-	const char *name;
+	const char *name = NULL;
 	int r = op_take_name(op, &name);
 
 	if (r == 0 && op->args.left)
@@ -178,8 +178,8 @@ static int rename_as_caller(struct op *op, const char *from, const struct inode 
 
 static int rename_between(struct op *op, uint64_t newdir, unsigned flags)
 {
-	const char *from, *to;
-	struct inode *to_dir;
+	const char *from = NULL, *to = NULL;
+	struct inode *to_dir = NULL;
 	int r = op_take_name(op, &from);
 
 	if (r == 0)
