@@ -262,7 +262,7 @@ static void a_directory_that_nobody_wants_is_forgotten(void **state)
 
 /* ------------------------------------------------------------------ too late */
 
-static const struct rig_params hasty = {.timeout_ms = 40};
+static const struct rig_params hasty = {.timeout_ms = 150};
 
 static void a_late_lookup_is_forgotten(void **state)
 {
@@ -369,18 +369,19 @@ static void a_device_that_recovers_is_used_again(void **state)
 
 static void times_that_are_late_end_the_request(void **state)
 {
+	const struct file short_file = {.nodeid = 7, .size = 65536, .fh = 70};
 	struct fake_request *r;
 	struct rig rig;
 	uint64_t unique;
 
 	(void)state;
-	rig_open(&rig, &hasty);
-	open_file(&rig, &file);
-	unique = ask_write(&rig, &file, 0, 4096, O_RDWR, 0);
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 400});
+	open_file(&rig, &short_file);
+	unique = ask_write(&rig, &short_file, 0, 4096, O_RDWR, 0);
 	device_writes(&rig);
 	assert_answer(&rig, unique, 0);
-	unique = ask_write(&rig, &file, 0, 4096, O_RDWR, 0);
-	device_maps(&rig, &file);
+	unique = ask_write(&rig, &short_file, 0, 4096, O_RDWR, 0);
+	device_maps(&rig, &short_file);
 	assert_answer(&rig, unique, 0);
 	unique = ask(&rig, FUSE_FLUSH, 7, (uint8_t[24]){0}, 24);
 	r = device_gets(&rig, FUSE_SETATTR);

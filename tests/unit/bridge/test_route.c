@@ -293,14 +293,14 @@ static void blocked_lock_waits_stall_nothing_else(void **state)
 	struct fake_request *r[40];
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 50});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 250});
 	for (unsigned i = 0; i < 40; i++) {
 		unique[i] = ask(&rig, FUSE_SETLKW, 5, &in, sizeof(in));
 		r[i] = device_gets(&rig, FUSE_SETLKW);
 	}
 	for (unsigned i = 0; i < 20; i++)
 		ping(&rig);
-	nanosleep(&(struct timespec){0, 80000000}, NULL);
+	nanosleep(&(struct timespec){0, 300000000}, NULL);
 	ping(&rig);
 	assert_no_answer(&rig);
 	for (unsigned i = 0; i < 40; i++) {

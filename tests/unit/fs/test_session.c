@@ -297,7 +297,7 @@ static void a_call_returns_payload_errors_and_time_outs(void **state)
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 20});
+	rig_open(&rig, NULL, (struct fs_params){0});
 	assert_int_equal(fake_device_serve(rig.dev, play, &script), 0);
 	assert_int_equal(fs_call(rig.s, FUSE_GETATTR, 1, NULL, 0, &attr, sizeof(attr)),
 			 sizeof(attr));
