@@ -185,6 +185,7 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	pthread_mutex_lock(&s->lock);
 	view->size = n->size;
 	view->mode = n->mode;
+	view->wanted = n->dax;
 	view->dax = n->dax && !n->truncating;
 	view->mtime_late = n->mtime_late;
 	view->privs_clear = n->privs_clear;

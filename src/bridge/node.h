@@ -29,7 +29,8 @@ struct node_table;
 struct node_view {
 	uint64_t size;
 	uint32_t mode;
-	bool dax;	 /* to be served from the window, nothing stands against it now */
+	bool wanted;	 /* to be served from the window */
+	bool dax;	 /* and nothing stands against it now */
 	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
 	/* A write has been through the host's write(2), so file capabilities are gone and, but for
 	 * privileged writers, the suid and sgid bits: window writes need clear nothing. */

@@ -378,14 +378,14 @@ static void note_open(struct op *op, struct node *node, struct fuse_open_out *ou
 	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
 	if (node)
 		node_look(b->nodes, node, &view);
-	if (view.dax && b->window)
+	if (view.wanted && b->window)
 		node_window(b->nodes, node, b->window);
 	if (!S_ISREG(view.mode))
 		return;
 	if (b->params.cache == BRIDGE_CACHE_ALWAYS) {
 		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
 		out->open_flags |= FOPEN_KEEP_CACHE;
-	} else if (b->params.cache == BRIDGE_CACHE_NONE || (view.dax && direct_mmap)) {
+	} else if (b->params.cache == BRIDGE_CACHE_NONE || (view.wanted && direct_mmap)) {
 		/* What the window holds need not lie in the page cache a second time. */
 		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
