@@ -23,19 +23,19 @@
 /* The handle of an open file, or NULL where there are none. */
 static struct file_handle *handle_of(int fd)
 {
-	struct file_handle *h = malloc(sizeof(*h) + MAX_HANDLE_SZ);
+	union {
+		struct file_handle h;
+		uint8_t room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	} u = {.h = {.handle_bytes = MAX_HANDLE_SZ}};
 	struct file_handle *fitted;
 	int mount_id;
 
-	if (!h)
+	if (name_to_handle_at(fd, "", &u.h, &mount_id, AT_EMPTY_PATH) < 0)
 		return NULL;
-	h->handle_bytes = MAX_HANDLE_SZ;
-	if (name_to_handle_at(fd, "", h, &mount_id, AT_EMPTY_PATH) < 0) {
-		free(h);
-		return NULL;
-	}
-	fitted = realloc(h, sizeof(*h) + h->handle_bytes);
-	return fitted ? fitted : h;
+	fitted = malloc(sizeof(u.h) + u.h.handle_bytes);
+	if (fitted)
+		memcpy(fitted, &u, sizeof(u.h) + u.h.handle_bytes);
+	return fitted;
 }
 
 static int open_handle(const struct fs *fs, struct file_handle *handle)

@@ -158,6 +158,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 void frame_free(struct frame *f)
 {
 	fs_destroy(f->fs);
+	chmod(f->dir, 0700); /* requests may have taken our own permission */
 	nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(f);
 }
