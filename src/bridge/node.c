@@ -24,6 +24,7 @@ struct node {
 	bool mtime_late;
 	bool privs_clear;
 	bool closing; /* its ranges are being taken out of the window */
+	struct window_inode *leaving; /* of `closing`: whose ranges, and blocked; NULL: none */
 	struct window_inode *window;
 	struct window_waiter waiter; /* of `closing` */
 	node_forget_fn forget;
@@ -315,6 +316,8 @@ static void unlink_node(struct shard *s, struct node *n)
 	s->n_nodes--;
 }
 
+static void leave_window(struct node *n);
+
 /* The node's ranges have left the window (or it never had any): tell the device. The kernel may
  * have looked the node up again meanwhile; then it lives on, and only the old count is returned. */
 static void node_closed(struct node *n)
@@ -322,13 +325,21 @@ static void node_closed(struct node *n)
 	struct shard *s = shard_of(n->table, n->nodeid);
 	node_forget_fn forget = n->forget;
 	void *ctx = n->forget_ctx;
-	struct window_inode *window = n->window;
+	struct window_inode *window;
 	uint64_t nodeid = n->nodeid, released;
 	bool gone;
 
-	if (window)
-		window_unblock(window);
+	if (n->leaving)
+		window_unblock(n->leaving);
 	pthread_mutex_lock(&s->lock);
+	window = n->window;
+	if (n->nlookup == 0 && window != n->leaving) {
+		/* It had none, and was looked up, opened and forgotten again meanwhile. */
+		n->leaving = window;
+		pthread_mutex_unlock(&s->lock);
+		leave_window(n);
+		return;
+	}
 	released = n->released;
 	n->released = 0;
 	n->closing = false;
@@ -350,6 +361,12 @@ static void on_window_left(struct window_waiter *waiter, int err)
 	node_closed(container_of(waiter, struct node, waiter));
 }
 
+static void leave_window(struct node *n)
+{
+	if (!n->leaving || window_block(n->leaving, 0, UINT64_MAX, &n->waiter))
+		node_closed(n);
+}
+
 void node_forget(struct node_table *t, uint64_t nodeid, uint64_t nlookup, node_forget_fn forget,
 		 void *ctx)
 {
@@ -366,14 +383,15 @@ void node_forget(struct node_table *t, uint64_t nodeid, uint64_t nlookup, node_f
 		close = n->nlookup == 0 && !n->closing;
 		if (close) {
 			n->closing = true;
+			n->leaving = n->window;
 			n->forget = forget;
 			n->forget_ctx = ctx;
 			n->waiter.wake = on_window_left;
 		}
 	}
 	pthread_mutex_unlock(&s->lock);
-	if (close && (!n->window || window_block(n->window, 0, UINT64_MAX, &n->waiter)))
-		node_closed(n);
+	if (close)
+		leave_window(n);
 }
 
 void node_forget_all(struct node_table *t, node_forget_fn forget, void *ctx)
