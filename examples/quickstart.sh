@@ -42,7 +42,7 @@ is_mounted() { [ -n "$1" ] && grep -q " $1 fuse" /proc/self/mounts; }
 device_runs() {
 	local pid
 	pid=$(recorded pid)
-	[ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$state/sock"
+	[ -n "$pid" ] && grep -qszxF -- "$state/sock" "/proc/$pid/cmdline"
 }
 stop_all() {
 	local where pid i

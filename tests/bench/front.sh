@@ -18,6 +18,8 @@
 # The servers: floor answers from memory and does nothing else, one pinned thread a CPU on clones of /dev/fuse;
 # floor-bounce copies to a buffer first; floor-1 is one thread; passthrough_ll is libfuse3's example with cache=never,
 # as packaged; vfsdax is vfsdax-mount, all window hits (counters are checked); vfsdax-queue the same with dax=never.
+# xpass, xfloor: reads per second as a multiple of passthrough_ll's and of the floor's; p50xpa, p50xfl: the same of the
+# median latency (more than 1 is faster), which a busy machine disturbs less.
 # Every read is direct I/O: each server opens with FOPEN_DIRECT_IO. The client does not say O_DIRECT, because passthrough_ll
 # would pass it on and read the disk. Root.
 set -euo pipefail
@@ -170,6 +172,8 @@ report=$(jq -s --argjson routes "${routes:-[]}" --arg kernel "$(uname -r)" --arg
 	| . as $rows
 	| map(. as $r | . + {
 		to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | $r.iops / .iops) // null),
+		p50_to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | .p50_us / $r.p50_us) // null),
+		p50_to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | .p50_us / $r.p50_us) // null),
 		to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | $r.iops / .iops) // null)})
 	| {kernel: $kernel, cpus: ($cpus | tonumber), routes: $routes, rows: .}' "$results")
 if [ "$json" ]; then
@@ -180,10 +184,10 @@ jq -r --arg order "$servers" '
 	($order | split(" ")) as $o
 	| .rows | sort_by(.placement, .workload, (.server as $s | $o | index($s)))[]
 	| [.placement, .workload, .server, (.iops | round), (.mbps | round), .p50_us, .p99_us, (.iops_min | round), (.iops_max | round),
-		(.to_passthrough_ll // 0), (.to_floor // 0)] | @tsv' <<<"$report" |
-	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-15s %8s %7s %8s %8s %17s %8s %7s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11] }
-		BEGIN { split("place workload server reads/s MB/s p50_us p99_us min..max x xpass_ll xfloor", h, " "); row(h) }
-		{ if (NR > 1 && $2 != last) print ""; last = $2; $8 = $8 ".." $9; $10 = $10 ? sprintf("%.2f", $10) : "-"; $11 = $11 ? sprintf("%.2f", $11) : "-"
+		(.to_passthrough_ll // 0), (.to_floor // 0), (.p50_to_passthrough_ll // 0), (.p50_to_floor // 0)] | @tsv' <<<"$report" |
+	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-15s %8s %7s %8s %8s %17s %7s %7s %7s %7s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11], a[12], a[13] }
+		BEGIN { split("place workload server reads/s MB/s p50_us p99_us min..max x xpass xfloor p50xpa p50xfl", h, " "); row(h) }
+		{ if (NR > 1 && $2 != last) print ""; last = $2; $8 = $8 ".." $9; for (i = 10; i <= 13; i++) if (NR > 0) $i = $i ? sprintf("%.2f", $i) : "-"
 		  for (i = 1; i <= NF; i++) r[i] = $i; row(r) }'
 echo
 jq -r '.routes[] | select(.server) | "\(.placement) \(.server): \(.window_read_bytes) bytes through the window, \(.queue_read_bytes) through the queue"' <<<"$report"
