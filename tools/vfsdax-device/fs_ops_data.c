@@ -21,11 +21,26 @@
 #define COPY_MAX_BYTES (256 * MIB)
 
 /*
+ * What of the guest's flags is this write's own. The handle's may be older (fcntl(2) sets and clears
+ * O_APPEND) or know less (RWF_DSYNC, a file or a mount that is always synchronous).
+ */
+static int write_flags(uint32_t open_flags)
+{
+	int flags = open_flags & O_APPEND ? RWF_APPEND : 0;
+
+	if ((open_flags & O_SYNC) == O_SYNC)
+		flags |= RWF_SYNC;
+	else if (open_flags & O_DSYNC)
+		flags |= RWF_DSYNC;
+	return flags;
+}
+
+/*
  * [skip, skip + len) of the pieces from or to the file; how much was moved, or -errno when it was
  * nothing. In rounds, because a chain may have more pieces than one system call takes.
  */
 static ssize_t move(bool to_file, int fd, const struct iovec *pieces, unsigned n, uint64_t skip,
-		    uint64_t len, uint64_t file_off)
+		    uint64_t len, uint64_t file_off, int flags)
 {
 	uint64_t done = 0;
 
@@ -33,7 +48,7 @@ static ssize_t move(bool to_file, int fd, const struct iovec *pieces, unsigned n
 		struct iovec iov[IOV_MAX];
 		unsigned n_iov = pieces_slice(pieces, n, skip + done, len - done, iov, IOV_MAX);
 		off_t off = (off_t)(file_off + done);
-		ssize_t got = to_file ? pwritev(fd, iov, (int)n_iov, off)
+		ssize_t got = to_file ? pwritev2(fd, iov, (int)n_iov, off, flags)
 				      : preadv(fd, iov, (int)n_iov, off);
 		uint64_t asked = 0;
 
@@ -65,7 +80,7 @@ int op_read(struct op *op)
 	if (!h)
 		return -EBADF;
 	got = move(false, h->fd, req->writable, req->n_writable, REPLY_HEADER_BYTES, in.size,
-		   in.offset);
+		   in.offset, 0);
 	handle_put(h);
 	return got < 0 ? (int)got : reply_in_place(op, (size_t)got);
 }
@@ -92,7 +107,7 @@ int op_write(struct op *op)
 		r = cred_enter(&scope, op, CRED_KILL_SUID, 0);
 	if (r == 0) {
 		put = move(true, h->fd, req->readable, req->n_readable, sizeof(op->in) + sizeof(in),
-			   in.size, in.offset);
+			   in.size, in.offset, write_flags(in.flags));
 		if (in.write_flags & FUSE_WRITE_KILL_SUIDGID)
 			cred_leave(&scope);
 		out.size = put < 0 ? 0 : (uint32_t)put;

@@ -19,9 +19,10 @@
 
 /*
  * What of a guest's open flags reaches the host. O_DIRECT does not: it is about the guest's cache,
- * and the host would ask the guest's memory to be aligned.
+ * and the host would ask the guest's memory to be aligned. Nor does O_APPEND, which fcntl(2) changes
+ * without a message: each WRITE says it, and a descriptor that has it cannot do without.
  */
-#define OPEN_FLAGS_PASSED (O_ACCMODE | O_APPEND | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
+#define OPEN_FLAGS_PASSED (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
 
 static bool wants_write(uint32_t flags)
 {
