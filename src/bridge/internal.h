@@ -28,6 +28,8 @@ enum route_payload {
 	PAYLOAD_READ,	/* file data */
 	PAYLOAD_WRITE,	/* struct fuse_write_out */
 	PAYLOAD_DIRPLUS, /* struct fuse_direntplus, many */
+	PAYLOAD_STATX,	 /* struct fuse_statx_wire_out */
+	PAYLOAD_EMPTY,	 /* nothing; that it succeeded is what is looked at */
 };
 
 struct route {
@@ -116,6 +118,8 @@ struct op {
 	uint8_t attempts;	 /* through the window */
 	uint32_t open_flags;	 /* of OPEN and CREATE */
 	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */
+	uint64_t privs_clock;	 /* of WRITE's node, when the request went out */
+	bool kills_suid;	 /* WRITE clears suid and sgid */
 	uint32_t head_len;	 /* bytes of a READ that the window delivered already */
 	uint64_t sent_ns;	 /* when it went to the device, if it is measured ... */
 	uint32_t sent_among;	 /* ... as one of how many */
@@ -165,12 +169,16 @@ void start_setattr(struct op *op);
 void start_fallocate(struct op *op);
 void start_times(struct op *op);
 void start_setxattr(struct op *op);
+void start_copy(struct op *op);
 int finish_attr(struct op *op, uint8_t *payload, size_t len);
 int finish_entry(struct op *op, uint8_t *payload, size_t len);
 int finish_create(struct op *op, uint8_t *payload, size_t len);
 int finish_open(struct op *op, uint8_t *payload, size_t len);
 int finish_read(struct op *op, uint8_t *payload, size_t len);
 int finish_write(struct op *op, uint8_t *payload, size_t len);
+int finish_setxattr(struct op *op, uint8_t *payload, size_t len);
+int finish_statx(struct op *op, uint8_t *payload, size_t len);
+int finish_copy(struct op *op, uint8_t *payload, size_t len);
 int finish_dirplus(struct op *op, uint8_t *payload, size_t len);
 
 /* route_window.c */

@@ -22,7 +22,10 @@ struct node {
 	unsigned truncating;
 	bool dax;
 	bool mtime_late;
-	bool privs_clear;
+	bool caps_clear, suid_clear;
+	uint64_t privs_clock;
+	uint64_t ctime_s;
+	uint32_t ctime_ns;
 	bool closing; /* its ranges are being taken out of the window */
 	struct window_inode *leaving; /* of `closing`: whose ranges, and blocked; NULL: none */
 	struct window_inode *window;
@@ -189,8 +192,36 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	view->wanted = n->dax;
 	view->dax = n->dax && !n->truncating;
 	view->mtime_late = n->mtime_late;
-	view->privs_clear = n->privs_clear;
+	view->caps_clear = n->caps_clear;
+	view->suid_clear = n->suid_clear;
+	view->privs_clock = n->privs_clock;
 	view->window = n->window;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Called with the shard's lock held. */
+static void privs_changed(struct node *n)
+{
+	n->caps_clear = n->suid_clear = false;
+	n->privs_clock++;
+}
+
+/* The host may have set a capability or a bit: any change of the inode may have been that. Called with
+ * the shard's lock held. */
+static void note_ctime(struct node *n, uint64_t sec, uint32_t nsec)
+{
+	if (sec != n->ctime_s || nsec != n->ctime_ns)
+		privs_changed(n);
+	n->ctime_s = sec;
+	n->ctime_ns = nsec;
+}
+
+void node_note_ctime(struct node_table *t, struct node *n, uint64_t sec, uint32_t nsec)
+{
+	struct shard *s = shard_of(t, n->nodeid);
+
+	pthread_mutex_lock(&s->lock);
+	note_ctime(n, sec, nsec);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -206,6 +237,7 @@ bool node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr
 	n->dax = dax && S_ISREG(attr->mode);
 	if (attr->size < n->size || (!n->truncating && size_clock >= n->truncated_at))
 		n->size = attr->size;
+	note_ctime(n, attr->ctime, attr->ctimensec);
 	pthread_mutex_unlock(&s->lock);
 	return left;
 }
@@ -273,12 +305,24 @@ struct window_inode *node_window(struct node_table *t, struct node *n, struct wi
 	return got;
 }
 
-void node_set_privs_clear(struct node_table *t, struct node *n, bool clear)
+void node_privs_changed(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_of(t, n->nodeid);
 
 	pthread_mutex_lock(&s->lock);
-	n->privs_clear = clear;
+	privs_changed(n);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void node_privs_cleared(struct node_table *t, struct node *n, bool suid, uint64_t privs_clock)
+{
+	struct shard *s = shard_of(t, n->nodeid);
+
+	pthread_mutex_lock(&s->lock);
+	if (n->privs_clock == privs_clock) {
+		n->caps_clear = true;
+		n->suid_clear |= suid;
+	}
 	pthread_mutex_unlock(&s->lock);
 }
 

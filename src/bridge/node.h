@@ -32,9 +32,10 @@ struct node_view {
 	bool wanted;	 /* to be served from the window */
 	bool dax;	 /* and nothing stands against it now */
 	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
-	/* A write has been through the host's write(2), so file capabilities are gone and, but for
-	 * privileged writers, the suid and sgid bits: window writes need clear nothing. */
-	bool privs_clear;
+	/* Since they were last changed, as far as we know, a write has been through the host's write(2)
+	 * that cleared file capabilities, or the suid and sgid bits: window writes need not. */
+	bool caps_clear, suid_clear;
+	uint64_t privs_clock; /* how often they changed */
 	struct window_inode *window; /* NULL: none yet */
 };
 
@@ -67,7 +68,12 @@ void node_truncate_end(struct node_table *t, struct node *n, uint64_t now);
 /* The node's place in the window; made by the first call. NULL: out of memory. */
 struct window_inode *node_window(struct node_table *t, struct node *n, struct window *w);
 
-void node_set_privs_clear(struct node_table *t, struct node *n, bool clear);
+/* A change that nobody told us may be behind this st_ctime. */
+void node_note_ctime(struct node_table *t, struct node *n, uint64_t sec, uint32_t nsec);
+/* What a write must clear may have been set. */
+void node_privs_changed(struct node_table *t, struct node *n);
+/* The host wrote, and so cleared; `privs_clock` from before the request went out. */
+void node_privs_cleared(struct node_table *t, struct node *n, bool suid, uint64_t privs_clock);
 void node_set_mtime_late(struct node_table *t, struct node *n);
 /* True, and cleared, when it was set. */
 bool node_take_mtime_late(struct node_table *t, struct node *n);

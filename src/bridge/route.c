@@ -36,7 +36,7 @@ static const struct route rows[] = {
 	{FUSE_STATFS, "STATFS", start_forward, NULL, PAYLOAD_OPAQUE, 0, OUT(fuse_statfs_out), SIZE_NONE},
 	{FUSE_RELEASE, "RELEASE", start_times, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
 	{FUSE_FSYNC, "FSYNC", start_times, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
-	{FUSE_SETXATTR, "SETXATTR", start_setxattr, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
+	{FUSE_SETXATTR, "SETXATTR", start_setxattr, finish_setxattr, PAYLOAD_EMPTY, 0, 0, SIZE_NONE},
 	{FUSE_GETXATTR, "GETXATTR", start_forward, NULL, PAYLOAD_OPAQUE, IN(fuse_getxattr_in), OUT(fuse_getxattr_out), AT(fuse_getxattr_in, size)},
 	{FUSE_LISTXATTR, "LISTXATTR", start_forward, NULL, PAYLOAD_OPAQUE, IN(fuse_getxattr_in), OUT(fuse_getxattr_out), AT(fuse_getxattr_in, size)},
 	{FUSE_REMOVEXATTR, "REMOVEXATTR", start_forward, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
@@ -65,14 +65,14 @@ static const struct route rows[] = {
 	{FUSE_READDIRPLUS, "READDIRPLUS", start_forward, finish_dirplus, PAYLOAD_DIRPLUS, IN(fuse_read_in), 0, AT(fuse_read_in, size)},
 	{FUSE_RENAME2, "RENAME2", start_forward, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
 	{FUSE_LSEEK, "LSEEK", start_forward, NULL, PAYLOAD_OPAQUE, 0, OUT(fuse_lseek_out), SIZE_NONE},
-	{FUSE_COPY_FILE_RANGE, "COPY_FILE_RANGE", start_forward, NULL, PAYLOAD_OPAQUE, 0, OUT(fuse_write_out), SIZE_NONE},
+	{FUSE_COPY_FILE_RANGE, "COPY_FILE_RANGE", start_copy, finish_copy, PAYLOAD_WRITE, IN(fuse_copy_file_range_in), OUT(fuse_write_out), SIZE_NONE},
 	/* Between driver and device only: the kernel never sends them to a plain mount. */
 	{FUSE_SETUPMAPPING, "SETUPMAPPING", start_refuse, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
 	{FUSE_REMOVEMAPPING, "REMOVEMAPPING", start_refuse, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
 	{FUSE_SYNCFS, "SYNCFS", start_forward, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
 	{FUSE_TMPFILE, "TMPFILE", start_create, finish_create, PAYLOAD_CREATE, IN(fuse_create_in), OUT(fuse_entry_out) + OUT(fuse_open_out), SIZE_NONE},
-	{FUSE_OP_STATX, "STATX", start_times, NULL, PAYLOAD_OPAQUE, 0, OUT(fuse_statx_wire_out), SIZE_NONE},
-	{FUSE_OP_COPY_FILE_RANGE_64, "COPY_FILE_RANGE_64", start_forward, NULL, PAYLOAD_OPAQUE, 0, OUT(fuse_copy_file_range_wire_out), SIZE_NONE},
+	{FUSE_OP_STATX, "STATX", start_times, finish_statx, PAYLOAD_STATX, 0, OUT(fuse_statx_wire_out), SIZE_NONE},
+	{FUSE_OP_COPY_FILE_RANGE_64, "COPY_FILE_RANGE_64", start_copy, finish_copy, PAYLOAD_WRITE, IN(fuse_copy_file_range_in), OUT(fuse_copy_file_range_wire_out), SIZE_NONE},
 };
 
 /* An opcode that came after this version: the wire carries it, an answer of a page has room. */

@@ -15,6 +15,9 @@
 #include "bridge/internal.h"
 #include "fuse/reply.h"
 
+#ifndef FALLOC_FL_WRITE_ZEROES
+#define FALLOC_FL_WRITE_ZEROES 0x80 /* Linux 6.17 */
+#endif
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
@@ -306,6 +309,13 @@ static void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 		leave_window(b, node);
 }
 
+/* A write clears these bits without a word to the kernel, which would show them until the attributes
+ * are too old: so of such a file they are too old at once. */
+static bool may_lose_bits(uint32_t mode)
+{
+	return S_ISREG(mode) && mode & (S_ISUID | S_ISGID);
+}
+
 int finish_attr(struct op *op, uint8_t *payload, size_t len)
 {
 	struct fuse_attr_out *out = (struct fuse_attr_out *)payload;
@@ -313,6 +323,8 @@ int finish_attr(struct op *op, uint8_t *payload, size_t len)
 
 	if (len < sizeof(*out))
 		return -EIO;
+	if (may_lose_bits(out->attr.mode))
+		out->attr_valid = out->attr_valid_nsec = 0;
 	if (op->blocked) {
 		/* Our own truncation: its answer is the truth. */
 		struct node *node = op->node;
@@ -323,6 +335,21 @@ int finish_attr(struct op *op, uint8_t *payload, size_t len)
 		return 0;
 	}
 	note_attr(op, node_find(b->nodes, op->h.nodeid), &out->attr);
+	return 0;
+}
+
+int finish_statx(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_statx_wire_out *out = (struct fuse_statx_wire_out *)payload;
+	struct node *node = node_find(op->bridge->nodes, op->h.nodeid);
+
+	if (len < sizeof(*out))
+		return -EIO;
+	if (node)
+		node_note_ctime(op->bridge->nodes, node, (uint64_t)out->ctime.tv_sec,
+				out->ctime.tv_nsec);
+	if (may_lose_bits(out->mode))
+		out->attr_valid = out->attr_valid_nsec = 0;
 	return 0;
 }
 
@@ -344,7 +371,7 @@ static struct node *note_entry(struct op *op, struct fuse_entry_out *entry, int 
 	}
 	note_attr(op, node, &entry->attr);
 	node_look(b->nodes, node, &view);
-	if (view.mtime_late) {
+	if (view.mtime_late || may_lose_bits(entry->attr.mode)) {
 		/* The times in this answer are old: let the kernel ask with GETATTR, which mends
 		 * them first (start_times). */
 		entry->attr_valid = 0;
@@ -428,7 +455,7 @@ int finish_write(struct op *op, uint8_t *payload, size_t len)
 		return -EIO;
 	tally_add(&bridge_tally(b)->queue_write_bytes, out->size);
 	if (node && out->size) {
-		node_set_privs_clear(b->nodes, node, true);
+		node_privs_cleared(b->nodes, node, op->kills_suid, op->privs_clock);
 		/* As with a read: a truncation that ended meanwhile may have come after it. */
 		if (!(op->open_flags & O_APPEND) && u64_add(op->arg_off, out->size, &end) &&
 		    op->size_clock == atomic_load(&b->size_clock))
@@ -574,8 +601,21 @@ void start_setxattr(struct op *op)
 
 	/* It may be security.capability, which the next write must clear. */
 	if (node)
-		node_set_privs_clear(b->nodes, node, false);
+		node_privs_changed(b->nodes, node);
 	op_forward(op);
+}
+
+/* Again: a write that the host made before this may be answered only now. */
+int finish_setxattr(struct op *op, uint8_t *payload, size_t len)
+{
+	struct bridge *b = op->bridge;
+	struct node *node = node_find(b->nodes, op->h.nodeid);
+
+	(void)payload;
+	(void)len;
+	if (node)
+		node_privs_changed(b->nodes, node);
+	return 0;
 }
 
 void start_open(struct op *op)
@@ -685,7 +725,11 @@ static void times_set(struct fs_req *req, int err)
 
 	(void)err; /* the file may be read-only by now, or gone: the request itself will tell */
 	if (req->state != FS_REQ_OWNED) {
+		struct node *node = node_find(op->bridge->nodes, op->h.nodeid);
+
 		/* Timed out: the slot is still the device's, nothing can be sent from it. */
+		if (node)
+			node_set_mtime_late(op->bridge->nodes, node);
 		op_reply_error(op, fs_caller_error(-ETIMEDOUT));
 		return;
 	}
@@ -729,26 +773,17 @@ static void setattr_go(struct op *op, int err)
 	(void)err;
 	memcpy(&in, op_args(op), sizeof(in));
 	if (node && in.valid & FATTR_MODE)
-		node_set_privs_clear(b->nodes, node, false);
+		node_privs_changed(b->nodes, node);
 	if (node && in.valid & FATTR_SIZE && b->window)
 		op_block(op, node, in.size, in.size, op_forward_after);
 	else
 		op_forward(op);
 }
 
+/* Also before it sets the time itself: that may be refused. */
 void start_setattr(struct op *op)
 {
-	struct bridge *b = op->bridge;
-	struct node *node = b->window ? node_find(b->nodes, op->h.nodeid) : NULL;
-	struct fuse_setattr_in in;
-
-	memcpy(&in, op_args(op), sizeof(in));
-	if (node && in.valid & FATTR_MTIME) {
-		node_take_mtime_late(b->nodes, node); /* it is being set right now */
-		setattr_go(op, 0);
-	} else {
-		op_set_times(op, setattr_go);
-	}
+	op_set_times(op, setattr_go);
 }
 
 void start_fallocate(struct op *op)
@@ -761,8 +796,59 @@ void start_fallocate(struct op *op)
 	memcpy(&in, op_args(op), sizeof(in));
 	moves = in.mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE);
 	if (node && b->window &&
-	    (moves || in.mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+	    (moves || in.mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_WRITE_ZEROES)))
 		op_block(op, node, in.offset, moves ? in.offset : UINT64_MAX, op_forward_after);
 	else
 		op_forward(op);
+}
+
+/* ---- COPY_FILE_RANGE. The request is of the file that is read; the one that is written may get
+ * other pages (a reflink), so its ranges leave meanwhile. */
+
+void start_copy(struct op *op)
+{
+	struct bridge *b = op->bridge;
+	struct fuse_copy_file_range_in in;
+	struct node *to;
+
+	memcpy(&in, op_args(op), sizeof(in));
+	to = b->window ? node_find(b->nodes, in.nodeid_out) : NULL;
+	op->arg_off = in.off_out;
+	op->arg_len = in.len;
+	if (to)
+		op_block(op, to, in.off_out, UINT64_MAX, op_forward_after);
+	else
+		op_forward(op);
+}
+
+int finish_copy(struct op *op, uint8_t *payload, size_t len)
+{
+	struct bridge *b = op->bridge;
+	struct node *to = op->blocked ? op->node : NULL;
+	uint64_t copied = 0, end;
+
+	if (op->h.opcode == FUSE_COPY_FILE_RANGE) {
+		const struct fuse_write_out *out = (const struct fuse_write_out *)payload;
+
+		if (len < sizeof(*out))
+			return -EIO;
+		copied = out->size;
+	} else {
+		const struct fuse_copy_file_range_wire_out *out =
+			(const struct fuse_copy_file_range_wire_out *)payload;
+
+		if (len < sizeof(*out))
+			return -EIO;
+		copied = out->bytes_copied;
+	}
+	if (copied > op->arg_len)
+		return -EIO;
+	if (!to)
+		return 0;
+	op_unblock(op);
+	/* Ours was the only truncation that has ended since: the file reaches to where we wrote. */
+	if (copied && atomic_load(&b->size_clock) == op->size_clock + 1 &&
+	    u64_add(op->arg_off, copied, &end))
+		node_note_reach(b->nodes, to, end);
+	return 0;
 }

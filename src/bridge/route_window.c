@@ -227,15 +227,14 @@ static bool copy_in(struct op *op, const struct pins *pins)
 }
 
 /* May this write be a mere store? What the host's write(2) does besides must not be owed. */
-static bool store_suffices(const struct node_view *view, const struct fuse_write_in *in)
+static bool store_suffices(const struct op *op, const struct node_view *view,
+			   const struct fuse_write_in *in)
 {
 	if (in->flags & (O_APPEND | O_SYNC | O_DSYNC))
 		return false; /* the host picks the offset, or makes the data durable */
-	if (!view->privs_clear)
+	if (!view->caps_clear)
 		return false; /* security.capability may be there, which a write removes */
-	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID && view->mode & (S_ISUID | S_ISGID))
-		return false;
-	return true;
+	return view->suid_clear || !op->kills_suid;
 }
 
 static void write_again(struct op *op, int err);
@@ -254,9 +253,10 @@ static void write_try(struct op *op)
 	if (!node || b->params.readonly)
 		goto queue;
 	node_look(b->nodes, node, &view);
+	op->privs_clock = view.privs_clock;
 	limit = round_down(view.size, PAGE_BYTES);
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
-	    !store_suffices(&view, &in) || measure_avoids(op, ROUTER_WRITE, op->arg_len))
+	    !store_suffices(op, &view, &in) || measure_avoids(op, ROUTER_WRITE, op->arg_len))
 		goto queue;
 	op->attempts++;
 	switch (pin_all(op, &view, op->arg_off, op->arg_len, WINDOW_WRITE, &pins, write_again)) {
@@ -271,6 +271,9 @@ static void write_try(struct op *op)
 	if (!view.mtime_late)
 		node_set_mtime_late(b->nodes, node);
 	whole = copy_in(op, &pins);
+	/* And again: a GETATTR that was answered meanwhile may have mended the time, before the data
+	 * were there to be seen. */
+	node_set_mtime_late(b->nodes, node);
 	unpin_all(&pins);
 	if (!whole) {
 		/* Written again as a whole by the host, which also says what is wrong. */
@@ -301,6 +304,9 @@ void start_write(struct op *op)
 	op->arg_off = in.offset;
 	op->arg_len = in.size;
 	op->open_flags = in.flags;
+	/* Without HANDLE_KILLPRIV_V2 the kernel does not say, or has seen to it itself. */
+	op->kills_suid = in.write_flags & FUSE_WRITE_KILL_SUIDGID ||
+			 !(op->bridge->kernel_flags & FUSE_HANDLE_KILLPRIV_V2);
 	if (op->h.len - sizeof(op->h) - sizeof(in) != in.size) {
 		op_reply_error(op, -EIO);
 		return;
