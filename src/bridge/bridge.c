@@ -70,7 +70,8 @@ static void worker_flush(void *ctx)
 	struct bridge_worker *w = ctx;
 
 	fs_channel_flush(w->channel);
-	fs_hiprio_progress(w->bridge->session);
+	atomic_store_explicit(&w->bridge->hiprio_waits, fs_hiprio_progress(w->bridge->session),
+			      memory_order_relaxed);
 }
 
 static unsigned worker_busy(void *ctx, uint64_t *deadline_ns)
@@ -79,6 +80,9 @@ static unsigned worker_busy(void *ctx, uint64_t *deadline_ns)
 	unsigned n = fs_channel_busy(w->channel, deadline_ns);
 	unsigned parked = atomic_load_explicit(&w->parked, memory_order_acquire);
 
+	/* The hiprio queue has no caller that waits for it: one worker looks while it is full. */
+	if (atomic_load_explicit(&w->bridge->hiprio_waits, memory_order_relaxed))
+		parked++;
 	if (parked)
 		*deadline_ns = MIN(*deadline_ns, clock_now_ns() + WINDOW_LOOK_NS);
 	return n + parked;
@@ -512,6 +516,7 @@ static void emit_window(struct bridge *b, const struct sums *s, emit_fn emit, vo
 static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, void *ctx)
 {
 	struct fs_stats f;
+	uint64_t others = 0;
 	char name[64];
 
 	fs_get_stats(b->session, &f);
@@ -522,11 +527,17 @@ static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, voi
 	emit(ctx, "queue.timeouts", f.timeouts);
 	emit(ctx, "queue.forgets", f.forgets);
 	for (unsigned i = 0; i < OPCODES_COUNTED; i++) {
+		if (route_find(i)->opcode != i) {
+			others += s->requests[i];
+			continue;
+		}
 		if (!s->requests[i])
 			continue;
 		snprintf(name, sizeof(name), "queue.requests.%s", route_find(i)->name);
 		emit(ctx, name, s->requests[i]);
 	}
+	if (others)
+		emit(ctx, "queue.requests.OTHER", others);
 	emit(ctx, "kicks", f.kicks);
 }
 

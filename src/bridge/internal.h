@@ -90,6 +90,7 @@ struct bridge {
 	uint64_t calibration_ns;
 	const char *no_window_reason;
 	char refusal_reason[64];
+	atomic_bool hiprio_waits; /* FORGETs wait for room: some worker must see to them */
 	atomic_bool dax_seen; /* some inode was marked for DAX */
 	struct fs_req *remover; /* as that of a worker, for threads that are none */
 	uint8_t *scratch;

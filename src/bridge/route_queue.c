@@ -101,11 +101,15 @@ void op_reply_payload(struct op *op, const void *payload, size_t len)
 
 /* ------------------------------------------------------------------ down to the ring */
 
+static void op_late(struct fs_req *req);
+
 void op_submit(struct op *op, void (*done)(struct fs_req *req, int err))
 {
 	struct fs_channel *ch = op->req->channel;
 
 	op->req->done = done;
+	/* Said before it goes out: the device may answer while the time-out is being told. */
+	op->req->late = done == op_answered ? op_late : NULL;
 	fs_req_submit(op->req);
 	/* A worker flushes its own channel before it waits. */
 	if (!bridge_self || bridge_self->channel != ch)
@@ -246,7 +250,6 @@ void op_answered(struct fs_req *req, int err)
 	size_t len;
 
 	if (err) {
-		req->late = op_late;
 		op_reply_error(op, fs_caller_error(err));
 		return;
 	}

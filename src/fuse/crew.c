@@ -14,11 +14,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define PERIOD_NS  (20 * NS_PER_MS)
-/* Requests in a period; with fewer, there is nothing to gain. */
-#define RATE_MIN   20u
+/* A period is this long and has this many requests; one that takes very long instead has so few
+ * that there is nothing to gain. */
+#define PERIOD_NS     (20 * NS_PER_MS)
+#define PERIOD_MIN    32u
+#define PERIOD_MAX_NS (200 * NS_PER_MS)
 /* Periods between two trials of the same manner while the best one does not change. */
-#define ROUND	   64u
+#define ROUND	   32u
 /* A trial must be better by this share: changing back and forth costs, and machines are noisy. */
 #define MARGIN(rate) ((rate) + (rate) / 8)
 /* The clock is read once in so many requests of a worker. */
@@ -217,7 +219,7 @@ static void decide(struct fuse_crew *c, uint64_t now, unsigned place, uint32_t p
 
 	c->requests_before = sum;
 	c->period_start = now;
-	if (took > 4 * PERIOD_NS || n < RATE_MIN) {
+	if (took > PERIOD_MAX_NS) {
 		/* There was a pause, or there is little to do: as without load. */
 		c->kept = c->tried = FUSE_MANNER_ALL;
 		c->kept_rate = 0;
@@ -251,7 +253,8 @@ void fuse_crew_request(struct fuse_crew *c, unsigned place, uint32_t pid)
 	if (now < atomic_load_explicit(&c->period_end, memory_order_relaxed) ||
 	    pthread_mutex_trylock(&c->lock))
 		return;
-	if (!c->ended && now >= atomic_load_explicit(&c->period_end, memory_order_relaxed)) {
+	if (!c->ended && (all_requests(c) - c->requests_before >= PERIOD_MIN ||
+			  now - c->period_start > PERIOD_MAX_NS)) {
 		decide(c, now, place, pid);
 		atomic_store_explicit(&c->period_end, now + PERIOD_NS, memory_order_relaxed);
 	}
