@@ -119,6 +119,7 @@ struct op {
 	uint8_t attempts;	 /* through the window */
 	uint32_t open_flags;	 /* of OPEN and CREATE */
 	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */
+	uint32_t kept_len, kept_big_len; /* of the request, while a GETATTR goes out from its slot */
 	uint64_t privs_clock;	 /* of WRITE's node, when the request went out */
 	bool kills_suid;	 /* WRITE clears suid and sgid */
 	uint32_t head_len;	 /* bytes of a READ that the window delivered already */
@@ -171,6 +172,8 @@ void start_fallocate(struct op *op);
 void start_times(struct op *op);
 void start_setxattr(struct op *op);
 void start_copy(struct op *op);
+/* Notes what an answer says about the op's node. */
+void op_note_attr(struct op *op, struct fuse_attr *attr);
 int finish_attr(struct op *op, uint8_t *payload, size_t len);
 int finish_entry(struct op *op, uint8_t *payload, size_t len);
 int finish_create(struct op *op, uint8_t *payload, size_t len);

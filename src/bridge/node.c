@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 
 #define SHARDS 64
 
@@ -26,6 +27,7 @@ struct node {
 	uint64_t privs_clock;
 	uint64_t ctime_s;
 	uint32_t ctime_ns;
+	uint64_t asked_ns;
 	bool closing; /* its ranges are being taken out of the window */
 	struct window_inode *leaving; /* of `closing`: whose ranges, and blocked; NULL: none */
 	struct window_inode *window;
@@ -195,6 +197,7 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	view->caps_clear = n->caps_clear;
 	view->suid_clear = n->suid_clear;
 	view->privs_clock = n->privs_clock;
+	view->asked_ns = n->asked_ns;
 	view->window = n->window;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -238,6 +241,7 @@ bool node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr
 	if (attr->size < n->size || (!n->truncating && size_clock >= n->truncated_at))
 		n->size = attr->size;
 	note_ctime(n, attr->ctime, attr->ctimensec);
+	n->asked_ns = clock_now_ns();
 	pthread_mutex_unlock(&s->lock);
 	return left;
 }
@@ -303,6 +307,19 @@ struct window_inode *node_window(struct node_table *t, struct node *n, struct wi
 	if (made)
 		window_inode_free(made); /* another thread was faster */
 	return got;
+}
+
+bool node_take_asking(struct node_table *t, struct node *n, uint64_t now_ns, uint64_t old_ns)
+{
+	struct shard *s = shard_of(t, n->nodeid);
+	bool old;
+
+	pthread_mutex_lock(&s->lock);
+	old = now_ns > n->asked_ns && now_ns - n->asked_ns > old_ns;
+	if (old)
+		n->asked_ns = now_ns;
+	pthread_mutex_unlock(&s->lock);
+	return old;
 }
 
 void node_privs_changed(struct node_table *t, struct node *n)

