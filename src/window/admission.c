@@ -18,7 +18,8 @@
  *   what a range serves while it is read through once does not make it worth keeping. A sequential
  *   reader gets ranges that pay by their length alone, but takes only space that nobody uses.
  *
- * A margin that is too small shows in ranges that go before they have paid: `caution` raises it.
+ * A margin that is too small shows in ranges that go before they have paid: `caution` raises it, and
+ * wears off with ranges that have, and with time.
  */
 #include "base/bytes.h"
 #include "window/internal.h"
@@ -33,6 +34,7 @@
 #define COLD_SEEN     128
 #define SCAN_EVICTS   4
 #define CAUTION_MAX   (64 * CAUTION_ONE)
+#define CAUTION_EARNED (8 * CAUTION_ONE) /* what was asked for so often is not a guess */
 #define WORTH_MAX     (1u << 20)
 
 /* ---- what a range is worth: window lock ---- */
@@ -113,6 +115,12 @@ unsigned admission_reclaim(struct window *w, uint64_t want_bytes, unsigned n, bo
 
 /* ---- what a miss is worth: inode lock ---- */
 
+/* By a sixteenth of what there is above the usual. */
+static void relax(struct window *w)
+{
+	w->caution -= (w->caution - CAUTION_ONE + 15) / 16;
+}
+
 struct miss {
 	uint64_t file_off, len_bytes;
 	uint64_t gain_ns;	/* of one such access through the window */
@@ -131,11 +139,11 @@ static uint64_t base_bytes(const struct window *w)
 
 static void note_run(struct window_inode *inode, struct miss *m)
 {
-	m->sequential = policy_sequential(inode, m->file_off);
-	if (policy_follows_setup(inode, m->file_off))
-		inode->miss_run = block_bytes(inode->w, inode->last_order);
-	else if (m->file_off != inode->miss_end)
+	m->sequential = policy_sequential(inode, m->file_off, m->len_bytes);
+	if (!m->sequential)
 		inode->miss_run = 0;
+	else if (m->file_off != inode->miss_end) /* a range that was read to its end */
+		inode->miss_run = block_bytes(inode->w, inode->last_order);
 	m->run_bytes = inode->miss_run;
 	inode->miss_end = m->file_off + m->len_bytes;
 	inode->miss_run += m->len_bytes;
@@ -158,13 +166,14 @@ static void count_miss(struct window_inode *inode, struct miss *m)
 		sketch_age(&w->sketch);
 		w->epoch++;
 		w->ticks = 0;
+		relax(w);
 	}
 	m->seen = sketch_add(&w->sketch, key);
 }
 
-static uint64_t with_caution(const struct window *w, uint64_t ns)
+static uint64_t with_caution(const struct window *w, uint64_t ns, unsigned most)
 {
-	return ns * w->caution / CAUTION_ONE;
+	return ns * MIN(w->caution, most) / CAUTION_ONE;
 }
 
 /* Plenty of free space: the chance that it is used is enough. */
@@ -173,7 +182,7 @@ static bool pays_in_free_space(const struct window *w, const struct miss *m)
 	uint64_t uses = MIN(m->ahead_bytes / m->len_bytes, (uint64_t)PASSES_MAX);
 
 	uses = MAX(MAX(uses, (uint64_t)m->seen), 1u);
-	return uses * m->gain_ns >= with_caution(w, m->map_ns) / ROOM_DISCOUNT;
+	return uses * m->gain_ns >= with_caution(w, m->map_ns, CAUTION_MAX) / ROOM_DISCOUNT;
 }
 
 /* Read through once, the rest of the range pays for itself, with its removal and twice over. */
@@ -182,12 +191,12 @@ static bool pays_in_one_pass(const struct window *w, const struct miss *m)
 	uint64_t ahead = MIN(m->ahead_bytes, m->run_bytes * RUN_GOES_ON);
 
 	return m->sequential &&
-	       ahead / m->len_bytes * m->gain_ns >= 2 * with_caution(w, m->exchange_ns);
+	       ahead / m->len_bytes * m->gain_ns >= 2 * with_caution(w, m->exchange_ns, CAUTION_EARNED);
 }
 
 static bool pays_by_reuse(const struct window *w, const struct miss *m)
 {
-	return m->seen * m->gain_ns >= with_caution(w, m->exchange_ns);
+	return m->seen * m->gain_ns >= with_caution(w, m->exchange_ns, CAUTION_EARNED);
 }
 
 static bool beats(const struct window *w, const struct miss *m, uint32_t worth)
@@ -195,7 +204,7 @@ static bool beats(const struct window *w, const struct miss *m, uint32_t worth)
 	uint64_t half_more = worth + worth / 2;
 
 	return m->seen > half_more &&
-	       (m->seen - half_more) * m->gain_ns >= with_caution(w, m->exchange_ns);
+	       (m->seen - half_more) * m->gain_ns >= with_caution(w, m->exchange_ns, CAUTION_EARNED);
 }
 
 /* With a distance between the two, so that reclaiming makes no room for guesses. */
@@ -290,9 +299,9 @@ void admission_ended(struct window *w, const struct window_range *r)
 	if (!r->due)
 		return;
 	if (atomic_load_explicit(&r->hits, memory_order_relaxed) >= r->due) {
-		w->caution -= MIN((w->caution - CAUTION_ONE + 15) / 16, w->caution - CAUTION_ONE);
+		relax(w);
 		return;
 	}
 	w->stats.unpaid++;
-	w->caution = MIN(w->caution + w->caution / 8 + 1, CAUTION_MAX);
+	w->caution = MIN(w->caution + w->caution / 16 + 1, CAUTION_MAX);
 }

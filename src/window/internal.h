@@ -222,9 +222,9 @@ unsigned admission_reclaim(struct window *w, uint64_t want_bytes, unsigned n, bo
 bool policy_regrow(const struct window_range *r, uint64_t new_len_bytes);
 /* The order of the block that a miss asks for. map_end: the end of what may be mapped. */
 unsigned policy_order(const struct window_inode *inode, uint64_t file_off, uint64_t map_end);
-/* The miss follows the last set-up, or the last miss. */
-bool policy_sequential(const struct window_inode *inode, uint64_t file_off);
-bool policy_follows_setup(const struct window_inode *inode, uint64_t file_off);
+/* The miss comes right behind the last miss, or the last set-up: in a large file a random one seldom
+ * does. */
+bool policy_sequential(const struct window_inode *inode, uint64_t file_off, uint64_t len_bytes);
 void policy_mapped(struct window_inode *inode, const struct window_range *r);
 
 bool policy_refused(const struct window_inode *inode, uint64_t file_size, bool write);

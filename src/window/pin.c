@@ -184,7 +184,7 @@ static bool range_place(struct window_range *r, unsigned order, struct window_ra
 		w->stats.upgrades++;
 	}
 	list_push_back(&w->ranges, &r->link);
-	admission_placed(r, q->len_bytes, policy_sequential(inode, q->file_off),
+	admission_placed(r, q->len_bytes, policy_sequential(inode, q->file_off, q->len_bytes),
 			 q->flags & WINDOW_WRITE);
 	inode->nranges++;
 	atomic_fetch_add_explicit(&inode->refs, 1, memory_order_relaxed);

@@ -31,15 +31,17 @@ static unsigned order_for(const struct window *w, uint64_t bytes)
 	return order;
 }
 
-bool policy_follows_setup(const struct window_inode *inode, uint64_t file_off)
+static bool follows_setup(const struct window_inode *inode, uint64_t file_off)
 {
 	return inode->last_end && file_off >= inode->last_end &&
 	       file_off - inode->last_end < block_bytes(inode->w, inode->last_order);
 }
 
-bool policy_sequential(const struct window_inode *inode, uint64_t file_off)
+bool policy_sequential(const struct window_inode *inode, uint64_t file_off, uint64_t len_bytes)
 {
-	return file_off == inode->miss_end || policy_follows_setup(inode, file_off);
+	return file_off == inode->miss_end ||
+	       (follows_setup(inode, file_off) &&
+		file_off - inode->last_end < 2 * MIN(len_bytes, MIB));
 }
 
 /*
@@ -55,7 +57,7 @@ unsigned policy_order(const struct window_inode *inode, uint64_t file_off, uint6
 
 	if (map_end <= w->len_bytes / 2)
 		order = MAX(order, order_for(w, map_end / 16));
-	if (policy_follows_setup(inode, file_off))
+	if (follows_setup(inode, file_off))
 		order = MAX(order, inode->last_order + 1u);
 	order = MIN(order, order_for(w, map_end));
 	return MIN(order, w->order_max);

@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 
-#define COLUMNS_MIN 256u
+#define COLUMNS_MIN 1024u
 #define COLUMNS_MAX 131072u
 
 int sketch_init(struct sketch *s, uint64_t ranges)

@@ -21,7 +21,7 @@ struct sketch {
 	uint32_t columns;   /* a power of two */
 };
 
-/* -ENOMEM. Memory is at least 2 KiB and at most 1 MiB, whatever the number of ranges. */
+/* -ENOMEM. Memory is at least 8 KiB and at most 1 MiB, whatever the number of ranges. */
 int sketch_init(struct sketch *s, uint64_t ranges);
 void sketch_fini(struct sketch *s);
 
