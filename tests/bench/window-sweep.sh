@@ -73,6 +73,9 @@ if [ -z "${SWEEP_SUPERVISED:-}" ]; then
 fi
 bin=$SWEEP_BIN
 
+# In the guest lab: bind_virtio, bind_vfio.
+# shellcheck source=/dev/null
+[ -z "${LAB:-}" ] || . "$LAB"
 work=$(mktemp -d "$dir/vfsdax-sweep.XXXXXX")
 mounted() { grep -q " $1 \(fuse\|virtiofs\)" /proc/self/mounts; }
 end() {

@@ -1,0 +1,7 @@
+#!/bin/bash
+# window-sweep.sh WINDOW_MIB WINDOWS OPTION...: tests/bench/window-sweep.sh in the guest, over VFIO; see ../window-sweep.sh.
+. "$LAB"
+window=$1 longest=$2
+shift 2
+host "head -c $((window * longest << 20)) /dev/urandom >sweep.data; cat sweep.data >/dev/null"
+SWEEP_TAG=share /src/tests/bench/window-sweep.sh --build /build --dir /tmp --source "$(lab_function)" --file sweep.data --window "$window" "$@"
