@@ -133,7 +133,7 @@ static void emit_means(const char *what, const struct router_mean means[ROUTER_C
 	for (unsigned c = 0; c < ROUTER_CLASSES; c++) {
 		if (!atomic_load_explicit(&means[c].samples, memory_order_relaxed))
 			continue;
-		snprintf(name, sizeof(name), "router.%s_ns.%uk", what, 4u << c);
+		snprintf(name, sizeof(name), "router.%s_%uk_ns", what, 4u << c);
 		emit(ctx, name, atomic_load_explicit(&means[c].ns, memory_order_relaxed));
 	}
 }

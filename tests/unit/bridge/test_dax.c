@@ -83,12 +83,12 @@ static void what_was_served_is_measured(void **state)
 	read_mapped(&rig, &marked);
 	/* The first copy is the range's first touch. */
 	assert_content(answer_of(&rig, ask_read(&rig, &marked, 0, 4096)), &marked, 0, 4096);
-	assert_true(stat_of(&rig, "router.window_read_ns.4k") > 0);
+	assert_true(stat_of(&rig, "router.window_read_4k_ns") > 0);
 	assert_true(stat_of(&rig, "router.setup_ns") > 0);
 	device_says(&rig, &plain);
 	device_unmaps(&rig);
 	read_by_queue(&rig, &marked, 65536);
-	assert_true(stat_of(&rig, "router.queue_read_ns.64k") > 0);
+	assert_true(stat_of(&rig, "router.queue_read_64k_ns") > 0);
 	rig_close(&rig);
 }
 
