@@ -16,6 +16,7 @@
 #   --dir DIR        where the data lies (default /var/tmp); it is warm in the host's page cache
 #   --source SOURCE  a device that is there, e.g. a PCI function in a guest: it is mounted for one measurement after the
 #                    other. Its window must be of --window MiB. --file NAME in its root is read, or made if it is not there.
+#                    "SOURCE SOURCE...", one for each variant, all with that file: they are measured in turns, as without.
 #   --json           prints JSON instead of a table
 #
 # Everything is mounted with cache=none, so each read reaches the daemon, and the reader does not say O_DIRECT.
@@ -95,21 +96,35 @@ declare -A options=([window]="cache=none" [always]="cache=none,window_admit=alwa
 for v in $variants; do mkdir "$work/$v"; done
 
 fill() { [ "$(stat -c %s "$1" 2>/dev/null || echo 0)" -ge $bytes ] || head -c $bytes /dev/urandom >"$1"; }
-mount_one() { # VARIANT, of the one device
+source_of() { # VARIANT: the one device, or its own
+	local i=0 v
+	for v in $variants; do [ "$v" = "$1" ] || { i=$((i + 1)); continue; }; break; done
+	[ ${#sources[@]} -gt 1 ] && echo "${sources[i]}" || echo "${sources[0]}"
+}
+mount_one() { # VARIANT
+	local source
+	source=$(source_of "$1")
 	if [ "$1" = kernel ]; then
 		[ "$(type -t bind_virtio)" = function ] || die "the variant kernel runs in the guest lab only (bind_virtio)"
 		bind_virtio "$source"
-		mount -t virtiofs -o dax=always "${SWEEP_TAG:-vfsdax}" "$work/kernel"
+		for tag in ${SWEEP_TAGS:-vfsdax}; do
+			! mount -t virtiofs -o dax=always "$tag" "$work/kernel" 2>/dev/null || break
+		done
 	else
 		[[ " $variants " != *" kernel "* ]] || bind_vfio "$source"
 		"$(tool vfsdax-mount)" "$source" "$work/$1" -o "${options[$1]}"
 	fi
 	wait_for 20 "$1 to mount" mounted "$work/$1"
 }
+read -ra sources <<<"$source"
+paired=1
+[ ${#sources[@]} != 1 ] || paired=
+[ ${#sources[@]} -lt 2 ] || [ ${#sources[@]} = "$(wc -w <<<"$variants")" ] || die "--source: one, or one for each of: $variants"
 if [ "$source" ]; then
 	mount_one none
 	fill "$work/none/$file"
-	umount "$work/none"
+	[ "$paired" ] || umount "$work/none"
+	for v in $variants; do [ ! "$paired" ] || mounted "$work/$v" || mount_one "$v"; done
 else
 	mkdir "$work/share"
 	fill "$work/share/$file"
@@ -153,7 +168,7 @@ for l in $loads; do
 			# Every other round backwards, so that nobody always follows the same neighbour.
 			order=$variants
 			[ $((round % 2)) = 1 ] || order=$(tac -s ' ' <<<"$variants " | tr '\n' ' ')
-			if [ "$source" ]; then
+			if [ ! "$paired" ]; then
 				for v in $order; do mount_one "$v"; measure "$l" "$n" "$v"; umount "$work/$v"; done
 			else
 				# shellcheck disable=SC2086 # words

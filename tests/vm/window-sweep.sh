@@ -5,8 +5,8 @@
 #
 #   --window MIB     size of the window (default 64); --longest N: data of up to N windows is made (default 16)
 #
-# Variants by default: window, none, kernel. Each measurement has the function for itself, so they are not paired as over
-# the socket; rounds alternate. Figures under emulation say something as ratios only.
+# The variants window, none and kernel have a function each, so that the reader takes turns between them, as over the
+# socket: figures under emulation say something as such ratios only.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 window=64 longest=16 timeout=5400 rest=()
@@ -20,5 +20,5 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-exec "$here/run.sh" --build --device-bin guest --timeout "$timeout" --device-args "--cache-size ${window}M" \
+exec "$here/run.sh" --build --device-bin guest --devices 3 --timeout "$timeout" --device-args "--cache-size ${window}M" \
 	"$here/guest/window-sweep.sh" "$window" "$longest" --variants "window none kernel" ${rest[@]+"${rest[@]}"}
