@@ -18,24 +18,24 @@
  *   what a range serves while it is read through once does not make it worth keeping. A sequential
  *   reader gets ranges that pay by their length alone, but takes only space that nobody uses.
  *
- * A margin that is too small shows in ranges that go before they have paid: `caution` raises it, and
- * wears off with ranges that have, and with time.
+ * A margin that is too small shows in ranges that go before they have paid: `caution` raises it,
+ * and wears off with ranges that have, and with time.
  */
 #include "base/bytes.h"
 #include "window/internal.h"
 
-#define LEN_MAX	      MIB /* a request is no longer; a caller may say "to the end" */
-#define ROOM_DISCOUNT 8	  /* where space is plenty, expect to be wrong about the reuse by this */
-#define PASSES_MAX    64  /* accesses to a new range that are expected for no reason at all */
-#define RUN_GOES_ON   8	  /* a run of misses will go on for this many times its length */
-#define EPOCH_MIN     1024u
-#define EPOCH_MAX     65536u
-#define VICTIMS_SEEN  32
-#define COLD_SEEN     128
-#define SCAN_EVICTS   4
-#define CAUTION_MAX   (64 * CAUTION_ONE)
+#define LEN_MAX	       MIB /* a request is no longer; a caller may say "to the end" */
+#define ROOM_DISCOUNT  8   /* where space is plenty, expect to be wrong about the reuse by this */
+#define PASSES_MAX     64  /* accesses to a new range that are expected for no reason at all */
+#define RUN_GOES_ON    8   /* a run of misses will go on for this many times its length */
+#define EPOCH_MIN      1024u
+#define EPOCH_MAX      65536u
+#define VICTIMS_SEEN   32
+#define COLD_SEEN      128
+#define SCAN_EVICTS    4
+#define CAUTION_MAX    (64 * CAUTION_ONE)
 #define CAUTION_EARNED (8 * CAUTION_ONE) /* what was asked for so often is not a guess */
-#define WORTH_MAX     (1u << 20)
+#define WORTH_MAX      (1u << 20)
 
 /* ---- what a range is worth: window lock ---- */
 
@@ -123,12 +123,12 @@ static void relax(struct window *w)
 
 struct miss {
 	uint64_t file_off, len_bytes;
-	uint64_t gain_ns;	/* of one such access through the window */
-	uint64_t map_ns;	/* to map one more */
-	uint64_t exchange_ns;	/* to map one and to unmap another */
-	uint64_t run_bytes;	/* that were read in a row up to here */
-	uint64_t ahead_bytes;	/* that a range here would map behind file_off */
-	uint32_t seen;		/* how often the block was missed lately */
+	uint64_t gain_ns;     /* of one such access through the window */
+	uint64_t map_ns;      /* to map one more */
+	uint64_t exchange_ns; /* to map one and to unmap another */
+	uint64_t run_bytes;   /* that were read in a row up to here */
+	uint64_t ahead_bytes; /* that a range here would map behind file_off */
+	uint32_t seen;	      /* how often the block was missed lately */
 	bool sequential;
 };
 
@@ -190,8 +190,8 @@ static bool pays_in_one_pass(const struct window *w, const struct miss *m)
 {
 	uint64_t ahead = MIN(m->ahead_bytes, m->run_bytes * RUN_GOES_ON);
 
-	return m->sequential &&
-	       ahead / m->len_bytes * m->gain_ns >= 2 * with_caution(w, m->exchange_ns, CAUTION_EARNED);
+	return m->sequential && ahead / m->len_bytes * m->gain_ns >=
+					2 * with_caution(w, m->exchange_ns, CAUTION_EARNED);
 }
 
 static bool pays_by_reuse(const struct window *w, const struct miss *m)
@@ -203,8 +203,8 @@ static bool beats(const struct window *w, const struct miss *m, uint32_t worth)
 {
 	uint64_t half_more = worth + worth / 2;
 
-	return m->seen > half_more &&
-	       (m->seen - half_more) * m->gain_ns >= with_caution(w, m->exchange_ns, CAUTION_EARNED);
+	return m->seen > half_more && (m->seen - half_more) * m->gain_ns >=
+					      with_caution(w, m->exchange_ns, CAUTION_EARNED);
 }
 
 /* With a distance between the two, so that reclaiming makes no room for guesses. */
@@ -277,15 +277,15 @@ void admission_placed(struct window_range *r, uint64_t len_bytes, bool sequentia
 {
 	struct window *w = r->inode->w;
 	uint64_t len = MIN(len_bytes, LEN_MAX), gain, due;
-	uint64_t key = r->inode->nodeid * UINT64_C(0x9e3779b97f4a7c15) ^
-		       r->file_off / base_bytes(w);
+	uint64_t key =
+		r->inode->nodeid * UINT64_C(0x9e3779b97f4a7c15) ^ r->file_off / base_bytes(w);
 
 	r->epoch = w->epoch;
 	if (w->admit == WINDOW_ADMIT_ALWAYS)
 		return;
 	gain = router_gain_ns(w->router, write ? ROUTER_WRITE : ROUTER_READ, len);
-	due = (router_setup_ns(w->router, w->nranges - w->nretired) +
-	       router_remove_ns(w->router)) / MAX(gain, 1u);
+	due = (router_setup_ns(w->router, w->nranges - w->nretired) + router_remove_ns(w->router)) /
+	      MAX(gain, 1u);
 	r->due = (uint16_t)MIN(due, UINT16_MAX);
 	if (sequential)
 		r->first_pass = (uint16_t)MIN(r->len_bytes / len, UINT16_MAX);

@@ -162,9 +162,8 @@ static void decide_avoid(struct router *r, enum router_dir dir, unsigned c)
 	uint64_t window = router_window_ns(r, dir, class_bytes(c));
 	bool avoid = was & bit ? window > queue : window > queue + queue / 4;
 
-	if (mean_wants(&r->queue[dir][c]) ||
-	    (mean_wants(&r->copy[dir][ROUTER_COPY_PLAIN][c]) &&
-	     mean_wants(&r->copy[dir][ROUTER_COPY_WIDE][c])))
+	if (mean_wants(&r->queue[dir][c]) || (mean_wants(&r->copy[dir][ROUTER_COPY_PLAIN][c]) &&
+					      mean_wants(&r->copy[dir][ROUTER_COPY_WIDE][c])))
 		return;
 	if (avoid != !!(was & bit))
 		atomic_fetch_xor_explicit(&r->avoid[dir], bit, memory_order_relaxed);

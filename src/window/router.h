@@ -22,7 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ROUTER_CLASSES	     9	/* 4 KiB << 0 .. 8 */
+#define ROUTER_CLASSES	    9  /* 4 KiB << 0 .. 8 */
 #define ROUTER_LIVE_CLASSES 17 /* 0, 1, 2, 4, ... 2^15 and more live mappings */
 
 enum router_dir { ROUTER_READ, ROUTER_WRITE };
@@ -89,14 +89,16 @@ uint64_t router_gain_ns(const struct router *r, enum router_dir dir, uint64_t le
 static inline bool router_avoids(const struct router *r, enum router_dir dir, uint64_t len_bytes)
 {
 	return atomic_load_explicit(&r->avoid[dir], memory_order_relaxed) >>
-		       router_class(len_bytes) & 1;
+		       router_class(len_bytes) &
+	       1;
 }
 
 static inline enum router_copy router_copy_for(const struct router *r, enum router_dir dir,
 					       uint64_t len_bytes)
 {
 	return atomic_load_explicit(&r->wide[dir], memory_order_relaxed) >>
-				       router_class(len_bytes) & 1
+				       router_class(len_bytes) &
+			       1
 		       ? ROUTER_COPY_WIDE
 		       : ROUTER_COPY_PLAIN;
 }

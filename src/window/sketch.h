@@ -4,7 +4,8 @@
  * with conservative update (C. Estan, G. Varghese, "New Directions in Traffic Measurement and
  * Accounting", SIGCOMM 2002) and ageing by halving ("reset" in G. Einziger, R. Friedman, B. Manes,
  * "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 13(4), 2017). It never counts too
- * little (but for the ageing), and too much only where keys meet in every row. The caller's lock guards it.
+ * little (but for the ageing), and too much only where keys meet in every row. The caller's lock
+ * guards it.
  */
 #ifndef VFSDAX_WINDOW_SKETCH_H
 #define VFSDAX_WINDOW_SKETCH_H
@@ -12,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SKETCH_ROWS	4
+#define SKETCH_ROWS	 4
 /* Columns for each range of the cache: with two bytes a counter, 32 bytes a range. */
 #define SKETCH_PER_RANGE 4
 

@@ -211,7 +211,8 @@ static void a_hot_set_displaces_what_is_cold(void **state)
 	uniform(&f, 16 * LEN, 20000); /* full of anything */
 	/* Then half of the window, elsewhere, among all the rest. */
 	for (unsigned i = 0; i < 200000; i++)
-		read_at(&f, i % 8 ? 32 * LEN + rnd(&f, LEN / 2 / PAGE) * PAGE : rnd(&f, 16 * LEN / PAGE) * PAGE);
+		read_at(&f, i % 8 ? 32 * LEN + rnd(&f, LEN / 2 / PAGE) * PAGE
+				  : rnd(&f, 16 * LEN / PAGE) * PAGE);
 	f.hits = f.misses = 0;
 	for (unsigned i = 0; i < 10000; i++)
 		read_at(&f, 32 * LEN + rnd(&f, LEN / 2 / PAGE) * PAGE);
@@ -289,7 +290,8 @@ static void a_sequential_reader_of_a_file_that_fits_gets_few_large_ranges(void *
 	(void)state;
 	open_with(&f, (struct window_params){0});
 	for (uint64_t off = 0; off < size; off += 128 * KIB)
-		if (window_pin(f.inode, off, 128 * KIB, size, WINDOW_NOWAIT, &pin, NULL) == WINDOW_PINNED)
+		if (window_pin(f.inode, off, 128 * KIB, size, WINDOW_NOWAIT, &pin, NULL) ==
+		    WINDOW_PINNED)
 			window_unpin(&pin);
 		else
 			queue++;
@@ -334,7 +336,11 @@ static void lazily_nothing_is_unmapped_before_its_space_is_wanted(void **state)
 {
 	for (int lazy = 0; lazy < 2; lazy++) {
 		struct fake_device dev;
-		struct window_params p = {.va = base_va, .len_bytes = LEN, .ops = &fake_ops, .ctx = &dev, .lazy_unmap = lazy};
+		struct window_params p = {.va = base_va,
+					  .len_bytes = LEN,
+					  .ops = &fake_ops,
+					  .ctx = &dev,
+					  .lazy_unmap = lazy};
 		struct window_inode *inode;
 		struct window_pin pin;
 		struct window *w;
@@ -416,7 +422,9 @@ static void a_range_with_its_share_of_the_sketch_stays_below_200_bytes(void **st
 {
 	/* Its place in the ordered map is 23 bytes at the usual filling, see base/omap.h. */
 	(void)state;
-	assert_true(sizeof(struct window_range) + SKETCH_ROWS * SKETCH_PER_RANGE * sizeof(uint16_t) + 23 <= 200);
+	assert_true(sizeof(struct window_range) +
+			    SKETCH_ROWS * SKETCH_PER_RANGE * sizeof(uint16_t) + 23 <=
+		    200);
 }
 
 int main(void)
