@@ -21,4 +21,4 @@ while [ $# -gt 0 ]; do
 	shift
 done
 exec "$here/run.sh" --build --device-bin guest --devices 3 --timeout "$timeout" --device-args "--cache-size ${window}M" \
-	"$here/guest/window-sweep.sh" "$window" "$longest" --variants "window none kernel" ${rest[@]+"${rest[@]}"}
+	"$here/guest/window-sweep.sh" "$window" "$longest" --variants "window none kernel" --slice 0.1 ${rest[@]+"${rest[@]}"}

@@ -4,7 +4,7 @@
 set -e
 stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { print $2 }'; }
 
-host 'mkdir -p tree/deep/er && cp -r /usr/include/linux tree/'
+host 'mkdir -p tree/deep/er && cp -r /usr/include/linux/netfilter tree/'
 host 'for i in 1 4095 4096 4097 2097151 2097152 2097153 20000000; do head -c $i /dev/urandom >tree/deep/f$i; done'
 host ': >tree/deep/empty && ln -s f4096 tree/deep/link'
 function=$(lab_function)
@@ -18,10 +18,21 @@ cp -r /mnt/share/tree /tmp/copy
 (cd /tmp/copy && find . -type f -print0 | sort -z | xargs -0 sha256sum) >/tmp/sums
 host 'cd tree && find . -type f -print0 | sort -z | xargs -0 sha256sum' | cmp - /tmp/sums || lab_die "the copy differs"
 window=$(stat_of window.read_bytes) queue=$(stat_of queue.read_bytes)
-echo "read through the window: $window bytes, through the queue: $queue"
-[ "$window" -ge 20000000 ] || lab_die "only $window bytes came through the window"
+echo "a copied tree: $window bytes through the window, $queue through the queue (under emulation the queue, whose large"
+echo "copies the host makes natively, is often measured to be the faster one)"
+[ "$window" -gt 0 ] || lab_die "nothing came through the window"
 [ "$(stat_of dax.used)" = true ] || lab_die "DAX is not used: $(stat_of dax.reason)"
 [ "$(stat_of transport)" = pci ] || lab_die "the transport is not pci"
+
+# The same, all of it through the window.
+umount /mnt/share
+vfsdax-mount -o window_admit=always /mnt/share || lab_die "no second mount"
+rm -r /tmp/copy
+cp -r /mnt/share/tree /tmp/copy
+(cd /tmp/copy && find . -type f -print0 | sort -z | xargs -0 sha256sum) | cmp - /tmp/sums || lab_die "the second copy differs"
+window=$(stat_of window.read_bytes) queue=$(stat_of queue.read_bytes)
+echo "window_admit=always: $window bytes through the window, $queue through the queue"
+[ "$window" -ge 26000000 ] && [ "$queue" -lt 1000000 ] || lab_die "only $window bytes came through the window"
 
 # A byte changed in place on the host is seen by a direct read, without remount; and the reverse.
 head -c 16 /mnt/share/tree/deep/f20000000 | sha256sum >/tmp/before
