@@ -166,7 +166,7 @@ test_file_capabilities_go_with_a_write_after_window_writes() {
 
 test_holes_copies_and_truncations_race_with_readers_inside() {
 	start_device --cache-size 8M
-	mount_share
+	mount_share -o window_admit=always
 	bounded 40 "$POSIXOP" layout-race "$MNT" "$([ -z "${VFSDAX_LONG:-}" ] && echo 6 || echo 60)"
 	expect_ge "$(stat_counter window.read_bytes)" 1 window.read_bytes
 	expect_same_tree

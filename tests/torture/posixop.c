@@ -177,6 +177,25 @@ static int cmd_refused_time(char **a)
 	return 0;
 }
 
+/* ---- cached FILE: how many of its bytes are in this machine's page cache after a read of all ----------------------------- */
+static int cmd_cached(char **a)
+{
+	int fd = open_or_die(a[0], O_RDONLY);
+	size_t size = (size_t)size_of(fd), pages = (size + PAGE - 1) / PAGE, cached = 0;
+	uint8_t *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0), *there = malloc(pages);
+	static uint8_t data[64 << 10];
+
+	for (size_t off = 0; off < size; off += sizeof(data))
+		if (pread(fd, data, sizeof(data), (off_t)off) < 0)
+			die("%s: read: %s", a[0], strerror(errno));
+	if (map == MAP_FAILED || !there || mincore(map, size, there))
+		die("%s: mincore: %s", a[0], strerror(errno));
+	for (size_t i = 0; i < pages; i++)
+		cached += there[i] & 1;
+	printf("%zu\n", cached * PAGE);
+	return 0;
+}
+
 /* ---- layout-race DIRECTORY SECONDS: readers see old data, new data, zeros or the end -------------- */
 #define RACE_BYTES (4u << 20)
 
@@ -290,17 +309,29 @@ static int cmd_layout_race(char **a)
 	return 0;
 }
 
-/* ---- touch FILE COUNT STEP: reads of 64 KiB in order, to have many ranges -------------------------- */
+/* ---- touch DIRECTORY COUNT SIZE STEP: a page of each step (their number not a multiple of 7) of the files 0 to COUNT - 1, which are only
+ * opened where the step is 0 */
 static int cmd_touch(char **a)
 {
-	int fd = open_or_die(a[0], O_RDONLY);
-	uint64_t size = size_of(fd), count = number(a[1]), step = number(a[2]);
-	static uint8_t data[64 << 10];
+	uint64_t count = number(a[1]), size = number(a[2]), step = number(a[3]);
+	static uint8_t data[PAGE];
+	char path[4096];
 
-	for (int again = 0; again < 3; again++)
-		for (uint64_t i = 0; i < count && i * step + sizeof(data) <= size; i++)
-			if (pread(fd, data, sizeof(data), (off_t)(i * step)) != sizeof(data))
-				die("read at %" PRIu64 ": %s", i * step, strerror(errno));
+	for (int again = 0; again < 2; again++)
+		for (uint64_t i = 0; i < count; i++) {
+			int fd;
+
+			snprintf(path, sizeof(path), "%s/%" PRIu64, a[0], i);
+			fd = open_or_die(path, O_RDONLY);
+			/* not in order: a sequential reader gets larger ranges */
+			for (uint64_t k = 0, n = step ? size / step : 0; k < n; k++) {
+				uint64_t off = k * 7 % n * step;
+
+				if (pread(fd, data, sizeof(data), (off_t)off) != sizeof(data))
+					die("%s: read at %" PRIu64 ": %s", path, off, strerror(errno));
+			}
+			close(fd);
+		}
 	return 0;
 }
 
@@ -316,7 +347,8 @@ static const struct command {
 	{"read-is", 4, cmd_read_is, "FILE OFFSET LENGTH EXPECTED"},
 	{"refused-time", 1, cmd_refused_time, "FILE"},
 	{"layout-race", 2, cmd_layout_race, "DIRECTORY SECONDS"},
-	{"touch", 3, cmd_touch, "FILE COUNT STEP"},
+	{"cached", 1, cmd_cached, "FILE"},
+	{"touch", 4, cmd_touch, "DIRECTORY COUNT SIZE STEP"},
 };
 
 int main(int argc, char **argv)
