@@ -6,6 +6,8 @@
 torture() {
 	local amount=(--seconds 6)
 	[ -z "${VFSDAX_LONG:-}" ] || amount=(--ops 1000000 --seconds 400)
+	# QEMU dies of a host that truncates what is mapped.
+	[ "$LOOPBACK" = unix ] || skip "needs the host's files, and a front end that outlives their truncation"
 	start_device --cache-size 8M
 	# shellcheck disable=SC2086 # options
 	mount_share $1
@@ -13,7 +15,6 @@ torture() {
 	bounded 450 "$VFSDAX_HELPERS/torture" --mount "$MNT" --host "$HOST_DIR" "${amount[@]}" ${VFSDAX_SEED:+--seed "$VFSDAX_SEED"} "$@" ||
 		fail "torture: status $? (with the options \"$*\")"
 	! gone "$MOUNT_PID" || fail "the daemon did not survive: $(tail -n 2 "$MOUNT_LOG")"
-	[ -n "$HOST_DIR" ] || skip "the host's files are out of reach"
 }
 used_the_window() {
 	expect_ge "$(stat_counter window.read_bytes)" 1 window.read_bytes
