@@ -108,7 +108,7 @@ unit_tests() { # PRESET [REGEX]
 		record "$word" "unit/$1/$name" "${seconds:-0}" ""
 		if [ "$word" = FAIL ]; then
 			awk -v n="$name" '$0 ~ "Test +#[0-9]+: " n " " { on = 1; next } /^ *[0-9]+\/[0-9]+ Test|^ +Start/ { on = 0 } on' "$log" |
-				tail -n 20 | sed 's/^/       /'
+				grep -vE '^\[ (RUN|      OK) ' | tail -n 20 | sed 's/^/       /'
 			echo "       log: $root/${log#"$root/"}"
 		fi
 	done <<<"$names"
@@ -208,7 +208,7 @@ finish() {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	exit "$status"
 }
-trap 'echo "interrupted" >&2; finish' INT TERM
+trap 'record FAIL interrupted 0 "not everything was run"; finish' INT TERM
 
 started=$EPOCHREALTIME
 if [ "$install" ] && ! tests/install-deps.sh test; then
