@@ -2,11 +2,12 @@
 # Is the window ever slower than no window? Random 4 KiB reads over data of 1 to 16 windows, with and without it, interleaved.
 #
 #   tests/bench/window-sweep.sh [--rounds N] [--seconds S] [--warm S] [--window SIZE] [--windows "1 2 4 8 16"]
-#                               [--loads "NAME..."] [--variants "NAME..."] [--build DIR] [--dir DIR]
+#                               [--slice S] [--loads "NAME..."] [--variants "NAME..."] [--build DIR] [--dir DIR]
 #                               [--source SOURCE] [--file NAME] [--json]
 #
-#   --rounds N       every variant is measured once in each round, in turns of 20 ms; reported are medians over the rounds (default 5)
+#   --rounds N       every variant is measured once in each round, in turns; reported are medians over the rounds (default 5)
 #   --seconds S      length of one measurement (default 1), after --warm S (default 1) of the same that do not count
+#   --slice S        length of a turn (default 0.02): many reads long, and short against what else the machine does
 #   --window SIZE    of the device's window, in MiB (default 64)
 #   --windows LIST   how many windows the data is long
 #   --loads NAMES    uniform, zipf (theta 0.99), and each with -scan: half of the bytes are read by a sequential scan
@@ -24,7 +25,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-rounds=5 seconds=1 warm=1 window=64 windows="1 2 4 8 16" build='' dir=/var/tmp source='' file=sweep.data json=''
+rounds=5 seconds=1 warm=1 slice=0.02 window=64 windows="1 2 4 8 16" build='' dir=/var/tmp source='' file=sweep.data json=''
 loads="uniform zipf uniform-scan zipf-scan" variants="window none"
 args=("$@")
 while [ $# -gt 0 ]; do
@@ -32,6 +33,7 @@ while [ $# -gt 0 ]; do
 	--rounds) rounds=$2; shift ;;
 	--seconds) seconds=$2; shift ;;
 	--warm) warm=$2; shift ;;
+	--slice) slice=$2; shift ;;
 	--window) window=$2; shift ;;
 	--windows) windows=$2; shift ;;
 	--loads) loads=$2; shift ;;
@@ -154,7 +156,7 @@ measure() { # LOAD WINDOWS VARIANT...: the reader takes turns between the varian
 	[[ $l != zipf* ]] || flags+=(--zipf 0.99)
 	[[ $l != *-scan ]] || flags+=(--scan 50)
 	for v in "$@"; do before[$v]=$(counters "$v") paths+=("$work/$v/$file"); done
-	"$bin/sweeper" "${flags[@]}" --seconds "$seconds" --warm "$warm" --seed "$round" --range $((n * window << 20)) \
+	"$bin/sweeper" "${flags[@]}" --seconds "$seconds" --slice "$slice" --warm "$warm" --seed "$round" --range $((n * window << 20)) \
 		"${paths[@]}" >"$work/one"
 	for v in "$@"; do
 		note "$v" "$l" "$n" "${before[$v]}" < <(sed -n "${i}p" "$work/one")
@@ -197,7 +199,7 @@ if [ "$json" ]; then
 	exit 0
 fi
 jq -r --arg loads "$loads" '($loads | split(" ")) as $o | .rows | sort_by((.load as $l | $o | index($l)), .windows, .variant)[]
-	| [.load, .windows, .variant, (.iops | round), .p50_us, .p99_us, .setups, (.in_window * 100 | round), (.to_none * 100 | round | . / 100),
+	| [.load, .windows, .variant, (.iops | round), (.p50_us | round), (.p99_us | round), (.setups | round), (.in_window * 100 | round), (.to_none * 100 | round | . / 100),
 	   (.to_none_rounds * 100 | round | . / 100)] | @tsv' <<<"$report" |
 	awk -F'\t' 'BEGIN { printf "%-13s %7s %-8s %8s %8s %8s %7s %9s %6s %9s\n", "load", "windows", "variant", "reads/s", "p50_us", "p99_us", "setups", "%inwindow", "xnone", "xnone/rnd" }
 		{ printf "%-13s %7s %-8s %8s %8s %8s %7s %9s %6s %9s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 }'
