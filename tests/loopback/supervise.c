@@ -130,6 +130,7 @@ static pid_t start(char **argv, const sigset_t *old_mask)
 
 	if (pid)
 		return pid;
+	signal(SIGPIPE, SIG_DFL);
 	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigprocmask(SIG_SETMASK, old_mask, NULL);
@@ -193,6 +194,8 @@ int main(int argc, char **argv)
 	if (geteuid() == 0 && unshare(CLONE_NEWNS) == 0)
 		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 
+	/* What we say may have lost its reader; the processes are to be ended all the same. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGCHLD);
 	sigaddset(&mask, SIGTERM);
