@@ -316,19 +316,6 @@ static bool held(const struct claim_env *env, const struct claim_function *f)
 	return locked;
 }
 
-static bool tag_is_known(const struct claim_env *env, const char *tag)
-{
-	struct claim_function *found;
-	int count = claim_find(env, true, &found);
-	bool known = false;
-
-	for (int i = 0; i < count; i++)
-		known |= strcmp(found[i].tag, tag) == 0;
-	if (count >= 0)
-		free(found);
-	return known;
-}
-
 static bool any_held(const struct claim_env *env, const char *address)
 {
 	struct claim_function *found;
@@ -357,12 +344,13 @@ int claim_resolve(const struct claim_env *env, const char *source, struct claim_
 	char buf[16], *address = NULL;
 	struct claim_function *found;
 	int count, kept = 0, ret;
+	bool waited = false;
 
 	if (source && parse_address(source, buf, sizeof(buf)))
 		address = buf;
-	/* Only where the function that is meant may be the one: others may be in use for long. */
-	if (address || !source || !tag_is_known(env, source))
+	if (address || !source)
 		wait_for_leavers(env, address);
+again:
 	/* Only a tag makes it necessary to ask. */
 	count = claim_find(env, source && !address, &found);
 	if (count < 0)
@@ -375,6 +363,13 @@ int claim_resolve(const struct claim_env *env, const char *source, struct claim_
 			found[i] = found[kept];
 			found[kept++] = f;
 		}
+	if (kept == 0 && source && !address && !waited && any_held(env, NULL)) {
+		/* A function in use cannot be asked for its tag: it may be the one. */
+		free(found);
+		wait_for_leavers(env, NULL);
+		waited = true;
+		goto again;
+	}
 	if (kept == 1) {
 		*out = found[0];
 		ret = 0;

@@ -39,10 +39,14 @@ int source_open(const char *name, unsigned timeout_ms, struct source **out)
 
 	if (!s)
 		return -ENOMEM;
-	if (name && strncmp(name, "unix:", 5) == 0)
+	if (name && strcmp(name, "unix:") == 0) {
+		log_error("source unix: needs the path of a socket, as in unix:/run/vfsdax.sock");
+		err = -EINVAL;
+	} else if (name && strncmp(name, "unix:", 5) == 0) {
 		err = transport_vhost_user_open(name + 5, &params, &s->transport);
-	else
+	} else {
 		err = open_function(name, s);
+	}
 	if (err) {
 		free(s);
 		return err;
