@@ -53,7 +53,7 @@ int vu_connect(const char *path, unsigned timeout_ms)
 	int sock, err;
 
 	if (strlen(path) >= sizeof(addr.sun_path)) {
-		log_error("%s: a socket's path has at most %zu bytes; use a shorter one", path,
+		log_error("%s: the path is too long for a socket: %zu bytes is the most", path,
 			  sizeof(addr.sun_path) - 1);
 		return -ENAMETOOLONG;
 	}

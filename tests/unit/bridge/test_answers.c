@@ -262,7 +262,7 @@ static void a_directory_that_nobody_wants_is_forgotten(void **state)
 
 /* ------------------------------------------------------------------ too late */
 
-static const struct rig_params hasty = {.timeout_ms = 150};
+static const struct rig_params hasty = {.timeout_ms = 500};
 
 static void a_late_lookup_is_forgotten(void **state)
 {
@@ -375,7 +375,7 @@ static void times_that_are_late_end_the_request(void **state)
 	uint64_t unique;
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 400});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 800});
 	open_file(&rig, &short_file);
 	unique = ask_write(&rig, &short_file, 0, 4096, O_RDWR, 0);
 	device_writes(&rig);

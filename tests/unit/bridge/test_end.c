@@ -96,7 +96,7 @@ static void a_lock_that_is_waited_for_does_not_hold_the_end_up(void **state)
 	uint64_t unique;
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 300});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 700});
 	unique = ask(&rig, FUSE_SETLKW, 7, &in, sizeof(in));
 	fake_request_free(device_gets(&rig, FUSE_SETLKW));
 	(void)unique;
@@ -222,7 +222,7 @@ static void a_mapping_that_is_not_answered_ends_the_device(void **state)
 	uint64_t unique;
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 250});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 700});
 	open_file(&rig, &file);
 	unique = ask_read(&rig, &file, 0, 4096);
 	fake_request_free(device_gets(&rig, FUSE_SETUPMAPPING));
@@ -237,7 +237,7 @@ static void a_device_that_does_not_unmap_does_not_hold_the_end_up(void **state)
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 300});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 700});
 	open_mapped(&rig);
 	rig.serving = true;
 	assert_int_equal(fake_device_serve(rig.dev, eat, &rig), 0);
@@ -251,7 +251,7 @@ static void forgets_that_are_not_taken_do_not_hold_the_end_up(void **state)
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 300});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 700});
 	for (uint64_t id = 10; id < 210; id++)
 		lookup(&rig, &(struct file){.nodeid = id, .size = 1});
 	rig.serving = true;
@@ -295,7 +295,7 @@ static void answers_after_the_bridge_has_gone_touch_nothing(void **state)
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 100});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 700});
 	rig.serving = true;
 	assert_int_equal(fake_device_serve(rig.dev, slow_gate, &rig), 0);
 	assert_answer(&rig, ask(&rig, FUSE_LOOKUP, 1, "name", 5), -EIO);

@@ -293,7 +293,7 @@ static void blocked_lock_waits_stall_nothing_else(void **state)
 	struct fake_request *r[40];
 
 	(void)state;
-	rig_open(&rig, &(struct rig_params){.timeout_ms = 250});
+	rig_open(&rig, &(struct rig_params){.timeout_ms = 700});
 	for (unsigned i = 0; i < 40; i++) {
 		unique[i] = ask(&rig, FUSE_SETLKW, 5, &in, sizeof(in));
 		r[i] = device_gets(&rig, FUSE_SETLKW);

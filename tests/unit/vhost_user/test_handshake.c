@@ -301,7 +301,7 @@ static void paths_that_are_no_listening_socket_are_told_apart(void **state)
 
 	memset(deep, 'x', 150);
 	deep[150] = 0;
-	assert_path_fails(deep, -ENAMETOOLONG, "at most 107 bytes");
+	assert_path_fails(deep, -ENAMETOOLONG, "too long for a socket: 107 bytes");
 	rmdir(folder);
 }
 
