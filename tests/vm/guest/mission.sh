@@ -40,7 +40,7 @@ host 'printf "changed by the h" | dd of=tree/deep/f20000000 conv=notrunc status=
 [ "$(head -c 16 /mnt/share/tree/deep/f20000000)" = "changed by the h" ] || lab_die "the host's change is not seen"
 for n in 1 2; do # the first write to a file goes through the queue, the second is a store into the window
     printf 'changed by us, %s' $n | dd of=/mnt/share/tree/deep/f20000000 seek=8192 bs=1 conv=notrunc status=none
-    host 'dd if=tree/deep/f20000000 skip=8192 bs=1 count=16 status=none' | grep -q "changed by us, $n" ||
+    host 'dd if=tree/deep/f20000000 skip=8192 bs=1 count=16 status=none; echo' | grep -q "changed by us, $n" ||
         lab_die "the host does not see our change"
 done
 
