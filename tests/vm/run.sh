@@ -429,7 +429,8 @@ guest_is_gone() {
 answer() {
     local status=0
     "$@" >"$RUN/answer" 2>&1 || status=$?
-    { sed 's/^/|/' "$RUN/answer"; printf '=%s\n' "$status"; } >&3
+    # Any bytes, with or without a newline at the end; few long lines, since the guest reads them with bash.
+    { base64 -w 60000 "$RUN/answer" | sed 's/^/|/'; printf '=%s\n' "$status"; } >&3
 }
 
 host_command() {

@@ -85,7 +85,7 @@ lab_request() (
     printf '@@%s %s\n' "$1" "$2" >&4
     while IFS= read -r line <&4; do
         case $line in
-            '|'*) printf '%s\n' "${line#|}" ;;
+            '|'*) printf '%s\n' "${line#|}" | base64 -d ;;
             '='*) exit "${line#=}" ;;
         esac
     done
