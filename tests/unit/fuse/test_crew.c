@@ -92,7 +92,7 @@ static void load_starts_trials_and_its_end_ends_them(void **state)
 	assert_true(tried);
 	assert_true(told > 0);
 	/* a pause, then little */
-	nanosleep(&(struct timespec){0, 120000000}, NULL);
+	nanosleep(&(struct timespec){0, 300000000}, NULL);
 	for (unsigned i = 0; i < 64; i++)
 		for (unsigned p = 0; p < N; p++)
 			fuse_crew_request(c, p, 0);
