@@ -242,6 +242,8 @@ void fs_channel_flush(struct fs_channel *ch)
 	struct transport *t = ch->session->t;
 	bool kick;
 
+	if (!atomic_load_explicit(&ch->unpublished, memory_order_relaxed))
+		return;
 	pthread_mutex_lock(&ch->lock);
 	kick = publish(ch);
 	pthread_mutex_unlock(&ch->lock);
@@ -471,6 +473,9 @@ unsigned fs_channel_busy(struct fs_channel *ch, uint64_t *deadline_ns)
 	struct fs_req *first;
 	unsigned n;
 
+	*deadline_ns = UINT64_MAX;
+	if (!atomic_load_explicit(&ch->n_busy, memory_order_relaxed))
+		return 0;
 	pthread_mutex_lock(&ch->lock);
 	n = ch->n_busy;
 	first = first_to_expire(ch);

@@ -122,6 +122,7 @@ static void hiprio_send(struct fs_session *s, const struct fs_hiprio_message *m)
 	pthread_mutex_lock(&h->lock);
 	if (h->n_pending || !send_one(h, m))
 		keep(h, m);
+	atomic_store_explicit(&h->active, true, memory_order_relaxed);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -143,6 +144,8 @@ bool fs_hiprio_progress(struct fs_session *s)
 	bool kick = false, waiting;
 	int n;
 
+	if (!atomic_load_explicit(&h->active, memory_order_relaxed))
+		return false;
 	pthread_mutex_lock(&h->lock);
 	while ((n = vq_reap(h->vq, done, ARRAY_SIZE(done), why)) > 0)
 		for (int i = 0; i < n; i++)
@@ -158,6 +161,7 @@ bool fs_hiprio_progress(struct fs_session *s)
 	}
 	h->unpublished = false;
 	waiting = h->n_pending > 0;
+	atomic_store_explicit(&h->active, waiting, memory_order_relaxed);
 	pthread_mutex_unlock(&h->lock);
 	if (n < 0)
 		transport_fail(s->t, n, "the device broke the hiprio queue: %s", why);

@@ -4,6 +4,7 @@
 #define VFSDAX_FS_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "fs/fs.h"
 #include "virtqueue/virtqueue.h"
@@ -28,9 +29,11 @@ struct fs_channel {
 	/* Submitted, in this order; in_flight is therefore ordered by deadline. Requests with no
 	 * deadline lie in `untimed`. `waiting` has no place on the ring yet. */
 	struct list waiting, in_flight, untimed;
-	unsigned n_busy; /* on those three lists */
+	/* On those three lists. Written under the lock; also read without it, by workers that only
+	 * want to know whether there is anything at all: what they put there themselves they see. */
+	_Atomic unsigned n_busy;
 	unsigned n_untimed; /* of those, without a deadline */
-	bool unpublished;
+	atomic_bool unpublished; /* as n_busy */
 	bool calls_wanted;
 	bool drained; /* after a failure: all slots are given back, there is nothing to reap */
 	uint64_t kicks, submitted, answered, timeouts;
@@ -51,6 +54,8 @@ struct fs_hiprio {
 	struct fs_hiprio_message *pending;
 	size_t n_pending, first_pending, cap_pending;
 	bool unpublished;
+	/* Messages wait, or are not published. Read without the lock as fs_channel.n_busy is. */
+	atomic_bool active;
 	uint64_t kicks, sent;
 };
 
