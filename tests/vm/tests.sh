@@ -62,7 +62,7 @@ vm no-event-idx 120 "${dev[@]}" --device-args '--no-event-idx' "$g/shape.sh" pla
 vm no-indirect 120 "${dev[@]}" --device-args '--no-indirect' "$g/shape.sh" plain
 vm huge-pages-and-an-ordinary-user 120 "${dev[@]}" "$g/user.sh"
 vm several-functions 120 "${dev[@]}" --devices 2 "$g/several.sh"
-vm loopback-suite 600 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' "$g/loopback.sh" ${long:+--long}
+vm loopback-suite 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' "$g/loopback.sh" ${long:+--long}
 
 [ -n "$list" ] || echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
