@@ -34,7 +34,7 @@ test_appends_of_several_writers_are_all_there() {
 	bounded 30 "$FSOP" append-race "$MNT/log" 4 500
 	expect_eq "$(host_run stat -c %s log)" $((4 * 500 * 64)) "size on the host"
 	for _ in 1 2 3; do echo line >>"$MNT/shell"; done
-	expect_eq "$(host_run wc -l <"$MNT/shell")" 3 "lines appended by the shell"
+	expect_eq "$(host_run sh -c 'wc -l <shell')" 3 "lines appended by the shell"
 }
 
 random_model() {
@@ -73,6 +73,8 @@ test_truncation_while_others_read() {
 }
 
 test_truncation_by_the_host_while_we_read() {
+	# The page that is read is mapped in QEMU, which has no handler for it.
+	[ "$LOOPBACK" != pci ] || skip "QEMU 11.1 dies of SIGBUS when the host cuts a file whose pages the guest reads in the window"
 	start_device
 	mount_share
 	host_run bash -c 'head -c 16M /dev/zero >f'
