@@ -211,6 +211,18 @@ host_run() {
 	fi
 }
 
+# host_fsop ARGS...: our helper on the host's own file system. Where only commands reach the host (pci), there is none:
+# status 2, and the caller assumes what ext4 and tmpfs do.
+host_fsop() {
+	[ -n "$HOST_DIR" ] || return 2
+	host_run "$FSOP" "$@"
+}
+host_can() { # ARGS...: the host's file system can do this, as far as it can be asked
+	local status=0
+	host_fsop "$@" || status=$?
+	[ "$status" = 0 ] || [ "$status" = 2 ]
+}
+
 # sums DIRECTORY-RUNNER: sha256 of all files below the current directory, sorted
 sums_here() { find . -type f -print0 | sort -z | xargs -0r sha256sum; }
 host_sums() { host_run bash -c "$(declare -f sums_here); sums_here"; }
@@ -269,7 +281,8 @@ setup() {
 finish() {
 	cd /
 	if is_mounted; then
-		[ "$LOOPBACK" != pci ] || rm -rf "${MNT:?}"
+		# (a mount that is read-only leaves its folder to the share)
+		[ "$LOOPBACK" != pci ] || rm -rf "${MNT:?}" 2>/dev/null || true
 		unmount_share
 	fi
 	stop_device

@@ -27,7 +27,8 @@ test_rename_exchange_and_noreplace() {
 	echo 1 >"$MNT/a"
 	echo 2 >"$MNT/b"
 	local status=0
-	host_run "$FSOP" rename exchange a b || skip "the host's file system does not exchange"
+	host_can rename exchange a b || skip "the host's file system does not exchange"
+	[ -n "$HOST_DIR" ] || "$FSOP" rename exchange "$MNT/a" "$MNT/b"
 	"$FSOP" rename exchange "$MNT/a" "$MNT/b" || status=$?
 	expect_eq "$status" 0 "status of an exchange"
 	expect_eq "$(host_run cat a b | tr -d '\n')" 12 "content after two exchanges"
@@ -96,7 +97,7 @@ test_o_tmpfile() {
 	start_device
 	mount_share
 	local status=0
-	host_run "$FSOP" tmpfile . probe || skip "the host's file system has no O_TMPFILE"
+	host_can tmpfile . probe || skip "the host's file system has no O_TMPFILE"
 	"$FSOP" tmpfile "$MNT" named || status=$?
 	expect_eq "$status" 0 "status of O_TMPFILE and linkat"
 	expect_eq "$(host_run cat named)" "without a name"
