@@ -21,6 +21,9 @@
 #define PERIOD_MAX_NS (200 * NS_PER_MS)
 /* Periods between two trials of the same manner while the best one does not change. */
 #define ROUND	   32u
+/* How often NEAR looks where its client runs: the scheduler likes to move one of two tasks that
+ * take turns on one CPU to an idle one. */
+#define FOLLOW_NS     (1 * NS_PER_MS)
 /* A trial must be better by this share: changing back and forth costs, and machines are noisy. */
 #define MARGIN(rate) ((rate) + (rate) / 8)
 /* The clock is read once in so many requests of a worker. */
@@ -39,7 +42,7 @@ struct fuse_crew {
 	struct place *places;
 	/* What the workers look at: the manner, and who reads (EVERYBODY, or a place). */
 	_Atomic uint32_t manner, reader;
-	_Atomic uint64_t period_end;
+	_Atomic uint64_t period_end, follow_at;
 
 	/* Guards the rest: one worker at a time decides. While requests come it is tried, never
 	 * waited for. No other lock is taken inside it. */
@@ -76,6 +79,7 @@ int fuse_crew_create(enum fuse_polling polling, const int *cpus, unsigned n, str
 		atomic_init(&c->places[i].wake_fd, -1);
 	}
 	pthread_mutex_init(&c->lock, NULL);
+	atomic_init(&c->follow_at, UINT64_MAX);
 	atomic_init(&c->manner, polling == FUSE_POLLING_ALWAYS ? FUSE_MANNER_LOOK : FUSE_MANNER_ALL);
 	atomic_init(&c->reader, polling == FUSE_POLLING_ALWAYS ? 0 : EVERYBODY);
 	*out = c;
@@ -250,13 +254,20 @@ void fuse_crew_request(struct fuse_crew *c, unsigned place, uint32_t pid)
 	if (!may_look(c) || n % STRIDE)
 		return;
 	now = clock_now_ns();
-	if (now < atomic_load_explicit(&c->period_end, memory_order_relaxed) ||
+	if ((now < atomic_load_explicit(&c->period_end, memory_order_relaxed) &&
+	     now < atomic_load_explicit(&c->follow_at, memory_order_relaxed)) ||
 	    pthread_mutex_trylock(&c->lock))
 		return;
-	if (!c->ended && (all_requests(c) - c->requests_before >= PERIOD_MIN ||
+	if (now < atomic_load_explicit(&c->period_end, memory_order_relaxed)) {
+		if (!c->ended && c->tried == FUSE_MANNER_NEAR)
+			set_manner(c, FUSE_MANNER_NEAR, place, pid);
+	} else if (!c->ended && (all_requests(c) - c->requests_before >= PERIOD_MIN ||
 			  now - c->period_start > PERIOD_MAX_NS)) {
 		decide(c, now, place, pid);
 		atomic_store_explicit(&c->period_end, now + PERIOD_NS, memory_order_relaxed);
 	}
+	atomic_store_explicit(&c->follow_at,
+			      c->tried == FUSE_MANNER_NEAR ? now + FOLLOW_NS : UINT64_MAX,
+			      memory_order_relaxed);
 	pthread_mutex_unlock(&c->lock);
 }
