@@ -248,6 +248,21 @@ const char *bridge_no_dax_reason(struct bridge *b)
 
 /* ------------------------------------------------------------------ open, close */
 
+/* Workers, if there were any, have been freed. Anything may not be there. */
+static void bridge_free(struct bridge *b)
+{
+	if (b->remover)
+		fs_req_put(b->remover);
+	if (b->window)
+		window_destroy(b->window);
+	node_table_destroy(b->nodes);
+	fuse_crew_destroy(b->crew);
+	free(b->cpus);
+	free(b->scratch);
+	free(b->workers);
+	free(b);
+}
+
 int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
 		struct bridge **out)
 {
@@ -286,14 +301,7 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 	return 0;
 
 failed:
-	if (b->remover)
-		fs_req_put(b->remover);
-	node_table_destroy(b->nodes);
-	fuse_crew_destroy(b->crew);
-	free(b->cpus);
-	free(b->scratch);
-	free(b->workers);
-	free(b);
+	bridge_free(b);
 	return err;
 }
 
@@ -443,16 +451,7 @@ void bridge_close(struct bridge *b)
 	send_forgets(b, MIN(b->params.timeout_ms, 2000u));
 	for (unsigned i = 0; i < b->n_workers; i++)
 		worker_free(b->workers[i]);
-	if (b->remover)
-		fs_req_put(b->remover);
-	if (b->window)
-		window_destroy(b->window);
-	node_table_destroy(b->nodes);
-	fuse_crew_destroy(b->crew);
-	free(b->cpus);
-	free(b->scratch);
-	free(b->workers);
-	free(b);
+	bridge_free(b);
 }
 
 /* ------------------------------------------------------------------ counters */

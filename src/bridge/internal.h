@@ -15,6 +15,8 @@
 /* Slots that requests of the kernel leave for the driver's own (mapping, times). */
 #define SLOTS_RESERVED	8
 #define PINS_MAX	8
+/* In a big buffer the data of an answer stands here: page-aligned, with room for a header. */
+#define DATA_AT		4096u
 
 struct op;
 
@@ -82,7 +84,6 @@ struct bridge {
 	struct bridge_params params;
 	struct node_table *nodes;
 	uint64_t kernel_flags; /* granted to the kernel by our INIT answer */
-	uint64_t mount_flags;
 
 	struct window *window; /* NULL: no DAX */
 	bool per_inode_dax;    /* FUSE_ATTR_DAX decides */

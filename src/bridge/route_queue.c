@@ -22,8 +22,6 @@
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
 #define FOPEN_PASSTHROUGH_BIT (1u << 7)
-/* In a big buffer the data of an answer stands here: page-aligned, with room for a header. */
-#define DATA_AT 4096u
 
 static void undo_dirplus(struct op *op, uint8_t *payload, size_t len);
 static void forget_dirplus(struct op *op, size_t len);

@@ -14,7 +14,6 @@
 #include "fuse/reply.h"
 
 #define PAGE_BYTES 4096u
-#define DATA_AT	   4096u /* as in route_queue.c: room for a header before page-aligned data */
 /* A read that runs over the last whole page goes through the queue for its tail anyway; a head
  * shorter than this comes along with it. */
 #define HEAD_MIN   (32 * KIB)

@@ -63,7 +63,7 @@ struct fs_limits {
 int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *answer,
 		   struct fs_limits *limits, char why[128]);
 
-/* The answer to the kernel. `direct_mmap`: files may be direct-I/O and mapped shared. */
+/* The answer to the kernel: what it offered, as far as the device or we have it. */
 void fs_init_reply(const struct fuse_init_in *from_kernel, const struct fs_limits *limits,
 		   struct fuse_init_out *to_kernel);
 
