@@ -18,7 +18,8 @@ vfsdax-mount --list | tee /tmp/list
 vfsdax-mount --list --json | grep -q '^\[' || lab_die "--json is no array"
 umount /mnt/a /mnt/b
 lab_wait 10 eval '[ "$(lab_driver "$f0")$(lab_driver "$f1")" = virtio-pcivirtio-pci ]' || lab_die "not given back"
-mount -t virtiofs share /mnt/a
+# The link to the driver is there before its probe has read the tag.
+lab_wait 10 mount -t virtiofs share /mnt/a 2>/tmp/err || lab_die "not mounted by the kernel: $(cat /tmp/err)"
 vfsdax-mount "$f0" /mnt/b 2>/tmp/err && lab_die "a mounted function was taken"
 cat /tmp/err
 grep -q /mnt/a /tmp/err || lab_die "the message does not say where it is mounted"
