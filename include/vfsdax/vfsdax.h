@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libvfsdax: a virtio-fs share without a mount. A program that links it talks to the device by
+ * itself, reads and writes files without a system call, and gets pointers into the DAX window,
+ * that is into the host's page cache.
+ *
+ *   vfsdax_attach    ─ vfsdax_open  ─ vfsdax_read, vfsdax_write     copies, no system call where
+ *     a share            a file       │                              the window has the data
+ *       │                             └ vfsdax_map                   a pointer: no copy
+ *       └ vfsdax_queue_create ─ vfsdax_prep_* ─ vfsdax_submit ─ vfsdax_reap     many at a time
+ *
+ *   vfsdax_connect ─ vfsdax_direct_map      the same pointers for a file that vfsdax-mount has
+ *                                           mounted, in a process that has no device
+ *
+ * Errors: functions return 0 or a count, or a negative errno; none sets errno, none exits, none
+ * writes to stdout or stderr. The sentence for people comes to vfsdax_options.log.
+ *
+ * Threads: a share and its files may be used by any number of threads at once; a queue by one at a
+ * time. A call waits at most as long as vfsdax_options.timeout_ms for a device that does not
+ * answer. An object must not be closed while another thread uses it. After fork() the child may
+ * use nothing of it but exec or _exit: the device belongs to the parent.
+ *
+ * Sizes and offsets are in bytes. Structures that the caller fills begin with their own size and
+ * are initialised by the macro of the same name, so that a newer library understands older
+ * programs.
+ */
+#ifndef VFSDAX_VFSDAX_H
+#define VFSDAX_VFSDAX_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VFSDAX_VERSION_MAJOR 0
+#define VFSDAX_VERSION_MINOR 1
+
+#if defined(__GNUC__)
+#define VFSDAX_API __attribute__((visibility("default")))
+#else
+#define VFSDAX_API
+#endif
+
+/* The library's version, as "0.1.0". Static. */
+VFSDAX_API const char *vfsdax_version(void);
+
+/* ------------------------------------------------------------------ a share */
+
+struct vfsdax;	    /* a share */
+struct vfsdax_file; /* an open file or directory of it */
+struct vfsdax_map;  /* a piece of a file in memory */
+
+enum vfsdax_log_level { VFSDAX_LOG_ERROR, VFSDAX_LOG_WARN, VFSDAX_LOG_INFO, VFSDAX_LOG_DEBUG };
+
+struct vfsdax_options {
+	size_t struct_bytes; /* sizeof(struct vfsdax_options) */
+	/* The longest wait for the device in milliseconds; 0: 60 000. */
+	unsigned timeout_ms;
+	/* Request queues to use; 0: one for each CPU of this process, at most what the device has.
+	 */
+	unsigned queues;
+	/* VFSDAX_ATTACH_* */
+	unsigned flags;
+	/* How many bytes of the window vfsdax_map() may hold at once; 0: three quarters of it.
+	 * The rest stays free for everybody's reads and writes. */
+	uint64_t map_budget_bytes;
+	/* Gets one line without a newline for each message; NULL: nothing is said. Called from any
+	 * thread, also from the library's own, until vfsdax_detach() returns. It must not call
+	 * back into the library. */
+	void (*log)(void *ctx, enum vfsdax_log_level level, const char *line);
+	void *log_ctx;
+	uint64_t reserved[8]; /* 0 */
+};
+
+#define VFSDAX_OPTIONS_INIT                                            \
+	{                                                              \
+		sizeof(struct vfsdax_options), 0, 0, 0, 0, NULL, NULL, \
+		{                                                      \
+			0                                              \
+		}                                                      \
+	}
+
+/* Nothing is changed through this share: what would is -EROFS. */
+#define VFSDAX_ATTACH_READONLY (1u << 0)
+/* No window: everything through the queue; vfsdax_map() is -ENODEV. */
+#define VFSDAX_ATTACH_NO_DAX   (1u << 1)
+
+/*
+ * Opens a share. `source` is as for vfsdax-mount(8): "unix:PATH" (a vhost-user-fs back end), a PCI
+ * address ("0000:01:00.0", "01:00.0"), a tag, or NULL for the only virtio-fs function of this
+ * machine. A function that the kernel's driver has is taken over, which needs root, and given back
+ * by vfsdax_detach(). `options` may be NULL.
+ *
+ * -ENODEV: no such device; -ENOTUNIQ: several, and none was named; -EBUSY: mounted or in use;
+ * -EACCES, -EPERM: no right to it; -ENOTSUP, -EPROTO: not a device that this driver can drive.
+ *
+ * It installs a handler for SIGBUS, once in a process, that acts on faults inside the library's own
+ * copies only and passes every other on to the handler that was there before.
+ */
+VFSDAX_API int vfsdax_attach(const char *source, const struct vfsdax_options *options,
+			     struct vfsdax **share);
+
+/*
+ * Ends it and frees it. Every file, map and queue of the share has been closed: -EBUSY otherwise,
+ * and nothing has happened. Bounded by the time-out also where the device is dead. NULL is fine.
+ */
+VFSDAX_API int vfsdax_detach(struct vfsdax *share);
+
+struct vfsdax_info {
+	size_t struct_bytes;	 /* sizeof(struct vfsdax_info), set by the caller */
+	char tag[40];		 /* of the share; "" where the device tells none */
+	char source[128];	 /* "unix:/run/x.sock", "0000:01:00.0" */
+	char no_dax_reason[128]; /* why there is no window; "" where there is one */
+	uint64_t window_bytes;	 /* 0: none */
+	uint64_t map_alignment;	 /* bytes; what the device maps is a multiple of it */
+	uint64_t map_budget_bytes, mapped_bytes; /* of vfsdax_map(): allowed, held now */
+	unsigned queues;
+	int device_failure; /* 0, or the negative errno for which the device was given up */
+	uint64_t reserved[8];
+};
+#define VFSDAX_INFO_INIT                                                  \
+	{                                                                 \
+		sizeof(struct vfsdax_info), "", "", "", 0, 0, 0, 0, 0, 0, \
+		{                                                         \
+			0                                                 \
+		}                                                         \
+	}
+
+/* Fills `info`. -EINVAL: its struct_bytes is not set. Any thread. */
+VFSDAX_API int vfsdax_get_info(struct vfsdax *share, struct vfsdax_info *info);
+
+/*
+ * The counters of vfsdax-stat(1), by name ("window.hits", "queue.requests.READ"), through `emit`
+ * on the calling thread. Any thread.
+ */
+VFSDAX_API void vfsdax_get_stats(struct vfsdax *share,
+				 void (*emit)(void *ctx, const char *name, uint64_t value),
+				 void *ctx);
+
+/* ------------------------------------------------------------------ files by path */
+
+/*
+ * Paths are relative to the share's root, with or without a "/" in front. Symbolic links are
+ * followed inside the share, an absolute one from its root, at most 40 of them (-ELOOP); ".." does
+ * not leave it. A path is at most 4095 bytes (-ENAMETOOLONG). Requests carry the effective user
+ * and group of the process as they were at vfsdax_attach(). Any thread.
+ *
+ * `flags` as for open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_SYNC,
+ * O_DSYNC, O_DIRECTORY, O_NOFOLLOW; others are -EINVAL. `mode` counts with O_CREAT; the umask of
+ * the process is applied.
+ */
+VFSDAX_API int vfsdax_open(struct vfsdax *share, const char *path, int flags, mode_t mode,
+			   struct vfsdax_file **file);
+/* As vfsdax_open(), from the open directory `dir` on; a path with a "/" in front starts at the
+ * root. */
+VFSDAX_API int vfsdax_openat(struct vfsdax_file *dir, const char *path, int flags, mode_t mode,
+			     struct vfsdax_file **file);
+/* Closes and frees. What the host says of the close (a quota, a full disk) is the result; the file
+ * is gone in any case. Maps of the file keep what they need and are unmapped later. NULL is fine.
+ */
+VFSDAX_API int vfsdax_close(struct vfsdax_file *file);
+
+/* As stat(2) and lstat(2). Asks the device each time. */
+VFSDAX_API int vfsdax_stat(struct vfsdax *share, const char *path, struct stat *st);
+VFSDAX_API int vfsdax_lstat(struct vfsdax *share, const char *path, struct stat *st);
+VFSDAX_API int vfsdax_statvfs(struct vfsdax *share, const char *path, struct statvfs *st);
+/* The target of a symbolic link, without a 0 behind it: its length, cut at `size`. */
+VFSDAX_API ssize_t vfsdax_readlink(struct vfsdax *share, const char *path, char *buf, size_t size);
+
+/* As their namesakes of the system. */
+VFSDAX_API int vfsdax_mkdir(struct vfsdax *share, const char *path, mode_t mode);
+VFSDAX_API int vfsdax_rmdir(struct vfsdax *share, const char *path);
+VFSDAX_API int vfsdax_unlink(struct vfsdax *share, const char *path);
+VFSDAX_API int vfsdax_symlink(struct vfsdax *share, const char *target, const char *path);
+VFSDAX_API int vfsdax_link(struct vfsdax *share, const char *from, const char *to);
+/* `flags` as for renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
+VFSDAX_API int vfsdax_rename(struct vfsdax *share, const char *from, const char *to,
+			     unsigned flags);
+VFSDAX_API int vfsdax_chmod(struct vfsdax *share, const char *path, mode_t mode);
+VFSDAX_API int vfsdax_chown(struct vfsdax *share, const char *path, uid_t uid, gid_t gid);
+VFSDAX_API int vfsdax_utimens(struct vfsdax *share, const char *path,
+			      const struct timespec times[2]);
+
+/* Extended attributes of what the path leads to; as getxattr(2), setxattr(2), listxattr(2) and
+ * removexattr(2). With `size` 0 the length that is needed is told. */
+VFSDAX_API ssize_t vfsdax_getxattr(struct vfsdax *share, const char *path, const char *name,
+				   void *value, size_t size);
+VFSDAX_API int vfsdax_setxattr(struct vfsdax *share, const char *path, const char *name,
+			       const void *value, size_t size, int flags);
+VFSDAX_API ssize_t vfsdax_listxattr(struct vfsdax *share, const char *path, char *list,
+				    size_t size);
+VFSDAX_API int vfsdax_removexattr(struct vfsdax *share, const char *path, const char *name);
+
+/* ------------------------------------------------------------------ an open file */
+
+VFSDAX_API int vfsdax_fstat(struct vfsdax_file *file, struct stat *st);
+
+/*
+ * As pread(2) and pwrite(2): bytes, fewer at the end of the file, 0 behind it. From the window by a
+ * copy where that is possible and pays, else through the queue. A read or write of more than the
+ * device takes at once is made of several, so it is not atomic; an error after the first piece
+ * gives the count so far. The buffer needs no alignment. Any thread.
+ */
+VFSDAX_API ssize_t vfsdax_read(struct vfsdax_file *file, void *buf, size_t len, uint64_t off);
+VFSDAX_API ssize_t vfsdax_write(struct vfsdax_file *file, const void *buf, size_t len,
+				uint64_t off);
+
+/*
+ * -EBUSY where the file is to become shorter and has live maps, of this process, whose stale()
+ * callback did not unmap them.
+ */
+VFSDAX_API int vfsdax_truncate(struct vfsdax_file *file, uint64_t size);
+/* As fallocate(2); modes that take data away are -EBUSY as above. */
+VFSDAX_API int vfsdax_fallocate(struct vfsdax_file *file, int mode, uint64_t off, uint64_t len);
+/* Data and, unless `datasync`, attributes are on the host's disk, also what was stored through
+ * maps. */
+VFSDAX_API int vfsdax_fsync(struct vfsdax_file *file, int datasync);
+
+/* One entry of a directory. `name` is valid until the next call on this handle. */
+struct vfsdax_dirent {
+	uint64_t ino;
+	uint64_t next; /* for vfsdax_seekdir(): the place behind this entry */
+	unsigned type; /* DT_REG and so on */
+	const char *name;
+};
+/* The next entry, "." and ".." included: 1, or 0 at the end. One thread at a time on a handle. */
+VFSDAX_API int vfsdax_readdir(struct vfsdax_file *dir, struct vfsdax_dirent *entry);
+/* Goes to a place that vfsdax_readdir() told; 0 is the beginning. */
+VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
+
+/* ------------------------------------------------------------------ pointers into the window */
+
+/* To store as well as to load. The file must be open for writing. */
+#define VFSDAX_MAP_WRITE  (1u << 0)
+/* All of [off, off + len) or -ENOSPC; without it the piece may end earlier. */
+#define VFSDAX_MAP_WHOLE  (1u << 1)
+/* -EAGAIN instead of waiting for the device. */
+#define VFSDAX_MAP_NOWAIT (1u << 2)
+
+/*
+ * Makes a piece of the file readable at a pointer, without a copy: *map is then a handle whose
+ * address and length vfsdax_map_addr() and vfsdax_map_len() tell. What is stored there the host
+ * and everybody who has the file open sees at once, and the other way round. The address is that of
+ * byte `off`, which needs no alignment, and is as aligned as `off` is, up to a page.
+ *
+ * The length is `len`, or less: where a range of the window ends (call again behind it, or ask for
+ * VFSDAX_MAP_WHOLE), and at the end of the file's last whole page. The window has whole pages
+ * inside the file only; what is behind them is for vfsdax_read(). The file need not stay open.
+ *
+ * -ENODATA: no whole page at `off`; -ENODEV: no window, see vfsdax_info.no_dax_reason;
+ * -EOPNOTSUPP: this file is not for the window; -ENOSPC: the budget or the window is full;
+ * -EACCES: the file is not open for that; -EAGAIN: not now (NOWAIT); -ETIMEDOUT, -EIO.
+ *
+ * While it is there:
+ * - Somebody who makes the file shorter through this share is refused (-EBUSY), once `stale` was
+ *   called for each of its maps and did not unmap it.
+ * - Where the *host* makes it shorter, touching what is gone raises SIGBUS (unix: sources), as with
+ * mmap(2), and over VFIO may end the virtual machine: that is what QEMU does about it.
+ * - When the device is lost the memory stays readable where it is (unix: sources), or reads as
+ *   ones (a PCI function that is gone).
+ * vfsdax_map_check() tells whether any of it has happened. Any thread.
+ */
+VFSDAX_API int vfsdax_map(struct vfsdax_file *file, uint64_t off, size_t len, unsigned flags,
+			  struct vfsdax_map **map);
+VFSDAX_API void *vfsdax_map_addr(const struct vfsdax_map *map);
+VFSDAX_API size_t vfsdax_map_len(const struct vfsdax_map *map);
+VFSDAX_API uint64_t vfsdax_map_offset(const struct vfsdax_map *map);
+
+/* The pointer is dead from here on. From any thread, also inside stale(). NULL is fine. */
+VFSDAX_API void vfsdax_unmap(struct vfsdax_map *map);
+
+/* 0: as it should be, as far as anybody has told; -ESTALE: the file is shorter than the map, or was
+ * to be cut; -ENODEV: the device is lost. Asks nobody: any thread, cheap. */
+VFSDAX_API int vfsdax_map_check(const struct vfsdax_map *map);
+
+/*
+ * From now on stale(ctx, map, err) is called when the map is no longer to be used: -ESTALE when
+ * somebody is about to cut the file (until it returns nothing has happened, and vfsdax_unmap()
+ * inside it lets it go on) or the file was found to be shorter; -ENODEV: the device is lost. On
+ * whatever thread noticed, inside a call of the library, which it must not call back except for
+ * vfsdax_unmap() of this map. NULL switches it off.
+ */
+VFSDAX_API void vfsdax_map_on_stale(struct vfsdax_map *map,
+				    void (*stale)(void *ctx, struct vfsdax_map *map, int err),
+				    void *ctx);
+
+/* Brings [off, off + len) into the window, as far as it has room, so that reads and maps of it find
+ * it there. A wish: it waits for nothing, and 0 says that it was noted. */
+VFSDAX_API int vfsdax_prefetch(struct vfsdax_file *file, uint64_t off, uint64_t len);
+
+/* ------------------------------------------------------------------ many at a time */
+
+struct vfsdax_queue;
+
+/*
+ * A queue of requests. At most `depth` (1 to 64) are prepared or under way at a time. One thread at
+ * a time; several queues of a share may be used at once. `fd`-driven programs wait for
+ * vfsdax_queue_fd().
+ */
+VFSDAX_API int vfsdax_queue_create(struct vfsdax *share, unsigned depth,
+				   struct vfsdax_queue **queue);
+/* -EBUSY while something is prepared or under way: reap it first. NULL is fine. */
+VFSDAX_API int vfsdax_queue_destroy(struct vfsdax_queue *queue);
+
+/*
+ * Prepare one request; nothing happens before vfsdax_submit(). `user_data` comes back with its
+ * result. Buffers, results and the file stay where they are until then. -EAGAIN: `depth` requests
+ * are there already. Lengths are at most 1 MiB (-EINVAL).
+ */
+VFSDAX_API int vfsdax_prep_read(struct vfsdax_queue *queue, struct vfsdax_file *file, void *buf,
+				size_t len, uint64_t off, uint64_t user_data);
+VFSDAX_API int vfsdax_prep_write(struct vfsdax_queue *queue, struct vfsdax_file *file,
+				 const void *buf, size_t len, uint64_t off, uint64_t user_data);
+VFSDAX_API int vfsdax_prep_fstat(struct vfsdax_queue *queue, struct vfsdax_file *file,
+				 struct stat *st, uint64_t user_data);
+VFSDAX_API int vfsdax_prep_fsync(struct vfsdax_queue *queue, struct vfsdax_file *file, int datasync,
+				 uint64_t user_data);
+
+/* Hands over what was prepared, with one kick of the device: how many that was. Never waits. */
+VFSDAX_API int vfsdax_submit(struct vfsdax_queue *queue);
+
+struct vfsdax_result {
+	uint64_t user_data;
+	int64_t result; /* bytes, or 0, or a negative errno: as the function of that name returns */
+};
+
+/*
+ * Takes up to `max` results, in the order in which they came, once at least `min` are there (no
+ * more than are under way) or `timeout_ms` are over (0: does not wait; -1: as long as the
+ * share's time-out). How many; 0 where none came in time.
+ */
+VFSDAX_API int vfsdax_reap(struct vfsdax_queue *queue, struct vfsdax_result *results, unsigned max,
+			   unsigned min, int timeout_ms);
+
+/*
+ * An eventfd that becomes readable when results may be there, for poll(2) and its like; the
+ * queue's. Read it, then vfsdax_reap() until that gives 0: only then it is armed again.
+ */
+VFSDAX_API int vfsdax_queue_fd(struct vfsdax_queue *queue);
+
+/* ------------------------------------------------------------------ direct mmap across processes
+ */
+
+/*
+ * For a program that uses a vfsdax-mount: pointers into the window that the mount has, for files
+ * opened through the mount. The open descriptor is the proof of the right to it.
+ */
+struct vfsdax_conn;
+
+/*
+ * Connects to the vfsdax-mount that serves `path`, a file or directory below its mount point.
+ * -ENOTSUP: not a vfsdax-mount, or one that serves no direct maps; -EACCES: not for this user;
+ * -ENOENT; -ECONNREFUSED.
+ */
+VFSDAX_API int vfsdax_connect(const char *path, struct vfsdax_conn **conn);
+/* Direct maps stay valid until they are unmapped. NULL is fine. */
+VFSDAX_API void vfsdax_disconnect(struct vfsdax_conn *conn);
+/* The server's words for the last refusal of this connection; "" where there was none. The
+ * connection's. */
+VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
+
+/* The child of a fork() does not have the map (MADV_DONTFORK). Without it the child keeps it, and
+ * with it the window's range, until it unmaps, execs or ends. */
+#define VFSDAX_DIRECT_DONTFORK (1u << 3)
+
+/*
+ * Maps [off, off + len) of the file that `fd` has open. `off` is a multiple of the mapping
+ * alignment (the page size, or what the device wants if that is more), else -EINVAL. `flags`:
+ * VFSDAX_MAP_WRITE needs a descriptor that is open for writing; VFSDAX_MAP_WHOLE;
+ * VFSDAX_DIRECT_DONTFORK. On success *addr is ordinary memory for munmap(2), mprotect(2) and
+ * mremap(2), also in part; *mapped is how much of `len` it has. Over a unix: source it is the
+ * host's page cache, as with mmap(2) there; a page behind a file that became shorter raises SIGBUS.
+ *
+ * The range stays pinned in the mount's window until vfsdax_direct_unmap(), or the end of the
+ * connection and of its last map. One thread at a time on a connection.
+ *
+ * -EBADF: `fd` is not a file of this mount, or not open for that; -ENODATA, -ENOSPC, -EOPNOTSUPP,
+ * -ENODEV as vfsdax_map(); -EPERM: the mount does not hand out its window, vfsdax_conn_reason()
+ * says why.
+ */
+VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off, size_t len,
+				 unsigned flags, void **addr, size_t *mapped);
+/* munmap(2) of all that vfsdax_direct_map() gave at `addr` (with what is left of it), and lets the
+ * range go. */
+VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
