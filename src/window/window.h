@@ -75,7 +75,9 @@ struct window_params {
 	/* Nothing is evicted before its space is wanted. Else free space is kept at hand, so that
 	 * a set-up need not wait for a removal. */
 	bool lazy_unmap;
-	struct router *router; /* what WINDOW_ADMIT_AUTO reckons with; the caller's; NULL: usual costs */
+	uint64_t pinned_bytes_max; /* of the window, for pins with WINDOW_LONG; 0: three quarters */
+	struct router
+		*router; /* what WINDOW_ADMIT_AUTO reckons with; the caller's; NULL: usual costs */
 	const struct window_ops *ops;
 	void *ctx;
 };
@@ -118,11 +120,19 @@ struct window_waiter {
 	int err;
 };
 
+/* Ranges of one inode that follow each other in the file and in the window are one extent: a pin
+ * holds up to so many of them. */
+#define WINDOW_PIN_RANGES 4
+
 struct window_pin {
 	uint8_t *va;
 	uint64_t len_bytes;
 	struct window_range *range;
-	bool first; /* nobody has pinned this range before */
+	struct window_range *more[WINDOW_PIN_RANGES - 1]; /* behind it, nmore of them */
+	uint8_t nmore;
+	bool first;	  /* nobody has pinned this range before */
+	bool counted;	  /* among pinned_bytes_max */
+	bool over_budget; /* after WINDOW_QUEUE with WINDOW_LONG: for want of pinned_bytes_max */
 };
 
 enum window_result {
@@ -132,16 +142,34 @@ enum window_result {
 };
 
 #define WINDOW_WRITE  (1u << 0) /* needs a writable range; upgrades a read-only one */
-#define WINDOW_NOWAIT (1u << 1) /* start a set-up, but say WINDOW_QUEUE instead of waiting for it */
+#define WINDOW_NOWAIT (1u << 1) /* start a set-up, but say WINDOW_QUEUE instead of waiting for it \
+				 */
 #define WINDOW_PROBE  (1u << 2) /* only an existing range; start nothing */
+#define WINDOW_MUST   (1u << 3) /* map a miss whatever admission thinks of it */
+/*
+ * All of [file_off, file_off + len) in one piece, or WINDOW_QUEUE. Admission is not asked. What is
+ * not there in one piece is mapped in one: a block of the next power of two (of the length from the
+ * 2 MiB in which file_off lies), at most half of the window. Ranges in its way are taken out,
+ * whole; one that is pinned with WINDOW_LONG is not, then it is WINDOW_QUEUE. So it is when the
+ * length runs over the file's whole pages, and when there are so many long pins that no such block
+ * can be free.
+ */
+#define WINDOW_SPAN   (1u << 4)
+/*
+ * The pin may last. Such pins hold at most window_params.pinned_bytes_max of the window, so that
+ * the others can go on; beyond that it is WINDOW_QUEUE with pin->over_budget. A range counts once
+ * however many pin it, by its block, but at least by one ranges_max-th of the window. A
+ * window_block() waits for such a pin as for any other.
+ */
+#define WINDOW_LONG   (1u << 5)
 
 /*
- * Pins the range under file_off. On WINDOW_PINNED pin->len_bytes is min(len_bytes, the rest of the
- * range, the rest of the file's whole pages), at least 1. `file_size` is the trusted size: nothing
- * at or behind its last whole page is ever mapped, and a file_off there is WINDOW_QUEUE. (With a
- * map_alignment above 4 KiB a page is that large, up to 64 KiB: the host's pages may be.)
- * `waiter` may be NULL with NOWAIT or PROBE. A wake with err != 0 says why there is no range;
- * trying again then is harmless.
+ * Pins the ranges from file_off on that are one extent. On WINDOW_PINNED pin->len_bytes is
+ * min(len_bytes, the rest of the extent, the rest of the file's whole pages), at least 1.
+ * `file_size` is the trusted size: nothing at or behind its last whole page is ever mapped, and a
+ * file_off there is WINDOW_QUEUE. (With a map_alignment above 4 KiB a page is that large, up to 64
+ * KiB: the host's pages may be.) `waiter` may be NULL with NOWAIT or PROBE. A wake with err != 0
+ * says why there is no range; trying again then is harmless.
  */
 enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 			      uint64_t file_size, unsigned flags, struct window_pin *pin,
@@ -180,10 +208,11 @@ struct window_stats {
 		int err; /* positive errno */
 		uint64_t count;
 	} refusals[WINDOW_REFUSAL_ERRNOS]; /* by errno; the last row collects the others, err 0 */
-	uint64_t declined; /* misses that were not worth a set-up */
-	uint64_t earned;   /* set-ups that were worth it though the window was full, or nearly */
-	uint64_t unpaid;   /* ranges that went before they had saved what they cost */
-	unsigned caution_percent; /* a set-up must be worth this much of its cost; grows with unpaid */
+	uint64_t declined;		   /* misses that were not worth a set-up */
+	uint64_t earned; /* set-ups that were worth it though the window was full, or nearly */
+	uint64_t unpaid; /* ranges that went before they had saved what they cost */
+	unsigned caution_percent; /* a set-up must be worth this much of its cost; grows with unpaid
+				   */
 	uint64_t bytes_lost; /* window space whose removal the device refused: never used again */
 };
 void window_get_stats(struct window *w, struct window_stats *out);
