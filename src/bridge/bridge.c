@@ -178,6 +178,7 @@ static int open_window(struct bridge *b)
 		.ranges_max = b->params.window_ranges_max,
 		.policy = b->params.window_policy,
 		.admit = b->params.window_admit,
+		.lazy_unmap = b->params.lazy_unmap,
 		.router = &b->router,
 		.ops = &bridge_window_ops,
 		.ctx = b,

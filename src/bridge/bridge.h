@@ -31,6 +31,7 @@ struct bridge_params {
 	unsigned window_ranges_max; /* 0: the window's default */
 	enum window_policy window_policy;
 	enum window_admit window_admit;
+	bool lazy_unmap; /* window_params */
 };
 
 struct bridge;

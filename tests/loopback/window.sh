@@ -24,6 +24,29 @@ test_every_policy_shows_the_same_file() {
 	done
 }
 
+test_lazy_unmap_keeps_what_nobody_needs_the_place_of() {
+	local o
+	start_device --cache-size 32M
+	for o in window_admit=always window_admit=always,lazy_unmap; do
+		mount_share -o "cache=none,$o"
+		[ -e "$MNT/f" ] || host_run bash -c 'head -c 32M /dev/urandom >f'
+		cat "$MNT/f" >/dev/null
+		case $o in
+		*lazy*)
+			expect_eq "$(stat_counter window.bytes_mapped)" $((32 * MIB)) window.bytes_mapped
+			expect_eq "$(stat_counter window.evictions)" 0 window.evictions
+			# A file more: something goes, and what comes is right.
+			host_run bash -c 'head -c 8M /dev/urandom >g'
+			expect_same_tree
+			expect_ge "$(stat_counter window.evictions)" 1 "window.evictions after a second file"
+			host_run rm g
+			;;
+		*) expect_ge "$(stat_counter window.evictions)" 1 "window.evictions without lazy_unmap" ;;
+		esac
+		unmount_share
+	done
+}
+
 test_mounting_takes_no_longer_for_being_calibrated() {
 	start_device
 	mount_share

@@ -28,6 +28,7 @@ void options_help(void)
 	     "  -o ro, allow_other, default_permissions, nonempty, and those of mount(8)\n"
 	     "  -o workers=N, queues=N     threads (default: one a CPU), request queues\n"
 	     "  -o window_admit=auto|always, window_policy=lru|lifo, window_ranges=N\n"
+	     "  -o lazy_unmap              unmap nothing before its place is wanted\n"
 	     "  -o timeout=SECONDS         for an answer of the device (default 60)\n"
 	     "  -o polling=auto|never|always  look for requests instead of sleeping\n"
 	     "  -f, --foreground           stay in the foreground, log to stderr\n"
@@ -147,6 +148,13 @@ static int set_window_ranges(struct options *o, const char *value)
 	return parse_number("window_ranges", value, 1u << 20, &o->bridge.window_ranges_max);
 }
 
+static int set_lazy_unmap(struct options *o, const char *value)
+{
+	(void)value;
+	o->bridge.lazy_unmap = true;
+	return 0;
+}
+
 static int set_nonempty(struct options *o, const char *value)
 {
 	(void)value;
@@ -185,6 +193,7 @@ static const struct mount_option {
 	{"window_admit", NEEDS_VALUE, set_window_admit, false},
 	{"window_policy", NEEDS_VALUE, set_window_policy, false},
 	{"window_ranges", NEEDS_VALUE, set_window_ranges, false},
+	{"lazy_unmap", NO_VALUE, set_lazy_unmap, false},
 	{"nonempty", NO_VALUE, set_nonempty, false},
 	{"ro", NO_VALUE, set_ro, true},
 	{"rw", NO_VALUE, set_rw, true},
