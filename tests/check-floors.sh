@@ -12,15 +12,17 @@ allowed() {
 	src/base) echo ;;
 	src/virtqueue | src/vfio | src/pci) echo wire base ;;
 	src/transport) echo virtqueue vfio pci wire base ;;
+	# Finds and takes what transport/pci.h then drives.
+	src/claim) echo transport pci wire base ;;
 	# Above the seam nothing knows which transport it is: neither pci nor vfio.
 	src/window) echo wire base ;;
 	src/fuse) echo wire base ;;
 	src/fs) echo transport virtqueue wire base ;;
 	src/bridge) echo window fuse fs transport wire base ;;
-	src/lib) echo bridge window fuse fs transport virtqueue vfio pci wire base vfsdax ;;
+	src/lib) echo claim bridge window fuse fs transport virtqueue vfio pci wire base vfsdax ;;
 	# The host side and the driver are two independent readings of the specification.
 	tools/vfsdax-device) echo wire base ;;
-	tools/*) echo bridge window fuse fs transport virtqueue vfio pci wire base vfsdax ;;
+	tools/*) echo claim bridge window fuse fs transport virtqueue vfio pci wire base vfsdax ;;
 	include/*) echo vfsdax ;;
 	*) return 1 ;;
 	esac

@@ -6,30 +6,15 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "claim.h"
-#include "transport/pci.h"
+#include "claim/claim.h"
+#include "claim_list.h"
+#include "claim_pci.h"
 #include "transport/vhost_user.h"
 
 struct source {
 	struct transport *transport;
 	struct claim *claim; /* NULL for a socket */
 };
-
-static int open_function(const char *name, struct source *s)
-{
-	struct pci_params params = {0};
-	struct claim_function f;
-	int err = claim_resolve(&claim_this_machine, name, &f);
-
-	if (!err)
-		err = claim_take(&claim_this_machine, &f, &s->claim);
-	if (err)
-		return err;
-	err = transport_pci_open(f.address, &params, &s->transport);
-	if (err)
-		claim_release(s->claim);
-	return err;
-}
 
 int source_open(const char *name, unsigned timeout_ms, struct source **out)
 {
@@ -45,7 +30,7 @@ int source_open(const char *name, unsigned timeout_ms, struct source **out)
 	} else if (name && strncmp(name, "unix:", 5) == 0) {
 		err = transport_vhost_user_open(name + 5, &params, &s->transport);
 	} else {
-		err = open_function(name, s);
+		err = claim_open(claim_pci_env(), name, &s->transport, &s->claim);
 	}
 	if (err) {
 		free(s);
@@ -71,5 +56,5 @@ void source_close(struct source *s)
 
 int source_list(bool json)
 {
-	return claim_list(&claim_this_machine, stdout, json) < 0 ? 1 : 0;
+	return claim_list(claim_pci_env(), stdout, json) < 0 ? 1 : 0;
 }

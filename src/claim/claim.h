@@ -1,26 +1,26 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * claim: which virtio-fs PCI functions this machine has, which of them SOURCE means, and how one
+ * claim: which virtio-fs PCI functions this machine has, which of them a source means, and how one
  * changes hands between the kernel's driver and vfio-pci.
  *
  *   claim_resolve -> claim_take -> (transport_pci_open ... close) -> claim_release
+ *   or, in one, claim_open
  *
- * This is the only part that uses libpci, so it is not part of any library of ours. Every function
- * that fails has logged one line. One thread at a time.
+ * It knows nothing of mounts, and not libpci, which is GPL: vfsdax-mount brings that in as a
+ * claim_env.scan. Every function that fails has logged one line. One thread at a time.
  */
-#ifndef VFSDAX_MOUNT_CLAIM_H
-#define VFSDAX_MOUNT_CLAIM_H
+#ifndef VFSDAX_CLAIM_CLAIM_H
+#define VFSDAX_CLAIM_CLAIM_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "wire/virtio.h"
 
 struct claim_function {
 	char address[16];		 /* "0000:01:00.0" */
-	char name[128];			 /* of the device, by pci.ids */
+	char name[128];			 /* of the device, by pci.ids; "": nobody knows them */
 	char driver[64];		 /* "": none */
 	int iommu_group;		 /* -1: none */
 	char tag[VIRTIO_FS_TAG_LEN + 1]; /* "": not known */
@@ -29,6 +29,12 @@ struct claim_function {
 	char mounted_at[256];		 /* where the kernel has it mounted; "": nowhere (seen) */
 };
 
+struct claim_env;
+struct transport;
+
+/* Takes a function that a scan has found: its address, its name or "". 0 to go on, else the end. */
+typedef int (*claim_found)(void *list, const char *address, const char *name);
+
 /* What the functions below take from the machine; tests put a fake in its place. */
 struct claim_env {
 	const char *sysfs; /* "/sys" */
@@ -36,6 +42,12 @@ struct claim_env {
 	const char *run;   /* "/run/vfsdax": who had a function before us, and that we have it */
 	const char *mountinfo; /* "/proc/self/mountinfo" */
 	unsigned wait_ms;      /* for drivers and nodes to appear */
+	/* Calls found() for each virtio-fs function, in any order. 0; what found() returned if that
+	 * was not 0; or -errno after a log line. */
+	int (*scan)(const struct claim_env *env, claim_found found, void *list);
+	/* Several functions are what a source means: for a program that shows them to its user.
+	 * NULL: the log line names them. */
+	void (*several)(void *ctx, const struct claim_function *found, int count);
 	/* Writes a sysfs attribute. 0 or -errno. */
 	int (*write)(void *ctx, const char *path, const char *text);
 	/* Loads vfio-pci and vfio_iommu_type1. 0 or -errno. */
@@ -45,8 +57,11 @@ struct claim_env {
 	void *ctx;
 };
 
-/* This machine. */
+/* This machine, with claim_scan_sysfs(). */
 extern const struct claim_env claim_this_machine;
+
+/* claim_env.scan: the vendor and device files of sysfs; no names. */
+int claim_scan_sysfs(const struct claim_env *env, claim_found found, void *list);
 
 /*
  * All virtio-fs functions, by address: their number, or -errno. The array is the caller's to
@@ -57,13 +72,9 @@ int claim_find(const struct claim_env *env, bool ask, struct claim_function **ou
 
 /*
  * The function that SOURCE means: a PCI address with or without its domain, a tag, or NULL: the
- * only one there is. -ENODEV: none; -ENOTUNIQ: several, which were then listed on stderr: the
- * program's exit status is 2.
+ * only one there is. -ENODEV: none; -ENOTUNIQ: several, which env->several() was told.
  */
 int claim_resolve(const struct claim_env *env, const char *source, struct claim_function *out);
-
-/* vfsdax-mount --list: a table for people, or one JSON array. The number of functions or -errno. */
-int claim_list(const struct claim_env *env, FILE *out, bool json);
 
 struct claim;
 
@@ -73,7 +84,7 @@ struct claim;
  * bound to vfio-pci already is taken as it is, and needs no privileges then. `env` outlives the
  * claim. It belongs to the process and its children (fork); exec drops it.
  *
- * -EBUSY: mounted by the kernel, taken by another vfsdax-mount, or not alone in its IOMMU group;
+ * -EBUSY: mounted by the kernel, taken by another process of ours, or not alone in its IOMMU group;
  * -EACCES: not bound to vfio-pci and not root; -ENXIO: no IOMMU, no vfio-pci.
  */
 int claim_take(const struct claim_env *env, const struct claim_function *f, struct claim **out);
@@ -84,5 +95,13 @@ int claim_take(const struct claim_env *env, const struct claim_function *f, stru
  * kernel waits for that. A function that is gone needs nothing. NULL is fine.
  */
 void claim_release(struct claim *claim);
+
+/*
+ * Resolves `name`, takes the function and opens its transport. The transport is closed first, then
+ * the claim released. -errno as claim_resolve(), claim_take() and transport_pci_open(); nothing is
+ * taken then.
+ */
+int claim_open(const struct claim_env *env, const char *name, struct transport **transport,
+	       struct claim **claim);
 
 #endif

@@ -1,9 +1,10 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-/* claim_sysfs: small readings of sysfs below env->sysfs, shared by the files of claim. */
-#ifndef VFSDAX_MOUNT_CLAIM_SYSFS_H
-#define VFSDAX_MOUNT_CLAIM_SYSFS_H
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* claim/sysfs: small readings of sysfs below env->sysfs, shared by the files of claim and the scan
+ * of vfsdax-mount. */
+#ifndef VFSDAX_CLAIM_SYSFS_H
+#define VFSDAX_CLAIM_SYSFS_H
 
-#include "claim.h"
+#include "claim/claim.h"
 
 #define CLAIM_PATH_MAX 512
 

@@ -1,16 +1,17 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A function changes hands. What driver it had stands in a file under env->run that is locked as
  * long as we have it:
  *
  *   file absent                 nobody of ours has it
- *   locked                      another vfsdax-mount has it
- *   not locked, names a driver  its vfsdax-mount was killed: we inherit the duty to give it back
+ *   locked                      another process of ours has it
+ *   not locked, names a driver  its owner was killed: we inherit the duty to give it back
  *   not locked, empty           likewise, but it was with vfio-pci before
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,7 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "claim.h"
-#include "claim_sysfs.h"
+#include "sysfs.h"
 
 #define VFIO_DRIVER  "vfio-pci"
 /* In the file, for a function that had no driver. */
@@ -69,7 +70,7 @@ static int lock_note(struct claim *c)
 	snprintf(c->note, sizeof(c->note), "%s/%s", c->env->run, c->address);
 	err = open_note(c);
 	if (err == -EWOULDBLOCK) {
-		log_error("%s is in use by another vfsdax-mount (it holds %s)", c->address,
+		log_error("%s is in use by another process of vfsdax (it holds %s)", c->address,
 			  c->note);
 		return -EBUSY;
 	}

@@ -1,8 +1,9 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The machine that claim works on when it is not a test: sysfs, modprobe, VFIO. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,6 +89,7 @@ const struct claim_env claim_this_machine = {
 	.run = "/run/vfsdax",
 	.mountinfo = "/proc/self/mountinfo",
 	.wait_ms = 5000,
+	.scan = claim_scan_sysfs,
 	.write = machine_write,
 	.load_modules = machine_load_modules,
 	.ask = machine_ask,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Finding and claiming, on a fake sysfs in a temporary directory. Writing an attribute there does
- * what the kernel does: it moves the `driver` links and makes the node of the group.
+ * what the kernel does: it moves the `driver` links and makes the node of the group. Functions are
+ * found by the floor's own scan, or, with an argument, by vfsdax-mount's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +19,10 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "claim/claim.h"
 #include "layout.h"
-#include "tools/vfsdax-mount/claim.h"
+#include "tools/vfsdax-mount/claim_list.h"
+#include "tools/vfsdax-mount/claim_pci.h"
 
 #define F0 "0000:01:00.0"
 #define F1 "0000:02:00.0"
@@ -28,11 +31,13 @@ static struct {
 	char root[64], sysfs[96], dev[96], run[96], mountinfo[96];
 	char said[1024], out[4096];
 	unsigned loads, asks;
+	int told;
 	bool vfio_refuses, no_modules;
 	char override[64];
 } machine;
 
 static struct claim_env env;
+static bool with_libpci;
 
 /* ------------------------------------------------------------------------- the tree */
 
@@ -261,6 +266,7 @@ static int setup(void **state)
 		.run = machine.run,
 		.mountinfo = machine.mountinfo,
 		.wait_ms = 50,
+		.scan = with_libpci ? claim_pci_scan : claim_scan_sysfs,
 		.write = fake_write,
 		.load_modules = fake_load_modules,
 		.ask = fake_ask,
@@ -355,6 +361,26 @@ static void tag_cannot_command_the_terminal(void **state)
 	assert_non_null(strstr(listed(true), "a\\u001b[2Jb"));
 }
 
+static void machine_without_a_bus_is_told(void **state)
+{
+	struct claim_function f;
+
+	(void)state;
+	snprintf(machine.sysfs, sizeof(machine.sysfs), "%s/none", machine.root);
+	assert_int_equal(claim_resolve(&env, NULL, &f), -ENODEV);
+	assert_said("no PCI bus");
+}
+
+static void function_has_a_name_with_libpci_only(void **state)
+{
+	struct claim_function f;
+
+	(void)state;
+	add_function(F0, 7);
+	assert_int_equal(claim_resolve(&env, NULL, &f), 0);
+	assert_int_equal(f.name[0] != '\0', with_libpci);
+}
+
 static void source_is_an_address_with_or_without_domain_or_a_tag(void **state)
 {
 	struct claim_function f;
@@ -398,6 +424,13 @@ static void source_that_names_no_function_is_refused(void **state)
 	assert_said("no virtio-fs function has the tag 'share'");
 }
 
+static void count_several(void *ctx, const struct claim_function *found, int count)
+{
+	(void)ctx;
+	assert_string_equal(found[0].address, F0);
+	machine.told = count;
+}
+
 static void source_that_names_several_is_refused(void **state)
 {
 	struct claim_function f;
@@ -408,9 +441,15 @@ static void source_that_names_several_is_refused(void **state)
 	add_function(F1, 8);
 	add_virtiofs(F1, 4, "share");
 	assert_int_equal(claim_resolve(&env, NULL, &f), -ENOTUNIQ);
-	assert_said("there are 2 virtio-fs functions");
+	assert_said("there are 2 virtio-fs functions (" F0 " with the tag share, " F1
+		    " with the tag share): name one");
+	assert_int_equal(claim_resolve(&env, "share", &f), -ENOTUNIQ);
+	assert_said("with the tag share (");
+	assert_said("name one by its PCI address");
+	env.several = count_several;
 	assert_int_equal(claim_resolve(&env, "share", &f), -ENOTUNIQ);
 	assert_said("with the tag share: name one by its PCI address");
+	assert_int_equal(machine.told, 2);
 }
 
 /* ------------------------------------------------------------------------- claiming */
@@ -499,7 +538,7 @@ static void function_of_a_living_owner_is_refused_and_left_alone(void **state)
 	add_virtiofs(F0, 3, "share");
 	c = take();
 	assert_int_equal(refused(), -EBUSY);
-	assert_said(F0 " is in use by another vfsdax-mount");
+	assert_said(F0 " is in use by another process of vfsdax");
 	assert_string_equal(driver_of(F0), "vfio-pci");
 	assert_true(there("run/" F0));
 	claim_release(c);
@@ -602,13 +641,15 @@ static void unplugged_function_needs_no_giving_back(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(function_is_described_by_its_driver),
 		TEST(function_with_vfio_is_asked_for_the_list_only),
 		TEST(list_is_a_table_or_json),
 		TEST(tag_cannot_command_the_terminal),
+		TEST(machine_without_a_bus_is_told),
+		TEST(function_has_a_name_with_libpci_only),
 		TEST(source_is_an_address_with_or_without_domain_or_a_tag),
 		TEST(source_that_names_no_function_is_refused),
 		TEST(source_that_names_several_is_refused),
@@ -626,5 +667,7 @@ int main(void)
 		TEST(unplugged_function_needs_no_giving_back),
 	};
 
+	(void)argv;
+	with_libpci = argc > 1;
 	return cmocka_run_group_tests_name("claim", tests, NULL, NULL);
 }

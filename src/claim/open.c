@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "claim.h"
+#include "transport/pci.h"
+
+int claim_open(const struct claim_env *env, const char *name, struct transport **transport,
+	       struct claim **claim)
+{
+	struct pci_params params = {0};
+	struct claim_function f;
+	int err = claim_resolve(env, name, &f);
+
+	if (!err)
+		err = claim_take(env, &f, claim);
+	if (err)
+		return err;
+	err = transport_pci_open(f.address, &params, transport);
+	if (err)
+		claim_release(*claim);
+	return err;
+}
