@@ -12,6 +12,21 @@ static log_handler log_custom;
 static void *log_custom_ctx;
 static _Atomic int log_limit = LOG_INFO;
 
+static _Thread_local const struct log_sink *thread_sink;
+
+const struct log_sink *log_swap_thread(const struct log_sink *sink)
+{
+	const struct log_sink *before = thread_sink;
+
+	thread_sink = sink;
+	return before;
+}
+
+const struct log_sink *log_thread(void)
+{
+	return thread_sink;
+}
+
 void log_set_handler(log_handler handler, void *ctx)
 {
 	log_custom = handler;
@@ -54,15 +69,18 @@ static void log_to_stderr(const char *line)
 
 void log_write(enum log_level level, const char *format, ...)
 {
+	const struct log_sink *sink = thread_sink;
 	char line[1024];
 	va_list ap;
 
-	if ((int)level > atomic_load_explicit(&log_limit, memory_order_relaxed))
+	if (sink ? !sink->handler : (int)level > atomic_load_explicit(&log_limit, memory_order_relaxed))
 		return;
 	va_start(ap, format);
 	vsnprintf(line, sizeof(line), format, ap);
 	va_end(ap);
-	if (log_custom)
+	if (sink)
+		sink->handler(level, line, sink->ctx);
+	else if (log_custom)
 		log_custom(level, line, log_custom_ctx);
 	else
 		log_to_stderr(line);

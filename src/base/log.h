@@ -24,6 +24,21 @@ void log_set_level(enum log_level level);
 /* The names in --log-level: error, warn, info, debug. Returns -1 for others. */
 int log_level_parse(const char *name);
 
+/*
+ * What a library uses instead, so that two users of it in one process do not hear each other: a
+ * thread with a sink writes there, and nowhere else. Threads that are made by such a thread take
+ * its sink over by log_thread() and log_swap_thread().
+ */
+struct log_sink {
+	log_handler handler; /* NULL: nothing is said */
+	void *ctx;
+};
+
+/* Gives this thread a sink (NULL: none, the process's handler again); the one that it had. The
+ * sink must outlive its use. */
+const struct log_sink *log_swap_thread(const struct log_sink *sink);
+const struct log_sink *log_thread(void);
+
 void log_write(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -86,6 +86,7 @@ static void *watch_function(void *arg)
 		[WATCH_LINE] = {.fd = c->line, .events = POLLIN},
 	};
 
+	log_swap_thread(c->log);
 	for (;;) {
 		if (poll(watch, WATCHES, -1) < 0)
 			continue;
@@ -110,6 +111,7 @@ static int start_thread(struct pci_transport *p)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	p->calls.log = log_thread();
 	ret = -pthread_create(&p->calls.thread, NULL, watch_function, p);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	p->calls.watched = ret == 0;

@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #include "base/list.h"
+#include "base/log.h"
 #include "pci/caps.h"
 #include "pci/common.h"
 #include "pci/io.h"
@@ -42,6 +43,7 @@ struct pci_calls {
 	int line, request, error, quit; /* eventfds of the thread, or -1 */
 	bool watched;			/* the thread runs */
 	pthread_t thread;
+	const struct log_sink *log; /* of the thread that opened us, for ours */
 };
 
 struct pci_queue {

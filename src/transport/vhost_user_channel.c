@@ -169,6 +169,7 @@ static void *thread_main(void *arg)
 	};
 	bool pause = false;
 
+	log_swap_thread(v->log);
 	while (!transport_failed(&v->base)) {
 		bool due = atomic_load(&v->iotlb_answers_due);
 
@@ -210,6 +211,7 @@ int vu_thread_start(struct vhost_user *v)
 	/* Signals are for the program's own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	v->log = log_thread();
 	err = pthread_create(&v->thread, NULL, thread_main, v);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err) {

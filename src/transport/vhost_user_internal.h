@@ -21,6 +21,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "transport/transport.h"
 #include "transport/vhost_user.h"
 #include "transport/vhost_user_arena.h"
@@ -82,6 +83,7 @@ struct vhost_user {
 	int quit_fd, err_fd;
 	pthread_t thread;
 	bool thread_runs;
+	const struct log_sink *log; /* of the thread that opened us, for ours */
 };
 
 static inline struct vhost_user *vu_of(struct transport *t)
