@@ -4,6 +4,7 @@
  */
 #include "bridge/bridge.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -52,7 +53,7 @@ static void worker_request(void *ctx, int fd, size_t len)
 {
 	struct bridge_worker *w = ctx;
 
-	route_request(w->bridge, w, fd, len);
+	route_request(w, fd, NULL, len);
 }
 
 static unsigned worker_reap(void *ctx)
@@ -250,7 +251,7 @@ const char *bridge_no_dax_reason(struct bridge *b)
 /* ------------------------------------------------------------------ open, close */
 
 /* Workers, if there were any, have been freed. Anything may not be there. */
-static void bridge_free(struct bridge *b)
+void bridge_free(struct bridge *b)
 {
 	if (b->remover)
 		fs_req_put(b->remover);
@@ -264,22 +265,48 @@ static void bridge_free(struct bridge *b)
 	free(b);
 }
 
+struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *params)
+{
+	struct bridge *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->session = s;
+	b->transport = fs_transport(s);
+	b->params = *params;
+	pthread_mutex_init(&b->hold_lock, NULL);
+	pthread_cond_init(&b->hold_told, NULL);
+	list_init(&b->holds);
+	b->scratch = malloc(FS_BIG_BYTES);
+	if (!b->scratch || node_table_create(&b->nodes)) {
+		bridge_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+int bridge_ready(struct bridge *b)
+{
+	struct node *root = node_lookup(b->nodes, FUSE_ROOT_ID);
+
+	if (!root)
+		return -ENOMEM;
+	node_note_attr(b->nodes, root, fs_root_attr(b->session), false, 0);
+	b->remover = fs_req_get(fs_channel(b->session, 0), 0);
+	return open_window(b);
+}
+
 int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
 		struct bridge **out)
 {
-	struct bridge *b = calloc(1, sizeof(*b));
-	struct node *root;
+	struct bridge *b = bridge_new(s, params);
 	int err = -ENOMEM;
 
 	if (!b)
 		return err;
-	b->session = s;
-	b->transport = fs_transport(s);
-	b->params = *params;
 	b->workers = calloc(params->workers, sizeof(struct bridge_worker *));
-	b->scratch = malloc(FS_BIG_BYTES);
 	b->cpus = malloc(params->workers * sizeof(int));
-	if (!b->workers || !b->scratch || !b->cpus || node_table_create(&b->nodes))
+	if (!b->workers || !b->cpus)
 		goto failed;
 	for (unsigned i = 0; i < params->workers; i++)
 		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
@@ -288,14 +315,7 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 	err = negotiate(b, fuse_fd);
 	if (err)
 		goto failed;
-	root = node_lookup(b->nodes, FUSE_ROOT_ID);
-	if (!root) {
-		err = -ENOMEM;
-		goto failed;
-	}
-	node_note_attr(b->nodes, root, fs_root_attr(s), false, 0);
-	b->remover = fs_req_get(fs_channel(s, 0), 0);
-	err = open_window(b);
+	err = bridge_ready(b);
 	if (err)
 		goto failed;
 	*out = b;
@@ -306,7 +326,17 @@ failed:
 	return err;
 }
 
-static void worker_free(struct bridge_worker *w)
+int bridge_worker_init(struct bridge *b, struct bridge_worker *w, unsigned channel)
+{
+	memset(w, 0, sizeof(*w));
+	w->bridge = b;
+	w->channel = fs_channel(b->session, channel);
+	w->scratch = malloc(FS_BIG_BYTES);
+	w->remover = fs_req_get(w->channel, 0);
+	return w->scratch && w->remover ? 0 : -ENOMEM;
+}
+
+void bridge_worker_free(struct bridge_worker *w)
 {
 	fuse_worker_free(w->thread);
 	if (w->fetch)
@@ -334,19 +364,14 @@ int bridge_start_worker(struct bridge *b, int fuse_fd)
 
 	if (!w)
 		goto failed;
-	memset(w, 0, sizeof(*w));
-	w->bridge = b;
-	w->channel = fs_channel(b->session, b->n_workers);
-	w->scratch = malloc(FS_BIG_BYTES);
-	w->remover = fs_req_get(w->channel, 0);
-	if (!w->scratch || !w->remover)
+	if (bridge_worker_init(b, w, b->n_workers))
 		goto failed;
 	params.ctx = w;
 	params.call_fds[0] = fs_channel_call_fd(w->channel);
 	params.call_fds[1] = -1;
 	err = fuse_worker_start(&params, &w->thread);
 	if (err) {
-		worker_free(w);
+		bridge_worker_free(w);
 		return err;
 	}
 	b->workers[b->n_workers++] = w;
@@ -355,7 +380,7 @@ int bridge_start_worker(struct bridge *b, int fuse_fd)
 failed:
 	log_error("a worker cannot be started: %s", strerror(-err));
 	if (w)
-		worker_free(w);
+		bridge_worker_free(w);
 	close(fuse_fd);
 	return err;
 }
@@ -439,10 +464,11 @@ void bridge_close(struct bridge *b)
 {
 	if (!b)
 		return;
-	for (unsigned i = 0; i < b->n_workers; i++)
+	for (unsigned i = 0; b->crew && i < b->n_workers; i++)
 		fuse_worker_stop(b->workers[i]->thread);
-	for (unsigned i = 0; i < b->n_workers; i++)
+	for (unsigned i = 0; b->crew && i < b->n_workers; i++)
 		fuse_worker_join(b->workers[i]->thread);
+	assert(list_empty(&b->holds));
 	drain(b, MIN(b->params.timeout_ms, 3000u));
 	if (b->window)
 		close_window(b);
@@ -451,7 +477,7 @@ void bridge_close(struct bridge *b)
 	node_forget_all(b->nodes, forget_at_end, b->session);
 	send_forgets(b, MIN(b->params.timeout_ms, 2000u));
 	for (unsigned i = 0; i < b->n_workers; i++)
-		worker_free(b->workers[i]);
+		bridge_worker_free(b->workers[i]);
 	bridge_free(b);
 }
 
@@ -541,6 +567,15 @@ static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, voi
 	emit(ctx, "kicks", f.kicks);
 }
 
+static void emit_crew(struct bridge *b, const struct fuse_worker_stats *all, emit_fn emit, void *ctx)
+{
+	emit(ctx, "calls", all->calls);
+	emit(ctx, "spins", all->spins);
+	emit(ctx, "sleeps", all->sleeps);
+	emit(ctx, "requests", all->requests);
+	emit(ctx, "looks", fuse_crew_manner(b->crew) == FUSE_MANNER_LOOK);
+}
+
 void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 {
 	struct fuse_worker_stats all = {0};
@@ -551,6 +586,8 @@ void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 		struct fuse_worker_stats one;
 
 		add_tally(&sums, &b->workers[i]->tally);
+		if (!b->crew)
+			continue;
 		fuse_worker_get_stats(b->workers[i]->thread, &one);
 		all.requests += one.requests;
 		all.calls += one.calls;
@@ -559,11 +596,8 @@ void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 	}
 	emit_window(b, &sums, emit, ctx);
 	emit_queue(b, &sums, emit, ctx);
-	emit(ctx, "calls", all.calls);
-	emit(ctx, "spins", all.spins);
-	emit(ctx, "sleeps", all.sleeps);
-	emit(ctx, "requests", all.requests);
-	emit(ctx, "looks", fuse_crew_manner(b->crew) == FUSE_MANNER_LOOK);
+	if (b->crew)
+		emit_crew(b, &all, emit, ctx);
 	emit(ctx, "nodes", node_count(b->nodes));
-	emit(ctx, "workers", b->n_workers);
+	emit(ctx, b->crew ? "workers" : "lanes", b->n_workers);
 }

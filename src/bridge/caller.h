@@ -97,10 +97,11 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 
 /* ------------------------------------------------------------------ holds */
 
-#define BRIDGE_HOLD_WRITE  (1u << 0)
-#define BRIDGE_HOLD_WHOLE  (1u << 1) /* all of it, or -ENOSPC */
-#define BRIDGE_HOLD_NOWAIT (1u << 2) /* start what is needed, but -EAGAIN instead of -EINPROGRESS \
-				      */
+#define BRIDGE_HOLD_WRITE (1u << 0)
+#define BRIDGE_HOLD_WHOLE (1u << 1) /* all of it, or -ENOSPC */
+#define BRIDGE_HOLD_NOWAIT                                                     \
+	(1u << 2) /* start what is needed, but -EAGAIN instead of -EINPROGRESS \
+		   */
 
 /* A piece of a file that stays in the window. Embedded in the caller's own structure. */
 struct bridge_hold {
@@ -118,13 +119,13 @@ struct bridge_hold {
 	uint64_t win_off;  /* in the window, of the byte at file_off */
 	_Atomic int stale; /* 0, or the last err of revoke() */
 	/* the bridge's own */
-	struct list link;
+	struct list link, node_link;
 	struct bridge *bridge;
 	struct node *node;
 	struct window_pin pin;
 	unsigned flags;
-	bool revoking;
-	pthread_t revoker;
+	uint64_t told;		    /* the round in which it was told last */
+	struct hold_teller *teller; /* who is in revoke() just now */
 };
 
 /*

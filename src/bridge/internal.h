@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "bridge/bridge.h"
+#include "bridge/caller.h"
 #include "bridge/node.h"
 #include "fuse/crew.h"
 
@@ -99,12 +100,26 @@ struct bridge {
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
 
+	/* Of a program they are its lanes, without a thread, and there is no crew. */
 	unsigned n_workers;
 	struct bridge_worker **workers;
 	int *cpus;
 	struct fuse_crew *crew;
 	struct tally others; /* of threads that are no workers */
+
+	pthread_mutex_t hold_lock; /* guards what follows and the bridge's part of holds; taken inside nothing */
+	pthread_cond_t hold_told;
+	struct list holds;
+	uint64_t hold_rounds;
+	uint64_t hold_bytes;
+	atomic_uint n_holds;
 };
+
+struct hold_teller {
+	pthread_t thread;
+	bool gone; /* bridge_unhold() was called inside revoke() */
+};
+
 
 /* A request under way; lives in its slot's user area. */
 struct op {
@@ -113,7 +128,8 @@ struct op {
 	struct fs_req *req;
 	const struct route *route;
 	struct fuse_in_header h; /* a checked copy; the slot is shared memory */
-	int fd;			 /* where the kernel waits for the answer */
+	int fd;			 /* where the kernel waits for the answer ... */
+	struct bridge_call *call; /* ... or a program; NULL: the kernel */
 	uint64_t size_clock;	 /* bridge.size_clock when the request went out */
 	struct node *node;	 /* set where `blocked`, or the route keeps it */
 	bool blocked;		 /* holds a window_block() and a truncation of `node` */
@@ -146,7 +162,24 @@ static inline struct tally *bridge_tally(struct bridge *b)
 
 /* route.c */
 const struct route *route_find(uint32_t opcode);
-void route_request(struct bridge *b, struct bridge_worker *w, int fd, size_t len);
+/* The message in w->fetch. It is answered on `fd`, or, where there is one, to `call`. */
+void route_request(struct bridge_worker *w, int fd, struct bridge_call *call, size_t len);
+
+/* answer.c: to the kernel or the program. 0, or what fuse/reply.h says; -ENOENT: not wanted any more. */
+int answer_error(struct op *op, int err);
+int answer_payload(struct op *op, const void *payload, size_t len);
+/* Data of a READ that is where answer_data_at() says; from the beginning, `len` bytes. */
+int answer_data(struct op *op, size_t len);
+uint8_t *answer_data_at(struct op *op);
+
+/* bridge.c: what bridge_open() and bridge_open_caller() have in common */
+struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *params);
+void bridge_free(struct bridge *b);
+/* INIT is through: the root's node and the window. */
+int bridge_ready(struct bridge *b);
+int bridge_worker_init(struct bridge *b, struct bridge_worker *w, unsigned channel);
+/* After a failure of bridge_worker_init(), too. NULL is not fine. */
+void bridge_worker_free(struct bridge_worker *w);
 
 /* route_queue.c: the stairs down to the ring and up again */
 void op_forward(struct op *op);
@@ -195,12 +228,39 @@ void op_park(struct op *op, void (*resume)(struct op *op, int err));
 /* The wait did not begin after all. */
 void op_unpark(struct op *op);
 
+/* The pinned pieces of one request, in order. */
+struct pins {
+	struct window_pin pin[PINS_MAX];
+	unsigned n;
+};
+/* Pins [off, off + len); WINDOW_QUEUE may leave the first pieces pinned, the others none. */
+enum window_result pins_take(struct pins *pins, const struct node_view *view, uint64_t off,
+			     uint64_t len, unsigned flags, struct window_waiter *waiter);
+void pins_drop(struct pins *pins);
+/* False: the host took a page away; node_note_shrunk() is to follow. */
+bool pins_copy_out(struct bridge *b, const struct pins *pins, uint8_t *to, uint64_t len);
+/* The bytes come in two pieces. */
+bool pins_copy_in(struct bridge *b, const struct pins *pins, struct iovec from[2], uint64_t len);
+void file_shrank(struct bridge *b, struct node *node, uint64_t off);
+/* May this write be a mere store? What the host's write(2) does besides must not be owed. */
+bool store_suffices(const struct node_view *view, uint32_t open_flags, bool kills_suid);
+/* The store is to be seen in the times. Before its first byte, and after its last. */
+void store_begins(struct bridge *b, struct node *node, const struct node_view *view);
+void store_ends(struct bridge *b, struct node *node);
+/* A size that nobody has confirmed for so long is asked for; see node.h. */
+#define SIZE_BELIEVED_NS NS_PER_S
+
+/* hold.c: an answer has told the node's attributes, so perhaps another size. */
+void holds_note_size(struct bridge *b, struct node *node);
+/* The node is to become shorter. 0, or -EBUSY where a hold stays. */
+int holds_revoke(struct bridge *b, struct node *node);
+
 /* measure.c: the router's figures */
 void measure_start(struct bridge *b);
 void measure_sent(struct op *op);
 void measure_answered(struct op *op);
 /* The queue is the faster way for this, though a range may be there. */
-bool measure_avoids(struct op *op, enum router_dir dir, uint64_t len);
+bool measure_avoids(struct bridge *b, enum router_dir dir, uint64_t len);
 struct copy_sample {
 	uint64_t len, start_ns;
 	enum router_dir dir;

@@ -149,14 +149,23 @@ void op_block(struct op *op, struct node *node, uint64_t off, uint64_t size,
 {
 	struct bridge *b = op->bridge;
 	struct window_inode *inode = node_window(b->nodes, node, b->window);
+	struct node_view view;
 
 	if (!inode) {
 		next(op, -ENOMEM);
 		return;
 	}
+	node_look(b->nodes, node, &view);
 	op->node = node;
 	op->blocked = true;
 	node_truncate_begin(b->nodes, node, size);
+	/* From here on no hold begins. Those that are there would make it wait for ever. */
+	if (off < view.size && holds_revoke(b, node)) {
+		op->blocked = false;
+		node_truncate_end(b->nodes, node, atomic_fetch_add(&b->size_clock, 1) + 1);
+		next(op, -EBUSY);
+		return;
+	}
 	op_park(op, next);
 	if (window_block(inode, off, UINT64_MAX - off, &op->waiter)) {
 		op_unpark(op);

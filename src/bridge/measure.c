@@ -84,10 +84,8 @@ void measure_answered(struct op *op)
 
 /* ------------------------------------------------------------------ the window */
 
-bool measure_avoids(struct op *op, enum router_dir dir, uint64_t len)
+bool measure_avoids(struct bridge *b, enum router_dir dir, uint64_t len)
 {
-	struct bridge *b = op->bridge;
-
 	if (b->params.window_admit == WINDOW_ADMIT_ALWAYS || !router_avoids(&b->router, dir, len) ||
 	    every(TRY_EVERY))
 		return false;

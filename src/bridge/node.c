@@ -34,6 +34,9 @@ struct node {
 	struct window_waiter waiter; /* of `closing` */
 	node_forget_fn forget;
 	void *forget_ctx;
+	unsigned n_holds;
+	bool orphan; /* ended, but for its holds */
+	struct list holds;
 };
 
 /* A lock for a 64th of the nodes: guards the buckets and every field of their nodes but nodeid and
@@ -172,6 +175,7 @@ struct node *node_lookup(struct node_table *t, uint64_t nodeid)
 
 			n->table = t;
 			n->nodeid = nodeid;
+			list_init(&n->holds);
 			n->next = *bucket;
 			*bucket = n;
 			if (++s->n_nodes > s->n_buckets)
@@ -388,7 +392,7 @@ static void node_closed(struct node *n)
 	void *ctx = n->forget_ctx;
 	struct window_inode *window;
 	uint64_t nodeid = n->nodeid, released;
-	bool gone;
+	bool gone, held;
 
 	if (n->leaving)
 		window_unblock(n->leaving);
@@ -407,13 +411,40 @@ static void node_closed(struct node *n)
 	gone = n->nlookup == 0;
 	if (gone)
 		unlink_node(s, n);
+	held = gone && n->n_holds;
+	n->orphan = held;
 	pthread_mutex_unlock(&s->lock);
-	if (gone) {
-		if (window)
-			window_inode_free(window);
+	if (gone && window)
+		window_inode_free(window);
+	if (gone && !held)
 		free(n);
-	}
 	forget(ctx, nodeid, released);
+}
+
+void node_hold(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_of(t, n->nodeid);
+
+	pthread_mutex_lock(&s->lock);
+	n->n_holds++;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void node_unhold(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_of(t, n->nodeid);
+	bool last;
+
+	pthread_mutex_lock(&s->lock);
+	last = --n->n_holds == 0 && n->orphan;
+	pthread_mutex_unlock(&s->lock);
+	if (last)
+		free(n);
+}
+
+struct list *node_holds(struct node *n)
+{
+	return &n->holds;
 }
 
 static void on_window_left(struct window_waiter *waiter, int err)

@@ -8,7 +8,6 @@
 
 #include "base/bytes.h"
 #include "bridge/internal.h"
-#include "fuse/reply.h"
 
 #define PAGE 4096
 #define SIZE_NONE (-1)
@@ -89,8 +88,9 @@ const struct route *route_find(uint32_t opcode)
 	return &unknown;
 }
 
-void route_request(struct bridge *b, struct bridge_worker *w, int fd, size_t len)
+void route_request(struct bridge_worker *w, int fd, struct bridge_call *call, size_t len)
 {
+	struct bridge *b = w->bridge;
 	struct fs_req *req = w->fetch;
 	struct op *op = req->user;
 
@@ -100,6 +100,7 @@ void route_request(struct bridge *b, struct bridge_worker *w, int fd, size_t len
 	op->worker = w;
 	op->req = req;
 	op->fd = fd;
+	op->call = call;
 	op->size_clock = atomic_load(&b->size_clock);
 	memcpy(&op->h, req->in, sizeof(op->h));
 	op->route = route_find(op->h.opcode);

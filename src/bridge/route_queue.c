@@ -13,7 +13,6 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "bridge/internal.h"
-#include "fuse/reply.h"
 
 #ifndef FALLOC_FL_WRITE_ZEROES
 #define FALLOC_FL_WRITE_ZEROES 0x80 /* Linux 6.17 */
@@ -36,7 +35,7 @@ void op_drop(struct op *op)
 
 void op_reply_error(struct op *op, int err)
 {
-	fuse_reply_error(op->fd, op->h.unique, err);
+	answer_error(op, err);
 	op_drop(op);
 }
 
@@ -94,7 +93,7 @@ static void op_replied(struct op *op, int err)
 
 void op_reply_payload(struct op *op, const void *payload, size_t len)
 {
-	op_replied(op, fuse_reply_data(op->fd, op->h.unique, payload, len));
+	op_replied(op, answer_payload(op, payload, len));
 }
 
 /* ------------------------------------------------------------------ down to the ring */
@@ -128,7 +127,8 @@ static int plan_answer(struct op *op)
 		room += size;
 	}
 	req->out_len = sizeof(struct fuse_out_header);
-	if (req->out_len + room <= FS_OUT_BYTES && route->payload != PAYLOAD_READ) {
+	/* The kernel's data has its header in front of it, so it is not in the slot. */
+	if (req->out_len + room <= FS_OUT_BYTES && (route->payload != PAYLOAD_READ || op->call)) {
 		req->out_len += (uint32_t)room;
 		return 0;
 	}
@@ -148,7 +148,8 @@ void op_forward(struct op *op)
 		return;
 	}
 	/* Big buffers are few. A request that needs none may take as long as it likes. */
-	if (!op->req->in_big_len && !op->req->out_big_len && op->route->payload != PAYLOAD_READ) {
+	if (!op->req->in_big_len && !op->req->out_big_len &&
+	    (op->route->payload != PAYLOAD_READ || op->call)) {
 		fs_big_put(op->req->channel, op->req->big);
 		op->req->big = NULL;
 	}
@@ -158,17 +159,23 @@ void op_forward(struct op *op)
 	op_submit(op, op_answered);
 }
 
+/* -EBUSY is a hold's; the rest are failures of the device. */
+static int block_error(int err)
+{
+	return err == -EBUSY ? err : fs_caller_error(err);
+}
+
 static void op_forward_after(struct op *op, int err)
 {
 	if (err)
-		op_reply_error(op, fs_caller_error(err));
+		op_reply_error(op, block_error(err));
 	else
 		op_forward(op);
 }
 
 /* ------------------------------------------------------------------ up to the kernel */
 
-static uint8_t *answer_payload(struct op *op)
+static uint8_t *device_payload(struct op *op)
 {
 	struct fs_req *req = op->req;
 
@@ -217,10 +224,10 @@ static void op_late(struct fs_req *req)
 	case PAYLOAD_CREATE:
 		if (len < sizeof(entry))
 			return;
-		memcpy(&entry, answer_payload(op), sizeof(entry));
+		memcpy(&entry, device_payload(op), sizeof(entry));
 		nodeid = entry.nodeid;
 		if (op->route->payload == PAYLOAD_CREATE && len >= sizeof(entry) + sizeof(open)) {
-			memcpy(&open, answer_payload(op) + sizeof(entry), sizeof(open));
+			memcpy(&open, device_payload(op) + sizeof(entry), sizeof(open));
 			release_late(op, nodeid, open.fh);
 		}
 		if (nodeid)
@@ -229,7 +236,7 @@ static void op_late(struct fs_req *req)
 	case PAYLOAD_OPEN:
 		if (len < sizeof(open))
 			return;
-		memcpy(&open, answer_payload(op), sizeof(open));
+		memcpy(&open, device_payload(op), sizeof(open));
 		release_late(op, nodeid, open.fh);
 		return;
 	case PAYLOAD_DIRPLUS:
@@ -238,6 +245,14 @@ static void op_late(struct fs_req *req)
 	default:
 		return;
 	}
+}
+
+/* A program has its data where it wants it. */
+static size_t take_data(struct op *op, size_t len)
+{
+	len = MIN(len, op->arg_len - op->head_len);
+	memcpy(answer_data_at(op) + op->head_len, device_payload(op), len);
+	return len;
 }
 
 void op_answered(struct fs_req *req, int err)
@@ -258,18 +273,19 @@ void op_answered(struct fs_req *req, int err)
 	measure_answered(op);
 	len = req->answer.len - sizeof(struct fuse_out_header);
 	if (!route->finish) {
-		op_reply_payload(op, answer_payload(op), len);
+		op_reply_payload(op, device_payload(op), len);
 		return;
 	}
 	if (route->payload == PAYLOAD_READ) {
 		/* File data is not looked at; the header in front of it is written anew. */
-		route->finish(op, answer_payload(op), len);
-		op_replied(op, fuse_reply_in_place(op->fd, op->h.unique, req->big->va + DATA_AT,
-						   op->head_len + len));
+		if (op->call)
+			len = take_data(op, len);
+		route->finish(op, NULL, len);
+		op_replied(op, answer_data(op, op->head_len + len));
 		return;
 	}
 	copy = bridge_self ? bridge_self->scratch : op->bridge->scratch;
-	memcpy(copy, answer_payload(op), len);
+	memcpy(copy, device_payload(op), len);
 	err = route->finish(op, copy, len);
 	if (err == OP_TAKEN)
 		return;
@@ -277,7 +293,7 @@ void op_answered(struct fs_req *req, int err)
 		op_reply_error(op, err);
 		return;
 	}
-	err = fuse_reply_data(op->fd, op->h.unique, copy, len);
+	err = answer_payload(op, copy, len);
 	if (err == -ENOENT && route->payload == PAYLOAD_DIRPLUS)
 		undo_dirplus(op, copy, len);
 	op_replied(op, err);
@@ -306,8 +322,12 @@ static void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 	if (attr->flags & FUSE_ATTR_DAX && !atomic_load_explicit(&b->dax_seen, memory_order_relaxed))
 		atomic_store(&b->dax_seen, true);
 	attr->flags &= ~(uint32_t)(FUSE_ATTR_DAX | FUSE_ATTR_SUBMOUNT);
-	if (node && node_note_attr(b->nodes, node, attr, dax, op->size_clock))
+	if (!node)
+		return;
+	if (node_note_attr(b->nodes, node, attr, dax, op->size_clock))
 		leave_window(b, node);
+	if (atomic_load_explicit(&b->n_holds, memory_order_relaxed))
+		holds_note_size(b, node);
 }
 
 void op_note_attr(struct op *op, struct fuse_attr *attr)
@@ -520,7 +540,7 @@ static void forget_dirplus(struct op *op, size_t len)
 	struct fuse_direntplus *e;
 	size_t at = 0;
 
-	memcpy(copy, answer_payload(op), len);
+	memcpy(copy, device_payload(op), len);
 	while ((e = next_entry(copy, len, &at)))
 		if (e->entry_out.nodeid)
 			fs_forget(op->bridge->session, e->entry_out.nodeid, 1);
@@ -655,7 +675,7 @@ static void create_truncated(struct fs_req *req, int err)
 		entry->attr.flags = 0;
 	} else {
 		err = err ? fs_caller_error(err) : req->answer.error ? req->answer.error : -EIO;
-		fuse_reply_error(op->fd, op->h.unique, err);
+		answer_error(op, err);
 		undo(op);
 		return;
 	}
@@ -672,7 +692,7 @@ static void create_truncate(struct op *op, int err)
 	struct fuse_in_header *h = (struct fuse_in_header *)op->req->in;
 
 	if (err) {
-		fuse_reply_error(op->fd, op->h.unique, fs_caller_error(err));
+		answer_error(op, block_error(err));
 		undo(op);
 		return;
 	}

@@ -3,6 +3,7 @@
  * bridge/route_window: reads and writes of whole pages inside a file, served by a copy out of or
  * into the DAX window. Whatever the window has not, or may not, goes the way of route_queue.c.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,27 +12,11 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "bridge/internal.h"
-#include "fuse/reply.h"
 
 #define PAGE_BYTES 4096u
 /* A read that runs over the last whole page goes through the queue for its tail anyway; a head
  * shorter than this comes along with it. */
 #define HEAD_MIN   (32 * KIB)
-
-/* A size that nobody has confirmed for so long is asked for; see node.h. */
-#define SIZE_BELIEVED_NS NS_PER_S
-
-/* The pinned pieces of one request, in order. */
-struct pins {
-	struct window_pin pin[PINS_MAX];
-	unsigned n;
-};
-
-static void unpin_all(struct pins *pins)
-{
-	while (pins->n)
-		window_unpin(&pins->pin[--pins->n]);
-}
 
 /*
  * Pins [off, off + len) of the op's file, all of it or nothing. WINDOW_PENDING: the op is parked
@@ -42,45 +27,19 @@ static enum window_result pin_all(struct op *op, const struct node_view *view, u
 				  uint64_t len, unsigned flags, struct pins *pins,
 				  void (*again)(struct op *op, int err))
 {
-	enum window_result result = WINDOW_QUEUE;
+	enum window_result result;
 
 	if (op->attempts >= 2)
 		flags |= WINDOW_NOWAIT;
-	pins->n = 0;
 	op_park(op, again);
-	while (len) {
-		struct window_pin *pin = &pins->pin[pins->n];
-
-		if (pins->n == PINS_MAX) {
-			result = WINDOW_QUEUE;
-			break;
-		}
-		result = window_pin(view->window, off, len, view->size, flags, pin, &op->waiter);
-		if (result != WINDOW_PINNED)
-			break;
-		pins->n++;
-		off += pin->len_bytes;
-		len -= pin->len_bytes;
-	}
-	if (result == WINDOW_PINNED) {
-		op_unpark(op);
-		return result;
-	}
-	unpin_all(pins);
+	result = pins_take(pins, view, off, len, flags, &op->waiter);
 	/* After WINDOW_PENDING the op may already be running on another thread. */
+	if (result == WINDOW_PENDING)
+		return result;
+	op_unpark(op);
 	if (result == WINDOW_QUEUE)
-		op_unpark(op);
+		pins_drop(pins);
 	return result;
-}
-
-/* The host took pages away under a copy: the file is shorter than we knew. Its ranges go, and so
- * does our idea of its size, until an answer tells the new one. */
-static void file_shrank(struct op *op, struct node *node, uint64_t off)
-{
-	struct bridge *b = op->bridge;
-
-	tally_add(&bridge_tally(b)->copy_faults, 1);
-	node_note_shrunk(b->nodes, node, round_down(off, PAGE_BYTES));
 }
 
 /* ------------------------------------------------------------------ the size, asked for */
@@ -142,29 +101,6 @@ static bool ask_size(struct op *op, struct node *node, const struct node_view *v
 
 /* ------------------------------------------------------------------ READ */
 
-static bool is_first(const struct pins *pins)
-{
-	for (unsigned i = 0; i < pins->n; i++)
-		if (pins->pin[i].first)
-			return true;
-	return false;
-}
-
-static bool copy_out(struct op *op, const struct pins *pins, uint8_t *to, uint64_t len)
-{
-	struct copy_sample sample = measure_copy(op->bridge, ROUTER_READ, len);
-	int (*copy)(void *dst, const uint8_t *src, size_t n) =
-		sample.how == ROUTER_COPY_WIDE ? window_copy_out_wide : window_copy_out;
-
-	for (unsigned i = 0; i < pins->n; i++) {
-		if (copy(to, pins->pin[i].va, pins->pin[i].len_bytes))
-			return false;
-		to += pins->pin[i].len_bytes;
-	}
-	measure_copied(op->bridge, &sample, is_first(pins));
-	return true;
-}
-
 /* The window delivered the head: what is behind the last whole page comes through the queue, into
  * the same buffer behind it. */
 static void forward_tail(struct op *op, uint64_t head)
@@ -184,7 +120,7 @@ static void read_again(struct op *op, int err);
 static void read_try(struct op *op)
 {
 	struct bridge *b = op->bridge;
-	struct node *node = b->window && op->req->big ? node_find(b->nodes, op->h.nodeid) : NULL;
+	struct node *node = b->window && (op->req->big || op->call) ? node_find(b->nodes, op->h.nodeid) : NULL;
 	struct node_view view;
 	struct pins pins;
 	uint64_t limit, len;
@@ -198,7 +134,7 @@ static void read_try(struct op *op)
 	len = MIN(op->arg_len, limit - op->arg_off);
 	if (len < op->arg_len && len < HEAD_MIN)
 		goto queue;
-	if (measure_avoids(op, ROUTER_READ, len))
+	if (measure_avoids(b, ROUTER_READ, len))
 		goto queue;
 	if (ask_size(op, node, &view, read_again))
 		return;
@@ -211,12 +147,11 @@ static void read_try(struct op *op)
 	case WINDOW_PINNED:
 		break;
 	}
-	uint8_t *data = op->req->big->va + DATA_AT;
-	bool whole = copy_out(op, &pins, data, len);
+	bool whole = pins_copy_out(b, &pins, answer_data_at(op), len);
 
-	unpin_all(&pins);
+	pins_drop(&pins);
 	if (!whole) {
-		file_shrank(op, node, op->arg_off);
+		file_shrank(b, node, op->arg_off);
 		goto queue;
 	}
 	tally_add(&bridge_tally(b)->window_read_bytes, len);
@@ -224,7 +159,7 @@ static void read_try(struct op *op)
 		forward_tail(op, len);
 		return;
 	}
-	fuse_reply_in_place(op->fd, op->h.unique, data, len);
+	answer_data(op, len);
 	op_drop(op);
 	return;
 queue:
@@ -245,6 +180,7 @@ void start_read(struct op *op)
 	memcpy(&in, op_args(op), sizeof(in));
 	op->arg_off = in.offset;
 	op->arg_len = MIN(in.size, FS_IO_BYTES_MAX);
+	assert(!op->call || (op->call->data && op->call->data_len >= in.size));
 	if (!op->arg_len) {
 		op_forward(op);
 		return;
@@ -253,51 +189,6 @@ void start_read(struct op *op)
 }
 
 /* ------------------------------------------------------------------ WRITE */
-
-/* A WRITE's data begins in the slot and continues in the big buffer. Copies it into the pins. */
-static bool copy_in(struct op *op, const struct pins *pins)
-{
-	const size_t at = sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in);
-	const uint8_t *from = op->req->in + at;
-	size_t left = op->req->in_len - at; /* in this piece */
-	struct copy_sample sample = measure_copy(op->bridge, ROUTER_WRITE, op->arg_len);
-	int (*copy)(uint8_t *dst, const void *src, size_t n) =
-		sample.how == ROUTER_COPY_WIDE ? window_copy_in_wide : window_copy_in;
-
-	for (unsigned i = 0; i < pins->n; i++) {
-		uint8_t *to = pins->pin[i].va;
-		size_t len = pins->pin[i].len_bytes;
-
-		while (len) {
-			size_t n;
-
-			if (!left) {
-				from = op->req->big->va;
-				left = op->req->in_big_len;
-			}
-			n = MIN(len, left);
-			if (copy(to, from, n))
-				return false;
-			to += n;
-			from += n;
-			len -= n;
-			left -= n;
-		}
-	}
-	measure_copied(op->bridge, &sample, is_first(pins));
-	return true;
-}
-
-/* May this write be a mere store? What the host's write(2) does besides must not be owed. */
-static bool store_suffices(const struct op *op, const struct node_view *view,
-			   const struct fuse_write_in *in)
-{
-	if (in->flags & (O_APPEND | O_SYNC | O_DSYNC))
-		return false; /* the host picks the offset, or makes the data durable */
-	if (!view->caps_clear)
-		return false; /* security.capability may be there, which a write removes */
-	return view->suid_clear || !op->kills_suid;
-}
 
 static void write_again(struct op *op, int err);
 
@@ -318,7 +209,7 @@ static void write_try(struct op *op)
 	op->privs_clock = view.privs_clock;
 	limit = round_down(view.size, PAGE_BYTES);
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
-	    !store_suffices(op, &view, &in) || measure_avoids(op, ROUTER_WRITE, op->arg_len))
+	    !store_suffices(&view, in.flags, op->kills_suid) || measure_avoids(b, ROUTER_WRITE, op->arg_len))
 		goto queue;
 	if (ask_size(op, node, &view, write_again))
 		return;
@@ -331,17 +222,20 @@ static void write_try(struct op *op)
 	case WINDOW_PINNED:
 		break;
 	}
-	/* Before the first byte: whoever sees the new data must find the time late, not old. */
-	if (!view.mtime_late)
-		node_set_mtime_late(b->nodes, node);
-	whole = copy_in(op, &pins);
-	/* And again: a GETATTR that was answered meanwhile may have mended the time, before the data
-	 * were there to be seen. */
-	node_set_mtime_late(b->nodes, node);
-	unpin_all(&pins);
+	const size_t at = sizeof(op->h) + sizeof(in);
+	/* A WRITE's data begins in the slot and continues in the big buffer. */
+	struct iovec from[2] = {
+		{op->req->in + at, op->req->in_len - at},
+		{op->req->in_big_len ? op->req->big->va : NULL, op->req->in_big_len},
+	};
+
+	store_begins(b, node, &view);
+	whole = pins_copy_in(b, &pins, from, op->arg_len);
+	store_ends(b, node);
+	pins_drop(&pins);
 	if (!whole) {
 		/* Written again as a whole by the host, which also says what is wrong. */
-		file_shrank(op, node, op->arg_off);
+		file_shrank(b, node, op->arg_off);
 		goto queue;
 	}
 	tally_add(&bridge_tally(b)->window_write_bytes, op->arg_len);

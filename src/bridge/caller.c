@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* bridge/caller: lanes, which are workers without a thread: whoever calls is the thread meanwhile.
+ */
+#include "bridge/caller.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "bridge/internal.h"
+
+/* What a program wants of the device. Without the rest: a file is always opened, the umask is the
+ * library's, and rights are the host's to judge. */
+#define CALLER_FLAGS (FUSE_ATOMIC_O_TRUNC | FUSE_HANDLE_KILLPRIV_V2)
+
+static struct bridge_lane *as_lane(struct bridge_worker *w)
+{
+	return (struct bridge_lane *)w;
+}
+
+static struct bridge_worker *as_worker(struct bridge_lane *lane)
+{
+	return (struct bridge_worker *)lane;
+}
+
+static int open_lanes(struct bridge *b)
+{
+	unsigned n = MIN(b->params.workers, fs_channel_count(b->session));
+
+	b->workers = calloc(n, sizeof(struct bridge_worker *));
+	if (!b->workers)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++) {
+		struct bridge_worker *w = aligned_alloc(64, round_up(sizeof(*w), 64));
+
+		if (!w)
+			return -ENOMEM;
+		if (bridge_worker_init(b, w, i)) {
+			bridge_worker_free(w);
+			return -ENOMEM;
+		}
+		b->workers[b->n_workers++] = w;
+	}
+	return 0;
+}
+
+int bridge_open_caller(struct fs_session *s, const struct bridge_params *params,
+		       struct bridge **out)
+{
+	struct bridge *b = bridge_new(s, params);
+	int err = -ENOMEM;
+
+	if (b) {
+		err = fs_session_init(s, CALLER_FLAGS, 0);
+		b->kernel_flags = fs_limits(s)->flags & CALLER_FLAGS;
+		if (!err)
+			err = bridge_ready(b);
+		if (!err)
+			err = open_lanes(b);
+	}
+	if (err == -ENOMEM)
+		log_error("there is not enough memory for the share");
+	if (!err) {
+		*out = b;
+		return 0;
+	}
+	if (b) {
+		for (unsigned i = 0; i < b->n_workers; i++)
+			bridge_worker_free(b->workers[i]);
+		bridge_free(b);
+	}
+	return err;
+}
+
+unsigned bridge_lane_count(struct bridge *b)
+{
+	return b->n_workers;
+}
+
+struct bridge_lane *bridge_lane(struct bridge *b, unsigned i)
+{
+	return as_lane(b->workers[i]);
+}
+
+/* ------------------------------------------------------------------ messages */
+
+bool bridge_lane_buffer(struct bridge_lane *lane, bool big, struct iovec iov[2])
+{
+	struct bridge_worker *w = as_worker(lane);
+
+	if (!w->fetch)
+		w->fetch = fs_req_get(w->channel, SLOTS_RESERVED);
+	if (!w->fetch)
+		return false;
+	if (big && !w->fetch->big)
+		w->fetch->big = fs_big_get(w->channel);
+	if (big && !w->fetch->big)
+		return false;
+	iov[0] = (struct iovec){w->fetch->in, FS_IN_BYTES};
+	iov[1] = big ? (struct iovec){w->fetch->big->va, FS_BIG_BYTES} : (struct iovec){NULL, 0};
+	return true;
+}
+
+void bridge_lane_request(struct bridge_lane *lane, struct bridge_call *call, size_t len)
+{
+	struct bridge_worker *w = as_worker(lane);
+
+	assert(w->fetch && len >= sizeof(struct fuse_in_header));
+	assert(len <= FS_IN_BYTES + (w->fetch->big ? FS_BIG_BYTES : 0));
+	bridge_self = w;
+	route_request(w, -1, call, len);
+	bridge_self = NULL;
+}
+
+void bridge_lane_flush(struct bridge_lane *lane)
+{
+	struct bridge_worker *w = as_worker(lane);
+
+	fs_channel_flush(w->channel);
+	atomic_store_explicit(&w->bridge->hiprio_waits, fs_hiprio_progress(w->bridge->session),
+			      memory_order_relaxed);
+}
+
+unsigned bridge_lane_reap(struct bridge_lane *lane)
+{
+	struct bridge_worker *w = as_worker(lane);
+	struct bridge *b = w->bridge;
+	unsigned n;
+
+	bridge_self = w;
+	if (b->window)
+		window_expire(b->window, clock_now_ns());
+	n = fs_channel_reap(w->channel);
+	bridge_self = NULL;
+	return n;
+}
+
+unsigned bridge_lane_busy(struct bridge_lane *lane, uint64_t *deadline_ns)
+{
+	struct bridge_worker *w = as_worker(lane);
+	struct bridge *b = w->bridge;
+	unsigned n = fs_channel_busy(w->channel, deadline_ns);
+
+	n += atomic_load_explicit(&w->parked, memory_order_acquire);
+	if (atomic_load_explicit(&b->hiprio_waits, memory_order_relaxed))
+		n++;
+	if (b->window)
+		*deadline_ns = MIN(*deadline_ns, window_expire(b->window, clock_now_ns()));
+	return n;
+}
+
+bool bridge_lane_calls_on(struct bridge_lane *lane)
+{
+	return fs_channel_enable_calls(as_worker(lane)->channel);
+}
+
+void bridge_lane_calls_off(struct bridge_lane *lane)
+{
+	fs_channel_disable_calls(as_worker(lane)->channel);
+}
+
+int bridge_lane_call_fd(struct bridge_lane *lane)
+{
+	return fs_channel_call_fd(as_worker(lane)->channel);
+}
+
+uint64_t bridge_unique(struct bridge *b)
+{
+	return fs_unique(b->session);
+}
+
+struct node *bridge_node(struct bridge *b, uint64_t nodeid)
+{
+	return node_find(b->nodes, nodeid);
+}
+
+static void forget_now(void *ctx, uint64_t nodeid, uint64_t nlookup)
+{
+	fs_forget(ctx, nodeid, nlookup);
+}
+
+void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup)
+{
+	node_forget(b->nodes, nodeid, nlookup, forget_now, b->session);
+}
+
+uint64_t bridge_flags(struct bridge *b)
+{
+	return b->kernel_flags;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge/pins: file data between the window and memory, for requests (route_window.c) and for
+ * programs that need none (bridge_read, bridge_write).
+ */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "bridge/internal.h"
+
+#define PAGE_BYTES 4096u
+
+enum window_result pins_take(struct pins *pins, const struct node_view *view, uint64_t off,
+			     uint64_t len, unsigned flags, struct window_waiter *waiter)
+{
+	pins->n = 0;
+	while (len) {
+		struct window_pin *pin = &pins->pin[pins->n];
+		enum window_result result;
+
+		if (pins->n == PINS_MAX)
+			return WINDOW_QUEUE;
+		result = window_pin(view->window, off, len, view->size, flags, pin, waiter);
+		/* Someone who waits holds nothing: what he waits for may wait for him. */
+		if (result == WINDOW_PENDING)
+			pins_drop(pins);
+		if (result != WINDOW_PINNED)
+			return result;
+		pins->n++;
+		off += pin->len_bytes;
+		len -= pin->len_bytes;
+	}
+	return WINDOW_PINNED;
+}
+
+void pins_drop(struct pins *pins)
+{
+	while (pins->n)
+		window_unpin(&pins->pin[--pins->n]);
+}
+
+static bool is_first(const struct pins *pins)
+{
+	for (unsigned i = 0; i < pins->n; i++)
+		if (pins->pin[i].first)
+			return true;
+	return false;
+}
+
+bool pins_copy_out(struct bridge *b, const struct pins *pins, uint8_t *to, uint64_t len)
+{
+	struct copy_sample sample = measure_copy(b, ROUTER_READ, len);
+	int (*copy)(void *dst, const uint8_t *src, size_t n) =
+		sample.how == ROUTER_COPY_WIDE ? window_copy_out_wide : window_copy_out;
+
+	for (unsigned i = 0; i < pins->n; i++) {
+		if (copy(to, pins->pin[i].va, pins->pin[i].len_bytes))
+			return false;
+		to += pins->pin[i].len_bytes;
+	}
+	measure_copied(b, &sample, is_first(pins));
+	return true;
+}
+
+bool pins_copy_in(struct bridge *b, const struct pins *pins, struct iovec from[2], uint64_t total)
+{
+	struct copy_sample sample = measure_copy(b, ROUTER_WRITE, total);
+	int (*copy)(uint8_t * dst, const void *src, size_t n) =
+		sample.how == ROUTER_COPY_WIDE ? window_copy_in_wide : window_copy_in;
+	const uint8_t *at = from[0].iov_base;
+	size_t left = from[0].iov_len;
+
+	for (unsigned i = 0; i < pins->n; i++) {
+		uint8_t *to = pins->pin[i].va;
+		size_t len = pins->pin[i].len_bytes;
+
+		while (len) {
+			size_t n;
+
+			if (!left) {
+				at = from[1].iov_base;
+				left = from[1].iov_len;
+			}
+			n = MIN(len, left);
+			if (copy(to, at, n))
+				return false;
+			to += n;
+			at += n;
+			len -= n;
+			left -= n;
+		}
+	}
+	measure_copied(b, &sample, is_first(pins));
+	return true;
+}
+
+/* The host took pages away under a copy: the file is shorter than we knew. So is our idea of its
+ * size, until an answer tells the new one. */
+void file_shrank(struct bridge *b, struct node *node, uint64_t off)
+{
+	tally_add(&bridge_tally(b)->copy_faults, 1);
+	node_note_shrunk(b->nodes, node, round_down(off, PAGE_BYTES));
+}
+
+bool store_suffices(const struct node_view *view, uint32_t open_flags, bool kills_suid)
+{
+	if (open_flags & (O_APPEND | O_SYNC | O_DSYNC))
+		return false; /* the host picks the offset, or makes the data durable */
+	if (!view->caps_clear)
+		return false; /* security.capability may be there, which a write removes */
+	return view->suid_clear || !kills_suid;
+}
+
+void store_begins(struct bridge *b, struct node *node, const struct node_view *view)
+{
+	/* Whoever sees the new data must find the time late, not old. */
+	if (!view->mtime_late)
+		node_set_mtime_late(b->nodes, node);
+}
+
+void store_ends(struct bridge *b, struct node *node)
+{
+	/* Again: a GETATTR that was answered meanwhile may have mended the time, before the data
+	 * were there to be seen. */
+	node_set_mtime_late(b->nodes, node);
+}
+
+/* ------------------------------------------------------------------ without a message */
+
+/* A look at a node that says yes to `len` bytes at `off` now: how many of them. 0: no. */
+static uint64_t serves(struct bridge *b, struct node *node, enum router_dir dir, uint64_t off,
+		       uint64_t len, struct node_view *view)
+{
+	uint64_t limit;
+
+	if (!b->window || !len)
+		return 0;
+	node_look(b->nodes, node, view);
+	limit = round_down(view->size, PAGE_BYTES);
+	if (!view->dax || !view->window || off >= limit)
+		return 0;
+	/* A message asks for the size first, when it is due. */
+	if (clock_now_ns() - view->asked_ns >= SIZE_BELIEVED_NS)
+		return 0;
+	len = MIN(len, limit - off);
+	return measure_avoids(b, dir, len) ? 0 : len;
+}
+
+ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, uint64_t off)
+{
+	struct node_view view;
+	struct pins pins;
+	uint64_t got = 0;
+	bool whole;
+
+	len = serves(b, node, ROUTER_READ, off, len, &view);
+	if (!len)
+		return -EAGAIN;
+	pins_take(&pins, &view, off, len, WINDOW_NOWAIT, NULL);
+	if (!pins.n)
+		return -EAGAIN;
+	for (unsigned i = 0; i < pins.n; i++)
+		got += pins.pin[i].len_bytes;
+	whole = pins_copy_out(b, &pins, buf, got);
+	pins_drop(&pins);
+	if (!whole) {
+		file_shrank(b, node, off);
+		return -EAGAIN;
+	}
+	tally_add(&bridge_tally(b)->window_read_bytes, got);
+	return (ssize_t)got;
+}
+
+ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_t len, uint64_t off,
+		     uint32_t open_flags, bool kills_suid)
+{
+	struct iovec from[2] = {{(void *)buf, len}, {NULL, 0}};
+	struct node_view view;
+	struct pins pins;
+	bool whole;
+
+	if (b->params.readonly || serves(b, node, ROUTER_WRITE, off, len, &view) != len || !len ||
+	    !store_suffices(&view, open_flags, kills_suid))
+		return -EAGAIN;
+	if (pins_take(&pins, &view, off, len, WINDOW_WRITE | WINDOW_NOWAIT, NULL) !=
+	    WINDOW_PINNED) {
+		pins_drop(&pins);
+		return -EAGAIN;
+	}
+	store_begins(b, node, &view);
+	whole = pins_copy_in(b, &pins, from, len);
+	store_ends(b, node);
+	pins_drop(&pins);
+	if (!whole) {
+		file_shrank(b, node, off);
+		return -EAGAIN;
+	}
+	tally_add(&bridge_tally(b)->window_write_bytes, len);
+	return (ssize_t)len;
+}
