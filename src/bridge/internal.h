@@ -278,7 +278,7 @@ extern const struct window_ops bridge_window_ops;
 /*
  * A truncation, or the like, of the op's node begins: takes the ranges from `off` on out of the
  * window and keeps the inode out of it until op_unblock(), then calls `next`. `size`: what the file
- * will be cut to (UINT64_MAX: it will not).
+ * will be cut to (UINT64_MAX: it will not). -ETXTBSY: a hold of the node stays where it is.
  */
 void op_block(struct op *op, struct node *node, uint64_t off, uint64_t size,
 	      void (*next)(struct op *op, int err));

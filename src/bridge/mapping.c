@@ -163,7 +163,7 @@ void op_block(struct op *op, struct node *node, uint64_t off, uint64_t size,
 	if (off < view.size && holds_revoke(b, node)) {
 		op->blocked = false;
 		node_truncate_end(b->nodes, node, atomic_fetch_add(&b->size_clock, 1) + 1);
-		next(op, -EBUSY);
+		next(op, -ETXTBSY);
 		return;
 	}
 	op_park(op, next);

@@ -159,10 +159,10 @@ void op_forward(struct op *op)
 	op_submit(op, op_answered);
 }
 
-/* -EBUSY is a hold's; the rest are failures of the device. */
+/* What op_block() was refused for, as the caller sees it. */
 static int block_error(int err)
 {
-	return err == -EBUSY ? err : fs_caller_error(err);
+	return err == -ETXTBSY ? -EBUSY : fs_caller_error(err);
 }
 
 static void op_forward_after(struct op *op, int err)
