@@ -3,7 +3,9 @@
  * What the files of the window share.
  *
  *   window.c   create, destroy, inodes, statistics; fail and drain
- *   pin.c      look-up, pins, set-up and its answer, blocks       (inode lock)
+ *   pin.c      look-up and pins                                   (inode lock)
+ *   setup.c    the miss: a range's place, its set-up, the answer  (inode lock, then window lock)
+ *   block.c    what keeps a part of a file out                    (inode lock)
  *   reclaim.c  victims, the removal queue, the end of a range     (window lock)
  *   policy.c   how large a range is, how long a refusal is remembered
  *   admission.c  whether a miss is mapped: what ranges and misses are worth
@@ -35,31 +37,50 @@
 
 #define PIN_DYING (1u << 31)
 
+#define OWNER_LOST UINT32_MAX
+
 /* Bits of window_range.ref. */
 #define REF_RECENT (1u << 0) /* used since the clock's hand passed */
 #define REF_USED   (1u << 1) /* pinned at least once since it was set up */
 
+/* The first 64 bytes are all that a hit looks at: one cache line. */
 struct window_range {
 	struct window_inode *inode;
 	uint64_t file_off, win_off;
-	uint64_t len_bytes;	/* mapped; the block may be larger */
-	uint64_t file_size;	/* that the set-up relied on */
-	struct list link;	/* window lock: ranges, queue or batch; alone: a local list */
-	struct list inode_link; /* inode lock: inode->detached, when not in the map */
-	struct list waiters;	/* inode lock: for the set-up's answer */
+	uint64_t len_bytes; /* mapped; the block may be larger */
 	_Atomic uint32_t pins;
-	_Atomic uint32_t born_ms; /* when it went live, of the monotonic clock; wraps */
 	_Atomic uint32_t hits; /* written under the inode's lock */
-	/* What it is worth, see range_value(); window lock. */
-	uint32_t hits_seen, worth, epoch;
-	uint16_t first_pass; /* hits of whoever reads through it once, still to come */
-	uint16_t due;	     /* hits that pay for its set-up */
 	_Atomic uint8_t ref;
 	uint8_t order;
 	bool writable, live /* set up */, in_map /* inode lock */;
+	/* What it is worth, see range_worth(); window lock. */
+	uint16_t first_pass;	  /* hits of whoever reads through it once, still to come */
+	uint16_t due;		  /* hits that pay for its set-up */
+	uint16_t long_pins;	  /* window lock */
+	_Atomic uint32_t born_ms; /* when it went live, of the monotonic clock; wraps */
+	uint32_t hits_seen, worth;
+
+	uint32_t epoch;
+	uint32_t
+		cover; /* blocks of order 0 of the file from file_off on in which no other begins */
+	uint64_t file_size; /* that the set-up relied on */
+	struct list link;   /* window lock: ranges, queue, batch or spare; alone: a local list */
+	struct list inode_link; /* inode lock: inode->detached, when not in the map */
+	struct list waiters;	/* inode lock: for the set-up's answer */
 };
 /* With its place in the map (23 bytes at the usual filling): below 200 bytes a range. */
-_Static_assert(sizeof(struct window_range) <= 128, "a range costs too much");
+_Static_assert(sizeof(struct window_range) == 128, "a range costs too much");
+_Static_assert(offsetof(struct window_range, epoch) == 64, "a hit looks at two lines");
+
+/* A range that is nobody's: whoever still looks at it is caught, under asan at once. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define RANGE_HIDE(r) ASAN_POISON_MEMORY_REGION(r, offsetof(struct window_range, epoch))
+#define RANGE_SHOW(r) ASAN_UNPOISON_MEMORY_REGION(r, offsetof(struct window_range, epoch))
+#else
+#define RANGE_HIDE(r) ((void)(r))
+#define RANGE_SHOW(r) ((void)(r))
+#endif
 
 /* What the device said no to, by the kind of access asked for. Inode lock. */
 struct refusal {
@@ -75,6 +96,7 @@ struct window_inode {
 	struct omap map;      /* file_off -> range; includes some that are dying */
 	struct list detached; /* ranges out of the map that the device may still have */
 	struct list block_waiters;
+	uint64_t hand; /* where the search for a victim goes on */
 	unsigned blocked;
 	unsigned nranges;	   /* that the device may have */
 	uint8_t last_order;	   /* of the last set-up, with ... */
@@ -107,6 +129,11 @@ struct window {
 
 	pthread_mutex_t lock; /* everything below */
 	struct space space;
+	/* All ranges that there can be, in one piece; what was never used was never touched. */
+	struct window_range *pool;
+	size_t pool_len, pool_used;
+	struct list spare; /* used before */
+	uint32_t *owner; /* of each smallest block: its range's place in the pool + 1, 0, or LOST */
 	struct list ranges; /* the clock: the hand is at the front */
 	struct list queue;  /* retired, the device not asked yet */
 	struct list batch;  /* the device was asked */
@@ -124,6 +151,7 @@ struct window {
 	unsigned nretired; /* of those, in queue or batch */
 	unsigned nlost;
 	uint64_t retired_bytes;
+	uint64_t long_max; /* of stats.bytes_pinned */
 	struct window_stats stats;
 	_Atomic uint64_t misses, blocked, waits;
 };
@@ -131,6 +159,11 @@ struct window {
 static inline uint64_t block_bytes(const struct window *w, unsigned order)
 {
 	return UINT64_C(1) << (w->space.min_shift + order);
+}
+
+static inline uint64_t cover_bytes(const struct window *w, const struct window_range *r)
+{
+	return (uint64_t)r->cover << w->space.min_shift;
 }
 
 static inline uint32_t now_ms(void)
@@ -143,6 +176,14 @@ static inline void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* What window_pin() was asked. */
+struct request {
+	uint64_t file_off, len_bytes;
+	uint64_t file_size, map_end; /* map_end: whole units inside file_size */
+	unsigned flags;
+	struct window_waiter *waiter;
+};
+
 /* Wakes everybody on the list, which is the caller's own. No lock held. */
 void wake_all(struct list *waiters);
 /* Moves the waiter to `to`, to be woken with err. The lock of the list it is on is held. */
@@ -150,18 +191,31 @@ void wake_later(struct list *to, struct window_waiter *waiter, int err);
 
 /* ---- reclaim.c ---- */
 
+struct space_want {
+	struct window_inode *inode; /* that asks; its lock is held */
+	unsigned order;
+	bool exact;    /* nothing smaller will do */
+	uint64_t near; /* the place to take if it is free; UINT64_MAX: any */
+};
+
 /*
- * A block of `order` or, when there is none, of the largest order below it, for a new range; evicts
- * cold ranges when it must, or when free space is low. Window lock. False: nothing free now.
+ * A block of the order or, when there is none, of the largest order below it, for a new range;
+ * evicts cold ranges when free space is low. Inode and window lock. False: nothing free now; then
+ * ranges were evicted, of the asking inode before all others.
  */
-bool space_claim(struct window *w, unsigned order, unsigned *got, uint64_t *win_off);
+bool space_claim(struct window *w, const struct space_want *want, unsigned *got, uint64_t *win_off);
 /* Puts the waiter to sleep until space was freed; false when nothing is there that could free any.
- * Window lock held since a space_claim() that failed. */
-bool space_wait(struct window *w, struct window_waiter *waiter);
+ * Locks held since a space_claim() that failed. */
+bool space_wait(struct window *w, const struct space_want *want, struct window_waiter *waiter);
 /* Moves the waiters whose time is over to `wakes`. Window lock. Returns the next one's deadline. */
 uint64_t space_expire(struct window *w, uint64_t now_ns, struct list *wakes);
 /* A pin went away while somebody waits for space: evicts for him. No lock held. */
 void space_pin_gone(struct window *w);
+
+/* The range for a block of the window that was claimed; the end of one whose block is free or
+ * LOST. Window lock. */
+struct window_range *range_alloc(struct window *w, uint64_t win_off, unsigned order);
+void range_free(struct window *w, struct window_range *r, bool lost);
 
 /* Makes the range dying: true when it had no pin, and the caller must retire it. */
 bool range_kill(struct window_range *r);
@@ -192,10 +246,37 @@ void range_put(struct window_range *r);
 /* ---- pin.c: inode lock ---- */
 
 void range_detach(struct window_range *r);
+/* The neighbours of file_off that are to stay; what an evictor left in the map goes out. */
+struct window_range *map_floor(struct window_inode *inode, uint64_t file_off);
+struct window_range *map_ceil(struct window_inode *inode, uint64_t file_off);
+/* The first range that has a part of the file at or behind file_off. */
+struct window_range *map_first(struct window_inode *inode, uint64_t file_off);
+/* WINDOW_PENDING: he will be woken with the answer to the range's set-up. */
+enum window_result wait_for_setup(struct window_range *r, const struct request *q);
+static inline bool may_wait(const struct request *q)
+{
+	return !(q->flags & (WINDOW_NOWAIT | WINDOW_PROBE)) && q->waiter;
+}
+/* Would one more range of this order, pinned for long, be within the budget? Window lock. */
+bool long_has_room(const struct window *w, unsigned order);
+
+/* ---- setup.c: inode lock held, and released ---- */
+
+/* A miss. `old` is the live range, if any, whose part of the file has the offset, but which will
+ * not do: mapped too short, or read-only. */
+enum window_result setup_start(struct window_inode *inode, struct window_range *old,
+			       const struct request *q, struct window_pin *pin);
+/* The same for a span. */
+enum window_result setup_start_span(struct window_inode *inode, const struct request *q,
+				    struct window_pin *pin);
+
+/* ---- block.c: inode lock ---- */
+
 /* Moves block waiters for whom no range is left to `wakes`. `gone`, err: see range_settle(). */
 void block_check(struct window_inode *inode, const struct window_range *gone, int err,
 		 struct list *wakes);
-/* ---- pin.c: no lock held ---- */
+
+/* ---- window.c: no lock held ---- */
 void inode_put(struct window_inode *inode);
 
 /* ---- admission.c ---- */
@@ -208,7 +289,7 @@ void inode_put(struct window_inode *inode);
  */
 bool admission_ask(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 		   uint64_t map_end, bool write, bool *evicted);
-/* The range was set up for an access of len_bytes. Inode and window lock. */
+/* The range, which was admitted, is set up for an access of len_bytes. Inode and window lock. */
 void admission_placed(struct window_range *r, uint64_t len_bytes, bool sequential, bool write);
 /* A live range ends: has it paid? Window lock. */
 void admission_ended(struct window *w, const struct window_range *r);
@@ -222,8 +303,8 @@ unsigned admission_reclaim(struct window *w, uint64_t want_bytes, unsigned n, bo
 bool policy_regrow(const struct window_range *r, uint64_t new_len_bytes);
 /* The order of the block that a miss asks for. map_end: the end of what may be mapped. */
 unsigned policy_order(const struct window_inode *inode, uint64_t file_off, uint64_t map_end);
-/* The miss comes right behind the last miss, or the last set-up: in a large file a random one seldom
- * does. */
+/* The miss comes right behind the last miss, or the last set-up: in a large file a random one
+ * seldom does. */
 bool policy_sequential(const struct window_inode *inode, uint64_t file_off, uint64_t len_bytes);
 void policy_mapped(struct window_inode *inode, const struct window_range *r);
 

@@ -17,6 +17,7 @@
 #define SPACE_WAIT_NS	(100 * NS_PER_MS)
 #define SWEEP_STEPS	256 /* of the clock's hand, when nobody waits for it */
 #define RECLAIM_BATCH	10  /* victims of one background reclaim, as Linux has it */
+#define OWN_SEEN	64  /* of its ranges, when an inode looks for a victim among them */
 #define UNUSED_GRACE_MS 5   /* that a new range waits for whoever had it set up */
 
 void wake_later(struct list *to, struct window_waiter *waiter, int err)
@@ -86,20 +87,52 @@ static struct window_range *victim_lru(struct window *w, bool must)
 	return r;
 }
 
-/* Newest first; one that nobody has used yet only when there is no other, so that whoever had it
- * set up gets to it. */
-static struct window_range *victim_lifo(struct window *w, bool must)
+/* Newest first, of `own` or (NULL) of all; one that nobody has used yet only when there is no
+ * other, so that whoever had it set up gets to it. */
+static struct window_range *victim_lifo(struct window *w, const struct window_inode *own, bool must)
 {
 	for (int unused_too = 0; unused_too <= must; unused_too++)
 		for (struct list *pos = w->ranges.prev; pos != &w->ranges; pos = pos->prev) {
 			struct window_range *r = container_of(pos, struct window_range, link);
 			uint8_t ref = atomic_load_explicit(&r->ref, memory_order_relaxed);
 
+			if (own && r->inode != own)
+				continue;
 			if ((unused_too ? !range_is_awaited(r) : ref & REF_USED) &&
 			    take_if_unpinned(r))
 				return r;
 		}
 	return NULL;
+}
+
+/*
+ * A range of the inode itself, whose lock is held: with a clock of its own. As the kernel's driver
+ * (fuse_dax, inode_inline_reclaim_one_dmap): who wants more than there is takes it from himself
+ * first, and one large file does not empty the window of all the others.
+ */
+static struct window_range *victim_own(struct window_inode *inode)
+{
+	size_t n = MIN(inode->map.count, (size_t)OWN_SEEN);
+	struct window_range *spare = NULL;
+
+	for (; n > 0; n--) {
+		struct window_range *r = omap_ceil(&inode->map, inode->hand, NULL);
+
+		if (!r)
+			r = omap_ceil(&inode->map, 0, NULL);
+		inode->hand = r->file_off + 1;
+		if (atomic_load_explicit(&r->pins, memory_order_relaxed) || range_is_awaited(r))
+			continue;
+		if (!(atomic_load_explicit(&r->ref, memory_order_relaxed) & REF_RECENT)) {
+			if (take_if_unpinned(r))
+				return r;
+			continue;
+		}
+		atomic_fetch_and_explicit(&r->ref, (uint8_t)~REF_RECENT, memory_order_relaxed);
+		if (!spare)
+			spare = r;
+	}
+	return spare && take_if_unpinned(spare) ? spare : NULL;
 }
 
 bool range_evict(struct window *w, struct window_range *r)
@@ -111,12 +144,17 @@ bool range_evict(struct window *w, struct window_range *r)
 	return true;
 }
 
-/* Evicts one range. `must`: somebody waits for it, so look at every range. */
-static bool evict(struct window *w, bool must)
+/* Evicts one range, if it can one of `own` (NULL, or its lock is held). `must`: somebody waits for
+ * it, so look at every range. */
+static bool evict(struct window *w, struct window_inode *own, bool must)
 {
-	struct window_range *r =
-		w->policy == WINDOW_POLICY_LIFO ? victim_lifo(w, must) : victim_lru(w, must);
+	bool lifo = w->policy == WINDOW_POLICY_LIFO;
+	struct window_range *r = NULL;
 
+	if (own)
+		r = lifo ? victim_lifo(w, own, must) : victim_own(own);
+	if (!r)
+		r = lifo ? victim_lifo(w, NULL, must) : victim_lru(w, must);
 	if (!r)
 		return false;
 	w->stats.evictions++;
@@ -150,52 +188,156 @@ static void reclaim_batch(struct window *w)
 		return;
 	}
 	for (int i = 0; i < RECLAIM_BATCH && space_is_low(w, w->low_percent * 5 / 4); i++)
-		if (!evict(w, false))
+		if (!evict(w, NULL, false))
 			break;
 }
 
-bool space_at_hand(const struct window *w, unsigned order)
+static bool has_block(const struct window *w, unsigned order)
 {
-	if (!budget_left(w))
-		return false;
 	for (unsigned k = order; k < w->space.orders; k++)
 		if (w->space.order[k].free)
 			return true;
 	return false;
 }
 
-bool space_claim(struct window *w, unsigned order, unsigned *got, uint64_t *win_off)
+bool space_at_hand(const struct window *w, unsigned order)
+{
+	return budget_left(w) && has_block(w, order);
+}
+
+/* ---- a whole block, for a span: window lock ---- */
+
+#define COST_NEVER UINT64_MAX	    /* lost, or pinned for long */
+#define COST_LATER (UINT64_MAX - 1) /* pinned now */
+
+/* Calls `visit` for each range with a part of the block; ends with its first result that is not 0.
+ */
+static uint64_t for_each_in_block(struct window *w, unsigned order, size_t block,
+				  uint64_t (*visit)(struct window *w, struct window_range *r),
+				  uint64_t *sum)
+{
+	size_t at = block << order, end = (block + 1) << order;
+
+	while (at < end) {
+		uint32_t owner = w->owner[at];
+		struct window_range *r;
+		uint64_t cost;
+
+		if (owner == OWNER_LOST)
+			return COST_NEVER;
+		if (!owner) {
+			at++;
+			continue;
+		}
+		r = &w->pool[owner - 1];
+		cost = visit(w, r);
+		if (cost >= COST_LATER)
+			return cost;
+		*sum += cost;
+		at = (size_t)(r->win_off >> w->space.min_shift) + ((size_t)1 << r->order);
+	}
+	return 0;
+}
+
+/* What it costs to be without the range; nothing when it is leaving anyway. */
+static uint64_t cost_of_range(struct window *w, struct window_range *r)
+{
+	/* Sequentially consistent: see window.space_waiting. */
+	uint32_t pins = atomic_load(&r->pins);
+	uint64_t bytes = block_bytes(w, r->order);
+
+	if (r->long_pins)
+		return COST_NEVER;
+	if (pins)
+		return pins == PIN_DYING ? 0 : COST_LATER;
+	if (range_is_awaited(r))
+		return 8 * bytes;
+	return atomic_load_explicit(&r->ref, memory_order_relaxed) & REF_RECENT ? 4 * bytes : bytes;
+}
+
+static uint64_t evict_range(struct window *w, struct window_range *r)
+{
+	range_evict(w, r);
+	return 0;
+}
+
+/* Evicts what is in the block of this order that is the cheapest to empty. False: none can ever be
+ * emptied. */
+static bool empty_block(struct window *w, unsigned order)
+{
+	uint64_t best_cost = COST_NEVER;
+	size_t best = 0;
+
+	for (size_t i = 0; i < w->space.order[order].blocks; i++) {
+		uint64_t sum = 0;
+		uint64_t cost = for_each_in_block(w, order, i, cost_of_range, &sum);
+
+		cost = MAX(cost, sum);
+		if (cost < best_cost) {
+			best_cost = cost;
+			best = i;
+		}
+	}
+	if (best_cost < COST_LATER)
+		for_each_in_block(w, order, best, evict_range, &(uint64_t){0});
+	return best_cost != COST_NEVER;
+}
+
+/* ---- */
+
+bool space_claim(struct window *w, const struct space_want *want, unsigned *got, uint64_t *win_off)
 {
 	bool found = false;
+	unsigned k;
 
-	if (budget_left(w))
-		for (unsigned k = order + 1; k-- > 0 && !found;) {
+	*got = want->order;
+	if (budget_left(w)) {
+		found = want->near != UINT64_MAX &&
+			space_take_at(&w->space, want->order, want->near);
+		if (found)
+			*win_off = want->near;
+		for (k = want->order + 1; !found && k-- > (want->exact ? want->order : 0);) {
 			found = space_take(&w->space, k, win_off);
 			*got = k;
 		}
+	}
 	if (found) {
 		w->nranges++;
 		if (!w->lazy_unmap && space_is_low(w, w->low_percent))
 			reclaim_batch(w);
 		return true;
 	}
+	if (want->exact) {
+		if (!has_block(w, want->order))
+			empty_block(w, want->order);
+		else if (!w->nretired)
+			evict(w, want->inode, true);
+		return false;
+	}
 	/* Direct reclaim: at least what was asked for must be on its way. */
-	while (w->nretired < RECLAIM_BATCH && w->retired_bytes < block_bytes(w, order))
-		if (!evict(w, w->nretired == 0))
+	while (w->nretired < RECLAIM_BATCH && w->retired_bytes < block_bytes(w, want->order))
+		if (!evict(w, want->inode, w->nretired == 0))
 			break;
 	return false;
 }
 
-bool space_wait(struct window *w, struct window_waiter *waiter)
+bool space_wait(struct window *w, const struct space_want *want, struct window_waiter *waiter)
 {
 	if (!w->nranges)
 		return false;
 	atomic_fetch_add(&w->space_waiting, 1);
-	waiter->deadline_ns = clock_now_ns() + SPACE_WAIT_NS;
-	list_push_back(&w->space_waiters, &waiter->link);
 	/* Again, now that an unpin can see us. */
-	if (!w->nretired)
-		evict(w, true);
+	if (want->exact && !has_block(w, want->order)) {
+		if (!empty_block(w, want->order)) {
+			atomic_fetch_sub(&w->space_waiting, 1);
+			return false;
+		}
+	} else if (!w->nretired) {
+		evict(w, want->inode, true);
+	}
+	waiter->deadline_ns = clock_now_ns() + SPACE_WAIT_NS;
+	waiter->order = want->exact ? want->order : 0;
+	list_push_back(&w->space_waiters, &waiter->link);
 	count(&w->waits);
 	return true;
 }
@@ -214,26 +356,92 @@ uint64_t space_expire(struct window *w, uint64_t now_ns, struct list *wakes)
 	return UINT64_MAX;
 }
 
+/* Once nothing is on its way any more, he must see to it again. */
+static bool is_served(const struct window *w, const struct window_waiter *waiter)
+{
+	return !waiter->order || space_at_hand(w, waiter->order) || !w->nretired ||
+	       atomic_load_explicit(&w->closed, memory_order_relaxed);
+}
+
 void space_wake(struct window *w, struct list *wakes)
 {
-	while (!list_empty(&w->space_waiters)) {
-		wake_later(wakes, container_of(w->space_waiters.next, struct window_waiter, link),
-			   w->fail_err);
+	struct list *pos = w->space_waiters.next;
+
+	while (pos != &w->space_waiters) {
+		struct window_waiter *waiter = container_of(pos, struct window_waiter, link);
+
+		pos = pos->next;
+		if (!is_served(w, waiter))
+			continue;
+		wake_later(wakes, waiter, w->fail_err);
 		atomic_fetch_sub(&w->space_waiting, 1);
 	}
 }
 
 void space_pin_gone(struct window *w)
 {
+	unsigned order = 0;
+	bool any = false;
+
 	pthread_mutex_lock(&w->lock);
-	if (!list_empty(&w->space_waiters) && !w->nretired &&
-	    !atomic_load_explicit(&w->closed, memory_order_relaxed))
-		evict(w, true);
+	list_for_each (pos, &w->space_waiters) {
+		const struct window_waiter *waiter = container_of(pos, struct window_waiter, link);
+
+		if (waiter->order)
+			order = waiter->order;
+		else
+			any = true;
+	}
+	if (!atomic_load_explicit(&w->closed, memory_order_relaxed)) {
+		if (order)
+			empty_block(w, order);
+		if (any && !w->nretired)
+			evict(w, NULL, true);
+	}
 	pthread_mutex_unlock(&w->lock);
 	window_kick(w);
 }
 
-/* ---- the end of a range ---- */
+/* ---- from the first to the last of a range ---- */
+
+static void set_owner(struct window *w, uint64_t win_off, unsigned order, uint32_t owner)
+{
+	size_t first = (size_t)(win_off >> w->space.min_shift);
+
+	for (size_t i = 0; i < (size_t)1 << order; i++)
+		w->owner[first + i] = owner;
+}
+
+struct window_range *range_alloc(struct window *w, uint64_t win_off, unsigned order)
+{
+	struct list *link = list_pop_front(&w->spare);
+	struct window_range *r;
+
+	if (link) {
+		r = container_of(link, struct window_range, link);
+		RANGE_SHOW(r);
+	} else {
+		/* Each has a part of the window, so there are enough. */
+		assert(w->pool_used < w->pool_len);
+		r = &w->pool[w->pool_used++];
+	}
+	*r = (struct window_range){.win_off = win_off, .order = (uint8_t)order};
+	atomic_init(&r->pins, 1);
+	atomic_init(&r->ref, REF_RECENT);
+	list_init(&r->link);
+	list_init(&r->inode_link);
+	list_init(&r->waiters);
+	set_owner(w, win_off, order, (uint32_t)(r - w->pool) + 1);
+	return r;
+}
+
+void range_free(struct window *w, struct window_range *r, bool lost)
+{
+	assert(atomic_load(&r->pins) == PIN_DYING && !r->in_map && !r->long_pins);
+	set_owner(w, r->win_off, r->order, lost ? OWNER_LOST : 0);
+	list_push_front(&w->spare, &r->link);
+	RANGE_HIDE(r);
+}
 
 bool range_kill(struct window_range *r)
 {
@@ -242,6 +450,8 @@ bool range_kill(struct window_range *r)
 
 void range_retire_unmapped(struct window *w, struct window_range *r, struct list *gone)
 {
+	/* A set-up that failed had a pin of its own, and nobody else any. */
+	atomic_store(&r->pins, PIN_DYING);
 	list_del(&r->link);
 	w->stats.hits += atomic_load_explicit(&r->hits, memory_order_relaxed);
 	w->nretired++;
@@ -358,6 +568,7 @@ static void settle_inode(struct window_range *r, int err, struct list *wakes)
 	inode->nranges--;
 	block_check(inode, r, err, wakes);
 	pthread_mutex_unlock(&inode->lock);
+	inode_put(inode);
 }
 
 void range_settle(struct window *w, struct list *ranges, int err)
@@ -372,27 +583,22 @@ void range_settle(struct window *w, struct list *ranges, int err)
 		settle_inode(container_of(pos, struct window_range, link), err, &wakes);
 
 	pthread_mutex_lock(&w->lock);
-	list_for_each (pos, ranges) {
-		struct window_range *r = container_of(pos, struct window_range, link);
+	while ((link = list_pop_front(ranges))) {
+		struct window_range *r = container_of(link, struct window_range, link);
+		bool lost = err && !w->fail_err;
 
 		w->nranges--;
 		w->nretired--;
 		w->retired_bytes -= block_bytes(w, r->order);
-		if (err && !w->fail_err) {
+		if (lost) {
 			w->nlost++;
 			w->stats.bytes_lost += block_bytes(w, r->order);
 		} else {
 			space_give(&w->space, r->win_off, r->order);
 		}
+		range_free(w, r, lost);
 	}
 	space_wake(w, &wakes);
 	pthread_mutex_unlock(&w->lock);
-
-	while ((link = list_pop_front(ranges))) {
-		struct window_range *r = container_of(link, struct window_range, link);
-
-		inode_put(r->inode);
-		free(r);
-	}
 	wake_all(&wakes);
 }

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -65,6 +66,33 @@ static void set_sizes(struct window *w, const struct window_params *p, unsigned 
 	w->order_base = MIN(w->order_base, w->order_max);
 }
 
+/* Address space for all ranges at once: memory comes with the first use of each page. */
+static int pool_init(struct window *w, uint64_t block)
+{
+	size_t blocks = (size_t)(w->len_bytes / block);
+
+	w->pool_len = MIN((size_t)w->ranges_max, blocks);
+	if (w->pool_len >= OWNER_LOST)
+		return -EINVAL;
+	w->pool = mmap(NULL, w->pool_len * sizeof(*w->pool), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w->pool == MAP_FAILED)
+		return -errno;
+	w->owner = calloc(blocks, sizeof(*w->owner));
+	if (w->owner)
+		return 0;
+	munmap(w->pool, w->pool_len * sizeof(*w->pool));
+	return -ENOMEM;
+}
+
+static void pool_fini(struct window *w)
+{
+	for (size_t i = 0; i < w->pool_used; i++)
+		RANGE_SHOW(&w->pool[i]);
+	munmap(w->pool, w->pool_len * sizeof(*w->pool));
+	free(w->owner);
+}
+
 int window_create(const struct window_params *p, struct window **out)
 {
 	uint64_t align = MAX(p->map_alignment, PAGE_BYTES);
@@ -94,6 +122,8 @@ int window_create(const struct window_params *p, struct window **out)
 	w->ops = p->ops;
 	w->ctx = p->ctx;
 	set_sizes(w, p, log2_floor(block));
+	w->long_max = p->pinned_bytes_max ? p->pinned_bytes_max : w->len_bytes / 4 * 3;
+	list_init(&w->spare);
 	list_init(&w->ranges);
 	list_init(&w->queue);
 	list_init(&w->batch);
@@ -109,9 +139,12 @@ int window_create(const struct window_params *p, struct window **out)
 		err = -ENOMEM;
 		goto fini_space;
 	}
-	err = sketch_init(&w->sketch, MIN(w->ranges_max, w->len_bytes / block));
+	err = pool_init(w, block);
 	if (err)
 		goto free_extents;
+	err = sketch_init(&w->sketch, MIN(w->ranges_max, w->len_bytes / block));
+	if (err)
+		goto fini_pool;
 	err = lock_init(&w->lock);
 	if (err)
 		goto fini_sketch;
@@ -120,6 +153,8 @@ int window_create(const struct window_params *p, struct window **out)
 
 fini_sketch:
 	sketch_fini(&w->sketch);
+fini_pool:
+	pool_fini(w);
 free_extents:
 	free(w->extents);
 fini_space:
@@ -136,16 +171,12 @@ static void inode_destroy(struct window_inode *inode)
 	free(inode);
 }
 
-static void free_ranges(struct list *ranges)
+static bool is_any_pinned(const struct list *ranges)
 {
-	struct list *link;
-
-	while ((link = list_pop_front(ranges))) {
-		struct window_range *r = container_of(link, struct window_range, link);
-
-		assert(!(atomic_load(&r->pins) & ~PIN_DYING));
-		free(r);
-	}
+	list_for_each (pos, ranges)
+		if (atomic_load(&container_of(pos, struct window_range, link)->pins) & ~PIN_DYING)
+			return true;
+	return false;
 }
 
 void window_destroy(struct window *w)
@@ -153,13 +184,13 @@ void window_destroy(struct window *w)
 	struct list *link;
 
 	assert(!w->removal_out && list_empty(&w->space_waiters));
-	free_ranges(&w->ranges);
-	free_ranges(&w->queue);
-	free_ranges(&w->batch);
+	assert(!is_any_pinned(&w->ranges) && !is_any_pinned(&w->queue) &&
+	       !is_any_pinned(&w->batch));
 	while ((link = list_pop_front(&w->inodes)))
 		inode_destroy(container_of(link, struct window_inode, link));
 	pthread_mutex_destroy(&w->lock);
 	sketch_fini(&w->sketch);
+	pool_fini(w);
 	free(w->extents);
 	space_fini(&w->space);
 	free(w);

@@ -117,6 +117,7 @@ struct window_waiter {
 	/* The window's while waiting; need not be initialised. */
 	struct list link;
 	uint64_t file_off, file_end, deadline_ns;
+	unsigned order; /* of the block without which he cannot go on; 0: any */
 	int err;
 };
 
@@ -141,11 +142,12 @@ enum window_result {
 	WINDOW_QUEUE,	/* not through the window now: send it through the queue */
 };
 
-#define WINDOW_WRITE  (1u << 0) /* needs a writable range; upgrades a read-only one */
-#define WINDOW_NOWAIT (1u << 1) /* start a set-up, but say WINDOW_QUEUE instead of waiting for it \
-				 */
-#define WINDOW_PROBE  (1u << 2) /* only an existing range; start nothing */
-#define WINDOW_MUST   (1u << 3) /* map a miss whatever admission thinks of it */
+#define WINDOW_WRITE (1u << 0) /* needs a writable range; upgrades a read-only one */
+#define WINDOW_NOWAIT                                                                            \
+	(1u << 1)	       /* start a set-up, but say WINDOW_QUEUE instead of waiting for it \
+				*/
+#define WINDOW_PROBE (1u << 2) /* only an existing range; start nothing */
+#define WINDOW_MUST  (1u << 3) /* map a miss whatever admission thinks of it */
 /*
  * All of [file_off, file_off + len) in one piece, or WINDOW_QUEUE. Admission is not asked. What is
  * not there in one piece is mapped in one: a block of the next power of two (of the length from the
@@ -154,14 +156,14 @@ enum window_result {
  * length runs over the file's whole pages, and when there are so many long pins that no such block
  * can be free.
  */
-#define WINDOW_SPAN   (1u << 4)
+#define WINDOW_SPAN  (1u << 4)
 /*
  * The pin may last. Such pins hold at most window_params.pinned_bytes_max of the window, so that
  * the others can go on; beyond that it is WINDOW_QUEUE with pin->over_budget. A range counts once
  * however many pin it, by its block, but at least by one ranges_max-th of the window. A
  * window_block() waits for such a pin as for any other.
  */
-#define WINDOW_LONG   (1u << 5)
+#define WINDOW_LONG  (1u << 5)
 
 /*
  * Pins the ranges from file_off on that are one extent. On WINDOW_PINNED pin->len_bytes is
@@ -213,6 +215,7 @@ struct window_stats {
 	uint64_t unpaid; /* ranges that went before they had saved what they cost */
 	unsigned caution_percent; /* a set-up must be worth this much of its cost; grows with unpaid
 				   */
+	uint64_t bytes_pinned;	  /* by long pins, as pinned_bytes_max counts them */
 	uint64_t bytes_lost; /* window space whose removal the device refused: never used again */
 };
 void window_get_stats(struct window *w, struct window_stats *out);

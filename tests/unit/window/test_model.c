@@ -5,9 +5,9 @@
  *   test_window_model [STEPS [SEED]]     STEPS: operations, 200 000 by default (some seconds)
  *
  * The reference is naive: the device's own list of mappings, what is pinned, who waits. Asserted:
- * a pinned range shows the file's pages from pin to unpin; no two mappings overlap in the window,
- * no two ranges of one inode in the file; the budget is kept; what a block took out is gone, and
- * nothing outlives its nodeid; every wait ends, once.
+ * a pinned extent shows the file's pages from pin to unpin, a span all of them; no two mappings
+ * overlap in the window, no two ranges of one inode in the file; the budgets are kept; what a block
+ * took out is gone, and nothing outlives its nodeid; every wait ends, once.
  */
 #include "test.h"
 
@@ -89,6 +89,7 @@ static struct window_params random_window(struct rng *r, struct fake_device *d)
 		.policy = rnd(r, 3) ? WINDOW_POLICY_LRU : WINDOW_POLICY_LIFO,
 		.admit = rnd(r, 2) ? WINDOW_ADMIT_ALWAYS : WINDOW_ADMIT_AUTO,
 		.lazy_unmap = !rnd(r, 4),
+		.pinned_bytes_max = rnd(r, 2) ? 0 : 2 * MIB + rnd(r, 32 * MIB),
 		.router = rnd(r, 4) ? cheap_router() : NULL,
 		.ops = &fake_ops,
 		.ctx = d,
@@ -120,7 +121,7 @@ static void check_pin(struct fake_device *d, const struct window_pin *pin, uint6
 /* What the naive reference cannot see from outside. Nobody else is running. */
 static void check_inside(struct window *w)
 {
-	uint64_t used = 0, live = 0;
+	uint64_t used = 0, live = 0, pinned = 0;
 	struct list *lists[] = {&w->ranges, &w->queue, &w->batch};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++)
@@ -129,7 +130,15 @@ static void check_inside(struct window *w)
 
 			used += block_bytes(w, r->order);
 			live += r->live && i == 0;
+			for (uint64_t at = 0; at < block_bytes(w, r->order);
+			     at += block_bytes(w, 0))
+				CHECK(&w->pool[w->owner[(r->win_off + at) / block_bytes(w, 0)] -
+					       1] == r);
+			if (r->long_pins)
+				pinned +=
+					MAX(block_bytes(w, r->order), w->len_bytes / w->ranges_max);
 		}
+	CHECK(pinned == w->stats.bytes_pinned && pinned <= w->long_max);
 	CHECK(used + w->space.free_bytes + w->stats.bytes_lost == w->len_bytes);
 	CHECK(w->stats.ranges_live == live);
 	CHECK(w->nranges + w->nlost <= w->ranges_max);
@@ -140,9 +149,10 @@ static void check_inside(struct window *w)
 
 		while ((r = omap_ceil(&inode->map, key, &at))) {
 			CHECK(r->in_map && r->inode == inode && r->file_off == at);
-			CHECK(at >= end && at % block_bytes(w, r->order) == 0);
-			CHECK(r->len_bytes && r->len_bytes <= block_bytes(w, r->order));
-			end = at + block_bytes(w, r->order);
+			CHECK(at >= end && at % block_bytes(w, 0) == 0);
+			CHECK(r->len_bytes && r->len_bytes <= cover_bytes(w, r));
+			CHECK(cover_bytes(w, r) <= block_bytes(w, r->order));
+			end = at + cover_bytes(w, r);
 			key = at + 1;
 		}
 	}
@@ -217,17 +227,58 @@ static uint64_t random_size(struct rng *r)
 	}
 }
 
-static void do_pin(struct model *m)
+static unsigned random_flags(struct rng *r)
 {
 	static const unsigned waits[] = {0, 0, WINDOW_NOWAIT, WINDOW_PROBE};
+	unsigned flags = waits[rnd(r, 4)];
+
+	flags |= rnd(r, 3) ? 0 : WINDOW_WRITE;
+	flags |= rnd(r, 6) ? 0 : WINDOW_MUST;
+	flags |= rnd(r, 5) ? 0 : WINDOW_SPAN;
+	return flags | (rnd(r, 5) ? 0 : WINDOW_LONG);
+}
+
+/* What happened, that a run must have seen. */
+static struct {
+	_Atomic uint64_t extents, spans, long_pins, over_budget;
+} seen;
+
+static void see(enum window_result result, unsigned flags, const struct window_pin *pin)
+{
+	if (result == WINDOW_PINNED) {
+		seen.extents += pin->nmore > 0;
+		seen.spans += !!(flags & WINDOW_SPAN);
+		seen.long_pins += !!(flags & WINDOW_LONG);
+		CHECK(pin->counted == !!(flags & WINDOW_LONG));
+	} else if (result == WINDOW_QUEUE && pin->over_budget) {
+		CHECK(flags & WINDOW_LONG);
+		seen.over_budget++;
+	}
+}
+
+/* The mappings under the pin are writable. */
+static void check_writable(struct fake_device *d, const struct window_pin *pin)
+{
+	struct window_map map;
+
+	for (uint64_t at = 0; at < pin->len_bytes;) {
+		uint64_t win_off = (uint64_t)(pin->va - base_va) + at;
+
+		CHECK(fake_find(d, win_off, &map) && map.writable);
+		at += map.win_off + map.len_bytes - win_off;
+	}
+}
+
+static void do_pin(struct model *m)
+{
 	unsigned i = (unsigned)rnd(&m->r, INODES), setups = m->dev.nsetups, slot = 0;
 	struct model_inode *inode = &m->inode[i];
-	unsigned flags = waits[rnd(&m->r, 4)] | (rnd(&m->r, 3) ? 0 : WINDOW_WRITE);
-	uint64_t off = rnd(&m->r, inode->size + PAGE), len = 1 + rnd(&m->r, 4 * MIB);
+	unsigned flags = random_flags(&m->r);
+	uint64_t off = rnd(&m->r, inode->size + PAGE);
+	uint64_t len = 1 + rnd(&m->r, flags & WINDOW_SPAN && rnd(&m->r, 2) ? 20 * MIB : 4 * MIB);
 	struct model_wait *wait;
 	enum window_result result;
 	struct window_pin pin;
-	struct window_map map;
 
 	while (slot < PINS && m->pin[slot].used)
 		slot++;
@@ -244,12 +295,14 @@ static void do_pin(struct model *m)
 		CHECK(m->dev.nsetups == setups);
 	if (flags & (WINDOW_PROBE | WINDOW_NOWAIT))
 		CHECK(result != WINDOW_PENDING);
+	see(result, flags, &pin);
 	if (result != WINDOW_PINNED)
 		return;
 	CHECK(pin.len_bytes >= 1 && pin.len_bytes <= len);
+	CHECK(pin.len_bytes == len || !(flags & WINDOW_SPAN));
 	CHECK(off + pin.len_bytes <= round_down(inode->size, PAGE));
-	CHECK(fake_find(&m->dev, (uint64_t)(pin.va - base_va), &map));
-	CHECK(map.writable || !(flags & WINDOW_WRITE));
+	if (flags & WINDOW_WRITE)
+		check_writable(&m->dev, &pin);
 	check_pin(&m->dev, &pin, inode->nodeid, off, PAGE);
 	m->pin[slot] = (struct model_pin){.pin = pin, .file_off = off, .inode = i, .used = true};
 	inode->pins++;
@@ -459,9 +512,14 @@ static void print_total(uint64_t steps)
 		      (unsigned long long)total.evictions, (unsigned long long)total.waits,
 		      (unsigned long long)total.refused_total,
 		      (unsigned long long)(total.bytes_lost / MIB));
+	print_message("%llu extents of several ranges, %llu spans, %llu long pins, "
+		      "%llu over the budget\n",
+		      (unsigned long long)seen.extents, (unsigned long long)seen.spans,
+		      (unsigned long long)seen.long_pins, (unsigned long long)seen.over_budget);
 	/* A run in which something never happened has shown nothing about it. */
 	assert_true(total.setups && total.hits && total.evictions && total.refused_total &&
-		    total.upgrades && total.waits && total.blocked);
+		    total.upgrades && total.waits && total.blocked && seen.extents && seen.spans &&
+		    seen.long_pins && seen.over_budget);
 }
 
 static void random_operations_keep_every_promise(void **state)
@@ -471,6 +529,7 @@ static void random_operations_keep_every_promise(void **state)
 
 	(void)state;
 	total = (struct window_stats){0};
+	seen.extents = seen.spans = seen.long_pins = seen.over_budget = 0;
 	for (unsigned episode = 0; done < steps_wanted; episode++) {
 		m = (struct model){.r = rng_for(episode)};
 		random_window(&m.r, &m.dev);
@@ -533,9 +592,9 @@ static int await(struct worker *t)
 
 static void crowd_pin(struct worker *t, struct window_inode *inode, uint64_t nodeid, uint64_t size)
 {
-	static const unsigned waits[] = {0, 0, WINDOW_NOWAIT, WINDOW_PROBE};
-	unsigned flags = waits[rnd(&t->r, 4)] | (rnd(&t->r, 4) ? 0 : WINDOW_WRITE);
-	uint64_t off = rnd(&t->r, size + PAGE), len = 1 + rnd(&t->r, 256 * KIB);
+	unsigned flags = random_flags(&t->r);
+	uint64_t off = rnd(&t->r, size + PAGE);
+	uint64_t len = 1 + rnd(&t->r, rnd(&t->r, 8) ? 256 * KIB : 8 * MIB);
 	enum window_result result = WINDOW_PENDING;
 	struct window_pin pin;
 
@@ -544,8 +603,10 @@ static void crowd_pin(struct worker *t, struct window_inode *inode, uint64_t nod
 		if (result == WINDOW_PENDING)
 			await(t);
 	}
+	see(result, flags, &pin);
 	if (result != WINDOW_PINNED)
 		return;
+	CHECK(pin.len_bytes == len || !(flags & WINDOW_SPAN));
 	CHECK(off + pin.len_bytes <= round_down(size, PAGE));
 	check_pin(&t->c->dev, &pin, nodeid, off, PAGE);
 	for (uint64_t n = rnd(&t->r, 8); n > 0; n--)
@@ -690,6 +751,7 @@ static void many_threads_keep_every_promise(void **state)
 
 	(void)state;
 	total = (struct window_stats){0};
+	seen.extents = seen.spans = seen.long_pins = seen.over_budget = 0;
 	for (uint64_t i = 0; i * each < steps_wanted / 2; i++)
 		run_crowd(i, each);
 	print_total(steps_wanted / 2);
