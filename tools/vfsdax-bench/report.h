@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* report: what a session found, for people, for scripts that know fio's JSON, and as a picture. */
+#ifndef VFSDAX_BENCH_REPORT_H
+#define VFSDAX_BENCH_REPORT_H
+
+#include <stdio.h>
+
+#include "session.h"
+
+void report_run(FILE *f, const struct session *n);
+void report_compare(FILE *f, const struct session *n);
+void report_json(FILE *f, const struct session *n);
+
+/* Whether there is what --plot needs, before anything is measured; -errno after a line. */
+int plot_check(const char *path);
+/* Draws; -errno after a line. */
+int plot_draw(const struct session *n, const char *path);
+
+/* Latencies of both directions together. */
+void report_latencies(const struct result *r, struct hist *both);
+
+#endif

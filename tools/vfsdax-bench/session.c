@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+/* ------------------------------------------------------------------ columns */
+
+static int column_open(struct column *c, const struct options *common, const char *spec,
+		       size_t rounds)
+{
+	struct options o;
+	int err = options_copy(&o, common);
+
+	if (err)
+		return err;
+	if (spec)
+		err = options_apply_spec(&o, spec);
+	if (!err)
+		err = subject_open(&c->s, &o);
+	options_free(&o);
+	if (err)
+		return err;
+	c->spec = strdup(spec ? spec : "");
+	c->iops = calloc(rounds, sizeof(*c->iops));
+	c->bandwidth = calloc(rounds, sizeof(*c->bandwidth));
+	c->each = calloc(c->s.o.numjobs, sizeof(*c->each));
+	if (!c->spec || !c->iops || !c->bandwidth || !c->each || result_alloc(&c->all))
+		return -ENOMEM;
+	for (uint64_t i = 0; i < c->s.o.numjobs && !err; i++)
+		err = result_alloc(&c->each[i]);
+	return err;
+}
+
+static void column_close(struct column *c)
+{
+	for (uint64_t i = 0; c->each && i < c->s.o.numjobs; i++)
+		result_free(&c->each[i]);
+	free(c->each);
+	result_free(&c->all);
+	free(c->iops);
+	free(c->bandwidth);
+	free(c->spec);
+	free(c->label);
+	if (c->s.ops || c->s.o.bs)
+		subject_close(&c->s);
+	memset(c, 0, sizeof(*c));
+}
+
+/* --name, or the engine where that says which column it is, or what the user wrote. */
+static int name_columns(struct session *n)
+{
+	for (size_t i = 0; i < n->count; i++) {
+		struct column *c = &n->columns[i];
+		const char *label = c->s.ops->name;
+
+		for (size_t k = 0; k < n->count; k++)
+			if (k != i && n->columns[k].s.ops == c->s.ops)
+				label = c->spec;
+		c->label = strdup(c->s.o.name ? c->s.o.name : label);
+		if (!c->label)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int session_open(struct session *n, const struct options *o, char **specs, size_t count)
+{
+	int err;
+
+	memset(n, 0, sizeof(*n));
+	err = options_copy(&n->o, o);
+	for (size_t i = 0; !err && i < count; i++) {
+		err = column_open(&n->columns[i], o, specs ? specs[i] : NULL, o->rounds);
+		n->count = i + 1;
+		if (!err && run_interrupted())
+			err = -EINTR;
+	}
+	if (!err)
+		err = name_columns(n);
+	if (err == -ENOMEM)
+		log_error("not enough memory: lower --rounds, --numjobs or --iodepth");
+	return err;
+}
+
+void session_close(struct session *n)
+{
+	for (size_t i = 0; i < n->count; i++)
+		column_close(&n->columns[i]);
+	options_free(&n->o);
+}
+
+/* ------------------------------------------------------------------ rounds */
+
+static int measure_column(struct session *n, struct column *c, size_t round)
+{
+	struct result r;
+	char what[160] = "";
+	int err, verify_err;
+
+	err = result_alloc(&r);
+	if (err)
+		return err;
+	if (n->o.rounds > 1)
+		snprintf(what, sizeof(what), "round %zu of %llu, ", round + 1,
+			 (unsigned long long)n->o.rounds);
+	snprintf(what + strlen(what), sizeof(what) - strlen(what), "%s", c->label);
+	err = run_round(&c->s, what, &r, c->each);
+	if (!err || err == -EINTR) {
+		result_add(&c->all, &r);
+		c->iops[round] = result_iops(&r);
+		if (r.seconds > 0)
+			c->bandwidth[round] =
+				(double)(r.bytes[DIR_READ] + r.bytes[DIR_WRITE]) / r.seconds;
+	}
+	result_free(&r);
+	if (!err && c->s.o.verify && subject_writes(&c->s)) {
+		verify_err = run_verify(&c->s, &c->verified);
+		err = verify_err;
+	}
+	return err;
+}
+
+int session_run(struct session *n)
+{
+	int err = 0;
+
+	for (size_t round = 0; round < n->o.rounds && !err; round++) {
+		/* There and back: what drifts evenly drifts away. */
+		for (size_t i = 0; i < n->count && !err; i++)
+			err = measure_column(n, &n->columns[round % 2 ? n->count - 1 - i : i], round);
+		/* Of one column a round that was stopped still tells something. */
+		n->rounds = round + (!err || (n->count == 1 && err == -EINTR));
+	}
+	n->interrupted = err == -EINTR;
+	return err;
+}
+
+struct estimate session_ratio(const struct session *n, size_t column)
+{
+	return stats_ratio(n->columns[column].iops, n->columns[0].iops, n->rounds);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * session: columns that are measured in turn, round after round, so that what disturbs the machine
+ * disturbs all of them alike. A plain run is a session of one column.
+ */
+#ifndef VFSDAX_BENCH_SESSION_H
+#define VFSDAX_BENCH_SESSION_H
+
+#include <stddef.h>
+
+#include "bench.h"
+#include "stats.h"
+
+#define COLUMNS_MAX 16
+
+struct column {
+	char *label, *spec;
+	struct subject s;
+	double *iops, *bandwidth; /* of each round */
+	struct result all, *each; /* of all rounds; each: by job */
+	uint64_t verified;	  /* blocks read back */
+};
+
+struct session {
+	struct options o;
+	struct column columns[COLUMNS_MAX];
+	size_t count;
+	size_t rounds; /* those in which every column was measured */
+	bool interrupted;
+};
+
+/* specs: NULL for one column with the common options. 0, or -errno after a line. */
+int session_open(struct session *n, const struct options *o, char **specs, size_t count);
+/* 0, -EINTR where the user stopped it, or -errno after a line. */
+int session_run(struct session *n);
+void session_close(struct session *n);
+
+/* The ratio of a column's operations per second to those of the first. */
+struct estimate session_ratio(const struct session *n, size_t column);
+
+#endif
