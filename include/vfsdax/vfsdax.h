@@ -199,6 +199,7 @@ VFSDAX_API int vfsdax_removexattr(struct vfsdax *share, const char *path, const 
 
 /* ------------------------------------------------------------------ an open file */
 
+/* As fstat(2). */
 VFSDAX_API int vfsdax_fstat(struct vfsdax_file *file, struct stat *st);
 
 /*

@@ -28,6 +28,7 @@ install(TARGETS vfsdax_shared vfsdax_static EXPORT vfsdaxTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES vfsdax.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
 install(FILES ${CMAKE_SOURCE_DIR}/include/vfsdax/vfsdax.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vfsdax)
 
@@ -41,6 +42,7 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/vfsdaxConfig.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/vfsdaxConfigVersion.cmake DESTINATION ${config_dir})
 
 file(RELATIVE_PATH prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
 file(RELATIVE_PATH pc_libdir ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_LIBDIR})
 file(RELATIVE_PATH pc_includedir ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
 configure_file(vfsdax.pc.in vfsdax.pc @ONLY)

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The header, the version script and the man page speak of the same functions, and each has its words.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+header=include/vfsdax/vfsdax.h map=src/lib/libvfsdax.map page=src/lib/vfsdax.3
+bad=0
+complain() { echo "$*"; bad=1; }
+
+# Declarations may go over several lines: a name is what stands before the first bracket behind VFSDAX_API.
+functions=$(tr '\n' ' ' <$header | grep -oE 'VFSDAX_API [^;(]*\(' | grep -oE '\<vfsdax_[a-z_]+\($' | tr -d '(')
+[ "$(wc -l <<<"$functions")" -gt 10 ] || { echo "$header declares nothing?"; exit 1; }
+in_map=$(grep -oE '^[[:space:]]+vfsdax_[a-z_]+;' $map | tr -d ' \t;')
+
+# What has a comment: a function whose block of declarations follows one without an empty line, or that one speaks of.
+commented=$(awk '
+	/^\/\*/ { comment = 1 }
+	comment && /\*\/[[:space:]]*$/ { comment = 0; fresh = !/-----/; next }
+	comment { next }
+	/^[[:space:]]*$/ { fresh = 0; next }
+	fresh && /^VFSDAX_API/ && match($0, /vfsdax_[a-z_]+\(/) { print substr($0, RSTART, RLENGTH - 1) }
+' $header)
+mentioned=$(awk '/\/\*/ { on = 1 } on; /\*\// { on = 0 }' $header | grep -oE 'vfsdax_[a-z_]+\(\)' | tr -d '()' | sort -u)
+
+while read -r f; do
+	grep -qxF "$f" <<<"$commented" || grep -qxF "$f" <<<"$mentioned" || complain "$header: $f() has no comment"
+	grep -qxF "$f" <<<"$in_map" || complain "$map: $f is not in it"
+	grep -qE "\<$f\>" $page || complain "$page: nothing about $f()"
+done <<<"$functions"
+while read -r f; do
+	grep -qxF "$f" <<<"$functions" || complain "$map: $f is not in the header"
+done <<<"$in_map"
+while read -r f; do
+	grep -qxF "$f" <<<"$functions" || complain "$page: there is no function $f()"
+done < <(grep -oE '\<vfsdax_[a-z_]+ ?\(' $page | tr -d ' (' | sort -u)
+[ "$(sort <<<"$in_map" | uniq -d)" = "" ] || complain "$map: twice: $(sort <<<"$in_map" | uniq -d)"
+
+version=$(sed -nE 's/^project\(vfsdax VERSION ([0-9]+\.[0-9]+)\..*/\1/p' CMakeLists.txt)
+declared=$(sed -nE 's/^#define VFSDAX_VERSION_(MAJOR|MINOR) ([0-9]+)$/\2/p' $header | paste -sd.)
+[ "$version" = "$declared" ] || complain "$header says version $declared, CMakeLists.txt says $version"
+
+# The page is one that man(1) can show without complaint.
+for m in src/lib/*.3 tools/*/*.[18]; do
+	troff=$(LC_ALL=C groff -man -ww -Tascii -z "$m" 2>&1) || complain "$m: groff failed"
+	[ -z "$troff" ] || complain "$troff"
+done
+[ "$bad" != 0 ] || echo "$(wc -l <<<"$functions") functions, each declared with a comment, exported and in the man page"
+exit "$bad"
