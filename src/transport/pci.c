@@ -242,6 +242,7 @@ static const struct transport_ops pci_ops = {
 	.call_fd = pci_call_fd,
 	.wake_all = pci_wake_all,
 	.window = pci_window,
+	.share = pci_share,
 	.close = pci_close,
 };
 

@@ -5,6 +5,7 @@
  *   pci.c          the operations of the seam, open and close
  *   pci_access.c   where the structures lie and how their registers are reached
  *   pci_call.c     interrupts to eventfds, and the thread that watches over the function
+ *   pci_share.c    the window for other processes
  */
 #ifndef VFSDAX_TRANSPORT_PCI_INTERNAL_H
 #define VFSDAX_TRANSPORT_PCI_INTERNAL_H
@@ -90,5 +91,11 @@ uint16_t pci_calls_config_vector(const struct pci_transport *p);
 void pci_calls_wake_all(struct pci_transport *p);
 /* The function is quiet: nothing is signalled any more. */
 void pci_calls_close(struct pci_transport *p);
+
+/* ---- pci_share.c ---- */
+
+/* transport_ops.share */
+int pci_share(struct transport *t, uint64_t win_off, uint64_t len, unsigned flags,
+	      struct transport_piece *out, const char **reason);
 
 #endif

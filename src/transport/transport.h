@@ -44,6 +44,20 @@ struct shm_window {
 	bool faults;
 };
 
+/* A piece of the window for another process: fd is the receiver's to close. */
+struct transport_piece {
+	int fd; /* MAP_SHARED at fd_off gives the bytes of the window from win_off on ... */
+	uint64_t fd_off;
+	uint64_t len_bytes; /* ... as far as this; perhaps less than was asked for */
+	/* True: such a mapping is of the file itself and stays right whatever becomes of the window
+	 * (vhost-user). False: it shows this place of the window, so the range must stay. */
+	bool of_file;
+};
+
+#define TRANSPORT_SHARE_WRITE  (1u << 0)
+/* Also by handing out the device itself, with which more can be done than that. */
+#define TRANSPORT_SHARE_DEVICE (1u << 1)
+
 struct transport_ops {
 	/* "vhost-user" or "pci" */
 	const char *kind;
@@ -91,6 +105,20 @@ struct transport_ops {
 	/* The DAX window, or len_bytes = 0. `reason` (static or owned by the transport) then says
 	 * why there is none, for the log and vfsdax-stat. */
 	int (*window)(struct transport *t, struct shm_window *out, const char **reason);
+
+	/*
+	 * Optional (NULL: it cannot). A new descriptor with which another process maps
+	 * [win_off, +len), a part of the window that is mapped and that the caller has pinned.
+	 * -EPERM: it cannot be handed out, or not for writing; -ENOENT: nothing is mapped there;
+	 * -EMFILE and other errors of open(2). `reason` (static) then says why. Any thread between
+	 * start() and stop().
+	 *
+	 * vhost-user: a descriptor of its own of the file that the back end mapped there, open for
+	 * reading, with TRANSPORT_SHARE_WRITE for both. That is all of the file, not this range
+	 * alone: so only for somebody who has the same right to the file already.
+	 */
+	int (*share)(struct transport *t, uint64_t win_off, uint64_t len, unsigned flags,
+		     struct transport_piece *out, const char **reason);
 
 	/* Releases everything; stops first when that was not done. NULL is fine. */
 	void (*close)(struct transport *t);

@@ -387,6 +387,13 @@ static int vu_window(struct transport *t, struct shm_window *out, const char **r
 	return 0;
 }
 
+static int vu_share(struct transport *t, uint64_t win_off, uint64_t len, unsigned flags,
+		    struct transport_piece *out, const char **reason)
+{
+	return vu_window_share(&vu_of(t)->window, win_off, len, flags & TRANSPORT_SHARE_WRITE, out,
+			       reason);
+}
+
 /* ------------------------------------------------------------------------- open, close */
 
 static void close_fd(int *fd)
@@ -439,6 +446,7 @@ static const struct transport_ops vhost_user_ops = {
 	.call_fd = vu_call_fd,
 	.wake_all = vu_wake_all,
 	.window = vu_window,
+	.share = vu_share,
 	.close = vu_close,
 };
 
@@ -460,6 +468,7 @@ static struct vhost_user *vu_new(const char *path, const struct vhost_user_param
 		v->timeout_ms = params->timeout_ms;
 		v->iommu_wanted = params->iommu_platform;
 		v->mask_features = params->mask_features;
+		v->window.keep_files = params->keep_files;
 	}
 	if (!v->timeout_ms)
 		v->timeout_ms = TIMEOUT_MS_DEFAULT;

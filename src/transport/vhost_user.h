@@ -16,6 +16,9 @@ struct vhost_user_params {
 	bool iommu_platform;
 	/* Feature bits to hide from the driver (tests: a device without EVENT_IDX ...). */
 	uint64_t mask_features;
+	/* Keep a descriptor for each live mapping of the window, so that share() works. Where the
+	 * process may have no more of them (RLIMIT_NOFILE), the others are not for sharing. */
+	bool keep_files;
 };
 
 /*

@@ -2,6 +2,7 @@
 #include "transport/vhost_user_window.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,19 +68,31 @@ void vu_window_open(struct vu_window *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+static void drop_file(struct vu_extent *e)
+{
+	if (e->fd >= 0)
+		close(e->fd);
+	e->fd = -1;
+}
+
 void vu_window_close(struct vu_window *w)
 {
 	pthread_mutex_lock(&w->lock);
 	w->open = false;
 	/* One call for all of them. It merges mappings, so it cannot run out of them. */
-	if (w->n_live && put_nothing(w->va, w->len_bytes) == 0)
+	if (w->n_live && put_nothing(w->va, w->len_bytes) == 0) {
+		for (size_t i = 0; i < w->n_live; i++)
+			drop_file(&w->live[i]);
 		w->n_live = 0;
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 
 void vu_window_destroy(struct vu_window *w)
 {
 	vu_window_close(w);
+	for (size_t i = 0; i < w->n_live; i++)
+		drop_file(&w->live[i]);
 	if (w->va)
 		munmap(w->va, w->len_bytes);
 	free(w->live);
@@ -108,8 +121,9 @@ static bool names_the_window(const struct vu_window *w, const struct vhost_user_
 	return true;
 }
 
-/* 0 or a positive errno. */
-static int file_suits(const struct vhost_user_mmap *m, int fd, char why[VU_WHY_BYTES])
+/* 0 or a positive errno. What is found out about the file is noted in `e`. */
+static int file_suits(const struct vhost_user_mmap *m, int fd, struct vu_extent *e,
+		      char why[VU_WHY_BYTES])
 {
 	struct stat st;
 
@@ -138,6 +152,15 @@ static int file_suits(const struct vhost_user_mmap *m, int fd, char why[VU_WHY_B
 			 m->len, m->fd_offset, (uint64_t)st.st_size);
 		return EINVAL;
 	}
+	*e = (struct vu_extent){
+		.win_off = m->shm_offset,
+		.len_bytes = m->len,
+		.fd = -1,
+		.fd_off = m->fd_offset,
+		.dev = st.st_dev,
+		.ino = st.st_ino,
+		.writable = m->flags & VHOST_USER_MMAP_RW,
+	};
 	return 0;
 }
 
@@ -205,12 +228,13 @@ static int put_file(uint8_t *at, const struct vhost_user_mmap *m, int fd, char w
 int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
 		  char why[VU_WHY_BYTES])
 {
+	struct vu_extent e;
 	size_t at;
 	int err;
 
 	if (!names_the_window(w, m, why))
 		return -EPROTO;
-	err = file_suits(m, fd, why);
+	err = file_suits(m, fd, &e, why);
 	if (err)
 		return err;
 
@@ -232,7 +256,10 @@ int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
 	}
 	if (!err) {
 		memmove(&w->live[at + 1], &w->live[at], (w->n_live - at) * sizeof(w->live[0]));
-		w->live[at] = (struct vu_extent){m->shm_offset, m->len};
+		/* Without a descriptor left it is mapped all the same, but cannot be shared. */
+		if (w->keep_files)
+			e.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		w->live[at] = e;
 		w->n_live++;
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -259,11 +286,88 @@ int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char w
 		err = put_nothing(w->va + m->shm_offset, m->len);
 	}
 	if (!err) {
+		drop_file(&w->live[at]);
 		w->n_live--;
 		memmove(&w->live[at], &w->live[at + 1], (w->n_live - at) * sizeof(w->live[0]));
 	} else if (err != ENOENT) {
 		snprintf(why, VU_WHY_BYTES, "mmap: %s", strerror(err));
 	}
 	pthread_mutex_unlock(&w->lock);
+	return err;
+}
+
+/* ------------------------------------------------------------------------- for other processes */
+
+static bool goes_on(const struct vu_extent *a, const struct vu_extent *b)
+{
+	return a->win_off + a->len_bytes == b->win_off && a->fd_off + a->len_bytes == b->fd_off &&
+	       a->dev == b->dev && a->ino == b->ino;
+}
+
+/* A descriptor that is one more name of the file below `e`; the lock is not held when the file is
+ * opened, since it may lie on a file system that is slow. */
+static int find_file(struct vu_window *w, uint64_t win_off, uint64_t len, bool writable,
+		     struct transport_piece *out, const char **reason)
+{
+	size_t at = live_find(w, win_off);
+	const struct vu_extent *e = &w->live[at];
+	uint64_t end;
+	int fd;
+
+	if (at == w->n_live || e->win_off > win_off) {
+		*reason = "nothing is mapped there any more";
+		return -ENOENT;
+	}
+	if (e->fd < 0) {
+		*reason = "the mount had no file descriptor left to keep the file (RLIMIT_NOFILE)";
+		return -EMFILE;
+	}
+	if (writable && !e->writable) {
+		*reason = "the back end mapped it for reading only";
+		return -EPERM;
+	}
+	end = e->win_off + e->len_bytes;
+	while (end < win_off + len && at + 1 < w->n_live &&
+	       goes_on(&w->live[at], &w->live[at + 1]) &&
+	       (!writable || w->live[at + 1].writable)) {
+		at++;
+		end += w->live[at].len_bytes;
+	}
+	fd = fcntl(e->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0) {
+		*reason = "the mount has no file descriptor left (RLIMIT_NOFILE)";
+		return -errno;
+	}
+	*out = (struct transport_piece){
+		.fd_off = e->fd_off + (win_off - e->win_off),
+		.len_bytes = MIN(len, end - win_off),
+		.of_file = true,
+	};
+	return fd;
+}
+
+int vu_window_share(struct vu_window *w, uint64_t win_off, uint64_t len, bool writable,
+		    struct transport_piece *out, const char **reason)
+{
+	char path[32];
+	int fd, err;
+
+	if (!len || !extent_within(win_off, len, w->len_bytes)) {
+		*reason = "it is not in the window";
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&w->lock);
+	fd = find_file(w, win_off, len, writable, out, reason);
+	pthread_mutex_unlock(&w->lock);
+	if (fd < 0)
+		return fd;
+	/* Opened anew: what the back end sent is open for writing, and its flags, position and
+	 * locks are the back end's own. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	out->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	err = out->fd < 0 ? -errno : 0;
+	close(fd);
+	if (err)
+		*reason = "the mount's user may not open the host's file itself";
 	return err;
 }

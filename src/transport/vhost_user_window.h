@@ -21,11 +21,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "transport/transport.h"
 #include "transport/vhost_user_message.h"
 
 struct vu_extent {
 	uint64_t win_off;
 	uint64_t len_bytes;
+	/* The file, where files are kept: a descriptor of ours, and which one it is. */
+	int fd; /* -1: not kept */
+	uint64_t fd_off;
+	uint64_t dev, ino;
+	bool writable;
 };
 
 struct vu_window {
@@ -34,6 +40,7 @@ struct vu_window {
 
 	pthread_mutex_t lock;	/* protects everything below */
 	bool open;		/* the device runs: mappings are welcome */
+	bool keep_files;	/* for vu_window_share(); set before open() */
 	struct vu_extent *live; /* sorted by win_off, disjoint */
 	size_t n_live;
 	size_t live_room;
@@ -60,5 +67,10 @@ void vu_window_destroy(struct vu_window *w);
 int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
 		  char why[VU_WHY_BYTES]);
 int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char why[VU_WHY_BYTES]);
+
+/* transport_ops.share: a new open file of what is mapped from win_off on, as far as that is one
+ * file in one piece. */
+int vu_window_share(struct vu_window *w, uint64_t win_off, uint64_t len, bool writable,
+		    struct transport_piece *out, const char **reason);
 
 #endif

@@ -96,6 +96,20 @@ int vfio_region_map(struct vfio_device *d, const struct vfio_region *r, uint64_t
 /* Of a map that is not mapped: nothing. */
 void vfio_region_unmap(struct vfio_map *m);
 
+/* ---- for another process ---- */
+
+/*
+ * A dma-buf of exactly [off, off + len) of region `index`, which is `r` (VFIO_DEVICE_FEATURE_DMA_BUF,
+ * Linux 6.19): *fd, the caller's to close, can be mmapped from its offset 0 on, for writing only if
+ * `writable`. The kernel takes such memory away when the device is closed. -EOPNOTSUPP: it exports no dma-bufs; -ENODEV: it does, but
+ * cannot mmap them.
+ */
+int vfio_export(struct vfio_device *d, uint32_t index, const struct vfio_region *r, uint64_t off,
+		uint64_t len, bool writable, int *fd);
+/* Another descriptor of the device itself, the caller's to close, or -errno. Whoever has it has
+ * the device: all its regions, its interrupts and its reset, until he closes it. */
+int vfio_share_device(struct vfio_device *d);
+
 /* ---- memory that the device reaches ---- */
 
 struct vfio_dma {

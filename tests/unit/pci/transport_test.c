@@ -50,6 +50,8 @@ static struct {
 	bool has_line, bus_master, can_map_window;
 	int fds[8], request_fd, line_fd;
 	unsigned enabled, unmasks, resets;
+	int export_fails;
+	uint64_t exported_off, exported_len;
 	uint8_t arena[8192] __attribute__((aligned(4096)));
 } fake;
 
@@ -191,6 +193,24 @@ int vfio_region_map(struct vfio_device *d, const struct vfio_region *r, uint64_t
 void vfio_region_unmap(struct vfio_map *m)
 {
 	*m = (struct vfio_map){0};
+}
+
+int vfio_export(struct vfio_device *d, uint32_t index, const struct vfio_region *r, uint64_t off,
+		uint64_t len, bool writable, int *fd)
+{
+	(void)d, (void)r, (void)writable;
+	assert_int_equal(index, 4);
+	if (fake.export_fails)
+		return fake.export_fails;
+	fake.exported_off = off;
+	fake.exported_len = len;
+	*fd = 1000;
+	return 0;
+}
+int vfio_share_device(struct vfio_device *d)
+{
+	(void)d;
+	return 2000;
 }
 
 int vfio_dma_alloc(struct vfio_device *d, size_t len, struct vfio_dma *out)
@@ -530,6 +550,49 @@ static void window_that_cannot_be_mapped_has_a_reason(void **state)
 	t->ops->close(t);
 }
 
+static void the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all(void **state)
+{
+	struct transport *t = opened();
+	const char *reason = NULL;
+	struct transport_piece piece;
+
+	(void)state;
+	assert_int_equal(t->ops->share(t, 8 * MIB, MIB, 0, &piece, &reason), 0);
+	assert_int_equal(piece.fd, 1000);
+	assert_int_equal(piece.fd_off, 0);
+	assert_int_equal(fake.exported_off, 8 * MIB);
+	assert_int_equal(fake.exported_len, MIB);
+	assert_false(piece.of_file);
+	/* a dma-buf is better than the device, also for somebody who may have that */
+	assert_int_equal(t->ops->share(t, 0, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason), 0);
+	assert_int_equal(piece.fd, 1000);
+
+	fake.export_fails = -ENODEV;
+	assert_int_equal(t->ops->share(t, 0, MIB, 0, &piece, &reason), -EPERM);
+	assert_non_null(strstr(reason, "share_device"));
+	fake.export_fails = -EOPNOTSUPP;
+	assert_int_equal(t->ops->share(t, 0, MIB, 0, &piece, &reason), -EPERM);
+	assert_non_null(strstr(reason, "dma-buf"));
+	assert_int_equal(t->ops->share(t, 8 * MIB, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason), 0);
+	assert_int_equal(piece.fd, 2000);
+	/* the fake's regions begin at their own number */
+	assert_int_equal(piece.fd_off, 4 + 8 * MIB);
+	assert_int_equal(piece.len_bytes, MIB);
+
+	assert_int_equal(t->ops->share(t, GIB, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason), -EINVAL);
+	assert_int_equal(t->ops->share(t, GIB - MIB, 2 * MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason),
+			 -EINVAL);
+	assert_int_equal(t->ops->share(t, UINT64_MAX, 2, TRANSPORT_SHARE_DEVICE, &piece, &reason),
+			 -EINVAL);
+	assert_int_equal(t->ops->share(t, 0, 0, TRANSPORT_SHARE_DEVICE, &piece, &reason), -EINVAL);
+	t->ops->close(t);
+
+	fake.can_map_window = false;
+	t = opened();
+	assert_int_equal(t->ops->share(t, 0, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason), -EINVAL);
+	t->ops->close(t);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -548,6 +611,7 @@ int main(void)
 		TEST(unplug_fails_the_device_and_wakes_everybody),
 		TEST(function_that_left_the_bus_fails_the_device),
 		TEST(window_that_cannot_be_mapped_has_a_reason),
+		TEST(the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all),
 	};
 
 	return cmocka_run_group_tests_name("transport/pci", tests, NULL, NULL);

@@ -44,8 +44,14 @@ static struct {
 	uint64_t range_last;
 	uint32_t dma_avail;
 	uint64_t bar_size;
+	int dma_buf; /* what it gives as a dma-buf; -1: an old kernel */
 
 	/* what it was told */
+	struct vfio_device_feature feature;
+	struct {
+		uint32_t region_index, open_flags, flags, nr_ranges;
+		uint64_t off, len;
+	} exported;
 	struct vfio_iommu_type1_dma_map mapped;
 	unsigned maps, unmaps, resets;
 	int bound_to;	   /* iommufd that the device was bound to */
@@ -215,6 +221,11 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 		kernel.irq.count = ((struct vfio_irq_set *)arg)->count;
 		kernel.irq.flags = ((struct vfio_irq_set *)arg)->flags;
 		return 0;
+	case VFIO_DEVICE_FEATURE:
+		memcpy(&kernel.feature, arg, sizeof(kernel.feature));
+		memcpy(&kernel.exported, (char *)arg + sizeof(kernel.feature),
+		       sizeof(kernel.exported));
+		return kernel.dma_buf < 0 ? refuse(ENOTTY) : dup(kernel.dma_buf);
 	default:
 		return iommufd_ioctl(request, arg);
 	}
@@ -609,6 +620,48 @@ static void interrupts_are_told_to_the_kernel(void **state)
 	vfio_close(d);
 }
 
+static void a_range_is_exported_where_the_kernel_can_mmap_it(void **state)
+{
+	struct vfio_device *d = opened();
+	struct vfio_region bar;
+	int fd = -1, pipes[2];
+
+	(void)state;
+	assert_int_equal(vfio_region(d, VFIO_PCI_BAR4_REGION_INDEX, &bar), 0);
+	kernel.dma_buf = -1;
+	assert_int_equal(vfio_export(d, 4, &bar, 0, 4096, true, &fd), -EOPNOTSUPP);
+	/* of which there is no memory, as of a dma-buf of Linux 6.19 */
+	assert_int_equal(pipe(pipes), 0);
+	kernel.dma_buf = pipes[0];
+	assert_int_equal(vfio_export(d, 4, &bar, 0, 4096, true, &fd), -ENODEV);
+
+	kernel.dma_buf = memfd_create("dma-buf", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(kernel.dma_buf, 4 * MIB), 0);
+	assert_int_equal(vfio_export(d, 4, &bar, 2 * MIB, 4096, true, &fd), 0);
+	assert_int_equal(kernel.feature.argsz, 40);
+	assert_int_equal(kernel.feature.flags, VFIO_DEVICE_FEATURE_GET | 11);
+	assert_int_equal(kernel.exported.region_index, 4);
+	assert_int_equal(kernel.exported.open_flags, O_RDWR | O_CLOEXEC);
+	assert_int_equal(kernel.exported.flags, 0);
+	assert_int_equal(kernel.exported.nr_ranges, 1);
+	assert_int_equal(kernel.exported.off, 2 * MIB);
+	assert_int_equal(kernel.exported.len, 4096);
+	close(fd);
+	assert_int_equal(vfio_export(d, 4, &bar, 2 * MIB, 4096, false, &fd), 0);
+	assert_int_equal(kernel.exported.open_flags, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	assert_int_equal(vfio_export(d, 4, &bar, BAR_LEN - 4096, 8192, true, &fd), -EINVAL);
+	assert_int_equal(vfio_export(d, 4, &bar, 0, 0, true, &fd), -EINVAL);
+	close(kernel.dma_buf);
+	close(pipes[0]);
+	close(pipes[1]);
+
+	fd = vfio_share_device(d);
+	assert_true(fd >= 0);
+	close(fd);
+	vfio_close(d);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -632,6 +685,7 @@ int main(void)
 		TEST(region_accesses_are_bounded),
 		TEST(bus_mastering_is_one_bit),
 		TEST(interrupts_are_told_to_the_kernel),
+		TEST(a_range_is_exported_where_the_kernel_can_mmap_it),
 	};
 
 	return cmocka_run_group_tests_name("vfio/device", tests, NULL, NULL);

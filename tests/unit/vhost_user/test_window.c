@@ -39,9 +39,11 @@ static int setup(void **state)
 		assert_int_equal(pwrite(f->file, &c, 1, i * 4096), 1);
 	}
 	assert_int_equal(pipe2(f->pipe, O_CLOEXEC), 0);
+	struct vhost_user_params params = {.keep_files = *state != NULL};
+
 	backend_defaults(&f->b);
 	backend_open(&f->b);
-	f->t = backend_start(&f->b, NULL);
+	f->t = backend_start(&f->b, &params);
 	assert_int_equal(f->t->ops->window(f->t, &f->w, NULL), 0);
 	*state = f;
 	return 0;
@@ -370,8 +372,111 @@ static void a_removal_with_a_descriptor_drops_the_back_end(void **state)
 			 "SHMEM_UNMAP with 40 bytes and 1 file descriptors");
 }
 
+/* ------------------------------------------------------------------------- sharing */
+
+static int share(struct fixture *f, uint64_t win_off, uint64_t len, unsigned flags,
+		 struct transport_piece *out)
+{
+	const char *reason = NULL;
+	int err = f->t->ops->share(f->t, win_off, len, flags, out, &reason);
+
+	if (err)
+		assert_non_null(reason);
+	return err;
+}
+
+static void a_shared_piece_is_the_file_at_that_place(void **state)
+{
+	struct fixture *f = *state;
+	struct transport_piece piece;
+	char *va;
+
+	assert_int_equal(map(f, 8192, 2 * MIB, 16384), 0);
+	assert_int_equal(share(f, 2 * MIB + 4096, 8192, TRANSPORT_SHARE_WRITE, &piece), 0);
+	assert_true(piece.of_file);
+	assert_int_equal(piece.fd_off, 12288);
+	assert_int_equal(piece.len_bytes, 8192);
+	va = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, piece.fd, (off_t)piece.fd_off);
+	assert_ptr_not_equal(va, MAP_FAILED);
+	assert_int_equal(fcntl(piece.fd, F_GETFD), FD_CLOEXEC);
+	close(piece.fd);
+	assert_int_equal(va[0], 'd');
+	va[1] = 'Q';
+	assert_int_equal(f->w.va[2 * MIB + 4097], 'Q');
+	/* and stays that when the window has changed */
+	assert_int_equal(unmap(f, 2 * MIB, 16384), 0);
+	assert_int_equal(va[1], 'Q');
+	munmap(va, 8192);
+	assert_int_equal(share(f, 2 * MIB + 4096, 8192, 0, &piece), -ENOENT);
+	assert_running(f);
+}
+
+static void a_piece_shared_for_reading_cannot_be_written(void **state)
+{
+	struct fixture *f = *state;
+	struct transport_piece piece;
+
+	assert_int_equal(map(f, 0, 0, 8192), 0);
+	assert_int_equal(share(f, 0, 8192, 0, &piece), 0);
+	assert_int_equal(fcntl(piece.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, piece.fd, 0),
+			 MAP_FAILED);
+	close(piece.fd);
+	assert_int_equal(map_fd(f, f->file, 0, 8192, 4096, 0), 0);
+	assert_int_equal(share(f, 8192, 4096, TRANSPORT_SHARE_WRITE, &piece), -EPERM);
+	assert_running(f);
+}
+
+/* Flags, position and locks belong to an open file: a receiver must not have the back end's. */
+static void a_shared_piece_is_opened_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct transport_piece piece;
+
+	assert_int_equal(map(f, 0, 0, 4096), 0);
+	assert_int_equal(share(f, 0, 4096, TRANSPORT_SHARE_WRITE, &piece), 0);
+	assert_int_equal(lseek(f->file, 0, SEEK_SET), 0);
+	assert_int_equal(lseek(piece.fd, 77, SEEK_SET), 77);
+	assert_int_equal(lseek(f->file, 0, SEEK_CUR), 0);
+	close(piece.fd);
+}
+
+static void mappings_that_go_on_in_the_file_are_one_piece(void **state)
+{
+	struct fixture *f = *state;
+	int other = memfd_create("other", MFD_CLOEXEC);
+	struct transport_piece piece;
+
+	assert_int_equal(ftruncate(other, MIB), 0);
+	assert_int_equal(map(f, 0, 0, 8192), 0);
+	assert_int_equal(map(f, 8192, 8192, 8192), 0);
+	assert_int_equal(map_fd(f, other, 16384, 16384, 4096, VHOST_USER_MMAP_RW), 0);
+	assert_int_equal(share(f, 4096, 16384, 0, &piece), 0);
+	assert_int_equal(piece.len_bytes, 12288);
+	close(piece.fd);
+	assert_int_equal(share(f, UINT64_MAX - 4095, 8192, 0, &piece), -EINVAL);
+	assert_int_equal(share(f, 20480, 4096, 0, &piece), -ENOENT);
+	close(other);
+}
+
+static void without_keeping_files_nothing_is_shared(void **state)
+{
+	struct fixture *f = *state;
+	struct transport_piece piece;
+
+	assert_int_equal(map(f, 0, 0, 8192), 0);
+	assert_int_equal(share(f, 0, 4096, 0, &piece), -EMFILE);
+}
+
+static int setup_keeping(void **state)
+{
+	*state = (void *)1;
+	return setup(state);
+}
+
 int main(void)
 {
+#define SHARES(f) cmocka_unit_test_setup_teardown(f, setup_keeping, teardown)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(a_mapping_shows_the_file_before_its_answer),
@@ -393,6 +498,13 @@ int main(void)
 		CASE(a_short_mapping_drops_the_back_end),
 		CASE(a_long_mapping_drops_the_back_end),
 		CASE(a_removal_with_a_descriptor_drops_the_back_end),
+		SHARES(a_shared_piece_is_the_file_at_that_place),
+		SHARES(a_piece_shared_for_reading_cannot_be_written),
+		SHARES(a_shared_piece_is_opened_anew),
+		SHARES(mappings_that_go_on_in_the_file_are_one_piece),
+		SHARES(many_mappings_come_and_go_in_any_order),
+		SHARES(mappings_outlive_the_back_end_until_stop),
+		CASE(without_keeping_files_nothing_is_shared),
 	};
 
 	alarm(100);
