@@ -274,6 +274,7 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->session = s;
 	b->transport = fs_transport(s);
 	b->params = *params;
+	pthread_mutex_init(&b->reap_lock, NULL);
 	pthread_mutex_init(&b->hold_lock, NULL);
 	pthread_cond_init(&b->hold_told, NULL);
 	list_init(&b->holds);

@@ -168,6 +168,22 @@ int bridge_lane_call_fd(struct bridge_lane *lane)
 	return fs_channel_call_fd(as_worker(lane)->channel);
 }
 
+unsigned bridge_reap(struct bridge *b)
+{
+	struct fs_channel *ch =
+		fs_channel(b->session, 0); /* where mapping.c puts requests of such threads */
+	unsigned n;
+
+	assert(!bridge_self);
+	pthread_mutex_lock(&b->reap_lock);
+	if (b->window)
+		window_expire(b->window, clock_now_ns());
+	n = fs_channel_reap(ch);
+	fs_channel_flush(ch);
+	pthread_mutex_unlock(&b->reap_lock);
+	return n;
+}
+
 uint64_t bridge_unique(struct bridge *b)
 {
 	return fs_unique(b->session);

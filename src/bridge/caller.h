@@ -130,14 +130,18 @@ struct bridge_hold {
 
 /*
  * Pins [off, off + len), clipped to the whole pages inside the file. 0; -EINPROGRESS: `waiter` will
- * be woken, then call again (a lane must be reaped meanwhile); -ESTALE: the size has not been asked
- * for lately, send a GETATTR first; -ENODATA, -ENODEV, -EOPNOTSUPP, -ENOSPC, -EAGAIN as
- * vfsdax_map(). The node is referenced by the caller during the call, not longer. Any thread.
+ * be woken, then call again (somebody must reap meanwhile: lanes, or bridge_reap()); -ESTALE: the
+ * size has not been asked for lately, send a GETATTR first; -ENODATA, -ENODEV, -EOPNOTSUPP,
+ * -ENOSPC, -EAGAIN as vfsdax_map(). The node is referenced by the caller during the call, not
+ * longer. Any thread.
  */
 int bridge_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t len, unsigned flags,
 		struct bridge_hold *hold, struct window_waiter *waiter);
 /* Any thread, also inside revoke(); waits for a revoke() of this hold on another thread. */
 void bridge_unhold(struct bridge_hold *hold);
+/* For a thread that waits for the window and is neither in a lane nor a worker: collects answers,
+ * and sees to time-outs. How many there were, about. */
+unsigned bridge_reap(struct bridge *b);
 /* How many there are, and their bytes. */
 unsigned bridge_holds(struct bridge *b, uint64_t *bytes);
 /* The device is lost: calls every hold's revoke() with `err`. Once is enough. */

@@ -107,6 +107,7 @@ struct bridge {
 	struct fuse_crew *crew;
 	struct tally others; /* of threads that are no workers */
 
+	pthread_mutex_t reap_lock; /* guards `scratch` in bridge_reap(); the locks of all floors below in it */
 	pthread_mutex_t hold_lock; /* guards what follows and the bridge's part of holds; taken inside nothing */
 	pthread_cond_t hold_told;
 	struct list holds;

@@ -53,11 +53,14 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 			 (map->writable ? FUSE_SETUPMAPPING_FLAG_WRITE : 0),
 		.moffset = map->win_off,
 	};
+	struct node *node = node_find(b->nodes, map->nodeid);
 
 	if (!req) {
 		window_setup_done(range, -EAGAIN);
 		return;
 	}
+	if (node)
+		node_note_mapped(b->nodes, node, map->file_off + map->len_bytes);
 	count_request(b, FUSE_SETUPMAPPING);
 	*(struct setup *)req->user = (struct setup){b, range, clock_now_ns(), map->live};
 	fs_req_header(req, FUSE_SETUPMAPPING, map->nodeid, sizeof(in));
@@ -158,14 +161,15 @@ void op_block(struct op *op, struct node *node, uint64_t off, uint64_t size,
 	node_look(b->nodes, node, &view);
 	op->node = node;
 	op->blocked = true;
-	node_truncate_begin(b->nodes, node, size);
+	node_truncate_begin(b->nodes, node, UINT64_MAX);
 	/* From here on no hold begins. Those that are there would make it wait for ever. */
-	if (off < view.size && holds_revoke(b, node)) {
+	if (off < view.mapped_end && holds_revoke(b, node)) {
 		op->blocked = false;
 		node_truncate_end(b->nodes, node, atomic_fetch_add(&b->size_clock, 1) + 1);
 		next(op, -ETXTBSY);
 		return;
 	}
+	node_note_shrunk(b->nodes, node, size);
 	op_park(op, next);
 	if (window_block(inode, off, UINT64_MAX - off, &op->waiter)) {
 		op_unpark(op);

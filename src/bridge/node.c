@@ -18,6 +18,7 @@ struct node {
 	uint64_t nlookup;  /* references that the kernel has */
 	uint64_t released; /* references given back, not yet told to the device */
 	uint64_t size;
+	uint64_t mapped_end;
 	uint64_t truncated_at; /* size_clock of the last truncation's end */
 	uint32_t mode;
 	unsigned truncating;
@@ -194,6 +195,7 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 
 	pthread_mutex_lock(&s->lock);
 	view->size = n->size;
+	view->mapped_end = n->mapped_end;
 	view->mode = n->mode;
 	view->wanted = n->dax;
 	view->dax = n->dax && !n->truncating;
@@ -286,6 +288,15 @@ void node_truncate_end(struct node_table *t, struct node *n, uint64_t now)
 	pthread_mutex_lock(&s->lock);
 	n->truncating--;
 	n->truncated_at = now;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void node_note_mapped(struct node_table *t, struct node *n, uint64_t end)
+{
+	struct shard *s = shard_of(t, n->nodeid);
+
+	pthread_mutex_lock(&s->lock);
+	n->mapped_end = MAX(n->mapped_end, end);
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -32,6 +32,7 @@ struct node_table;
 /* A consistent look at a node. */
 struct node_view {
 	uint64_t size;
+	uint64_t mapped_end; /* nothing behind it has ever been mapped */
 	uint32_t mode;
 	bool wanted;	 /* to be served from the window */
 	bool dax;	 /* and nothing stands against it now */
@@ -69,6 +70,9 @@ void node_note_shrunk(struct node_table *t, struct node *n, uint64_t size);
 /* Between the two the size is believed only where it falls. `now` is a new value of the clock. */
 void node_truncate_begin(struct node_table *t, struct node *n, uint64_t size);
 void node_truncate_end(struct node_table *t, struct node *n, uint64_t now);
+
+/* A mapping that ends here is about to be set up. */
+void node_note_mapped(struct node_table *t, struct node *n, uint64_t end);
 
 /* The node's place in the window; made by the first call. NULL: out of memory. */
 struct window_inode *node_window(struct node_table *t, struct node *n, struct window *w);
