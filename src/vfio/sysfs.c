@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <dirent.h>
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,20 +98,15 @@ unsigned vfio_sysfs_group_others(const struct vfio_device *d, const char *group,
 static void log_permission(const struct vfio_device *d, const char *path)
 {
 	struct stat st;
-	struct passwd *pw;
-	struct group *gr;
 
 	if (stat(path, &st)) {
 		log_error("%s: no permission to open %s", d->address, path);
 		return;
 	}
-	pw = getpwuid(st.st_uid);
-	gr = getgrgid(st.st_gid);
-	log_error(
-		"%s: no permission to open %s, which belongs to %s:%s (mode %03o): run as root, or "
-		"have root do: chown %u %s",
-		d->address, path, pw ? pw->pw_name : "?", gr ? gr->gr_name : "?", st.st_mode & 0777,
-		geteuid(), path);
+	/* By number: names are for programs to look up, not for a library. */
+	log_error("%s: no permission to open %s, which belongs to user %u and group %u (mode "
+		  "%03o): run as root, or have root do: chown %u %s",
+		  d->address, path, st.st_uid, st.st_gid, st.st_mode & 0777, geteuid(), path);
 }
 
 void vfio_log_open_failure(const struct vfio_device *d, const char *path, int err)

@@ -45,11 +45,11 @@ bad=0
 header=include/vfsdax/vfsdax.h
 {
 	sed -nE 's/^#define (VFSDAX_[A-Z_]+) +[(0-9].*/\1/p' $header | grep -vx VFSDAX_VERSION_MINOR
-	sed -nE '/^enum .*\{/,/\}/{ s/^enum [^{]*\{//; s/[},;=]/ /g; p }' $header | grep -oE 'VFSDAX_[A-Z_]+'
+	tr '\n' ' ' <$header | grep -oE 'enum [a-z_]+ \{[^}]*\}' | grep -oE 'VFSDAX_[A-Z_]+'
 	awk '/^struct .*\{$/ { on = 1; next } /^\}/ { on = 0 } on' $header |
 		sed -E 's/\(\*([a-z_]+)\).*/\1;/; s,/\*.*,,; s,^[[:space:]]*\*.*,,' | grep -oE '[a-z_]+(\[[0-9]+\])?[,;]' | grep -oE '^[a-z_]+'
 } | sort -u | while read -r word; do
-	grep -qE "\<$word\>" tests/abi/layout.c || echo "tests/abi/layout.c does not know $word"
+	grep -qE "[(, ]$word\)" tests/abi/layout.c || echo "tests/abi/layout.c does not know $word"
 done >"$work/unknown"
 [ ! -s "$work/unknown" ] || { cat "$work/unknown"; bad=1; }
 if ! diff "$promised" "$work/now" >"$work/diff"; then
