@@ -99,6 +99,7 @@ struct bridge {
 
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
+	struct bridge_proofs *proofs; /* NULL: no direct maps. Made and freed by who serves them */
 
 	/* Of a program they are its lanes, without a thread, and there is no crew. */
 	unsigned n_workers;
@@ -255,6 +256,13 @@ void store_ends(struct bridge *b, struct node *node);
 void holds_note_size(struct bridge *b, struct node *node);
 /* The node is to become shorter. 0, or -EBUSY where a hold stays. */
 int holds_revoke(struct bridge *b, struct node *node);
+
+/* proof.c: direct maps; the same requests, and notes for what files are open */
+void start_ioctl(struct op *op);
+void start_release(struct op *op);
+int finish_open_file(struct op *op, uint8_t *payload, size_t len);
+int finish_create_file(struct op *op, uint8_t *payload, size_t len);
+void proof_undo_open(struct op *op);
 
 /* measure.c: the router's figures */
 void measure_start(struct bridge *b);

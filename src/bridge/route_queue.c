@@ -68,6 +68,8 @@ static void undo_done(struct fs_req *req, int err)
 static void undo(struct op *op)
 {
 	op_unblock(op);
+	if (op->undo_open)
+		proof_undo_open(op);
 	if (op->undo_open && op->req->state == FS_REQ_OWNED) {
 		struct fuse_release_in in = {.fh = op->undo_fh, .flags = op->open_flags};
 		bool dir = op->h.opcode == FUSE_OPENDIR;

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * wire/direct: what a client of direct mmap and vfsdax-mount say to each other, over a Unix socket
+ * of packets (SOCK_SEQPACKET): each message is one packet of a fixed size, in the machine's own
+ * byte order. A client has one request under way.
+ *
+ *   client                                 mount
+ *     HELLO                       ->
+ *                                 <-         HELLO: the alignment of offsets
+ *     MAP off, len, flags         ->
+ *                                 <-         PROVE: a token, good for once
+ *     ioctl(fd, DIRECT_PROVE, token)         (through the kernel, as a FUSE_IOCTL)
+ *     PROVED                      ->
+ *                                 <-         MAP: err, or len, fd_off and a descriptor
+ *     UNMAP id                    ->
+ *                                 <-         UNMAP
+ *
+ * The proof of the right to a file is a request on its open descriptor, which the kernel brings to
+ * the mount with the file's nodeid and handle. The descriptor itself is not sent: one of somebody
+ * else's FUSE mount would stop a receiver for as long as that somebody likes, at the latest when it
+ * is closed. So the mount takes no descriptor from anybody, and asks nobody anything.
+ */
+#ifndef VFSDAX_WIRE_DIRECT_H
+#define VFSDAX_WIRE_DIRECT_H
+
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+#define DIRECT_MAGIC	    UINT32_C(0x31786466) /* "fdx1" */
+#define DIRECT_VERSION	    1u
+#define DIRECT_TOKEN_BYTES  32u
+#define DIRECT_REASON_BYTES 160u
+/* The socket's name in the directory of the mount's user, from the mount's device number. */
+#define DIRECT_SOCKET_NAME  "%u:%u.direct"
+
+struct direct_token {
+	uint8_t bytes[DIRECT_TOKEN_BYTES];
+};
+
+/* 0: the token is known, and what became of it the socket tells; else an errno. */
+#define DIRECT_PROVE _IOW('V', 0xda, struct direct_token)
+
+enum direct_op {
+	DIRECT_HELLO = 1,
+	DIRECT_MAP = 2,
+	DIRECT_PROVED = 3, /* err: what the ioctl said, when it failed */
+	DIRECT_UNMAP = 4,
+	DIRECT_TOKEN = 5, /* only in answers */
+};
+
+#define DIRECT_F_WRITE (1u << 0) /* to store as well */
+#define DIRECT_F_WHOLE (1u << 1) /* all of it or nothing */
+#define DIRECT_F_ALL   (DIRECT_F_WRITE | DIRECT_F_WHOLE)
+
+struct direct_request {
+	uint32_t magic;
+	uint16_t version, op;
+	uint32_t flags;
+	int32_t err;
+	uint64_t off, len; /* MAP */
+	uint64_t id;	   /* UNMAP */
+	uint64_t reserved; /* 0 */
+};
+
+/* The memory is of the file itself. Without it, it shows a place of the window, so the connection
+ * must last as long as the memory. */
+#define DIRECT_R_OF_FILE (1u << 0)
+
+struct direct_answer {
+	uint32_t magic;
+	uint16_t version, op;
+	uint32_t flags;
+	int32_t err; /* 0 or a negative errno; then `reason` says why */
+	uint64_t id; /* MAP: for UNMAP; never 0 */
+	uint64_t len;
+	uint64_t fd_off;
+	uint64_t alignment;	   /* HELLO */
+	struct direct_token token; /* TOKEN */
+	char reason[DIRECT_REASON_BYTES]; /* ends with a 0 */
+};
+
+_Static_assert(sizeof(struct direct_token) == 32, "the size is in DIRECT_PROVE");
+_Static_assert(sizeof(struct direct_request) == 48, "a packet");
+_Static_assert(sizeof(struct direct_answer) == 240, "a packet");
+
+#endif
