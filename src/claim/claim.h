@@ -50,7 +50,7 @@ struct claim_env {
 	void (*several)(void *ctx, const struct claim_function *found, int count);
 	/* Writes a sysfs attribute. 0 or -errno. */
 	int (*write)(void *ctx, const char *path, const char *text);
-	/* Loads vfio-pci and vfio_iommu_type1. 0 or -errno. */
+	/* Loads vfio-pci and vfio_iommu_type1. 0 or -errno, which is not relied upon. */
 	int (*load_modules)(void *ctx);
 	/* Asks a function that is bound to vfio-pci and free for its tag, queues and window. */
 	int (*ask)(void *ctx, struct claim_function *f);
