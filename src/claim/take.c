@@ -308,7 +308,7 @@ static int check_driver(const struct claim *c)
 	char path[CLAIM_PATH_MAX];
 
 	claim_path(c->env, path, "bus/pci/drivers/" VFIO_DRIVER);
-	/* What modprobe's status was does not count: a program that ignores SIGCHLD never sees it. */
+	/* Its status does not count: a program that ignores SIGCHLD never sees it. */
 	if (!claim_exists(path))
 		c->env->load_modules(c->env->ctx);
 	if (claim_exists(path))

@@ -38,6 +38,12 @@ version=$(sed -nE 's/^project\(vfsdax VERSION ([0-9]+\.[0-9]+)\..*/\1/p' CMakeLi
 declared=$(sed -nE 's/^#define VFSDAX_VERSION_(MAJOR|MINOR) ([0-9]+)$/\2/p' $header | paste -sd.)
 [ "$version" = "$declared" ] || complain "$header says version $declared, CMakeLists.txt says $version"
 
+# What is linked into the library may be.
+while read -r f; do
+	complain "$f: not LGPL-2.1-or-later, so it cannot be part of libvfsdax"
+done < <(grep -rL 'SPDX-License-Identifier: LGPL-2.1-or-later' src include --include='*.[ch]')
+! grep -rn '#include <pci/' src || complain "libpci is GPL"
+
 # The page is one that man(1) can show without complaint.
 for m in src/lib/*.3 tools/*/*.[18]; do
 	troff=$(LC_ALL=C groff -man -ww -Tascii -z "$m" 2>&1) || complain "$m: groff failed"
