@@ -4,6 +4,7 @@
  *
  *   window.c   create, destroy, inodes, statistics; fail and drain
  *   pin.c      look-up and pins                                   (inode lock)
+ *   index.c    a short cut to the look-up                         (inode lock)
  *   setup.c    the miss: a range's place, its set-up, the answer  (inode lock, then window lock)
  *   block.c    what keeps a part of a file out                    (inode lock)
  *   reclaim.c  victims, the removal queue, the end of a range     (window lock)
@@ -89,10 +90,17 @@ struct refusal {
 	uint64_t backoff_ns;
 };
 
+/* Of the map's ranges, those that are looked for; see index.c. Inode lock. */
+struct index {
+	uint32_t *slot; /* a range's place in the pool + 1, or 0; NULL: there is no index */
+	uint32_t mask, shift;
+};
+
 struct window_inode {
 	struct window *w;
 	uint64_t nodeid;
 	pthread_mutex_t lock;
+	struct index index;
 	struct omap map;      /* file_off -> range; includes some that are dying */
 	struct list detached; /* ranges out of the map that the device may still have */
 	struct list block_waiters;
@@ -259,6 +267,28 @@ static inline bool may_wait(const struct request *q)
 }
 /* Would one more range of this order, pinned for long, be within the budget? Window lock. */
 bool long_has_room(const struct window *w, unsigned order);
+
+/* ---- index.c: inode lock ---- */
+
+/* Beside omap_insert() and omap_remove(), after them. */
+void index_add(struct window_range *r);
+void index_remove(struct window_range *r);
+void index_drop(struct window_inode *inode);
+/* The range with the greatest offset up to file_off, as omap_floor() finds it. */
+struct window_range *index_miss(struct window_inode *inode, uint64_t file_off);
+static inline struct window_range *index_find(struct window_inode *inode, uint64_t file_off)
+{
+	const struct index *x = &inode->index;
+
+	if (x->slot) {
+		uint32_t name = x->slot[file_off >> x->shift & x->mask];
+		struct window_range *r = &inode->w->pool[name - 1];
+
+		if (name && file_off - r->file_off < r->len_bytes)
+			return r;
+	}
+	return index_miss(inode, file_off);
+}
 
 /* ---- setup.c: inode lock held, and released ---- */
 

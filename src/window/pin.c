@@ -15,6 +15,7 @@ void range_detach(struct window_range *r)
 	if (!r->in_map)
 		return;
 	omap_remove(&r->inode->map, r->file_off);
+	index_remove(r);
 	r->in_map = false;
 	list_push_back(&r->inode->detached, &r->inode_link);
 }
@@ -143,7 +144,7 @@ static inline bool note_use(struct window_range *r)
 static struct window_range *next_of_extent(const struct window_range *r, unsigned flags)
 {
 	uint64_t end = r->file_off + r->len_bytes;
-	struct window_range *next = omap_floor(&r->inode->map, end, NULL);
+	struct window_range *next = index_find(r->inode, end);
 
 	if (!next || next->file_off != end || next->win_off != r->win_off + r->len_bytes ||
 	    !serves(next, end, flags) || is_dying(next))
@@ -285,7 +286,7 @@ static enum window_result pin_span(struct window_inode *inode, const struct requ
 	while (enter(inode)) {
 		if (!span_is_there(inode, q))
 			return span_miss(inode, q, pin);
-		hit = pin_hit(omap_floor(&inode->map, q->file_off, NULL), q, pin);
+		hit = pin_hit(index_find(inode, q->file_off), q, pin);
 		pthread_mutex_unlock(&inode->lock);
 		if (hit && pin->len_bytes == q->len_bytes)
 			return WINDOW_PINNED;
@@ -318,7 +319,7 @@ enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uin
 		return pin_span(inode, &q, pin);
 	if (!enter(inode))
 		return WINDOW_QUEUE;
-	if (!pin_hit(omap_floor(&inode->map, file_off, NULL), &q, pin)) {
+	if (!pin_hit(index_find(inode, file_off), &q, pin)) {
 		if (!pin->over_budget)
 			return pin_miss(inode, &q, pin);
 		pthread_mutex_unlock(&inode->lock);

@@ -250,6 +250,7 @@ unlock:
 
 	if (r) {
 		r->in_map = true;
+		index_add(r);
 		if (!p->span)
 			policy_mapped(inode, r);
 		if (may_wait(q))

@@ -78,6 +78,8 @@ static int pool_init(struct window *w, uint64_t block)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (w->pool == MAP_FAILED)
 		return -errno;
+	/* A look-up among many is two misses of the cache; let it not be as many of the TLB. */
+	madvise(w->pool, w->pool_len * sizeof(*w->pool), MADV_HUGEPAGE);
 	w->owner = calloc(blocks, sizeof(*w->owner));
 	if (w->owner)
 		return 0;
@@ -167,6 +169,7 @@ free_window:
 static void inode_destroy(struct window_inode *inode)
 {
 	omap_clear(&inode->map);
+	index_drop(inode);
 	pthread_mutex_destroy(&inode->lock);
 	free(inode);
 }

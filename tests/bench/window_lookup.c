@@ -5,12 +5,20 @@
  *   bench_window_lookup [REPETITIONS]
  *
  * For 10^2 to 10^6 ranges of one file, random offsets, medians of interleaved repetitions in CPU
- * time: map      finding the range (ordered map alone) hit      window_pin() and window_unpin(),
- * which also touch the range itself and the ratio of each to 10^2. The device answers at once; no
- * memory is mapped.
+ * time:
+ *
+ *   map    finding the range in the ordered map
+ *   hit    window_pin() and window_unpin(): finding it by the index, and touching it
+ *   bytes  resident memory for each range, all included
+ *
+ * and the ratio of each time to that of 10^2. The last line is what one access to memory costs here
+ * that no cache has, one after the other: no hit among 10^6 ranges can be faster. The device
+ * answers at once; no memory is mapped.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -25,6 +33,7 @@ struct subject {
 	struct window_inode *inode;
 	uint64_t block, size;
 	double *map_ns, *hit_ns;
+	double bytes; /* a range */
 };
 
 static void on_setup(void *ctx, struct window_range *range, const struct window_map *map)
@@ -44,6 +53,19 @@ static void on_remove(void *ctx, const struct window_extent *extents, unsigned n
 }
 
 static const struct window_ops ops = {.setup = on_setup, .remove = on_remove};
+
+static uint64_t resident_bytes(void)
+{
+	unsigned long total, resident = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%lu %lu", &total, &resident) != 2)
+		resident = 0;
+	fclose(f);
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
 
 static uint64_t rng_state = 88172645463325252ULL;
 
@@ -81,15 +103,18 @@ static int subject_open(struct subject *s, size_t n, unsigned repetitions)
 				  .ops = &ops,
 				  .ctx = &s->w};
 	struct window_pin pin;
+	uint64_t before;
 
 	*s = (struct subject){.n = n, .block = 2 * MIB, .size = n * 2 * MIB * 16};
 	s->map_ns = calloc(repetitions, sizeof(double));
 	s->hit_ns = calloc(repetitions, sizeof(double));
-	if (!order || !s->map_ns || !s->hit_ns || window_create(&p, &s->w) ||
-	    window_inode_create(s->w, 1, &s->inode))
+	if (!order || !s->map_ns || !s->hit_ns)
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		order[i] = i;
+	before = resident_bytes();
+	if (window_create(&p, &s->w) || window_inode_create(s->w, 1, &s->inode))
+		return -1;
 	for (size_t i = n - 1; i > 0; i--) {
 		size_t j = rnd_below(i + 1);
 		uint64_t t = order[i];
@@ -99,6 +124,7 @@ static int subject_open(struct subject *s, size_t n, unsigned repetitions)
 	}
 	for (size_t i = 0; i < n; i++)
 		window_pin(s->inode, order[i] * s->block, 1, s->size, WINDOW_NOWAIT, &pin, NULL);
+	s->bytes = (double)(resident_bytes() - before) / (double)n;
 	free(order);
 	if (s->inode->map.count < n * 9 / 10)
 		fprintf(stderr, "only %zu of %zu ranges were set up\n", s->inode->map.count, n);
@@ -126,6 +152,41 @@ static double time_hit(const struct subject *s)
 			       &pin, NULL) == WINDOW_PINNED)
 			window_unpin(&pin);
 	return (double)(cpu_ns() - start) / LOOKUPS;
+}
+
+/* Pieces of 64 bytes that point at each other in random order, in `len` bytes of large pages. */
+static double time_memory(size_t len)
+{
+	size_t n = len / 64;
+	uint32_t at = 0, *next, *perm = malloc(n * sizeof(*perm));
+	char *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t start;
+	double ns;
+
+	if (!perm || mem == MAP_FAILED)
+		return 0;
+	madvise(mem, len, MADV_HUGEPAGE);
+	for (size_t i = 0; i < n; i++)
+		perm[i] = (uint32_t)i;
+	/* Sattolo's: one circle. */
+	for (size_t i = n - 1; i > 0; i--) {
+		size_t j = rnd_below(i);
+		uint32_t t = perm[i];
+
+		perm[i] = perm[j];
+		perm[j] = t;
+	}
+	for (size_t i = 0; i < n; i++) {
+		next = (uint32_t *)(mem + i * 64);
+		*next = perm[i];
+	}
+	start = cpu_ns();
+	for (int i = 0; i < LOOKUPS; i++)
+		at = *(volatile uint32_t *)(mem + (size_t)at * 64);
+	ns = (double)(cpu_ns() - start) / LOOKUPS;
+	munmap(mem, len);
+	free(perm);
+	return ns;
 }
 
 static int compare(const void *a, const void *b)
@@ -160,18 +221,20 @@ int main(int argc, char **argv)
 			s[i].map_ns[r] = time_map(&s[i]);
 			s[i].hit_ns[r] = time_hit(&s[i]);
 		}
-	printf("%10s %10s %8s %10s %8s\n", "ranges", "map ns", "ratio", "hit ns", "ratio");
+	printf("%10s %10s %8s %10s %8s %8s\n", "ranges", "map ns", "ratio", "hit ns", "ratio",
+	       "bytes");
 	for (int i = 0; i < SIZES; i++) {
 		double map = median(s[i].map_ns, repetitions);
 		double hit = median(s[i].hit_ns, repetitions);
 
 		map0 = i ? map0 : map;
 		hit0 = i ? hit0 : hit;
-		printf("%10zu %10.1f %8.2f %10.1f %8.2f\n", s[i].n, map, map / map0, hit,
-		       hit / hit0);
+		printf("%10zu %10.1f %8.2f %10.1f %8.2f %8.0f\n", s[i].n, map, map / map0, hit,
+		       hit / hit0, s[i].bytes);
 		window_destroy(s[i].w);
 		free(s[i].map_ns);
 		free(s[i].hit_ns);
 	}
+	printf("memory: %.1f ns\n", time_memory(128 * MIB));
 	return 0;
 }

@@ -55,7 +55,8 @@ static uint64_t rnd(struct rng *r, uint64_t below)
 
 static struct rng rng_for(uint64_t n)
 {
-	struct rng r = {(seed + n) * UINT64_C(0x9e3779b97f4a7c15) | 1};
+	/* Two seeds have no episode in common. */
+	struct rng r = {((seed << 32) + n) * UINT64_C(0x9e3779b97f4a7c15) | 1};
 
 	for (int i = 0; i < 8; i++)
 		rnd(&r, 2);
@@ -81,7 +82,7 @@ static struct window_params random_window(struct rng *r, struct fake_device *d)
 	static const uint64_t alignments[] = {0, 0, 4 * KIB, 64 * KIB, 2 * MIB};
 	struct window_params p = {
 		.va = base_va,
-		.len_bytes = 4 * MIB + rnd(r, 60 * MIB),
+		.len_bytes = 4 * MIB + (rnd(r, 4) ? rnd(r, 60 * MIB) : 256 * MIB),
 		.map_alignment = alignments[rnd(r, ARRAY_SIZE(alignments))],
 		.ranges_max = rnd(r, 2) ? 0 : 3 + (unsigned)rnd(r, 20),
 		.remove_batch_max = rnd(r, 2) ? 0 : 1 + (unsigned)rnd(r, 8),
@@ -115,6 +116,33 @@ static void check_pin(struct fake_device *d, const struct window_pin *pin, uint6
 						      memory_order_relaxed);
 
 		CHECK(shown == fake_stamp(nodeid, file_off + at));
+	}
+}
+
+/* What happened, that a run must have seen. */
+static struct {
+	_Atomic uint64_t extents, spans, long_pins, over_budget, indexed;
+} seen;
+
+/* What the index knows is so. */
+static void check_index(struct window_inode *inode)
+{
+	const struct index *x = &inode->index;
+	struct window_range *r;
+
+	for (uint64_t i = 0; x->slot && i <= x->mask; i++) {
+		uint64_t off, first;
+
+		if (!x->slot[i])
+			continue;
+		r = &inode->w->pool[x->slot[i] - 1];
+		CHECK(r->inode == inode && r->in_map);
+		/* One of the pieces with this slot is the range's. */
+		first = r->file_off >> x->shift;
+		off = (first + ((i - first) & x->mask)) << x->shift;
+		CHECK(MAX(off, r->file_off) - r->file_off < cover_bytes(inode->w, r));
+		CHECK(index_find(inode, r->file_off) == r);
+		seen.indexed++;
 	}
 }
 
@@ -155,6 +183,7 @@ static void check_inside(struct window *w)
 			end = at + cover_bytes(w, r);
 			key = at + 1;
 		}
+		check_index(inode);
 	}
 }
 
@@ -215,13 +244,15 @@ static struct model_wait *free_wait(struct model *m)
 
 static uint64_t random_size(struct rng *r)
 {
-	switch (rnd(r, 4)) {
+	switch (rnd(r, 5)) {
 	case 0:
 		return rnd(r, 3 * PAGE);
 	case 1:
 		return rnd(r, 8 * MIB);
 	case 2:
 		return rnd(r, 128 * MIB);
+	case 3:
+		return rnd(r, GIB);
 	default:
 		return rnd(r, 32) * MIB;
 	}
@@ -237,11 +268,6 @@ static unsigned random_flags(struct rng *r)
 	flags |= rnd(r, 5) ? 0 : WINDOW_SPAN;
 	return flags | (rnd(r, 5) ? 0 : WINDOW_LONG);
 }
-
-/* What happened, that a run must have seen. */
-static struct {
-	_Atomic uint64_t extents, spans, long_pins, over_budget;
-} seen;
 
 static void see(enum window_result result, unsigned flags, const struct window_pin *pin)
 {
@@ -513,9 +539,10 @@ static void print_total(uint64_t steps)
 		      (unsigned long long)total.refused_total,
 		      (unsigned long long)(total.bytes_lost / MIB));
 	print_message("%llu extents of several ranges, %llu spans, %llu long pins, "
-		      "%llu over the budget\n",
+		      "%llu over the budget, %llu seen in an index\n",
 		      (unsigned long long)seen.extents, (unsigned long long)seen.spans,
-		      (unsigned long long)seen.long_pins, (unsigned long long)seen.over_budget);
+		      (unsigned long long)seen.long_pins, (unsigned long long)seen.over_budget,
+		      (unsigned long long)seen.indexed);
 	/* A run in which something never happened has shown nothing about it. */
 	assert_true(total.setups && total.hits && total.evictions && total.refused_total &&
 		    total.upgrades && total.waits && total.blocked && seen.extents && seen.spans &&
@@ -529,7 +556,7 @@ static void random_operations_keep_every_promise(void **state)
 
 	(void)state;
 	total = (struct window_stats){0};
-	seen.extents = seen.spans = seen.long_pins = seen.over_budget = 0;
+	seen.extents = seen.spans = seen.long_pins = seen.over_budget = seen.indexed = 0;
 	for (unsigned episode = 0; done < steps_wanted; episode++) {
 		m = (struct model){.r = rng_for(episode)};
 		random_window(&m.r, &m.dev);
@@ -545,6 +572,7 @@ static void random_operations_keep_every_promise(void **state)
 		end_episode(&m);
 	}
 	print_total(done);
+	assert_true(seen.indexed);
 }
 
 /* ---- several threads ---- */
@@ -751,7 +779,7 @@ static void many_threads_keep_every_promise(void **state)
 
 	(void)state;
 	total = (struct window_stats){0};
-	seen.extents = seen.spans = seen.long_pins = seen.over_budget = 0;
+	seen.extents = seen.spans = seen.long_pins = seen.over_budget = seen.indexed = 0;
 	for (uint64_t i = 0; i * each < steps_wanted / 2; i++)
 		run_crowd(i, each);
 	print_total(steps_wanted / 2);
