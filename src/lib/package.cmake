@@ -6,7 +6,10 @@ include(CMakePackageConfigHelpers)
 set(map ${CMAKE_CURRENT_SOURCE_DIR}/libvfsdax.map)
 set_target_properties(vfsdax_shared PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0
   EXPORT_NAME vfsdax LINK_DEPENDS ${map})
-target_link_options(vfsdax_shared PRIVATE -Wl,--version-script=${map})
+target_link_options(vfsdax_shared PRIVATE -Wl,--as-needed -Wl,--version-script=${map})
+if(NOT VFSDAX_SANITIZE) # clang's sanitizers are in the program, not in the library
+  target_link_options(vfsdax_shared PRIVATE -Wl,-z,defs)
+endif()
 
 # ------------------------------------------------------------------ libvfsdax.a
 
@@ -14,8 +17,12 @@ target_link_options(vfsdax_shared PRIVATE -Wl,--version-script=${map})
 # program's: log_write() and list_del() are anybody's names.
 set(whole ${CMAKE_CURRENT_BINARY_DIR}/whole.o)
 set(packed ${CMAKE_CURRENT_BINARY_DIR}/vfsdax.o)
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  set(no_lto -flinker-output=nolto-rel) # of code, not of what -flto left to do
+endif()
 add_custom_command(OUTPUT ${packed} VERBATIM COMMAND_EXPAND_LISTS
-  COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -o ${whole} ${pieces}
+  COMMAND ${CMAKE_C_COMPILER} -r -nostdlib
+    ${no_lto} -o ${whole} ${pieces}
   COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${whole} ${packed}
   DEPENDS ${pieces}
   COMMENT "Packing libvfsdax.a")
