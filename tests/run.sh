@@ -187,7 +187,7 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors build/release build/asan build/tsan unit/PRESET/NAME loopback/PRESET/THEME.NAME fuzz/NAME lint/NAME quickstart vm
+	printf '%s\n' floors headers api build/release build/asan build/tsan unit/PRESET/NAME loopback/PRESET/THEME.NAME fuzz/NAME lint/NAME quickstart vm
 	exit 0
 fi
 finish() {
@@ -223,6 +223,8 @@ if ! cc -std=gnu17 -D_GNU_SOURCE -O2 -o "$supervise" tests/loopback/supervise.c;
 fi
 
 rest && test_step floors 30 tests/check-floors.sh
+rest && test_step headers 60 tests/package/headers.sh
+rest && test_step api 30 tests/package/api.sh
 for preset in release asan tsan; do
 	wants $preset || continue
 	# unit tests are known only after the build, so a pattern that is meant for them says "unit" or "build"
