@@ -239,7 +239,8 @@ void window_kick(struct window *w);
 void range_settle(struct window *w, struct list *ranges, int err);
 /* Wakes everybody who waits for space. Window lock. */
 void space_wake(struct window *w, struct list *wakes);
-/* Whether free space, with what is on its way, is below `percent` of the window or the budget. */
+/* Whether free space, with what is on its way, is below `percent` of the window or the budget,
+ * without what is pinned for long. */
 bool space_is_low(const struct window *w, unsigned percent);
 /* A block of this order could be had at once. */
 bool space_at_hand(const struct window *w, unsigned order);

@@ -170,12 +170,19 @@ static bool budget_left(const struct window *w)
 	return w->nranges + w->nlost < w->ranges_max;
 }
 
+/* Percent of what long pins leave to the others, as percent of the window. */
+static unsigned scaled(const struct window *w, unsigned percent)
+{
+	return percent - (unsigned)(w->stats.bytes_pinned / (w->len_bytes / 100) * percent / 100);
+}
+
 bool space_is_low(const struct window *w, unsigned percent)
 {
 	uint64_t bytes = w->space.free_bytes + w->retired_bytes;
 	unsigned used = w->nranges - w->nretired + w->nlost;
 	unsigned ranges = used < w->ranges_max ? w->ranges_max - used : 0;
 
+	percent = scaled(w, percent);
 	return bytes < w->len_bytes / 100 * percent ||
 	       ranges < (uint64_t)w->ranges_max * percent / 100;
 }
@@ -184,7 +191,8 @@ bool space_is_low(const struct window *w, unsigned percent)
 static void reclaim_batch(struct window *w)
 {
 	if (w->admit == WINDOW_ADMIT_AUTO) {
-		admission_reclaim(w, w->len_bytes / 400 * w->low_percent * 5, RECLAIM_BATCH, false);
+		admission_reclaim(w, w->len_bytes / 400 * scaled(w, w->low_percent) * 5,
+				  RECLAIM_BATCH, false);
 		return;
 	}
 	for (int i = 0; i < RECLAIM_BATCH && space_is_low(w, w->low_percent * 5 / 4); i++)

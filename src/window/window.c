@@ -125,6 +125,7 @@ int window_create(const struct window_params *p, struct window **out)
 	w->ctx = p->ctx;
 	set_sizes(w, p, log2_floor(block));
 	w->long_max = p->pinned_bytes_max ? p->pinned_bytes_max : w->len_bytes / 4 * 3;
+	w->long_max = MIN(w->long_max, w->len_bytes);
 	list_init(&w->spare);
 	list_init(&w->ranges);
 	list_init(&w->queue);

@@ -69,7 +69,7 @@ struct window_params {
 	uint64_t map_alignment;	   /* from INIT, bytes, a power of two; 0: 4096 */
 	unsigned ranges_max;	   /* budget of live mappings; 0: 512 */
 	unsigned remove_batch_max; /* 0: 64 */
-	unsigned reclaim_percent;  /* background reclaim below this free share; 0: 20 */
+	unsigned reclaim_percent;  /* reclaim below this free share of what is not pinned; 0: 20 */
 	enum window_policy policy;
 	enum window_admit admit;
 	/* Nothing is evicted before its space is wanted. Else free space is kept at hand, so that
@@ -147,7 +147,7 @@ enum window_result {
 	(1u << 1)	       /* start a set-up, but say WINDOW_QUEUE instead of waiting for it \
 				*/
 #define WINDOW_PROBE (1u << 2) /* only an existing range; start nothing */
-#define WINDOW_MUST  (1u << 3) /* map a miss whatever admission thinks of it */
+#define WINDOW_MUST  (1u << 3) /* map a miss, whatever admission thinks of it and of a victim */
 /*
  * All of [file_off, file_off + len) in one piece, or WINDOW_QUEUE. Admission is not asked. What is
  * not there in one piece is mapped in one: a block of the next power of two (of the length from the

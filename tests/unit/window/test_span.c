@@ -623,6 +623,26 @@ static void long_pins_leave_others_ranges_as_well_as_bytes(void **state)
 	close_window(&f);
 }
 
+static void what_is_pinned_for_long_is_not_held_against_the_others(void **state)
+{
+	const uint64_t size = 16 * MIB;
+	struct window_pin pin;
+	struct fixture f;
+
+	(void)state;
+	open_plain(&f, 64 * MIB);
+	pin = span_at(f.inode, 0, 32 * MIB, GIB, WINDOW_LONG);
+	/* A fifth of the other half is kept free, not a fifth of all. */
+	for (uint64_t i = 0; i < size; i += 2 * MIB)
+		touch(inode_new(&f, 2 + i), 0, MIB);
+	assert_int_equal(stats_of(&f).evictions, 0);
+	for (uint64_t i = 0; i < 2 * size; i += 2 * MIB)
+		touch(inode_new(&f, 1000 * MIB + i), 0, MIB);
+	assert_true(stats_of(&f).evictions > 0);
+	window_unpin(&pin);
+	close_window(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -651,6 +671,7 @@ int main(void)
 		cmocka_unit_test(
 			a_long_extent_ends_with_the_budget_and_a_long_span_is_all_or_nothing),
 		cmocka_unit_test(long_pins_leave_others_ranges_as_well_as_bytes),
+		cmocka_unit_test(what_is_pinned_for_long_is_not_held_against_the_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
