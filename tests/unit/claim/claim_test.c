@@ -622,6 +622,24 @@ static void function_that_vfio_refuses_goes_back(void **state)
 	assert_false(there("run/" F0));
 }
 
+/* It is there in the fake only, so the real VFIO does not know it. */
+static void function_that_cannot_be_opened_goes_back(void **state)
+{
+	const char *nowhere = "fff0:fe:1f.7";
+	struct transport *t = NULL;
+	struct claim *c = NULL;
+
+	(void)state;
+	add_function(nowhere, 8);
+	add_virtiofs(nowhere, 3, "share");
+	assert_true(claim_open(&env, "share", &t, &c) < 0);
+	assert_int_equal(machine.loads, 1);
+	assert_string_equal(driver_of(nowhere), "virtio-pci");
+	assert_false(there("run/fff0:fe:1f.7"));
+	assert_int_equal(claim_open(&env, "nobody", &t, &c), -ENODEV);
+	assert_null(t);
+}
+
 static void unplugged_function_needs_no_giving_back(void **state)
 {
 	struct claim *c;
@@ -664,6 +682,7 @@ int main(int argc, char **argv)
 		TEST(missing_iommu_is_explained),
 		TEST(missing_module_is_named),
 		TEST(function_that_vfio_refuses_goes_back),
+		TEST(function_that_cannot_be_opened_goes_back),
 		TEST(unplugged_function_needs_no_giving_back),
 	};
 
