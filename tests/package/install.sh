@@ -41,7 +41,7 @@ same "$shown" "$promised" "the names that libvfsdax.a shows"
 # ------------------------------------------------------------------ programs
 
 mkdir "$work/user" && cd "$work/user"
-cp "$root"/examples/0*.c .
+cp "$prefix"/share/doc/vfsdax/examples/0*.c .
 export PKG_CONFIG_PATH=$libdir/pkgconfig LD_LIBRARY_PATH=$libdir
 read -ra flags < <(pkg-config --cflags --libs vfsdax)
 read -ra static_flags < <(pkg-config --static --cflags --libs vfsdax)
