@@ -5,7 +5,7 @@
  *
  *   main    compare   run               commands
  *   report_table  report_json  plot     results for people, scripts and eyes
- *   subject    job                      set-up and life of what is measured; the measuring loop
+ *   subject    job  job_loop            set-up and life of what is measured; the measuring loop
  *   engine_*                            one way to do an I/O each
  *   options  pattern  verify            what to do next, what is in a block
  *   dist  hist  stats  parse  rng       arithmetic, knows nothing of files
@@ -47,6 +47,7 @@ struct engine_ops {
 	const char *name;
 	const char *about;
 	bool queues;   /* issue() only takes the I/O, reap() finishes it: iodepth, batch */
+	bool alone;    /* but with a depth of 1 issue() does it, and reap() is not called */
 	bool can_stat; /* rw=stat */
 	bool memory;   /* loads and stores, no requests: touch, prefault */
 	bool shares;   /* filename is a path within --share */
@@ -56,7 +57,8 @@ struct engine_ops {
 	/* May be NULL. j->engine is the engine's. */
 	int (*job_open)(struct job *j);
 	void (*job_close)(struct job *j);
-	/* Does it and sets io->res, or (queues) takes it until reap(). -errno: the engine is lost. */
+	/* Does it and sets io->res; or, as subject_queues() says, takes it until reap(). -errno:
+	 * the engine is lost. */
 	int (*issue)(struct job *j, struct io *io);
 	/* Hands over all that was taken, waits for at least `min` (1 or more, at most what is
 	 * taken) and puts what is done into `done`, of which there is room for the job's depth. */
@@ -119,9 +121,18 @@ void subject_close(struct subject *s);
 /* After engines learned the file's size; 0 or -EINVAL with a line. */
 int subject_set_region(struct subject *s, uint64_t file_bytes);
 bool subject_writes(const struct subject *s);
+/* Whether I/Os are issued and reaped, or done one by one. */
+static inline bool subject_queues(const struct subject *s)
+{
+	return s->ops->queues && !(s->ops->alone && s->depth == 1);
+}
 
-/* In job.c: the thread. `argument` is the job. */
+/* The thread. `argument` is the job. */
 void *job_main(void *argument);
+/* In job_loop.c: measures until the run is stopped or all is done. */
+void job_loop(struct job *j);
+/* Chooses what the I/O is. */
+void job_prepare(struct job *j, struct io *io);
 /* Logs the first failure of a run, and ends it. */
 void job_fail(struct job *j, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

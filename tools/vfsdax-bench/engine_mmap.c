@@ -65,7 +65,6 @@ static int mmap_open(struct subject *s)
 		mmap_close(s);
 		return err;
 	}
-	mem_catch_sigbus();
 	if (s->o.prefault)
 		mem_prefault(s->engine, subject_writes(s));
 	return 0;

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bench.h"
+#include "mem.h"
 #include "report.h"
 #include "session.h"
 
@@ -145,6 +146,7 @@ int main(int argc, char **argv)
 		set_defaults(&o, compare);
 		err = check_words(&o, argv + 1, words);
 		run_catch_signals();
+		mem_catch_sigbus();
 		if (!err)
 			err = run(&o, compare ? argv + 2 : NULL, compare ? (size_t)words - 1 : 1);
 	}

@@ -29,7 +29,8 @@ void mem_free(struct mem *m);
 
 /* Has the page tables filled, so that nobody measures first faults. */
 void mem_prefault(const struct mem *m, bool write);
-/* What a page that is gone means is told, and the program ends, instead of a core dump. */
+/* What a page that is gone means is told, and the program ends, instead of a core dump. Before any
+ * share is attached: the library passes on what is not its own to the handler that it finds. */
 void mem_catch_sigbus(void);
 
 /* s->engine begins with a struct mem. */

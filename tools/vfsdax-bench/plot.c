@@ -14,8 +14,6 @@
 #include "base/log.h"
 #include "report.h"
 
-extern char **environ;
-
 static bool in_path(const char *program)
 {
 	const char *path = getenv("PATH");
@@ -107,10 +105,10 @@ static void script(FILE *f, const struct session *n, const char *path)
 	      "set output ", f);
 	quoted(f, path);
 	fprintf(f,
-		"\nset multiplot layout 1,2 title ");
-	quoted(f, options_rw_name(n->columns[0].s.o.rw));
+		"\nset multiplot layout 1,2 title '");
+	report_workload(f, &n->columns[0].s.o);
 	fprintf(f,
-		"\nset grid ytics\nset key off\nset title 'operations per second' noenhanced\n"
+		"' noenhanced\nset grid ytics\nset key off\nset title 'operations per second' noenhanced\n"
 		"set yrange [0:*]\nset xrange [-0.6:%zu-0.4]\nset format y '%%.2s%%c'\n"
 		"set style fill solid 0.4\nset boxwidth 0.6\nset xtics rotate by -20 noenhanced (",
 		n->count);

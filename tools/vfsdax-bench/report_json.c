@@ -70,7 +70,7 @@ static void print_options(FILE *f, const struct column *c)
 		"\"direct\":\"%d\",\"size\":\"%llu\",\"offset\":\"%llu\",\"rwmixread\":\"%llu\","
 		"\"randseed\":\"%llu\",\"touch\":\"%s\",\"verify\":\"%d\"}",
 		(unsigned long long)o->bs, (unsigned long long)o->iodepth, (unsigned long long)o->batch,
-		(unsigned long long)o->numjobs, o->direct, (unsigned long long)(c->s.blocks * o->bs),
+		(unsigned long long)o->numjobs, o->direct, (unsigned long long)c->s.blocks * o->bs,
 		(unsigned long long)o->offset, (unsigned long long)o->rwmixread,
 		(unsigned long long)o->randseed, options_touch_name(o->touch), o->verify);
 }

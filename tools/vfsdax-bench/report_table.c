@@ -19,8 +19,7 @@ static const char *rate(double bytes_per_second, char out[24])
 	return out;
 }
 
-/* "randread, bs=4 KiB, iodepth=8, jobs=2": what the columns have in common. */
-static void print_workload(FILE *f, const struct options *o)
+void report_workload(FILE *f, const struct options *o)
 {
 	char bs[24];
 
@@ -102,7 +101,7 @@ void report_run(FILE *f, const struct session *n)
 	fprintf(f, "%s: ", c->label);
 	if (c->s.o.name)
 		fprintf(f, "%s, ", c->s.ops->name);
-	print_workload(f, &c->s.o);
+	report_workload(f, &c->s.o);
 	fprintf(f, "; %s%s%s", c->s.o.share ? c->s.o.share : "", c->s.o.share ? ":" : "",
 		c->s.o.filename);
 	if (c->s.o.rw != RW_STAT)
@@ -167,7 +166,7 @@ void report_compare(FILE *f, const struct session *n)
 	int width = widest_label(n);
 	char seconds[24];
 
-	print_workload(f, &n->columns[0].s.o);
+	report_workload(f, &n->columns[0].s.o);
 	fprintf(f, "; %zu rounds", n->rounds);
 	if (n->o.runtime_ns)
 		fprintf(f, " of %s", format_ns((double)n->o.runtime_ns, seconds));

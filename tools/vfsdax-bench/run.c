@@ -295,7 +295,7 @@ static int read_block(struct job *j, struct io *io)
 	struct io *done[1];
 	int err = j->s->ops->issue(j, io);
 
-	if (err || !j->s->ops->queues)
+	if (err || !subject_queues(j->s))
 		return err;
 	do {
 		err = j->s->ops->reap(j, 1, done);
