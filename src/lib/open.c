@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * lib/open: opening, creating and closing files and directories.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/internal.h"
+
+#define FLAGS_KNOWN                                                                           \
+	(O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_SYNC | O_DSYNC | O_DIRECTORY | \
+	 O_NOFOLLOW | O_CLOEXEC)
+/* What of them an open file remembers. */
+#define FLAGS_KEPT (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC)
+
+/* ------------------------------------------------------------------ the end of a file */
+
+static void send_release(struct vfsdax_file *f)
+{
+	struct fuse_release_in in = {.fh = f->fh, .flags = (uint32_t)f->flags};
+	struct request r = {
+		.opcode = f->dir ? FUSE_RELEASEDIR : FUSE_RELEASE,
+		.nodeid = f->nodeid,
+		.in = {{&in, sizeof(in)}},
+	};
+
+	/* Nobody is left who could do something about an error. */
+	if (!f->no_handle)
+		share_call(f->share, &r);
+}
+
+void file_release(struct vfsdax_file *f)
+{
+	struct vfsdax *s = f->share;
+
+	send_release(f);
+	if (f->dir)
+		dir_put(s, f->dir);
+	else
+		bridge_forget(s->bridge, f->nodeid, 1);
+	listing_free(f->listing);
+	free(f);
+}
+
+void file_put(struct vfsdax_file *f, bool may_send)
+{
+	struct vfsdax *s = f->share;
+
+	if (atomic_fetch_sub(&f->refs, 1) != 1)
+		return;
+	if (may_send) {
+		file_release(f);
+		return;
+	}
+	pthread_mutex_lock(&s->late_lock);
+	list_push_back(&s->late, &f->late);
+	atomic_fetch_add(&s->n_late, 1);
+	pthread_mutex_unlock(&s->late_lock);
+}
+
+static int flush(struct vfsdax_file *f)
+{
+	struct vfsdax *s = f->share;
+	struct fuse_flush_in in = {.fh = f->fh, .lock_owner = (uintptr_t)f};
+	struct request r = {
+		.opcode = FUSE_FLUSH,
+		.nodeid = f->nodeid,
+		.in = {{&in, sizeof(in)}},
+	};
+	ssize_t n;
+
+	if (f->dir || f->no_handle || atomic_load(&s->no_flush))
+		return 0;
+	n = share_call(s, &r);
+	if (n == -ENOSYS) {
+		atomic_store(&s->no_flush, true);
+		return 0;
+	}
+	return (int)n;
+}
+
+int vfsdax_close(struct vfsdax_file *f)
+{
+	struct vfsdax *s;
+	int err;
+
+	if (!f)
+		return 0;
+	s = f->share;
+	IN_SCOPE_OF(s);
+	err = flush(f);
+	file_put(f, true);
+	share_tend(s);
+	atomic_fetch_sub(&s->objects, 1);
+	return err;
+}
+
+/* ------------------------------------------------------------------ open */
+
+static int file_new(struct vfsdax *s, int flags, struct vfsdax_file **out)
+{
+	struct vfsdax_file *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->share = s;
+	f->flags = flags & FLAGS_KEPT;
+	atomic_init(&f->refs, 1);
+	list_init(&f->late);
+	*out = f;
+	return 0;
+}
+
+/* Flags as a device may have them: what concerns the path was our part. */
+static uint32_t wire_flags(const struct vfsdax *s, int flags)
+{
+	if (!(s->flags & FUSE_ATOMIC_O_TRUNC))
+		flags &= ~O_TRUNC;
+	return (uint32_t)(flags & (FLAGS_KEPT | O_TRUNC | O_DIRECTORY));
+}
+
+static uint32_t wire_kill(const struct vfsdax *s, int flags)
+{
+	bool kill = flags & O_TRUNC && s->flags & FUSE_HANDLE_KILLPRIV_V2 && share_kills_suid(s);
+
+	return kill ? FUSE_OPEN_KILL_SUIDGID : 0;
+}
+
+/* OPEN or OPENDIR of f->nodeid. */
+static int send_open(struct vfsdax_file *f, int flags)
+{
+	struct vfsdax *s = f->share;
+	struct fuse_open_in in = {.flags = wire_flags(s, flags), .open_flags = wire_kill(s, flags)};
+	struct fuse_open_out out;
+	struct request r = {
+		.opcode = f->dir ? FUSE_OPENDIR : FUSE_OPEN,
+		.nodeid = f->nodeid,
+		.in = {{&in, sizeof(in)}},
+		.out = &out,
+		.out_min = sizeof(out),
+		.out_max = sizeof(out),
+	};
+	ssize_t n = share_call(s, &r);
+
+	if (n >= 0) {
+		f->fh = out.fh;
+		return 0;
+	}
+	/* A device that keeps nothing about open files. */
+	f->no_handle = n == -ENOSYS &&
+		       s->flags & (f->dir ? FUSE_NO_OPENDIR_SUPPORT : FUSE_NO_OPEN_SUPPORT);
+	return f->no_handle ? 0 : (int)n;
+}
+
+/* Where OPEN did not do it. */
+static int truncate_opened(struct vfsdax_file *f, int flags)
+{
+	struct vfsdax *s = f->share;
+	struct fuse_setattr_in in = {.valid = FATTR_SIZE, .fh = f->fh};
+
+	if (!(flags & O_TRUNC) || (s->flags & FUSE_ATOMIC_O_TRUNC && !f->no_handle))
+		return 0;
+	in.valid |= f->no_handle ? 0 : FATTR_FH;
+	return node_setattr(s, f->nodeid, &in);
+}
+
+/* May what is there be opened so? */
+static int check_type(const struct vfsdax *s, const struct place *p, int flags)
+{
+	uint32_t type = p->attr.mode & S_IFMT;
+	bool changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+
+	if (flags & O_CREAT && flags & O_EXCL)
+		return -EEXIST;
+	if (type == S_IFLNK)
+		return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
+	if (type == S_IFDIR)
+		return changes || flags & O_CREAT ? -EISDIR : 0;
+	if (flags & O_DIRECTORY)
+		return -ENOTDIR;
+	/* Opening a device or a FIFO would act on the host, not here. */
+	if (type != S_IFREG)
+		return -ENXIO;
+	return changes && s->readonly ? -EROFS : 0;
+}
+
+/* Takes the place's lookup over when it succeeds. */
+static int open_place(struct vfsdax *s, struct place *p, int flags, struct vfsdax_file **out)
+{
+	struct vfsdax_file *f;
+	int err = check_type(s, p, flags);
+
+	if (!err)
+		err = file_new(s, flags, &f);
+	if (err)
+		return err;
+	f->nodeid = p->nodeid;
+	f->dir = S_ISDIR(p->attr.mode) ? dir_get(p->dir) : NULL;
+	err = send_open(f, flags);
+	if (err) {
+		dir_put(s, f->dir);
+		free(f);
+		return err;
+	}
+	f->node = bridge_node(s->bridge, f->nodeid);
+	p->owned = false;
+	err = truncate_opened(f, flags);
+	if (err)
+		file_put(f, true);
+	else
+		*out = f;
+	return err;
+}
+
+/* ------------------------------------------------------------------ create */
+
+struct created {
+	struct fuse_entry_out entry;
+	struct fuse_open_out open;
+};
+
+static int send_create(struct vfsdax *s, const struct place *p, int flags, mode_t mode,
+		       struct created *out)
+{
+	struct fuse_create_in in = {
+		.flags = wire_flags(s, flags) | (uint32_t)(flags & (O_CREAT | O_EXCL)),
+		.mode = S_IFREG | (mode & 07777),
+		.umask = s->umask,
+		.open_flags = wire_kill(s, flags),
+	};
+	struct request r = {
+		.opcode = FUSE_CREATE,
+		.nodeid = p->dir->nodeid,
+		.in = {{&in, sizeof(in)}, {p->name, strlen(p->name) + 1}},
+		.out = out,
+		.out_min = sizeof(*out),
+		.out_max = sizeof(*out),
+	};
+	ssize_t n;
+
+	if (!(s->flags & FUSE_DONT_MASK))
+		in.mode &= ~s->umask;
+	n = share_call(s, &r);
+	return n < 0 ? (int)n : 0;
+}
+
+static int create_place(struct vfsdax *s, const struct place *p, int flags, mode_t mode,
+			struct vfsdax_file **out)
+{
+	struct vfsdax_file *f;
+	struct created made;
+	int err;
+
+	if (p->slash || flags & O_DIRECTORY)
+		return p->slash ? -EISDIR : -EINVAL;
+	if (s->readonly)
+		return -EROFS;
+	err = file_new(s, flags, &f);
+	if (err)
+		return err;
+	err = send_create(s, p, flags, mode, &made);
+	if (err) {
+		free(f);
+		return err;
+	}
+	f->nodeid = made.entry.nodeid;
+	f->fh = made.open.fh;
+	if (!entry_sane(&made.entry) || !S_ISREG(made.entry.attr.mode)) {
+		/* Not the file that was asked for; whatever it is, it is given back. */
+		file_put(f, true);
+		return -EIO;
+	}
+	f->node = bridge_node(s->bridge, f->nodeid);
+	*out = f;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ both */
+
+static int open_from(struct vfsdax *s, struct dir *from, const char *path, int flags, mode_t mode,
+		     struct vfsdax_file **file)
+{
+	bool exclusive = flags & O_CREAT && flags & O_EXCL;
+	unsigned how = flags & O_CREAT ? WALK_MISSING : 0;
+	struct place p;
+	int err;
+
+	if (flags & ~FLAGS_KNOWN || (flags & O_ACCMODE) == O_ACCMODE)
+		return -EINVAL;
+	IN_SCOPE_OF(s);
+	if (!(flags & O_NOFOLLOW) && !exclusive)
+		how |= WALK_FOLLOW;
+	err = place_find(s, from, path, how, &p);
+	if (err)
+		return err;
+	if (p.nodeid)
+		err = open_place(s, &p, flags, file);
+	else
+		err = create_place(s, &p, flags, mode, file);
+	place_drop(s, &p);
+	if (!err)
+		atomic_fetch_add(&s->objects, 1);
+	return err;
+}
+
+int vfsdax_open(struct vfsdax *share, const char *path, int flags, mode_t mode,
+		struct vfsdax_file **file)
+{
+	return open_from(share, NULL, path, flags, mode, file);
+}
+
+int vfsdax_openat(struct vfsdax_file *dir, const char *path, int flags, mode_t mode,
+		  struct vfsdax_file **file)
+{
+	if (!dir->dir)
+		return -ENOTDIR;
+	return open_from(dir->share, dir->dir, path, flags, mode, file);
+}

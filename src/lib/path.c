@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * lib/path: from a path to a node, one LOOKUP a name, as a kernel would do it: symbolic links, "."
+ * and "..", the rules of a "/" at the end. Nothing is cached, so nothing is stale.
+ *
+ * The directories that a walk has come through are a chain (struct dir), in which ".." goes back:
+ * a walk cannot leave the share whatever its links say. Each lookup is given back when nobody has
+ * its link of the chain any more.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/internal.h"
+
+#define LINKS_MAX 40
+
+/* ------------------------------------------------------------------ the chain */
+
+struct dir *dir_get(struct dir *dir)
+{
+	atomic_fetch_add(&dir->refs, 1);
+	return dir;
+}
+
+void dir_put(struct vfsdax *s, struct dir *dir)
+{
+	while (dir && atomic_fetch_sub(&dir->refs, 1) == 1) {
+		struct dir *parent = dir->parent;
+
+		/* (the root is never at 0: the share has it) */
+		bridge_forget(s->bridge, dir->nodeid, 1);
+		free(dir);
+		dir = parent;
+	}
+}
+
+/* The chain goes on to `nodeid`; takes its lookup and the reference to the chain so far. */
+static int dir_enter(struct vfsdax *s, struct dir **dir, uint64_t nodeid)
+{
+	struct dir *next = malloc(sizeof(*next));
+
+	if (!next) {
+		bridge_forget(s->bridge, nodeid, 1);
+		return -ENOMEM;
+	}
+	*next = (struct dir){.nodeid = nodeid, .parent = *dir};
+	atomic_init(&next->refs, 1);
+	*dir = next;
+	return 0;
+}
+
+static void dir_leave(struct vfsdax *s, struct dir **dir)
+{
+	struct dir *up = (*dir)->parent;
+
+	if (!up)
+		return; /* ".." of the root is the root */
+	dir_get(up);
+	dir_put(s, *dir);
+	*dir = up;
+}
+
+/* ------------------------------------------------------------------ answers */
+
+bool attr_sane(const struct fuse_attr *attr)
+{
+	switch (attr->mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFDIR:
+	case S_IFLNK:
+	case S_IFIFO:
+	case S_IFSOCK:
+	case S_IFBLK:
+	case S_IFCHR:
+		break;
+	default:
+		return false;
+	}
+	return attr->size <= INT64_MAX && attr->blocks <= INT64_MAX &&
+	       attr->atimensec < 1000000000 && attr->mtimensec < 1000000000 &&
+	       attr->ctimensec < 1000000000;
+}
+
+bool entry_sane(const struct fuse_entry_out *entry)
+{
+	/* The root is nobody's child. */
+	return entry->nodeid != FUSE_ROOT_ID && attr_sane(&entry->attr);
+}
+
+/* 0 and an entry with a lookup, or -errno. */
+static int lookup(struct vfsdax *s, uint64_t parent, const char *name, struct fuse_entry_out *entry)
+{
+	struct request r = {
+		.opcode = FUSE_LOOKUP,
+		.nodeid = parent,
+		.in = {{name, strlen(name) + 1}},
+		.out = entry,
+		.out_min = sizeof(*entry),
+		.out_max = sizeof(*entry),
+	};
+	ssize_t n = share_call(s, &r);
+
+	if (n < 0)
+		return (int)n;
+	if (!entry->nodeid)
+		return -ENOENT;
+	if (entry_sane(entry))
+		return 0;
+	if (entry->nodeid != FUSE_ROOT_ID)
+		bridge_forget(s->bridge, entry->nodeid, 1);
+	return -EIO;
+}
+
+int readlink_node(struct vfsdax *s, uint64_t nodeid, char target[PATH_MAX])
+{
+	struct request r = {
+		.opcode = FUSE_READLINK,
+		.nodeid = nodeid,
+		.out = target,
+		.out_max = PATH_MAX - 1,
+	};
+	ssize_t n = share_call(s, &r);
+
+	if (n < 0)
+		return (int)n;
+	target[n] = 0;
+	/* Linux has neither empty targets nor any with a 0. */
+	return n && strlen(target) == (size_t)n ? (int)n : -EIO;
+}
+
+/* ------------------------------------------------------------------ the walk */
+
+struct walk {
+	struct vfsdax *share;
+	struct place *place;
+	unsigned how;
+	unsigned links;
+	char *at;	     /* what is left of the path, in `rest` */
+	char rest[PATH_MAX]; /* with the targets of links put in */
+};
+
+/* Puts the link's target in front of what is left. */
+static int follow_link(struct walk *w, uint64_t nodeid)
+{
+	char target[PATH_MAX];
+	size_t left = strlen(w->at);
+	int n;
+
+	if (++w->links > LINKS_MAX)
+		return -ELOOP;
+	n = readlink_node(w->share, nodeid, target);
+	if (n < 0)
+		return n;
+	if ((size_t)n + left >= sizeof(w->rest))
+		return -ENAMETOOLONG;
+	memmove(w->rest + n, w->at, left + 1);
+	memcpy(w->rest, target, (size_t)n);
+	w->at = w->rest;
+	if (target[0] == '/') {
+		dir_put(w->share, w->place->dir);
+		w->place->dir = dir_get(&w->share->root);
+	}
+	return 0;
+}
+
+/* The path leads to the directory where the walk is. */
+static void arrive_here(struct place *p)
+{
+	p->name[0] = 0;
+	p->nodeid = p->dir->nodeid;
+	p->attr.mode = S_IFDIR;
+}
+
+/* What a LOOKUP told; the entry's lookup goes to the place, the chain, or back. 1: the walk is
+ * over; 0: it goes on; -errno. */
+static int step(struct walk *w, const struct fuse_entry_out *entry, bool last)
+{
+	bool link = S_ISLNK(entry->attr.mode), dir = S_ISDIR(entry->attr.mode);
+	struct place *p = w->place;
+	int err = 0;
+
+	if (link && (!last || p->slash || w->how & WALK_FOLLOW))
+		err = follow_link(w, entry->nodeid);
+	else if (!dir && (!last || p->slash))
+		err = -ENOTDIR;
+	else if (dir)
+		return dir_enter(w->share, &p->dir, entry->nodeid) ?: last;
+	else
+		p->owned = true;
+	if (!p->owned)
+		bridge_forget(w->share->bridge, entry->nodeid, 1);
+	return err ? err : p->owned;
+}
+
+static int take_step(struct walk *w, bool last)
+{
+	struct place *p = w->place;
+	struct fuse_entry_out entry;
+	int err;
+
+	if (last && w->how & WALK_NAME)
+		return 1;
+	err = lookup(w->share, p->dir->nodeid, p->name, &entry);
+	if (err == -ENOENT && last && w->how & WALK_MISSING)
+		return 1;
+	if (err)
+		return err;
+	err = step(w, &entry, last);
+	if (err > 0) {
+		p->nodeid = entry.nodeid;
+		p->attr = entry.attr;
+		/* Without a time to live it is to be asked for: its times may be about to move. */
+		p->fresh = entry.attr_valid || entry.attr_valid_nsec;
+	}
+	return err;
+}
+
+/* The next name of the path: 1 and in place->name; 0: there is none; -ENAMETOOLONG. */
+static int next_name(struct walk *w, bool *last)
+{
+	struct place *p = w->place;
+	size_t n;
+
+	w->at += strspn(w->at, "/");
+	n = strcspn(w->at, "/");
+	if (!n)
+		return 0;
+	if (n > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(p->name, w->at, n);
+	p->name[n] = 0;
+	w->at += n;
+	p->slash = *w->at == '/';
+	*last = w->at[strspn(w->at, "/")] == 0;
+	return 1;
+}
+
+static int walk(struct walk *w)
+{
+	struct place *p = w->place;
+	bool last = false;
+	int r = 0;
+
+	while (r == 0) {
+		r = next_name(w, &last);
+		if (r <= 0)
+			break;
+		r = 0;
+		if (strcmp(p->name, "..") == 0)
+			dir_leave(w->share, &p->dir);
+		else if (strcmp(p->name, ".") != 0)
+			r = take_step(w, last);
+	}
+	if (r == 0)
+		arrive_here(p);
+	return r < 0 ? r : 0;
+}
+
+int place_find(struct vfsdax *s, struct dir *from, const char *path, unsigned how, struct place *p)
+{
+	struct walk *w;
+	int err;
+
+	memset(p, 0, sizeof(*p));
+	if (!path || !*path)
+		return path ? -ENOENT : -EFAULT;
+	if (strlen(path) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	w = malloc(sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->share = s;
+	w->place = p;
+	w->how = how;
+	w->links = 0;
+	w->at = strcpy(w->rest, path);
+	p->dir = dir_get(path[0] == '/' || !from ? &s->root : from);
+	err = walk(w);
+	free(w);
+	if (err)
+		place_drop(s, p);
+	return err;
+}
+
+void place_drop(struct vfsdax *s, struct place *p)
+{
+	if (p->owned)
+		bridge_forget(s->bridge, p->nodeid, 1);
+	p->owned = false;
+	dir_put(s, p->dir);
+	p->dir = NULL;
+}
