@@ -33,13 +33,12 @@ static uint32_t crc_bytes(uint32_t crc, const unsigned char *bytes, size_t len)
 {
 	static uint32_t table[256];
 
-	for (uint32_t i = 0; !table[1] && i < 256; i++) {
-		uint32_t row = i << 24;
-
-		for (int bit = 0; bit < 8; bit++)
-			row = row << 1 ^ (row >> 31 ? 0x04c11db7 : 0);
-		table[i] = row;
-	}
+	if (!table[1])
+		for (uint32_t i = 0; i < 256; i++) {
+			table[i] = i << 24;
+			for (int bit = 0; bit < 8; bit++)
+				table[i] = table[i] << 1 ^ (table[i] >> 31 ? 0x04c11db7 : 0);
+		}
 	while (len--)
 		crc = crc << 8 ^ table[crc >> 24 ^ *bytes++];
 	return crc;
