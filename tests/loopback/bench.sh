@@ -283,3 +283,80 @@ test_a_mount_is_measured_and_verified() {
 	# each was asked of the device
 	expect_ge "$(stat_counter queue.requests.GETATTR)" 50 "GETATTR requests"
 }
+
+# ---- without a mount: libvfsdax ---------------------------------------------------------------------------------
+
+need_lib() { # OPTIONS OF vfsdax-device
+	need_bench
+	[ "$LOOPBACK" = unix ] || skip "the share has one driver at a time here"
+	"$BENCH" --help | grep -q 'lib, map' || skip "vfsdax-bench is built without libvfsdax"
+	start_device "$@"
+	cp "$FILE" "$HOST_DIR/f"
+	FILE=$HOST_DIR/f
+}
+
+test_lib_and_map_move_the_bytes_that_the_host_has() {
+	need_lib
+	local args
+	for args in "--engine lib" "--engine lib --iodepth 8" "--engine lib --batch 8" "--engine lib --nodax" \
+		"--engine lib --numjobs 2 --iodepth 4" "--engine map" "--engine map --numjobs 2 --prefault=0"; do
+		note "$args"
+		# shellcheck disable=SC2086 # words are meant to be split
+		bench_json $args --share "unix:$SOCK" --filename f --rw randwrite --bs 16k --verify
+		holds '.jobs[0].verified_blocks == 512'
+		bench_json --engine psync --filename "$FILE" --rw read --bs 16k --verify
+		bench_json --engine psync --filename "$FILE" --rw write --bs 16k --verify
+		# shellcheck disable=SC2086
+		bench_json $args --filename "unix:$SOCK:/f" --rw randread --bs 16k --verify
+		flip 5000123
+		# shellcheck disable=SC2086
+		bench_refused 'f at offset 5000123: byte' $args --share "unix:$SOCK" --filename f --rw randread --bs 16k --verify
+		flip 5000123
+	done
+}
+
+test_lib_creates_and_compares_in_one_connection() {
+	need_lib
+	bench_json --engine lib --share "unix:$SOCK" --filename /new --size 3m --rw randread 2>/dev/null
+	expect_eq "$(stat -c %s "$HOST_DIR/new")" 3145728 "size of the new file"
+	bench_json compare "engine=mmap,filename=$FILE" engine=map engine=lib engine=lib,nodax=0,iodepth=8,name=eight \
+		--filename "unix:$SOCK:/f" --rw randread --rounds 2 --runtime 50ms
+	holds '.compare.columns | length == 4 and all(.iops_median > 0)'
+	bench_json compare engine=lib,name=one engine=lib,batch=32 --share "unix:$SOCK" --filename f --rw stat --rounds 3 \
+		--runtime 100ms
+	holds '.jobs[1].read.total_ios % 32 == 0 and .compare.columns[1].ratio.value > 0'
+	# a file whose end is inside a page: the window has whole pages
+	truncate -s 10000 "$FILE"
+	bench_json --engine map --filename "unix:$SOCK:/f" --rw read --bs 4k
+	expect_eq "$(said '.jobs[0].read.total_ios')" 2 "pages of a file of 10000 bytes"
+}
+
+test_what_lib_and_map_cannot_do_is_said() {
+	need_lib --cache-size 16M
+	bench_refused "$TEST_DIR/nobody" --engine lib --share "unix:$TEST_DIR/nobody" --filename f
+	bench_refused 'with --size it is created' --engine lib --share "unix:$SOCK" --filename nothing
+	bench_refused 'name the share' --engine lib --filename "$FILE"
+	truncate -s 64M "$HOST_DIR/big"
+	bench_refused 'no more room for maps, lower --size' --engine map --share "unix:$SOCK" --filename big --rw read
+	bench_json --engine map --share "unix:$SOCK" --filename big --rw read --size 8m
+	stop_device
+	start_device --cache-size 0
+	bench_refused 'there is no window, use --engine lib' --engine map --share "unix:$SOCK" --filename big --rw read
+	bench_json --engine lib --share "unix:$SOCK" --filename big --rw read --size 1m
+}
+
+test_a_device_that_dies_ends_the_measurement() {
+	need_lib
+	local status=0 pid
+	"$BENCH" --engine lib --nodax --share "unix:$SOCK" --filename f --rw randread --runtime 60 >"$TEST_DIR/out" \
+		2>"$TEST_DIR/err" &
+	pid=$!
+	sleep 0.7
+	kill -KILL "$DEVICE_PID"
+	wait "$DEVICE_PID" || true
+	DEVICE_PID=
+	wait_until 20 "vfsdax-bench ends after its device" gone $pid
+	wait $pid || status=$?
+	expect_eq "$status" 1 "status"
+	grep -q 'lib: read of 4096 bytes' "$TEST_DIR/err" || fail "$(cat "$TEST_DIR/err")"
+}

@@ -12,7 +12,10 @@
 /* Reading the clock may add this much to the time of an I/O. */
 #define CLOCK_SHARE	0.02
 #define SAMPLE_MAX	1023
-#define CALIBRATION_IOS 128
+/* So many times so many I/Os are tried, for so long at most; the fastest lot counts, because the
+ * first ones fault pages in and any may be interrupted. */
+#define CALIBRATION_LOTS 8
+#define CALIBRATION_IOS	 32
 #define CALIBRATION_NS	(20 * NS_PER_MS)
 
 /* ------------------------------------------------------------------ memory */
@@ -69,34 +72,47 @@ static double clock_cost_ns(void)
 	return (double)(clock_now_ns() - start) / 63;
 }
 
+/* What an I/O costs in nanoseconds, or 0 where they fail, which the run will meet too. */
+static double io_cost_ns(struct job *j)
+{
+	uint64_t begin = clock_now_ns(), start, best = 0;
+	struct io *io = &j->ios[0];
+
+	for (int lot = 0; lot < CALIBRATION_LOTS; lot++) {
+		start = clock_now_ns();
+		for (int n = 0; n < CALIBRATION_IOS; n++) {
+			job_prepare(j, io);
+			if (j->s->ops->issue(j, io) < 0 || io->res < 0)
+				return 0;
+			if (n + 1 < CALIBRATION_IOS && n % 8 == 0 &&
+			    clock_now_ns() - begin > CALIBRATION_NS)
+				return best ? (double)best / CALIBRATION_IOS : (double)CALIBRATION_NS;
+		}
+		start = clock_now_ns() - start;
+		best = best ? MIN(best, start) : start;
+	}
+	return (double)best / CALIBRATION_IOS;
+}
+
 /* How often the clock can be read without its showing. Takes a few I/Os of the pattern, which then
  * begins anew. */
 static void calibrate(struct job *j)
 {
 	struct pattern saved = j->pattern;
-	struct io *io = &j->ios[0];
-	uint64_t start = clock_now_ns(), n = 0;
+	uint64_t start = clock_now_ns();
 	enum direction dir;
 	double each, every;
 
-	for (; n < 1024; n++)
+	for (int n = 0; n < 1024; n++)
 		pattern_next(&j->pattern, &dir);
 	j->choose_ns = (double)(clock_now_ns() - start) / 1024;
 	j->sample_every = j->s->o.lat_sample ? (unsigned)j->s->o.lat_sample : 1;
-	if (subject_queues(j->s) || j->s->o.lat_sample || j->s->o.verify)
-		goto done;
-	start = clock_now_ns();
-	for (n = 0; n < CALIBRATION_IOS && clock_now_ns() - start < CALIBRATION_NS; n++) {
-		job_prepare(j, io);
-		if (j->s->ops->issue(j, io) < 0 || io->res < 0)
-			goto done; /* the run will meet it too */
+	if (!subject_queues(j->s) && !j->s->o.lat_sample && !j->s->o.verify) {
+		each = io_cost_ns(j);
+		every = each > 0 ? 2 * clock_cost_ns() / (CLOCK_SHARE * each) : 1;
+		/* odd: not in step with pages and ranges */
+		j->sample_every = (unsigned)MIN(MAX(every, 1.0), (double)SAMPLE_MAX) | 1;
 	}
-	each = (double)(clock_now_ns() - start) / (double)n - clock_cost_ns();
-	every = 2 * clock_cost_ns() / (CLOCK_SHARE * MAX(each, 1.0));
-	/* odd: not in step with pages and ranges */
-	j->sample_every = (unsigned)MIN(MAX(every, 1.0), (double)SAMPLE_MAX);
-	j->sample_every += j->sample_every > 1 && j->sample_every % 2 == 0;
-done:
 	j->pattern = saved;
 }
 

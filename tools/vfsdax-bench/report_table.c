@@ -50,7 +50,7 @@ static void print_notes(FILE *f, const struct column *c, const char *prefix)
 	char ns[24];
 
 	if (r->sample_every > 1)
-		fprintf(f, "%slatencies are those of 1 operation in %u: reading the clock would show\n",
+		fprintf(f, "%s1 operation in %u was timed for the latencies: the clock would show in all\n",
 			prefix, r->sample_every);
 	if (each_ns > 0 && r->choose_ns > each_ns * 0.05)
 		fprintf(f, "%schoosing the block took %s of each operation\n", prefix,
