@@ -208,7 +208,7 @@ static int open_window(struct bridge *b)
 		b->no_window_reason = "the device has a window, but did not accept FUSE_MAP_ALIGNMENT";
 		return 0;
 	}
-	params.va = shm.va;
+	params.va = b->window_va = shm.va;
 	params.len_bytes = shm.len_bytes;
 	params.remove_batch_max = (FS_IN_BYTES - 128) / sizeof(struct fuse_removemapping_one);
 	if (b->params.window_admit == WINDOW_ADMIT_AUTO)

@@ -99,6 +99,7 @@ int bridge_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t len,
 	hold->va = hold->pin.va;
 	hold->len = hold->pin.len_bytes;
 	hold->file_off = off;
+	hold->win_off = (uint64_t)(hold->va - b->window_va);
 	hold->bridge = b;
 	hold->node = node;
 	hold->flags = flags;

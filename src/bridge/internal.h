@@ -87,6 +87,7 @@ struct bridge {
 	uint64_t kernel_flags; /* granted to the kernel by our INIT answer */
 
 	struct window *window; /* NULL: no DAX */
+	uint8_t *window_va;    /* where it begins */
 	bool per_inode_dax;    /* FUSE_ATTR_DAX decides */
 	struct router router; /* what both ways cost */
 	uint64_t calibration_ns;
