@@ -24,23 +24,46 @@ int rundir_path(uid_t uid, char *buf, size_t len)
 	return fits(snprintf(buf, len, "/tmp/vfsdax-%u", (unsigned)uid), len);
 }
 
-int rundir_make(char *buf, size_t len)
+static int make(const char *path)
 {
 	struct stat st;
-	int err = rundir_path(geteuid(), buf, len);
 
-	if (err)
-		return err;
-	if (mkdir(buf, 0700) < 0 && errno != EEXIST)
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
-	if (lstat(buf, &st) < 0)
+	if (lstat(path, &st) < 0)
 		return -errno;
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH))
 		return -EPERM;
 	return 0;
 }
 
+int rundir_make(char *buf, size_t len)
+{
+	int err = rundir_path(geteuid(), buf, len);
+
+	return err ? err : make(buf);
+}
+
+int rundir_make_public(char *buf, size_t len)
+{
+	uid_t uid = geteuid();
+	int err = uid == 0 ? rundir_path(uid, buf, len)
+			   : fits(snprintf(buf, len, "/tmp/vfsdax-%u", (unsigned)uid), len);
+
+	if (!err)
+		err = make(buf);
+	/* To be passed through, not to be listed. Whoever serves a socket there asks who it is. */
+	if (!err && chmod(buf, 0711) < 0)
+		err = -errno;
+	return err;
+}
+
 int rundir_socket(const char *dir, dev_t dev, char *buf, size_t len)
 {
 	return fits(snprintf(buf, len, "%s/%u:%u.sock", dir, major(dev), minor(dev)), len);
+}
+
+int rundir_direct_socket(const char *dir, dev_t dev, char *buf, size_t len)
+{
+	return fits(snprintf(buf, len, "%s/%u:%u.direct", dir, major(dev), minor(dev)), len);
 }

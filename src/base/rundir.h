@@ -11,7 +11,11 @@
 int rundir_path(uid_t uid, char *buf, size_t len);
 /* Makes the directory, for its owner only, and refuses one that somebody else owns. 0 or -errno. */
 int rundir_make(char *buf, size_t len);
-/* The socket of the mount with this device number, in the directory `dir`. */
+/* The same for what every user is to reach, by name: /run/vfsdax for root, else one below /tmp. */
+int rundir_make_public(char *buf, size_t len);
+/* The socket of the mount with this device number, in the directory `dir`: of the counters ... */
 int rundir_socket(const char *dir, dev_t dev, char *buf, size_t len);
+/* ... and of direct mmap (wire/direct.h). */
+int rundir_direct_socket(const char *dir, dev_t dev, char *buf, size_t len);
 
 #endif

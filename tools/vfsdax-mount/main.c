@@ -28,7 +28,9 @@ enum { SYSLOG_INFO = LOG_INFO, SYSLOG_DEBUG = LOG_DEBUG };
 #include "base/clock.h"
 #include "base/log.h"
 #include "bridge/bridge.h"
+#include "bridge/proof.h"
 #include "control.h"
+#include "direct.h"
 #include "fuse/mount.h"
 #include "options.h"
 #include "source.h"
@@ -42,6 +44,8 @@ struct daemon {
 	struct fs_session *session;
 	struct fusemnt *mount;
 	struct bridge *bridge;
+	struct bridge_proofs *proofs;
+	struct direct *direct; /* NULL: no direct maps */
 	struct control control;
 	int signal_fd, ended_fd;
 	uint64_t started_ns;
@@ -75,6 +79,7 @@ static void report(void *ctx, FILE *out)
 	fprintf(out, "device.failed %s\n",
 		transport_failed(source_transport(d->source)) ? "true" : "false");
 	bridge_emit_stats(d->bridge, report_line, out);
+	direct_emit_stats(d->direct, report_line, out);
 }
 
 /* ------------------------------------------------------------------ CPUs */
@@ -129,6 +134,39 @@ static int open_signals(struct daemon *d)
 	return d->signal_fd < 0 || d->ended_fd < 0 ? -errno : 0;
 }
 
+/* Each live mapping of a socket's device is a file that is kept for direct maps. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+	rlim_t wanted;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	wanted = MIN(limit.rlim_max, (rlim_t)65536);
+	if (limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = wanted;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Without them the mount is as good as with them, for everybody else. */
+static void open_direct(struct daemon *d, dev_t dev)
+{
+	struct direct_params params = {
+		.proofs = d->proofs,
+		.transport = source_transport(d->source),
+		.dev = dev,
+		.map_alignment = fs_limits(d->session)->map_alignment,
+		.others = d->o.others,
+		.device_uid = d->o.share_device,
+	};
+	int err = d->proofs ? direct_open(&params, &d->direct) : 0;
+
+	if (err)
+		log_info("direct maps cannot be served: no socket in the run-time directory: %s",
+			 strerror(-err));
+}
+
 static int bring_up(struct daemon *d)
 {
 	struct fusemnt_params mount = {
@@ -149,8 +187,11 @@ static int bring_up(struct daemon *d)
 
 	if (!err)
 		err = open_signals(d);
+	if (!d->o.no_direct_maps)
+		raise_file_limit();
 	if (!err)
-		err = source_open(d->o.source, MIN(session.timeout_ms, 10000u), &d->source);
+		err = source_open(d->o.source, MIN(session.timeout_ms, 10000u),
+				  !d->o.no_direct_maps, &d->source);
 	if (err)
 		return err;
 	t = source_transport(d->source);
@@ -166,25 +207,41 @@ static int bring_up(struct daemon *d)
 	/* More workers than CPUs are not pinned: the scheduler knows better then. */
 	d->o.bridge.cpus = d->o.bridge.workers <= list_cpus(cpus) ? cpus : NULL;
 	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
+	if (!err && !d->o.no_direct_maps)
+		err = bridge_proofs_create(d->bridge, &d->proofs);
 	if (!err)
 		err = start_workers(d);
 	if (err)
 		return err;
-	if (fusemnt_device(d->mount, &dev) == 0 && control_open(&d->control, dev) < 0)
-		log_info("counters cannot be served: no socket in the run-time directory");
+	if (fusemnt_device(d->mount, &dev) == 0) {
+		if (control_open(&d->control, dev) < 0)
+			log_info("counters cannot be served: no socket in the run-time directory");
+		open_direct(d, dev);
+	}
 	return 0;
 }
 
 /* Anything may not be there. A mount whose device is gone is taken down too. */
 static void take_down(struct daemon *d)
 {
+	unsigned left;
+
 	control_close(&d->control);
+	left = direct_stop(d->direct);
 	if (d->mount)
 		fusemnt_unmount(d->mount);
 	bridge_close(d->bridge);
+	direct_free(d->direct);
+	bridge_proofs_destroy(d->proofs);
 	fs_session_close(d->session);
 	fusemnt_close(d->mount);
-	source_close(d->source);
+	if (left) {
+		log_warn("%s stays with vfio-pci: other processes still have %u direct maps of it",
+			 source_transport(d->source)->source, left);
+		source_leave(d->source);
+	} else {
+		source_close(d->source);
+	}
 	close(d->signal_fd);
 	close(d->ended_fd);
 }

@@ -31,6 +31,8 @@ void options_help(void)
 	     "  -o lazy_unmap              unmap nothing before its place is wanted\n"
 	     "  -o timeout=SECONDS         for an answer of the device (default 60)\n"
 	     "  -o polling=auto|never|always  look for requests instead of sleeping\n"
+	     "  -o direct_maps=on|off      pieces of files in the memory of other processes\n"
+	     "  -o share_device=UID        who gets all of a PCI device for them if need be\n"
 	     "  -f, --foreground           stay in the foreground, log to stderr\n"
 	     "      --log-level LEVEL      error, warn, info, debug\n"
 	     "  -l, --list                 the virtio-fs functions of this machine\n"
@@ -155,6 +157,39 @@ static int set_lazy_unmap(struct options *o, const char *value)
 	return 0;
 }
 
+static int set_direct_maps(struct options *o, const char *value)
+{
+	static const char *const names[] = {"on", "off", NULL};
+	static const int values[] = {0, 1};
+	int v = 0;
+	int err = choose("direct_maps", value, names, values, "on, off", &v);
+
+	o->no_direct_maps = v;
+	return err;
+}
+
+static int set_share_device(struct options *o, const char *value)
+{
+	char *end;
+	unsigned long uid;
+
+	errno = 0;
+	uid = strtoul(value, &end, 10);
+	if (errno || *end || value[0] < '0' || value[0] > '9' || uid >= UINT32_MAX) {
+		log_error("option share_device=%s: use the number of a user", value);
+		return -EINVAL;
+	}
+	o->share_device = (int64_t)uid;
+	return 0;
+}
+
+static int set_allow_other(struct options *o, const char *value)
+{
+	(void)value;
+	o->others = true;
+	return 0;
+}
+
 static int set_nonempty(struct options *o, const char *value)
 {
 	(void)value;
@@ -194,10 +229,12 @@ static const struct mount_option {
 	{"window_policy", NEEDS_VALUE, set_window_policy, false},
 	{"window_ranges", NEEDS_VALUE, set_window_ranges, false},
 	{"lazy_unmap", NO_VALUE, set_lazy_unmap, false},
+	{"direct_maps", NEEDS_VALUE, set_direct_maps, false},
+	{"share_device", NEEDS_VALUE, set_share_device, false},
 	{"nonempty", NO_VALUE, set_nonempty, false},
 	{"ro", NO_VALUE, set_ro, true},
 	{"rw", NO_VALUE, set_rw, true},
-	{"allow_other", NO_VALUE, NULL, true},
+	{"allow_other", NO_VALUE, set_allow_other, true},
 	{"allow_root", NO_VALUE, NULL, true},
 	{"default_permissions", NO_VALUE, NULL, true},
 	{"auto_unmount", NO_VALUE, NULL, true},
@@ -289,6 +326,7 @@ int options_parse(int argc, char **argv, struct options *o)
 	memset(o, 0, sizeof(*o));
 	o->log_level = -1;
 	o->timeout_s = 60;
+	o->share_device = -1;
 	o->bridge.window_admit = WINDOW_ADMIT_AUTO;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":fo:lhV", longs, NULL)) != -1) {

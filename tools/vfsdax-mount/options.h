@@ -4,6 +4,7 @@
 #define VFSDAX_MOUNT_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "bridge/bridge.h"
 
@@ -13,6 +14,9 @@ struct options {
 	bool foreground, list, json, nonempty, help, version;
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
+	bool others;	      /* allow_other */
+	bool no_direct_maps;
+	int64_t share_device; /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */
 	char kernel[1024]; /* what libfuse3 and the kernel get, comma-separated */
 };

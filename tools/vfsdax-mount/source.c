@@ -16,9 +16,9 @@ struct source {
 	struct claim *claim; /* NULL for a socket */
 };
 
-int source_open(const char *name, unsigned timeout_ms, struct source **out)
+int source_open(const char *name, unsigned timeout_ms, bool shares, struct source **out)
 {
-	struct vhost_user_params params = {.timeout_ms = timeout_ms};
+	struct vhost_user_params params = {.timeout_ms = timeout_ms, .keep_files = shares};
 	struct source *s = calloc(1, sizeof(*s));
 	int err;
 
@@ -52,6 +52,14 @@ void source_close(struct source *s)
 	s->transport->ops->close(s->transport);
 	claim_release(s->claim);
 	free(s);
+}
+
+void source_leave(struct source *s)
+{
+	if (!s)
+		return;
+	s->transport->ops->close(s->transport);
+	free(s); /* the claim ends with the process */
 }
 
 int source_list(bool json)

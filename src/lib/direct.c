@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * lib/direct: direct maps of a program that has no device: pieces of files that a vfsdax-mount has,
+ * as ordinary memory. With direct_conn.c it is all that such a program needs.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "direct.h"
+
+/* A file that is just being cut, a window that is just full of others' requests. */
+#define TRIES	     40
+#define TRY_PAUSE_NS 5000000
+
+#define MAP_FLAGS (VFSDAX_MAP_WRITE | VFSDAX_MAP_WHOLE | VFSDAX_MAP_NOWAIT | VFSDAX_DIRECT_DONTFORK)
+
+/* ------------------------------------------------------------------ map */
+
+/* Is it an open regular file of the mount? So that the ioctl goes to nobody else. */
+static int check_file(struct vfsdax_conn *c, int fd, unsigned flags)
+{
+	int mode = fcntl(fd, F_GETFL);
+	struct statx stx;
+
+	if (mode < 0 || mode & O_PATH)
+		return direct_refuse(c, -EBADF, "the descriptor is not of an open file");
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0)
+		return direct_refuse(c, -EBADF, "the descriptor tells nothing of its file");
+	if (stx.stx_dev_major != c->major || stx.stx_dev_minor != c->minor)
+		return direct_refuse(c, -EBADF, "the descriptor is not of a file of this mount");
+	if (!S_ISREG(stx.stx_mode))
+		return direct_refuse(c, -EBADF, "not a regular file");
+	if ((mode & O_ACCMODE) == O_WRONLY)
+		return direct_refuse(c, -EBADF, "the file is not open for reading");
+	if (flags & VFSDAX_MAP_WRITE && (mode & O_ACCMODE) != O_RDWR)
+		return direct_refuse(c, -EBADF, "the file is not open for writing");
+	/* The mount believes no size that is old; asking for it is ours, since we have the file. */
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &stx) < 0)
+		return direct_refuse(c, -errno, "the file's size cannot be asked for");
+	return 0;
+}
+
+/* The end of a map request: its memory's descriptor, and `life` or -1. */
+static int hear_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a, int *fd, int *life)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	unsigned n_fds;
+	int fds[2], err = direct_hear(c, a, fds, &n_fds);
+	bool of_file;
+
+	if (err)
+		return err;
+	if (a->err) {
+		direct_close_all(fds, n_fds);
+		return direct_refuse(c, a->err, a->reason);
+	}
+	of_file = a->flags & DIRECT_R_OF_FILE;
+	/* What is mapped goes on behind the end of what was asked for, to the end of a page. */
+	if (a->op != DIRECT_MAP || n_fds != (of_file ? 1u : 2u) || !a->id || !a->len ||
+	    a->len > len + page || a->fd_off % page || a->fd_off > INT64_MAX - a->len - page) {
+		direct_close_all(fds, n_fds);
+		return direct_lost(c, -EPROTO, "the mount answers something else");
+	}
+	*fd = fds[0];
+	*life = of_file ? -1 : fds[1];
+	return 0;
+}
+
+static int request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
+		       struct direct_answer *a, int *map_fd, int *life)
+{
+	struct direct_request r = direct_request(DIRECT_MAP);
+	int err;
+
+	r.off = off;
+	r.len = len;
+	r.flags = (flags & VFSDAX_MAP_WRITE ? DIRECT_F_WRITE : 0) |
+		  (flags & VFSDAX_MAP_WHOLE ? DIRECT_F_WHOLE : 0);
+	err = direct_ask(c, &r);
+	if (!err)
+		err = direct_hear_plain(c, DIRECT_TOKEN, a);
+	if (err)
+		return err;
+	r = direct_request(DIRECT_PROVED);
+	if (ioctl(fd, DIRECT_PROVE, &a->token) < 0)
+		r.err = -errno;
+	err = direct_ask(c, &r);
+	return err ? err : hear_map(c, len, a, map_fd, life);
+}
+
+/* How /proc/self/maps names the file, so that its end finds it again. */
+static int look_up(uint8_t *addr, struct direct_piece *piece)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned long start, end;
+	char line[512];
+	int err = -ENOENT;
+
+	if (!f)
+		return -errno;
+	while (err && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx %*s %*x %x:%x %llu", &start, &end, &piece->major,
+			   &piece->minor, &piece->ino) == 5 &&
+		    start <= (uintptr_t)addr && (uintptr_t)addr < end)
+			err = 0;
+	fclose(f);
+	return err;
+}
+
+static int put_memory(struct vfsdax_conn *c, const struct direct_answer *a, int fd, unsigned flags,
+		      struct direct_piece *piece)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	int err = 0;
+	void *va;
+
+	piece->len = a->len;
+	piece->bytes = (a->len + page - 1) / page * page;
+	va = mmap(NULL, piece->bytes, PROT_READ | (flags & VFSDAX_MAP_WRITE ? PROT_WRITE : 0),
+		  MAP_SHARED, fd, (off_t)a->fd_off);
+	if (va == MAP_FAILED)
+		return direct_refuse(c, -errno, "mmap(2) of what the mount gave fails");
+	if (flags & VFSDAX_DIRECT_DONTFORK && madvise(va, piece->bytes, MADV_DONTFORK) < 0)
+		err = direct_refuse(c, -errno, "madvise(2) with MADV_DONTFORK fails");
+	if (!err && look_up(va, piece))
+		err = direct_refuse(c, -ENOSYS, "/proc/self/maps is not there");
+	if (err) {
+		munmap(va, piece->bytes);
+		return err;
+	}
+	piece->addr = va;
+	return 0;
+}
+
+static int tell_unmap(struct vfsdax_conn *c, uint64_t id)
+{
+	struct direct_request r = direct_request(DIRECT_UNMAP);
+	struct direct_answer a;
+	int err;
+
+	r.id = id;
+	err = direct_ask(c, &r);
+	return err ? err : direct_hear_plain(c, DIRECT_UNMAP, &a);
+}
+
+static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
+		    struct direct_piece *piece)
+{
+	struct direct_answer a;
+	int map_fd = -1, err;
+
+	err = check_file(c, fd, flags);
+	if (!err)
+		err = request_map(c, fd, off, len, flags, &a, &map_fd, &piece->life);
+	if (err)
+		return err;
+	piece->id = a.id;
+	piece->fd_off = a.fd_off;
+	piece->dontfork = flags & VFSDAX_DIRECT_DONTFORK;
+	err = put_memory(c, &a, map_fd, flags, piece);
+	close(map_fd);
+	if (err) {
+		char why[DIRECT_REASON_BYTES];
+
+		memcpy(why, c->reason, sizeof(why));
+		if (piece->life >= 0)
+			close(piece->life);
+		tell_unmap(c, a.id);
+		return direct_refuse(c, err, why);
+	}
+	return 0;
+}
+
+static int check_conn(struct vfsdax_conn *c)
+{
+	if (c->pid != getpid())
+		return direct_refuse(c, -EPERM, "the connection is the parent's");
+	return c->broken ? -ECONNRESET : 0;
+}
+
+VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off, size_t len,
+				 unsigned flags, void **addr, size_t *mapped)
+{
+	const struct timespec pause = {.tv_nsec = TRY_PAUSE_NS};
+	struct direct_piece *piece;
+	int err;
+
+	if (!conn || !addr || !mapped || !len || flags & ~MAP_FLAGS)
+		return -EINVAL;
+	err = check_conn(conn);
+	if (err)
+		return err;
+	if (off % conn->alignment)
+		return direct_refuse(conn, -EINVAL, "the offset is no multiple of the mapping alignment");
+	piece = calloc(1, sizeof(*piece));
+	if (!piece)
+		return -ENOMEM;
+	for (int i = 0; i < TRIES; i++) {
+		err = map_once(conn, fd, off, len, flags, piece);
+		if ((err != -EAGAIN && err != -ESTALE) || flags & VFSDAX_MAP_NOWAIT)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	if (err) {
+		free(piece);
+		return err == -ESTALE ? -EAGAIN : err;
+	}
+	piece->next = conn->pieces;
+	conn->pieces = piece;
+	*addr = piece->addr;
+	*mapped = piece->len < len ? piece->len : len;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ unmap */
+
+/*
+ * What is left of the piece: the program may have unmapped or moved parts of it, and something else
+ * may be in their place by now.
+ */
+static void unmap_rest(const struct direct_piece *piece)
+{
+	uintptr_t from = (uintptr_t)piece->addr, to = from + piece->bytes;
+	uintptr_t at[2] = {0, 0};
+	bool again = true;
+
+	/* munmap(2) changes what is being read, so one at a time. */
+	while (again) {
+		FILE *f = fopen("/proc/self/maps", "re");
+		unsigned long start, end, off;
+		unsigned maj, min;
+		unsigned long long ino;
+		char line[512];
+
+		again = false;
+		if (!f)
+			return;
+		while (!again && fgets(line, sizeof(line), f)) {
+			if (sscanf(line, "%lx-%lx %*s %lx %x:%x %llu", &start, &end, &off, &maj, &min,
+				   &ino) != 6 ||
+			    end <= from || start >= to || maj != piece->major ||
+			    min != piece->minor || ino != piece->ino ||
+			    off - start != piece->fd_off - from)
+				continue;
+			at[0] = start > from ? start : from;
+			at[1] = end < to ? end : to;
+			again = true;
+		}
+		fclose(f);
+		if (again && munmap((void *)at[0], at[1] - at[0]) < 0)
+			return;
+	}
+}
+
+VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr)
+{
+	struct direct_piece **at, *piece;
+	int err = 0;
+
+	if (!conn || !addr)
+		return -EINVAL;
+	for (at = &conn->pieces; (piece = *at) && piece->addr != addr; at = &piece->next)
+		;
+	if (!piece)
+		return -EINVAL;
+	*at = piece->next;
+	unmap_rest(piece);
+	if (piece->life >= 0)
+		close(piece->life);
+	/* A child may still have memory that shows the window: then the end of `life` tells. */
+	if (conn->pid == getpid() && !conn->broken && (piece->life < 0 || piece->dontfork))
+		err = tell_unmap(conn, piece->id);
+	free(piece);
+	/* The memory is gone in any case, and a mount that is gone holds nothing. */
+	return err == -ECONNRESET ? 0 : err;
+}

@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * directop: a program that uses direct mmap (vfsdax_connect()), for the loopback tests: honestly,
+ * wrongly, and as a liar on the bare socket. Each subcommand is one check, prints a line about what
+ * went wrong, and exits with 0 or 1. `hold` and `family` wait for lines on stdin between their
+ * steps, so that a test can look at the mount meanwhile.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vfsdax/vfsdax.h"
+#include "wire/direct.h"
+
+#define MIB ((size_t)1 << 20)
+
+static struct vfsdax_conn *conn;
+
+__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	fputs("directop: ", stderr);
+	vfprintf(stderr, format, ap);
+	if (conn)
+		fprintf(stderr, " (reason '%s')", vfsdax_conn_reason(conn));
+	fputc('\n', stderr);
+	va_end(ap);
+	exit(1);
+}
+
+static int open_or_die(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		die("open %s: %s", path, strerror(errno));
+	return fd;
+}
+
+static void connect_or_die(const char *path)
+{
+	int err = vfsdax_connect(path, &conn);
+
+	if (err)
+		die("vfsdax_connect(%s): %s", path, strerror(-err));
+}
+
+static uint8_t *map_or_die(int fd, uint64_t off, size_t len, unsigned flags, size_t *mapped)
+{
+	void *addr = NULL;
+	size_t got = 0;
+	int err = vfsdax_direct_map(conn, fd, off, len, flags, &addr, &got);
+
+	if (err)
+		die("vfsdax_direct_map(%llu, %zu, %u): %s", (unsigned long long)off, len, flags,
+		    strerror(-err));
+	if (!got || got > len)
+		die("%zu bytes of %zu are mapped", got, len);
+	if (mapped)
+		*mapped = got;
+	else if (got != len)
+		die("only %zu bytes of %zu are mapped", got, len);
+	return addr;
+}
+
+static void must_refuse(const char *what, int want, int fd, uint64_t off, size_t len, unsigned flags)
+{
+	void *addr = NULL;
+	size_t got = 0;
+	int err = vfsdax_direct_map(conn, fd, off, len, flags, &addr, &got);
+
+	if (err != want)
+		die("%s: %s, not %s", what, strerror(-err), strerror(-want));
+	if (!*vfsdax_conn_reason(conn))
+		die("%s: no reason is given", what);
+	fprintf(stderr, "- %s: %s (%s)\n", what, strerror(-err), vfsdax_conn_reason(conn));
+}
+
+static void expect(const char *what, bool right)
+{
+	if (!right)
+		die("%s", what);
+}
+
+/* ------------------------------------------------------------------ faults */
+
+static sigjmp_buf fault;
+static void on_fault(int sig)
+{
+	siglongjmp(fault, sig);
+}
+
+/* The signal that a load (or store) at `at` raises, or 0. */
+static int touch(volatile uint8_t *at, bool store)
+{
+	struct sigaction act = {.sa_handler = on_fault}, old[2];
+	int sig;
+
+	sigaction(SIGSEGV, &act, &old[0]);
+	sigaction(SIGBUS, &act, &old[1]);
+	sig = sigsetjmp(fault, 1);
+	if (!sig) {
+		uint8_t value = *at;
+
+		if (store)
+			*at = value;
+	}
+	sigaction(SIGSEGV, &old[0], NULL);
+	sigaction(SIGBUS, &old[1], NULL);
+	return sig;
+}
+
+/* ------------------------------------------------------------------ honest */
+
+/* Goes on when the test says so. */
+static void wait_for_line(void)
+{
+	char line[64];
+
+	if (!fgets(line, sizeof(line), stdin))
+		exit(0);
+}
+
+/* pair FILE: two processes with a map each see each other's stores, and pread(2) and pwrite(2). */
+static int pair(char **args)
+{
+	int fd = open_or_die(args[0], O_RDWR), pipes[2], status;
+	uint8_t *mine;
+	pid_t child;
+	char c;
+
+	expect("pipe", pipe(pipes) == 0);
+	child = fork();
+	if (child == 0) {
+		uint8_t *its;
+
+		connect_or_die(args[0]);
+		its = map_or_die(fd, MIB, MIB, VFSDAX_MAP_WRITE, NULL);
+		its[7] = 'c';
+		expect("write", write(pipes[1], "x", 1) == 1);
+		for (int i = 0; i < 5000 && *(volatile uint8_t *)&its[8] != 'p'; i++)
+			usleep(1000);
+		expect("the child sees the parent's store", its[8] == 'p');
+		exit(0);
+	}
+	connect_or_die(args[0]);
+	mine = map_or_die(fd, MIB, MIB, VFSDAX_MAP_WRITE, NULL);
+	expect("read", read(pipes[0], &c, 1) == 1);
+	expect("the parent sees the child's store", mine[7] == 'c');
+	mine[8] = 'p';
+	expect("waitpid", waitpid(child, &status, 0) == child && status == 0);
+	if (pread(fd, &c, 1, MIB + 7) != 1 || c != 'c')
+		die("pread does not see the store, but 0x%02x (%s)", (unsigned char)c, strerror(errno));
+	expect("pwrite", pwrite(fd, "W", 1, MIB + 4096) == 1);
+	expect("the map sees a write through the mount", mine[4096] == 'W');
+	expect("unmap", vfsdax_direct_unmap(conn, mine) == 0);
+	expect("unmap twice", vfsdax_direct_unmap(conn, mine) == -EINVAL);
+	vfsdax_disconnect(conn);
+	return 0;
+}
+
+/* readonly FILE: a descriptor for reading gives memory for reading, for good. */
+static int readonly(char **args)
+{
+	int fd = open_or_die(args[0], O_RDONLY);
+	uint8_t *va;
+
+	connect_or_die(args[0]);
+	va = map_or_die(fd, 0, 65536, 0, NULL);
+	expect("it can be read", touch(va, false) == 0);
+	expect("it cannot be written", touch(va, true) == SIGSEGV);
+	expect("nor made so", mprotect(va, 4096, PROT_READ | PROT_WRITE) < 0 && errno == EACCES);
+	must_refuse("for writing", -EBADF, fd, 0, 4096, VFSDAX_MAP_WRITE);
+	close(fd);
+	fd = open_or_die(args[0], O_WRONLY);
+	must_refuse("a file open for writing alone", -EBADF, fd, 0, 4096, VFSDAX_MAP_WRITE);
+	must_refuse("a file open for writing alone", -EBADF, fd, 0, 4096, 0);
+	return 0;
+}
+
+/* hold FILE OFF LEN [w]: maps, says so, and waits; then touches every page, says so, and waits. */
+__attribute__((noreturn)) static int hold(char **args)
+{
+	bool writes = args[3] && args[3][0] == 'w';
+	int fd = open_or_die(args[0], writes ? O_RDWR : O_RDONLY);
+	size_t len = strtoull(args[2], NULL, 0), got;
+	unsigned long sums = 0, faults = 0;
+	uint8_t *va;
+
+	connect_or_die(args[0]);
+	va = map_or_die(fd, strtoull(args[1], NULL, 0), len, writes ? VFSDAX_MAP_WRITE : 0, &got);
+	close(fd);
+	printf("mapped %zu\n", got);
+	fflush(stdout);
+	for (;;) {
+		wait_for_line();
+		sums = faults = 0;
+		for (size_t i = 0; i < got; i += 4096) {
+			int sig = touch(va + i, writes);
+
+			faults += sig != 0;
+			sums += sig ? 0 : va[i];
+		}
+		printf("touched %lu faults, sum %lu\n", faults, sums);
+		fflush(stdout);
+	}
+}
+
+/* family FILE: what is unmapped in part, moved, and left to children, step by step. */
+static int family(char **args)
+{
+	int fd = open_or_die(args[0], O_RDWR), pipes[2];
+	uint8_t *a, *b, *moved, *other, c;
+	pid_t child;
+
+	connect_or_die(args[0]);
+	a = map_or_die(fd, 0, MIB, VFSDAX_MAP_WRITE, NULL);
+	/* The middle goes, and something else comes to the same place. */
+	expect("munmap", munmap(a + 65536, 65536) == 0);
+	other = mmap(a + 65536, 65536, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	expect("mmap in the hole", other == a + 65536);
+	other[0] = 'o';
+	/* Its end goes elsewhere. */
+	moved = mremap(a + MIB - 65536, 65536, 65536, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       mmap(NULL, 65536, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	expect("mremap", moved != MAP_FAILED);
+	moved[5] = 'm';
+	expect("what was moved is the file", pread(fd, &c, 1, MIB - 65536 + 5) == 1 && c == 'm');
+	expect("the rest too", touch(a, true) == 0 && touch(a + 131072, true) == 0);
+	expect("unmap", vfsdax_direct_unmap(conn, a) == 0);
+	expect("what lies in the hole is let be", touch(other, true) == 0 && other[0] == 'o');
+	expect("the rest is gone", touch(a, false) == SIGSEGV && touch(a + 131072, false) == SIGSEGV);
+	expect("what was moved is still there", moved[5] == 'm');
+	munmap(moved, 65536);
+
+	a = map_or_die(fd, 0, MIB, VFSDAX_MAP_WRITE, NULL);
+	b = map_or_die(fd, MIB, MIB, VFSDAX_MAP_WRITE | VFSDAX_DIRECT_DONTFORK, NULL);
+	expect("pipe", pipe(pipes) == 0);
+	child = fork();
+	if (child == 0) {
+		size_t got;
+		void *va;
+
+		expect("the child has the first", touch(a, true) == 0);
+		expect("the child has not the second", touch(b, false) == SIGSEGV);
+		expect("the connection is not the child's",
+		       vfsdax_direct_map(conn, fd, 0, 4096, 0, &va, &got) == -EPERM);
+		a[9] = 'k';
+		expect("write", write(pipes[1], "x", 1) == 1);
+		pause();
+		exit(0);
+	}
+	expect("read", read(pipes[0], &c, 1) == 1);
+	expect("the child's store", a[9] == 'k');
+	printf("child %d\n", (int)child);
+	fflush(stdout);
+	wait_for_line();
+	return 0; /* the child lives on */
+}
+
+/* ------------------------------------------------------------------ wrong */
+
+/* wrong FILE FILE_ELSEWHERE DIRECTORY [FILE_OF_ANOTHER_MOUNT]: each mistake has its error, and the
+ * connection is as good as before. */
+static int wrong(char **args)
+{
+	int fd = open_or_die(args[0], O_RDWR), bad, pipes[2];
+	struct stat st;
+	uint8_t *va;
+
+	connect_or_die(args[0]);
+	expect("fstat", fstat(fd, &st) == 0);
+	bad = open_or_die(args[1], O_RDWR);
+	must_refuse("a file of another file system", -EBADF, bad, 0, 4096, 0);
+	close(bad);
+	must_refuse("a closed descriptor", -EBADF, bad, 0, 4096, 0);
+	must_refuse("no descriptor", -EBADF, -1, 0, 4096, 0);
+	bad = open_or_die(args[2], O_RDONLY | O_DIRECTORY);
+	must_refuse("a directory", -EBADF, bad, 0, 4096, 0);
+	close(bad);
+	bad = open_or_die(args[0], O_PATH);
+	must_refuse("an O_PATH descriptor", -EBADF, bad, 0, 4096, 0);
+	close(bad);
+	expect("pipe", pipe(pipes) == 0);
+	must_refuse("a pipe", -EBADF, pipes[0], 0, 4096, 0);
+	if (args[3]) {
+		bad = open_or_die(args[3], O_RDWR);
+		must_refuse("a file of another FUSE mount", -EBADF, bad, 0, 4096, 0);
+		close(bad);
+	}
+	must_refuse("an offset behind the end", -ENODATA, fd, (uint64_t)st.st_size + MIB, 4096, 0);
+	must_refuse("an offset far behind the end", -ENODATA, fd, UINT64_C(1) << 60, 4096, 0);
+	must_refuse("an offset that leaves what a file can have", -EINVAL, fd,
+		    UINT64_MAX - 4095, 4096, 0);
+	must_refuse("a length that does", -EINVAL, fd, 0, SIZE_MAX, 0);
+	must_refuse("an unaligned offset", -EINVAL, fd, 4095, 4096, 0);
+	must_refuse("the whole of more than there is", -ENODATA, fd, 0, (size_t)st.st_size + MIB,
+		    VFSDAX_MAP_WHOLE);
+	expect("unknown flags", vfsdax_direct_map(conn, fd, 0, 4096, 1u << 20, (void **)&va,
+						  &(size_t){0}) == -EINVAL);
+	expect("no length", vfsdax_direct_map(conn, fd, 0, 0, 0, (void **)&va, &(size_t){0}) ==
+				    -EINVAL);
+	expect("unmap of nothing", vfsdax_direct_unmap(conn, args) == -EINVAL);
+	va = map_or_die(fd, 0, 4096, VFSDAX_MAP_WRITE, NULL);
+	expect("it is as good as before", touch(va, true) == 0);
+	return 0;
+}
+
+/* many FILE: as many maps as there are, with the right error at the end. */
+static int many(char **args)
+{
+	int fd = open_or_die(args[0], O_RDWR), err = 0;
+	unsigned n = 0, refused = 0;
+	void *va, *last = NULL;
+	size_t got;
+
+	connect_or_die(args[0]);
+	for (; n < 1000000 && !err; n++) {
+		err = vfsdax_direct_map(conn, fd, 0, 4096, 0, &va, &got);
+		if (!err)
+			last = va;
+	}
+	if (err != -ENOSPC)
+		die("after %u maps: %s", n, strerror(-err));
+	while (refused < 2000 && vfsdax_direct_map(conn, fd, 0, 4096, 0, &va, &got) == -ENOSPC)
+		refused++;
+	expect("it stays so", refused == 2000);
+	expect("unmap", vfsdax_direct_unmap(conn, last) == 0);
+	map_or_die(fd, 0, 4096, 0, NULL);
+	printf("maps %u\n", n - 1);
+	fflush(stdout);
+	wait_for_line();
+	return 0;
+}
+
+/* cannot_connect PATH ERRNO_NAME */
+static int cannot_connect(char **args)
+{
+	int err = vfsdax_connect(args[0], &conn);
+
+	if (!err || strcmp(strerrorname_np(-err), args[1]) != 0)
+		die("vfsdax_connect(%s): %s, not %s", args[0], err ? strerrorname_np(-err) : "0",
+		    args[1]);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ lies */
+
+static int bare_connect(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct timeval patience = {.tv_sec = 10};
+	int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	if (s < 0 || connect(s, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		die("connect %s: %s", path, strerror(errno));
+	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return s;
+}
+
+static struct direct_request message(unsigned op)
+{
+	return (struct direct_request){
+		.magic = DIRECT_MAGIC, .version = DIRECT_VERSION, .op = (uint16_t)op};
+}
+
+static int told(int s, struct direct_answer *a)
+{
+	ssize_t n = recv(s, a, sizeof(*a), 0);
+
+	return n == (ssize_t)sizeof(*a) ? 0 : n == 0 ? -ENOTCONN : -errno;
+}
+
+static void say_to(int s, const struct direct_request *r)
+{
+	expect("send", send(s, r, sizeof(*r), MSG_NOSIGNAL) == (ssize_t)sizeof(*r));
+}
+
+static int greeted(const char *path)
+{
+	struct direct_request r = message(DIRECT_HELLO);
+	struct direct_answer a;
+	int s = bare_connect(path);
+
+	say_to(s, &r);
+	expect("an answer to HELLO", told(s, &a) == 0 && !a.err && a.alignment >= 4096);
+	return s;
+}
+
+/* The connection ends, perhaps after an error. */
+static void must_end(const char *what, int s)
+{
+	struct direct_answer a;
+	int err = told(s, &a);
+
+	if (err == 0) {
+		if (!a.err)
+			die("%s: is taken", what);
+		err = told(s, &a);
+	}
+	if (err != -ENOTCONN && err != -ECONNRESET)
+		die("%s: the connection goes on: %s", what, strerror(-err));
+	close(s);
+}
+
+/* A descriptor with a message, as somebody would who wants the mount to wait for it. */
+static void send_with_fd(int s, const struct direct_request *r, int fd)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+			      .cmsg_level = SOL_SOCKET,
+			      .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {(void *)(uintptr_t)r, sizeof(*r)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.room,
+			   .msg_controllen = sizeof(control.room)};
+
+	memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+	expect("sendmsg", sendmsg(s, &m, MSG_NOSIGNAL) == (ssize_t)sizeof(*r));
+}
+
+static struct direct_answer ask_map(int s, uint64_t off, uint64_t len, unsigned flags)
+{
+	struct direct_request r = message(DIRECT_MAP);
+	struct direct_answer a;
+
+	r.off = off;
+	r.len = len;
+	r.flags = flags;
+	say_to(s, &r);
+	expect("an answer to MAP", told(s, &a) == 0);
+	return a;
+}
+
+static struct direct_answer prove(int s, int err)
+{
+	struct direct_request r = message(DIRECT_PROVED);
+	struct direct_answer a;
+
+	r.err = err;
+	say_to(s, &r);
+	expect("an answer to PROVED", told(s, &a) == 0);
+	return a;
+}
+
+/* lies SOCKET FILE: on the bare socket. */
+static int lies(char **args)
+{
+	const char *sock = args[0];
+	int fd = open_or_die(args[1], O_RDWR), readable = open_or_die(args[1], O_RDONLY), s, s2;
+	struct direct_request r;
+	struct direct_answer a, b;
+	struct direct_token token;
+	uint8_t junk[600];
+
+	for (unsigned i = 0; i < sizeof(junk); i++)
+		junk[i] = (uint8_t)(i * 37 + 11);
+	for (unsigned len = 1; len <= sizeof(junk); len = len * 2 + 1) {
+		s = bare_connect(sock);
+		expect("send", send(s, junk, len, MSG_NOSIGNAL) == (ssize_t)len);
+		must_end("junk", s);
+	}
+	r = message(DIRECT_HELLO);
+	for (unsigned len = 1; len < sizeof(r); len += 5) {
+		s = bare_connect(sock);
+		expect("send", send(s, &r, len, MSG_NOSIGNAL) == (ssize_t)len);
+		must_end("half a message", s);
+	}
+	s = bare_connect(sock);
+	r.version = 77;
+	say_to(s, &r);
+	expect("another version is told so", told(s, &a) == 0 && a.err == -EPROTONOSUPPORT);
+	must_end("another version", s);
+	for (unsigned op = 0; op < 9; op++) {
+		r = message(op);
+		s = op == DIRECT_HELLO ? greeted(sock) : bare_connect(sock);
+		say_to(s, &r);
+		must_end("a request before the greeting, or a second one", s);
+	}
+	s = greeted(sock);
+	r = message(DIRECT_PROVED);
+	say_to(s, &r);
+	must_end("PROVED without MAP", s);
+	s = greeted(sock);
+	ask_map(s, 0, 4096, 0);
+	r = message(DIRECT_UNMAP);
+	say_to(s, &r);
+	must_end("UNMAP instead of PROVED", s);
+	s = greeted(sock);
+	r = message(DIRECT_MAP);
+	r.len = 4096;
+	r.flags = 1u << 30;
+	say_to(s, &r);
+	must_end("unknown flags", s);
+
+	/* Nothing proved, something else proved, too much claimed. */
+	s = greeted(sock);
+	expect("a token", !ask_map(s, 0, 4096, 0).err);
+	expect("proved without proof", prove(s, 0).err == -EBADF);
+	expect("a token", !ask_map(s, 0, 4096, 0).err);
+	memset(&token, 0x5a, sizeof(token));
+	expect("a wrong token", ioctl(fd, DIRECT_PROVE, &token) < 0 && errno == ENOKEY);
+	expect("proved with a wrong token", prove(s, 0).err == -EBADF);
+	a = ask_map(s, 0, 4096, DIRECT_F_WRITE);
+	expect("shown on a file for reading", ioctl(readable, DIRECT_PROVE, &a.token) == 0);
+	expect("a token counts once", ioctl(fd, DIRECT_PROVE, &a.token) < 0 && errno == ENOKEY);
+	expect("for writing what is open for reading", prove(s, 0).err == -EBADF);
+	a = ask_map(s, 1, 4096, 0);
+	expect("an unaligned offset", a.err == -EINVAL && a.reason[0]);
+	expect("no length", ask_map(s, 0, 0, 0).err == -EINVAL);
+	expect("a length that wraps", ask_map(s, 4096, UINT64_MAX - 4095, 0).err == -EINVAL);
+	expect("an offset beyond what there is", ask_map(s, UINT64_C(1) << 63, 4096, 0).err == -EINVAL);
+	r = message(DIRECT_UNMAP);
+	r.id = 12345;
+	say_to(s, &r);
+	expect("unmap of what is not there", told(s, &a) == 0 && a.err == -ENOENT);
+
+	/* A token whose connection is gone counts no more; one connection's is not another's. */
+	s2 = greeted(sock);
+	b = ask_map(s2, 0, 4096, 0);
+	close(s2);
+	for (int i = 0; i < 2000 && ioctl(fd, DIRECT_PROVE, &b.token) == 0; i++)
+		usleep(1000);
+	expect("a token of a connection that is gone",
+	       ioctl(fd, DIRECT_PROVE, &b.token) < 0 && errno == ENOKEY);
+	s2 = greeted(sock);
+	a = ask_map(s, 0, 4096, 0);
+	b = ask_map(s2, 0, 4096, 0);
+	expect("shown", ioctl(fd, DIRECT_PROVE, &b.token) == 0);
+	expect("another's proof", prove(s, 0).err == -EBADF);
+	expect("one's own", prove(s2, 0).err == 0);
+	close(s2);
+
+	/* Descriptors that nobody asked for. */
+	r = message(DIRECT_MAP);
+	r.len = 4096;
+	for (int i = 0; i < 100; i++) {
+		send_with_fd(s, &r, fd);
+		expect("a token", told(s, &a) == 0 && !a.err);
+		expect("no proof", prove(s, 0).err == -EBADF);
+	}
+	return 0;
+}
+
+/* flood SOCKET: more connections than there may be; those that are turned away are told. */
+static int flood(char **args)
+{
+	struct direct_request r = message(DIRECT_HELLO);
+	int socks[400], in = 0, out = 0;
+	struct direct_answer a;
+
+	for (unsigned i = 0; i < 400; i++) {
+		socks[i] = bare_connect(args[0]);
+		send(socks[i], &r, sizeof(r), MSG_NOSIGNAL);
+		if (told(socks[i], &a) == 0 && !a.err)
+			in++;
+		else
+			out++;
+	}
+	printf("in %d out %d\n", in, out);
+	fflush(stdout);
+	wait_for_line();
+	return 0;
+}
+
+/* deaf SOCKET: asks and asks, and reads no answer. */
+static int deaf(char **args)
+{
+	struct direct_request r = message(DIRECT_UNMAP);
+	int s = greeted(args[0]);
+
+	r.id = 1;
+	for (unsigned i = 0; i < 100000; i++)
+		if (send(s, &r, sizeof(r), MSG_NOSIGNAL) < 0) {
+			expect("it is cut off", errno == EPIPE || errno == ECONNRESET);
+			return 0;
+		}
+	die("100000 answers that nobody reads");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int args;
+		int (*run)(char **args);
+	} commands[] = {
+		{"pair", 1, pair},	 {"readonly", 1, readonly}, {"hold", 3, hold},
+		{"family", 1, family},	 {"wrong", 3, wrong},	    {"many", 1, many},
+		{"cannot_connect", 2, cannot_connect},		    {"lies", 2, lies},
+		{"flood", 1, flood},	 {"deaf", 1, deaf},
+	};
+
+	for (unsigned i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(argv[1], commands[i].name) == 0 && argc - 2 >= commands[i].args)
+			return commands[i].run(argv + 2);
+	fputs("directop: no such command, or too few arguments\n", stderr);
+	return 2;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "direct.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/rundir.h"
+#include "direct_peer.h"
+
+#define BACKLOG	  64
+#define EVENTS	  32
+/* A process without a descriptor left cannot accept, and would be told so again and again. */
+#define PAUSE_MS  100
+
+struct direct {
+	struct peer_home home;
+	bool others;
+	bool paused; /* the listener is out of epoll */
+	int listen_fd;
+	struct watch listen_watch, wake_watch;
+	char path[108];
+	atomic_bool stop;
+	bool runs;
+	pthread_t thread;
+};
+
+/* ------------------------------------------------------------------ the thread */
+
+static int watch(struct direct *d, int fd, struct watch *w)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = w};
+
+	return epoll_ctl(d->home.epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+static void let_in(struct direct *d, int sock)
+{
+	struct peer_home *home = &d->home;
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
+		close(sock);
+		return;
+	}
+	if (who.uid != 0 && who.uid != home->owner && !d->others) {
+		log_debug("direct: turned away process %d (uid %u): another user's", (int)who.pid,
+			  (unsigned)who.uid);
+		peer_turn_away(home, sock, -EACCES,
+			       "the mount is another user's, and not mounted with allow_other");
+	} else if (atomic_load(&home->connections) >= PEERS_MAX) {
+		peer_turn_away(home, sock, -EBUSY,
+			       "the mount has as many connections as it may have (256)");
+	} else if (who.uid != 0 && who.uid != home->owner &&
+		   peers_of(home, who.uid) >= PEERS_MAX / 2) {
+		peer_turn_away(home, sock, -EBUSY,
+			       "this user has as many connections as he may have (128)");
+	} else if (peer_open(home, sock, who.uid, who.pid)) {
+		log_debug("direct: no memory for a connection");
+	}
+}
+
+static void accept_one(struct direct *d)
+{
+	int sock = accept4(d->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (sock >= 0) {
+		let_in(d, sock);
+	} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+		epoll_ctl(d->home.epoll_fd, EPOLL_CTL_DEL, d->listen_fd, NULL);
+		d->paused = true;
+	}
+}
+
+static void serve(struct direct *d, const struct epoll_event *event)
+{
+	struct watch *w = event->data.ptr;
+	uint64_t n;
+
+	/* Closed by an event before this one. */
+	if (w->dead)
+		return;
+	switch (w->kind) {
+	case WATCH_LISTEN: accept_one(d); break;
+	case WATCH_PEER: peer_readable(container_of(w, struct peer, watch)); break;
+	case WATCH_LIFE: map_life_ended(w); break;
+	case WATCH_WAKE:
+		if (read(d->home.wake_fd, &n, sizeof(n)) == sizeof(n))
+			peers_look(&d->home);
+		break;
+	}
+}
+
+static void *thread_main(void *arg)
+{
+	struct direct *d = arg;
+	struct epoll_event events[EVENTS];
+
+	while (!atomic_load(&d->stop)) {
+		int n = epoll_wait(d->home.epoll_fd, events, EVENTS, d->paused ? PAUSE_MS : -1);
+
+		if (d->paused && watch(d, d->listen_fd, &d->listen_watch) == 0)
+			d->paused = false;
+		for (int i = 0; i < n; i++)
+			serve(d, &events[i]);
+		peers_bury(&d->home);
+	}
+	return NULL;
+}
+
+static int start_thread(struct direct *d)
+{
+	sigset_t all, old;
+	int err;
+
+	/* Signals are for the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&d->thread, NULL, thread_main, d);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		return -err;
+	pthread_setname_np(d->thread, "vfsdax-direct");
+	d->runs = true;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ open, close */
+
+static int find_place(struct direct *d, dev_t dev)
+{
+	char dir[80];
+	int err = d->others ? rundir_make_public(dir, sizeof(dir)) : rundir_make(dir, sizeof(dir));
+
+	return err ? err : rundir_direct_socket(dir, dev, d->path, sizeof(d->path));
+}
+
+static int open_socket(struct direct *d)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	memcpy(addr.sun_path, d->path, sizeof(d->path));
+	d->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (d->listen_fd < 0)
+		return -errno;
+	/* The device number is ours alone while we are mounted: a socket there is a dead one's. */
+	unlink(d->path);
+	if (bind(d->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return -errno;
+	/* Nobody connects before listen(). */
+	if (chmod(d->path, d->others ? 0666 : 0600) < 0 || listen(d->listen_fd, BACKLOG) < 0)
+		return -errno;
+	return 0;
+}
+
+int direct_open(const struct direct_params *params, struct direct **out)
+{
+	struct direct *d = calloc(1, sizeof(*d));
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	int err;
+
+	if (!d)
+		return -ENOMEM;
+	peer_home_init(&d->home);
+	d->listen_fd = -1;
+	d->others = params->others;
+	d->listen_watch.kind = WATCH_LISTEN;
+	d->wake_watch.kind = WATCH_WAKE;
+	d->home.proofs = params->proofs;
+	d->home.transport = params->transport;
+	/* Several mappings of a page must have the same colour in the cache. */
+	d->home.alignment = MAX(MAX(page, (uint64_t)SHMLBA), params->map_alignment);
+	d->home.owner = geteuid();
+	d->home.device_uid = params->device_uid;
+	d->home.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	d->home.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	err = d->home.epoll_fd < 0 || d->home.wake_fd < 0 ? -errno : 0;
+	if (!err)
+		err = find_place(d, params->dev);
+	if (!err)
+		err = open_socket(d);
+	if (!err)
+		err = watch(d, d->listen_fd, &d->listen_watch);
+	if (!err)
+		err = watch(d, d->home.wake_fd, &d->wake_watch);
+	if (!err)
+		err = start_thread(d);
+	if (err) {
+		direct_stop(d);
+		direct_free(d);
+		return err;
+	}
+	*out = d;
+	return 0;
+}
+
+unsigned direct_stop(struct direct *d)
+{
+	if (!d)
+		return 0;
+	if (d->runs) {
+		atomic_store(&d->stop, true);
+		eventfd_write(d->home.wake_fd, 1);
+		pthread_join(d->thread, NULL);
+		d->runs = false;
+	}
+	if (d->listen_fd >= 0) {
+		unlink(d->path);
+		close(d->listen_fd);
+		d->listen_fd = -1;
+	}
+	return peer_home_close(&d->home);
+}
+
+void direct_free(struct direct *d)
+{
+	if (!d)
+		return;
+	if (d->home.epoll_fd >= 0)
+		close(d->home.epoll_fd);
+	if (d->home.wake_fd >= 0)
+		close(d->home.wake_fd);
+	peer_home_destroy(&d->home);
+	free(d);
+}
+
+void direct_emit_stats(const struct direct *d,
+		       void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx)
+{
+	const struct peer_home *home = d ? &d->home : NULL;
+
+	emit(ctx, "direct.connections", home ? atomic_load(&home->connections) : 0);
+	emit(ctx, "direct.maps", home ? atomic_load(&home->maps) : 0);
+	emit(ctx, "direct.bytes", home ? atomic_load(&home->bytes) : 0);
+	emit(ctx, "direct.refused", home ? atomic_load(&home->refused) : 0);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * direct: direct mmap for other processes (vfsdax_connect() of libvfsdax): a socket beside that of
+ * the counters, and a thread that serves it. It waits for nobody: not for a client, not for the
+ * device, not for the mount's own workers. Bounded by what direct_peer.h says.
+ */
+#ifndef VFSDAX_MOUNT_DIRECT_H
+#define VFSDAX_MOUNT_DIRECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct bridge;
+struct bridge_proofs;
+struct transport;
+struct direct;
+
+struct direct_params {
+	struct bridge_proofs *proofs;
+	struct transport *transport;
+	dev_t dev;		/* of the mount: names the socket */
+	uint64_t map_alignment; /* of the device, in bytes */
+	bool others;		/* allow_other: any user, whom a file's descriptor then lets in */
+	int64_t device_uid;	/* who gets the device itself where nothing less will do; -1: nobody */
+};
+
+/* 0 or -errno; not being able to is no reason not to mount. */
+int direct_open(const struct direct_params *params, struct direct **out);
+/*
+ * Serves no more, and holds nothing of the bridge any more, which comes before bridge_close(). How
+ * many maps of the device's memory other processes may still have. NULL is fine.
+ */
+unsigned direct_stop(struct direct *d);
+/* After bridge_close(): what a worker had then is through. NULL is fine. */
+void direct_free(struct direct *d);
+
+/* Counters, as bridge_emit_stats(). Any thread; zeros for NULL. */
+void direct_emit_stats(const struct direct *d,
+		       void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx);
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "direct_map.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+/* Between a hold's beginning and its done() there are some instructions of a running thread. */
+#define DONE_SOON_NS (2 * NS_PER_MS)
+
+/* The hold, if there is one, is given back when it returns, by us or by a worker in revoke(). */
+static void drop_hold(struct direct_map *map)
+{
+	switch (atomic_exchange(&map->state, MAP_DROPPED)) {
+	case MAP_HELD:
+	case MAP_PINNED: bridge_unhold(&map->proof.hold); break;
+	case MAP_DROPPED:
+		while (!atomic_load(&map->left))
+			sched_yield();
+		break;
+	case MAP_NONE: break;
+	}
+}
+
+/* ------------------------------------------------------------------ on workers' threads */
+
+static void proof_done(struct bridge_proof *proof, int err)
+{
+	struct direct_map *map = container_of(proof, struct direct_map, proof);
+	struct peer_home *home = map->home;
+	bool orphan;
+
+	if (!err)
+		atomic_store(&map->state, MAP_HELD);
+	pthread_mutex_lock(&home->lock);
+	map->err = err;
+	map->done = true;
+	orphan = map->orphan;
+	/* Inside the lock: whoever sees `done` may free the map, and home with it. */
+	if (!orphan)
+		eventfd_write(home->wake_fd, 1);
+	pthread_mutex_unlock(&home->lock);
+	if (!orphan)
+		return;
+	drop_hold(map);
+	free(map);
+}
+
+/* The file is to be cut, was cut, or the device is lost. What a client has of the file itself needs
+ * no hold; what shows the window is still there, and so it stays held. */
+static void map_revoke(struct bridge_hold *hold, int err)
+{
+	struct direct_map *map = container_of(hold, struct direct_map, proof.hold);
+	uint64_t end = clock_now_ns() + DONE_SOON_NS;
+	enum map_state held = MAP_HELD;
+
+	(void)err;
+	while (atomic_load(&map->state) == MAP_NONE && clock_now_ns() < end)
+		sched_yield();
+	if (!atomic_compare_exchange_strong(&map->state, &held, MAP_DROPPED))
+		return;
+	bridge_unhold(hold);
+	atomic_store(&map->left, true);
+}
+
+/* ------------------------------------------------------------------ on ours */
+
+struct direct_map *map_ask(struct peer_home *home, const struct direct_request *r, int *err)
+{
+	struct direct_map *map = calloc(1, sizeof(*map));
+
+	*err = -ENOMEM;
+	if (!map)
+		return NULL;
+	map->watch.kind = WATCH_LIFE;
+	map->home = home;
+	map->life = -1;
+	map->proof.off = r->off;
+	map->proof.len = round_up(r->len, (uint64_t)sysconf(_SC_PAGESIZE));
+	map->proof.flags = (r->flags & DIRECT_F_WRITE ? BRIDGE_HOLD_WRITE : 0) |
+			   (r->flags & DIRECT_F_WHOLE ? BRIDGE_HOLD_WHOLE : 0);
+	map->proof.hold.revoke = map_revoke;
+	map->proof.done = proof_done;
+	*err = bridge_proof_begin(home->proofs, &map->proof);
+	if (*err) {
+		free(map);
+		return NULL;
+	}
+	atomic_fetch_add(&home->maps, 1);
+	return map;
+}
+
+bool map_done(struct direct_map *map)
+{
+	bool done;
+
+	pthread_mutex_lock(&map->home->lock);
+	done = map->done;
+	pthread_mutex_unlock(&map->home->lock);
+	return done;
+}
+
+bool map_cancel(struct direct_map *map)
+{
+	if (!bridge_proof_cancel(map->home->proofs, &map->proof))
+		return false;
+	pthread_mutex_lock(&map->home->lock);
+	map->done = true;
+	map->err = -EBADF;
+	pthread_mutex_unlock(&map->home->lock);
+	return true;
+}
+
+/* The client's end of the map's life. */
+static int begin_life(struct direct_map *map, int *theirs)
+{
+	struct epoll_event ev = {.events = EPOLLRDHUP, .data.ptr = &map->watch};
+	int ends[2], err = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+		return -errno;
+	/* Only its end says something. */
+	shutdown(ends[0], SHUT_WR);
+	if (epoll_ctl(map->home->epoll_fd, EPOLL_CTL_ADD, ends[0], &ev) < 0) {
+		err = -errno;
+		close(ends[0]);
+		close(ends[1]);
+		return err;
+	}
+	map->life = ends[0];
+	*theirs = ends[1];
+	return 0;
+}
+
+int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,
+	      int *life_fd, const char **reason)
+{
+	struct transport *t = map->home->transport;
+	struct bridge_hold *hold = &map->proof.hold;
+	enum map_state held = MAP_HELD;
+	unsigned flags = map->proof.flags & BRIDGE_HOLD_WRITE ? TRANSPORT_SHARE_WRITE : 0;
+	int err;
+
+	*life_fd = -1;
+	if (!t->ops->share) {
+		*reason = "this transport cannot share its window";
+		return -EOPNOTSUPP;
+	}
+	if (map->home->device_uid == (int64_t)peer->uid)
+		flags |= TRANSPORT_SHARE_DEVICE;
+	err = t->ops->share(t, hold->win_off, hold->len, flags, piece, reason);
+	if (err == -ENOENT)
+		err = -EAGAIN; /* the file was cut since */
+	if (err)
+		return err;
+	piece->len_bytes = MIN(piece->len_bytes, hold->len);
+	if (map->proof.flags & BRIDGE_HOLD_WHOLE && piece->len_bytes < map->proof.len &&
+	    piece->len_bytes < hold->len) {
+		*reason = "it is not in one piece";
+		err = -ENOSPC;
+	} else if (!piece->of_file) {
+		err = begin_life(map, life_fd);
+		*reason = "the mount has no file descriptor left (RLIMIT_NOFILE)";
+		if (!err && !atomic_compare_exchange_strong(&map->state, &held, MAP_PINNED)) {
+			*reason = "the file is being cut";
+			err = -EAGAIN;
+			close(*life_fd);
+			*life_fd = -1;
+		}
+	}
+	if (err)
+		close(piece->fd);
+	return err;
+}
+
+void map_release(struct direct_map *map)
+{
+	struct peer_home *home = map->home;
+	bool with_worker;
+
+	if (map->peer)
+		map->peer->n_maps--;
+	map->peer = NULL;
+	if (map->link.next)
+		list_del(&map->link);
+	atomic_fetch_sub(&home->maps, 1);
+	atomic_fetch_sub(&home->bytes, map->len);
+	if (map->life >= 0)
+		close(map->life);
+	map->life = -1;
+	if (!map_done(map) && !map_cancel(map)) {
+		pthread_mutex_lock(&home->lock);
+		with_worker = !map->done;
+		map->orphan = with_worker;
+		pthread_mutex_unlock(&home->lock);
+		if (with_worker)
+			return; /* proof_done() frees it */
+	}
+	drop_hold(map);
+	map->watch.dead = true;
+	list_push_back(&home->dead, &map->watch.link);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* direct_map: one direct map, from its token to its end; see direct_peer.h. */
+#ifndef VFSDAX_MOUNT_DIRECT_MAP_H
+#define VFSDAX_MOUNT_DIRECT_MAP_H
+
+#include "direct_peer.h"
+
+/* Who takes a map out of HELD or PINNED gives the hold back. */
+enum map_state { MAP_NONE, MAP_HELD, MAP_PINNED, MAP_DROPPED };
+
+struct direct_map {
+	struct watch watch; /* of `life` */
+	struct list link;
+	struct peer_home *home;
+	struct peer *peer; /* NULL: gone */
+	struct bridge_proof proof;
+	uint64_t id;
+	uint64_t len; /* that the client has; 0: it has nothing yet */
+	_Atomic enum map_state state;
+	atomic_bool left; /* revoke() has given the hold back */
+	bool done;	  /* the proof is, with `err` */
+	bool orphan;	  /* nobody waits for that any more */
+	int err;
+	/* PINNED: our end of a socket pair. The client and its children have the other end as long
+	 * as they may have the memory. -1: none. */
+	int life;
+};
+
+/* Lets the token count. NULL: *err says why. */
+struct direct_map *map_ask(struct peer_home *home, const struct direct_request *r, int *err);
+/* Is the proof done? Then map->err counts. */
+bool map_done(struct direct_map *map);
+/* Nobody has proved anything, and nobody will: true, and the map can be released. */
+bool map_cancel(struct direct_map *map);
+/* A descriptor for the client, and with it `life_fd` or -1; both the caller's to close. */
+int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,
+	      int *life_fd, const char **reason);
+/* Gives back what it holds and buries it. One that is still with a worker frees itself. */
+void map_release(struct direct_map *map);
+
+#endif

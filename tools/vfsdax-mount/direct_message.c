@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "direct_message.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+static int refuse(const char **why, int err, const char *words)
+{
+	*why = words;
+	return err;
+}
+
+int direct_request_parse(const void *packet, size_t len, struct direct_request *out,
+			 const char **why)
+{
+	struct direct_request r;
+
+	if (len < offsetof(struct direct_request, flags))
+		return refuse(why, -EPROTO, "a short message");
+	memset(&r, 0, sizeof(r));
+	memcpy(&r, packet, MIN(len, sizeof(r)));
+	if (r.magic != DIRECT_MAGIC)
+		return refuse(why, -EPROTO, "something else than a request");
+	if (r.version != DIRECT_VERSION)
+		return refuse(why, -EPROTONOSUPPORT, "another version of the protocol");
+	if (len != sizeof(r))
+		return refuse(why, -EPROTO, "a message of the wrong length");
+	if (r.op < DIRECT_HELLO || r.op > DIRECT_UNMAP)
+		return refuse(why, -EPROTO, "an unknown request");
+	if (r.flags & ~(r.op == DIRECT_MAP ? DIRECT_F_ALL : 0u))
+		return refuse(why, -EPROTO, "unknown flags");
+	if ((r.op != DIRECT_MAP && (r.off || r.len)) || (r.op != DIRECT_UNMAP && r.id) ||
+	    (r.op != DIRECT_PROVED && r.err) || r.reserved)
+		return refuse(why, -EPROTO, "a field that its request does not have");
+	*out = r;
+	return 0;
+}
+
+int direct_range_check(uint64_t off, uint64_t len, uint64_t alignment, const char **why)
+{
+	uint64_t end;
+
+	if (!len)
+		return refuse(why, -EINVAL, "the length is 0");
+	if (off % alignment)
+		return refuse(why, -EINVAL, "the offset is no multiple of the mapping alignment");
+	/* Room to round the end up to a page. */
+	if (!u64_add(off, len, &end) || end > INT64_MAX - 65535)
+		return refuse(why, -EINVAL, "the range leaves what a file can have");
+	return 0;
+}

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "direct_peer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "direct_map.h"
+#include "direct_message.h"
+
+/* ------------------------------------------------------------------ answers */
+
+static void answer_init(struct direct_answer *a, enum direct_op op)
+{
+	*a = (struct direct_answer){
+		.magic = DIRECT_MAGIC, .version = DIRECT_VERSION, .op = (uint16_t)op};
+}
+
+static int send_answer(int sock, const struct direct_answer *a, const int *fds, unsigned n_fds)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	struct iovec iov = {(void *)(uintptr_t)a, sizeof(*a)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n_fds) {
+		memset(&control, 0, sizeof(control));
+		m.msg_control = control.room;
+		m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		control.head.cmsg_level = SOL_SOCKET;
+		control.head.cmsg_type = SCM_RIGHTS;
+		control.head.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(&control.head), fds, n_fds * sizeof(int));
+	}
+	return sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*a) ? 0 : -errno;
+}
+
+/* Somebody who does not read his answers is not waited for. */
+static void answer(struct peer *peer, const struct direct_answer *a, const int *fds, unsigned n_fds)
+{
+	int err = send_answer(peer->sock, a, fds, n_fds);
+
+	if (!err)
+		return;
+	log_debug("direct: process %d (uid %u) does not take its answer: %s", (int)peer->pid,
+		  (unsigned)peer->uid, strerror(-err));
+	peer_close(peer);
+}
+
+static void refuse(struct peer *peer, enum direct_op op, int err, const char *reason)
+{
+	struct direct_answer a;
+
+	answer_init(&a, op);
+	a.err = err;
+	snprintf(a.reason, sizeof(a.reason), "%s", reason ? reason : strerror(-err));
+	atomic_fetch_add(&peer->home->refused, 1);
+	log_debug("direct: refused process %d (uid %u): %s", (int)peer->pid, (unsigned)peer->uid,
+		  a.reason);
+	answer(peer, &a, NULL, 0);
+}
+
+void peer_turn_away(struct peer_home *home, int sock, int err, const char *reason)
+{
+	struct direct_answer a;
+
+	answer_init(&a, DIRECT_HELLO);
+	a.err = err;
+	snprintf(a.reason, sizeof(a.reason), "%s", reason);
+	atomic_fetch_add(&home->refused, 1);
+	send_answer(sock, &a, NULL, 0);
+	close(sock);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+/* Why a hold was refused, for people. */
+static const char *words_of(int err, const struct bridge_proof *proof)
+{
+	if (proof->why)
+		return proof->why;
+	switch (err) {
+	case -ENODATA: return "the file has no whole page there";
+	case -ENOSPC: return "the window, or what of it may be held, is full";
+	case -EOPNOTSUPP: return "this file is not for the window";
+	case -ENODEV: return "the mount has no window, or has lost its device";
+	case -EAGAIN: return "the file is being cut, or the window is busy";
+	case -ESTALE: return "the file's size must be asked for first";
+	case -EROFS: return "the mount is read-only";
+	default: return strerror(-err);
+	}
+}
+
+static void hand_out(struct peer *peer, struct direct_map *map)
+{
+	struct transport_piece piece;
+	const char *reason = NULL;
+	struct direct_answer a;
+	int fds[2], err;
+
+	err = map_share(map, peer, &piece, &fds[1], &reason);
+	if (err) {
+		map_release(map);
+		refuse(peer, DIRECT_MAP, err, reason);
+		return;
+	}
+	fds[0] = piece.fd;
+	map->id = ++peer->next_id;
+	map->len = piece.len_bytes;
+	map->peer = peer;
+	peer->n_maps++;
+	list_push_back(&peer->maps, &map->link);
+	atomic_fetch_add(&peer->home->bytes, map->len);
+	answer_init(&a, DIRECT_MAP);
+	a.id = map->id;
+	a.len = piece.len_bytes;
+	a.fd_off = piece.fd_off;
+	a.flags = piece.of_file ? DIRECT_R_OF_FILE : 0;
+	answer(peer, &a, fds, fds[1] >= 0 ? 2 : 1);
+	close(fds[0]);
+	if (fds[1] >= 0)
+		close(fds[1]);
+}
+
+/* The proof is done and the client waits: the end of a MAP. */
+static void conclude(struct peer *peer)
+{
+	struct direct_map *map = peer->asked;
+	struct bridge_proof *proof = &map->proof;
+	int err = map->err;
+
+	peer->asked = NULL;
+	peer->proved = false;
+	if (!err) {
+		hand_out(peer, map);
+		return;
+	}
+	const char *why = words_of(err, proof);
+
+	map_release(map);
+	refuse(peer, DIRECT_MAP, err, why);
+}
+
+static unsigned maps_of(const struct peer_home *home, uid_t uid)
+{
+	unsigned n = 0;
+
+	list_for_each (link, &home->peers) {
+		const struct peer *peer = container_of(link, struct peer, link);
+
+		if (peer->uid == uid)
+			n += peer->n_maps;
+	}
+	return n;
+}
+
+static bool is_limited(const struct peer_home *home, uid_t uid)
+{
+	return uid != 0 && uid != home->owner;
+}
+
+static int check_limits(const struct peer *peer, const char **why)
+{
+	const struct peer_home *home = peer->home;
+
+	if (peer->n_maps >= PEER_MAPS_MAX)
+		*why = "the connection has as many maps as it may have (1024)";
+	else if (atomic_load(&home->maps) >= MAPS_MAX)
+		*why = "the mount has as many maps as it may have (16384)";
+	else if (is_limited(home, peer->uid) && maps_of(home, peer->uid) >= MAPS_MAX / 2)
+		*why = "this user has as many maps as he may have (8192)";
+	else
+		return 0;
+	return -ENOSPC;
+}
+
+static void serve_map(struct peer *peer, const struct direct_request *r)
+{
+	struct direct_answer a;
+	const char *why = NULL;
+	int err;
+
+	err = direct_range_check(r->off, r->len, peer->home->alignment, &why);
+	if (!err)
+		err = check_limits(peer, &why);
+	if (!err)
+		peer->asked = map_ask(peer->home, r, &err);
+	if (err) {
+		refuse(peer, DIRECT_MAP, err, why);
+		return;
+	}
+	answer_init(&a, DIRECT_TOKEN);
+	a.token = peer->asked->proof.token;
+	answer(peer, &a, NULL, 0);
+}
+
+static void serve_proved(struct peer *peer, const struct direct_request *r)
+{
+	struct direct_map *map = peer->asked;
+
+	/* Nobody has shown the token: then the descriptor is of something else. */
+	if (!map_done(map) && map_cancel(map))
+		map->proof.why = r->err == -EACCES ? "this user may not use the mount"
+						   : "the descriptor is not of an open file of this mount";
+	peer->proved = true;
+	/* Somebody is showing it just now: peers_look() answers. */
+	if (map_done(map))
+		conclude(peer);
+}
+
+static void serve_unmap(struct peer *peer, const struct direct_request *r)
+{
+	struct direct_answer a;
+
+	list_for_each (link, &peer->maps) {
+		struct direct_map *map = container_of(link, struct direct_map, link);
+
+		if (map->id != r->id)
+			continue;
+		map_release(map);
+		answer_init(&a, DIRECT_UNMAP);
+		a.id = r->id;
+		answer(peer, &a, NULL, 0);
+		return;
+	}
+	refuse(peer, DIRECT_UNMAP, -ENOENT, "no such map");
+}
+
+static void serve_hello(struct peer *peer)
+{
+	struct direct_answer a;
+
+	peer->greeted = true;
+	answer_init(&a, DIRECT_HELLO);
+	a.alignment = peer->home->alignment;
+	answer(peer, &a, NULL, 0);
+}
+
+static void serve(struct peer *peer, const void *packet, size_t len)
+{
+	struct direct_request r;
+	const char *why = NULL;
+	int err = direct_request_parse(packet, len, &r, &why);
+
+	if (!err && !peer->greeted != (r.op == DIRECT_HELLO)) {
+		why = "a greeting that is missing, or a second one";
+		err = -EPROTO;
+	}
+	if (!err && !peer->asked != (r.op != DIRECT_PROVED)) {
+		why = "a request that it is not the time for";
+		err = -EPROTO;
+	}
+	if (err) {
+		refuse(peer, DIRECT_HELLO, err, why);
+		if (!peer->watch.dead)
+			peer_close(peer);
+		return;
+	}
+	switch (r.op) {
+	case DIRECT_HELLO: serve_hello(peer); break;
+	case DIRECT_MAP: serve_map(peer, &r); break;
+	case DIRECT_PROVED: serve_proved(peer, &r); break;
+	case DIRECT_UNMAP: serve_unmap(peer, &r); break;
+	}
+}
+
+/* ------------------------------------------------------------------ coming and going */
+
+int peer_open(struct peer_home *home, int sock, uid_t uid, pid_t pid)
+{
+	struct peer *peer = calloc(1, sizeof(*peer));
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = peer};
+	int err = -ENOMEM;
+
+	_Static_assert(offsetof(struct peer, watch) == 0, "epoll tells the watch");
+	if (peer && epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, sock, &ev) < 0)
+		err = -errno;
+	else if (peer)
+		err = 0;
+	if (err) {
+		close(sock);
+		free(peer);
+		return err;
+	}
+	peer->watch.kind = WATCH_PEER;
+	peer->home = home;
+	peer->sock = sock;
+	peer->uid = uid;
+	peer->pid = pid;
+	list_init(&peer->maps);
+	list_push_back(&home->peers, &peer->link);
+	atomic_fetch_add(&home->connections, 1);
+	return 0;
+}
+
+/* Maps of the window last as long as somebody has the other end of their life. */
+static void leave_maps(struct peer *peer)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(&peer->maps))) {
+		struct direct_map *map = container_of(link, struct direct_map, link);
+
+		if (map->life < 0) {
+			map_release(map);
+			continue;
+		}
+		map->peer = NULL;
+		list_push_back(&peer->home->lone, &map->link);
+	}
+}
+
+void peer_close(struct peer *peer)
+{
+	struct peer_home *home = peer->home;
+
+	if (peer->watch.dead)
+		return;
+	if (peer->asked)
+		map_release(peer->asked);
+	peer->asked = NULL;
+	leave_maps(peer);
+	list_del(&peer->link);
+	close(peer->sock); /* which takes it out of epoll: nobody has another descriptor of it */
+	atomic_fetch_sub(&home->connections, 1);
+	peer->watch.dead = true;
+	list_push_back(&home->dead, &peer->watch.link);
+}
+
+void peer_readable(struct peer *peer)
+{
+	uint8_t packet[sizeof(struct direct_request) + 1]; /* one more: too long is seen */
+	/* No room for descriptors: the kernel lets go of what is sent, without asking its files. */
+	ssize_t n = recv(peer->sock, packet, sizeof(packet), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		peer_close(peer);
+	else
+		serve(peer, packet, (size_t)n);
+}
+
+void peers_look(struct peer_home *home)
+{
+	struct list *link = home->peers.next;
+
+	while (link != &home->peers) {
+		struct peer *peer = container_of(link, struct peer, link);
+
+		link = link->next; /* conclude() may close this one, and no other */
+		if (peer->proved && map_done(peer->asked))
+			conclude(peer);
+	}
+}
+
+void map_life_ended(struct watch *watch)
+{
+	map_release(container_of(watch, struct direct_map, watch));
+}
+
+void peers_bury(struct peer_home *home)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(&home->dead))) {
+		struct watch *watch = container_of(link, struct watch, link);
+
+		if (watch->kind == WATCH_PEER)
+			free(container_of(watch, struct peer, watch));
+		else
+			free(container_of(watch, struct direct_map, watch));
+	}
+}
+
+unsigned peers_of(const struct peer_home *home, uid_t uid)
+{
+	unsigned n = 0;
+
+	list_for_each (link, &home->peers)
+		n += container_of(link, struct peer, link)->uid == uid;
+	return n;
+}
+
+/* ------------------------------------------------------------------ the whole */
+
+void peer_home_init(struct peer_home *home)
+{
+	pthread_mutex_init(&home->lock, NULL);
+	list_init(&home->peers);
+	list_init(&home->lone);
+	list_init(&home->dead);
+}
+
+unsigned peer_home_close(struct peer_home *home)
+{
+	struct list *link;
+	unsigned n = 0;
+
+	while (!list_empty(&home->peers))
+		peer_close(container_of(home->peers.next, struct peer, link));
+	while ((link = list_pop_front(&home->lone))) {
+		map_release(container_of(link, struct direct_map, link));
+		n++;
+	}
+	peers_bury(home);
+	return n;
+}
+
+void peer_home_destroy(struct peer_home *home)
+{
+	pthread_mutex_destroy(&home->lock);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * direct_peer: what one client of direct mmap has asked for and has. Everything here is for one
+ * thread, that of direct.c; workers come in by the proof's done() and the hold's revoke() only.
+ *
+ *   a map:   asked --token--> proving --done(0)--> HELD --descriptor sent--> HELD or PINNED
+ *                                |                  |                             |
+ *                             done(err)          revoke                 unmap, end of the
+ *                                v                  v                   connection or of `life`
+ *                             refused            DROPPED                          v  freed
+ *
+ * HELD: the client's memory is of the file itself, so whoever cuts the file drops the hold, and the
+ * memory is what mmap(2) makes of it. PINNED: the memory shows a place of the window, so the hold
+ * stays and the file cannot be cut.
+ */
+#ifndef VFSDAX_MOUNT_DIRECT_PEER_H
+#define VFSDAX_MOUNT_DIRECT_PEER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "bridge/proof.h"
+#include "transport/transport.h"
+#include "wire/direct.h"
+
+#define PEERS_MAX      256u
+#define PEER_MAPS_MAX  1024u
+#define MAPS_MAX       16384u
+
+/* What epoll tells about. */
+enum watch_kind { WATCH_LISTEN, WATCH_WAKE, WATCH_PEER, WATCH_LIFE };
+struct watch {
+	enum watch_kind kind;
+	bool dead;	  /* closed, and freed once the events at hand are through */
+	struct list link; /* of the dead */
+};
+
+/* What all peers share. */
+struct peer_home {
+	struct bridge_proofs *proofs;
+	struct transport *transport;
+	uint64_t alignment; /* of offsets */
+	uid_t owner;	    /* with root, the one to whom the limits for a single user do not apply */
+	int64_t device_uid; /* who gets the device if need be; -1: nobody */
+	int epoll_fd;
+	int wake_fd; /* an eventfd: some proof is done that a peer waits for */
+
+	pthread_mutex_t lock; /* guards direct_map.done and .orphan */
+	struct list peers;
+	struct list lone; /* maps whose peer is gone; they last as long as their `life` */
+	struct list dead;
+	_Atomic uint64_t connections, maps, bytes, refused;
+};
+
+struct peer {
+	struct watch watch;
+	struct list link;
+	struct peer_home *home;
+	int sock;
+	uid_t uid;
+	pid_t pid;
+	bool greeted;
+	struct list maps;
+	unsigned n_maps;
+	uint64_t next_id;
+	struct direct_map *asked; /* MAP is under way */
+	bool proved;		  /* the client says so, and waits for the answer */
+};
+
+/* NULL or 0 fields of `home` are the caller's to fill in before. */
+void peer_home_init(struct peer_home *home);
+/* No peer is left; gives up what maps of former peers hold. What is with a worker stays, and frees
+ * itself. How many maps of the window other processes may still have. */
+unsigned peer_home_close(struct peer_home *home);
+void peer_home_destroy(struct peer_home *home);
+
+/* `sock` (non-blocking, SOCK_SEQPACKET) is the peer's from here on, also when it fails: -ENOMEM,
+ * -errno of epoll_ctl(2). */
+int peer_open(struct peer_home *home, int sock, uid_t uid, pid_t pid);
+/* Tells somebody who is not let in why, as well as that can be done without waiting. */
+void peer_turn_away(struct peer_home *home, int sock, int err, const char *reason);
+void peer_close(struct peer *peer);
+/* There is something to read, or the end. The peer may be dead afterwards. */
+void peer_readable(struct peer *peer);
+/* After `wake_fd`: answers those whose proofs are done. */
+void peers_look(struct peer_home *home);
+/* The last descriptor of the map's `life` is closed. */
+void map_life_ended(struct watch *watch);
+/* Frees the dead. Between two batches of events. */
+void peers_bury(struct peer_home *home);
+unsigned peers_of(const struct peer_home *home, uid_t uid);
+
+#endif
