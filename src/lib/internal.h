@@ -95,6 +95,10 @@ struct vfsdax {
 	atomic_uint n_late;
 };
 
+/* vfsdax_attach(), to a transport that is there already and is the share's then, or to a source. */
+int share_attach(const char *source, struct transport *transport,
+		 const struct vfsdax_options *options, struct vfsdax **share);
+
 /* Around the body of each function that a program calls: log lines go to the share's user. */
 struct scope {
 	const struct log_sink *before;

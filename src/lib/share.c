@@ -138,7 +138,7 @@ static int bring_up(struct vfsdax *s, const char *source, const struct vfsdax_op
 		.queues = lanes,
 		.ended_fd = -1,
 	};
-	int err = open_source(s, source);
+	int err = s->transport ? 0 : open_source(s, source);
 
 	if (!err)
 		err = fs_session_open(s->transport, &session, &s->session);
@@ -168,22 +168,17 @@ static void take_down(struct vfsdax *s)
 	pthread_mutex_destroy(&s->late_lock);
 }
 
-int vfsdax_attach(const char *source, const struct vfsdax_options *options, struct vfsdax **share)
+static struct vfsdax *new_share(const struct vfsdax_options *options)
 {
-	struct vfsdax_options o;
-	struct vfsdax *s;
-	int err = take_options(options, &o);
+	struct vfsdax *s = calloc(1, sizeof(*s));
 
-	if (err)
-		return err;
-	s = calloc(1, sizeof(*s));
 	if (!s)
-		return -ENOMEM;
-	s->log_to = o.log;
-	s->log_ctx = o.log_ctx;
-	s->log = (struct log_sink){.handler = o.log ? log_line : NULL, .ctx = s};
-	s->timeout_ms = o.timeout_ms ? o.timeout_ms : TIMEOUT_MS_DEFAULT;
-	s->readonly = o.flags & VFSDAX_ATTACH_READONLY;
+		return NULL;
+	s->log_to = options->log;
+	s->log_ctx = options->log_ctx;
+	s->log = (struct log_sink){.handler = options->log ? log_line : NULL, .ctx = s};
+	s->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT;
+	s->readonly = options->flags & VFSDAX_ATTACH_READONLY;
 	s->uid = geteuid();
 	s->gid = getegid();
 	s->pid = (uint32_t)getpid();
@@ -195,9 +190,24 @@ int vfsdax_attach(const char *source, const struct vfsdax_options *options, stru
 	list_init(&s->late);
 	pthread_mutex_init(&s->wait_lock, NULL);
 	pthread_mutex_init(&s->late_lock, NULL);
+	return s;
+}
 
-	const struct log_sink *before = log_swap_thread(&s->log);
+int share_attach(const char *source, struct transport *transport,
+		 const struct vfsdax_options *options, struct vfsdax **share)
+{
+	const struct log_sink *before;
+	struct vfsdax_options o;
+	struct vfsdax *s;
+	int err = take_options(options, &o);
 
+	if (err)
+		return err;
+	s = new_share(&o);
+	if (!s)
+		return -ENOMEM;
+	s->transport = transport;
+	before = log_swap_thread(&s->log);
 	err = bring_up(s, source, &o);
 	if (err)
 		take_down(s);
@@ -207,6 +217,11 @@ int vfsdax_attach(const char *source, const struct vfsdax_options *options, stru
 	else
 		*share = s;
 	return err;
+}
+
+int vfsdax_attach(const char *source, const struct vfsdax_options *options, struct vfsdax **share)
+{
+	return share_attach(source, NULL, options, share);
 }
 
 /* ------------------------------------------------------------------ down */

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# libvfsdax against a real device: libop (lib/*.c) does what a program does, and compares with the host's
+# view of the same directory.
+
+LIBOP=${LIBOP:-$VFSDAX_HELPERS/libop}
+
+# libop SUBCOMMAND [ARGUMENT]...: on a fresh device
+libop() {
+	local what=$1 status=0
+	shift
+	[ -n "$HOST_DIR" ] || skip "needs the host's directory at hand"
+	[ -x "$LIBOP" ] || fail "$LIBOP is not built"
+	# shellcheck disable=SC2086 # words
+	start_device ${DEVICE_OPTIONS:-}
+	"${LIBOP_WRAP[@]}" "$LIBOP" "$what" "$(source_of_share)" "$HOST_DIR" "$@" \
+		>"$TEST_DIR/out" 2>"$TEST_DIR/err" || status=$?
+	[ "$status" != 77 ] || skip "$(tail -n 1 "$TEST_DIR/err")"
+	[ "$status" = 0 ] || fail "libop $what: status $status: $(grep -v '^log:' "$TEST_DIR/err" | tail -n 3)"
+}
+LIBOP_WRAP=()
+unix_only() { [ "$LOOPBACK" = unix ] || skip "$*"; }
+
+test_names_and_attributes() { libop names; }
+test_paths_and_links() { libop paths; }
+test_a_directory_of_5000() { libop dirs; }
+test_xattrs() { libop xattrs; }
+test_readonly() { libop readonly; }
+test_attach_and_detach() {
+	unix_only "knows its socket"
+	libop attach
+	expect_eq "$(cat "$TEST_DIR/err")" "" "what the library wrote to stderr"
+}
+
+test_rights_are_the_hosts() {
+	need_root "to become somebody else"
+	unix_only "opens the socket to others"
+	host_run bash -c 'echo x >roots; chmod 600 roots; echo x >readable; chmod 644 readable
+		mkdir -m 700 closed; touch closed/x; mkdir mine; chown '$NOBODY:$NOBODY' mine'
+	start_device
+	chmod 666 "$SOCK"
+	as_nobody "$LIBOP" rights "unix:$SOCK" "$HOST_DIR" 2>"$TEST_DIR/err" ||
+		fail "$(tail -n 2 "$TEST_DIR/err")"
+}
+
+test_data_of_all_shapes() { libop data; }
+timeout_data_of_all_shapes=120
+test_reads_without_a_message() { libop window; }
+test_open_flags() { libop flags; }
+
+test_maps() { libop maps; }
+test_truncations_and_maps() { libop stale; }
+test_a_map_of_a_file_that_the_host_cut() {
+	unix_only "host truncation kills QEMU"
+	libop shrunk
+}
+test_the_map_budget() { DEVICE_OPTIONS="--cache-size=32M" libop budget; }
+
+test_a_batch_is_one_kick() { libop batch; }
+test_a_queue_of_reads_and_writes() { libop mixed; }
+timeout_a_queue_of_reads_and_writes=120
+test_a_queue_in_a_poll_loop() { libop poll; }
+timeout_a_queue_in_a_poll_loop=90
+
+test_many_threads() { libop threads "$([ "${VFSDAX_LONG:-}" ] && echo 60 || echo 5)"; }
+timeout_many_threads=120
+
+# The device is ours to end: libop is told its process before it starts.
+libop_to_the_end() { # SUBCOMMAND
+	local status=0
+	unix_only "ends the device"
+	start_device
+	bounded 60 "$LIBOP" "$1" "unix:$SOCK" "$HOST_DIR" "$DEVICE_PID" >"$TEST_DIR/out" 2>"$TEST_DIR/err" || status=$?
+	[ "$status" = 0 ] || fail "libop $1: status $status: $(grep -v '^log:' "$TEST_DIR/err" | tail -n 3)"
+}
+test_the_device_is_killed() {
+	libop_to_the_end killed
+	wait "$DEVICE_PID" 2>/dev/null || true
+	DEVICE_PID=
+}
+timeout_the_device_is_killed=90
+test_the_device_hangs() { libop_to_the_end hung; }
+timeout_the_device_hangs=120
