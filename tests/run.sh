@@ -187,7 +187,7 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors headers api build/release build/asan build/tsan unit/PRESET/NAME loopback/PRESET/THEME.NAME fuzz/NAME lint/NAME quickstart vm
+	printf '%s\n' floors headers api build/release build/asan build/tsan abi install unit/PRESET/NAME loopback/PRESET/THEME.NAME fuzz/NAME lint/NAME quickstart vm
 	exit 0
 fi
 finish() {
@@ -228,7 +228,8 @@ rest && test_step api 30 tests/package/api.sh
 for preset in release asan tsan; do
 	wants $preset || continue
 	# unit tests are known only after the build, so a pattern that is meant for them says "unit" or "build"
-	[[ $only == . || $only =~ unit|build ]] || { [ $preset != tsan ] && loopback_names $preset | grep -qE -- "$only"; } || continue
+	[[ $only == . || $only =~ unit|build ]] || { [ $preset = release ] && [[ abi =~ $only || install =~ $only ]]; } ||
+		{ [ $preset != tsan ] && loopback_names $preset | grep -qE -- "$only"; } || continue
 	# The thread sanitizer watches what is threaded and has no device: rings, window, workers.
 	start=$EPOCHREALTIME
 	build $preset "$start" || continue
@@ -239,6 +240,10 @@ for preset in release asan tsan; do
 		loopback $preset
 		;;
 	esac
+	if [ $preset = release ]; then
+		test_step abi 60 tests/abi/check.sh build/release
+		test_step install 300 tests/package/install.sh build/release
+	fi
 done
 if rest && [ -z "$quick" ]; then
 	for what in gcc clang tidy cppcheck shell; do
