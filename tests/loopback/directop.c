@@ -194,30 +194,42 @@ static int readonly(char **args)
 	return 0;
 }
 
-/* hold FILE OFF LEN [w]: maps, says so, and waits; then touches every page, says so, and waits. */
+/* hold FILE OFF LEN [w]: maps, in as many pieces as it takes or there are, says so, and waits; then
+ * touches every page, says so, and waits. */
 __attribute__((noreturn)) static int hold(char **args)
 {
 	bool writes = args[3] && args[3][0] == 'w';
-	int fd = open_or_die(args[0], writes ? O_RDWR : O_RDONLY);
-	size_t len = strtoull(args[2], NULL, 0), got;
-	unsigned long sums = 0, faults = 0;
-	uint8_t *va;
+	int fd = open_or_die(args[0], writes ? O_RDWR : O_RDONLY), err = 0;
+	uint64_t off = strtoull(args[1], NULL, 0);
+	size_t len = strtoull(args[2], NULL, 0), got[64], all = 0;
+	uint8_t *va[64];
+	unsigned n = 0;
 
 	connect_or_die(args[0]);
-	va = map_or_die(fd, strtoull(args[1], NULL, 0), len, writes ? VFSDAX_MAP_WRITE : 0, &got);
+	while (all < len && n < 64) {
+		err = vfsdax_direct_map(conn, fd, off + all, len - all,
+					writes ? VFSDAX_MAP_WRITE : 0, (void **)&va[n], &got[n]);
+		if (err)
+			break;
+		all += got[n++];
+	}
+	if (!n)
+		die("vfsdax_direct_map: %s", strerror(-err));
 	close(fd);
-	printf("mapped %zu\n", got);
+	printf("mapped %zu\n", all);
 	fflush(stdout);
 	for (;;) {
-		wait_for_line();
-		sums = faults = 0;
-		for (size_t i = 0; i < got; i += 4096) {
-			int sig = touch(va + i, writes);
+		unsigned long sum = 0, faults = 0;
 
-			faults += sig != 0;
-			sums += sig ? 0 : va[i];
-		}
-		printf("touched %lu faults, sum %lu\n", faults, sums);
+		wait_for_line();
+		for (unsigned k = 0; k < n; k++)
+			for (size_t i = 0; i < got[k]; i += 4096) {
+				int sig = touch(va[k] + i, writes);
+
+				faults += sig != 0;
+				sum += sig ? 0 : va[k][i];
+			}
+		printf("touched %lu faults, sum %lu\n", faults, sum);
 		fflush(stdout);
 	}
 }
@@ -563,6 +575,40 @@ static int lies(char **args)
 	return 0;
 }
 
+/* lies_of_a_reader SOCKET FILE: of somebody who may only read the file. */
+static int lies_of_a_reader(char **args)
+{
+	int fd = open_or_die(args[1], O_RDONLY), s = greeted(args[0]);
+	struct direct_answer a = ask_map(s, 0, 4096, DIRECT_F_WRITE);
+
+	expect("the token is taken", ioctl(fd, DIRECT_PROVE, &a.token) == 0);
+	expect("for writing what is open for reading", prove(s, 0).err == -EBADF);
+	return 0;
+}
+
+/* foreign SOCKET FILE PID: descriptors of another FUSE mount, whose daemon (PID) is stopped: whoever
+ * closes one of them waits for it. */
+static int foreign(char **args)
+{
+	int fd = open_or_die(args[1], O_RDWR), s = greeted(args[0]);
+	pid_t pid = (pid_t)atoi(args[2]);
+	struct direct_request r = message(DIRECT_MAP);
+	struct direct_answer a;
+
+	expect("SIGSTOP", kill(pid, SIGSTOP) == 0);
+	r.len = 4096;
+	for (int i = 0; i < 300; i++) {
+		send_with_fd(s, &r, fd);
+		if (told(s, &a) || a.err || prove(s, 0).err != -EBADF) {
+			kill(pid, SIGCONT);
+			die("the mount waits for somebody else's");
+		}
+	}
+	close(greeted(args[0]));
+	kill(pid, SIGCONT);
+	return 0;
+}
+
 /* flood SOCKET: more connections than there may be; those that are turned away are told. */
 static int flood(char **args)
 {
@@ -609,7 +655,8 @@ int main(int argc, char **argv)
 		{"pair", 1, pair},	 {"readonly", 1, readonly}, {"hold", 3, hold},
 		{"family", 1, family},	 {"wrong", 3, wrong},	    {"many", 1, many},
 		{"cannot_connect", 2, cannot_connect},		    {"lies", 2, lies},
-		{"flood", 1, flood},	 {"deaf", 1, deaf},
+		{"lies_of_a_reader", 2, lies_of_a_reader},
+		{"foreign", 3, foreign}, {"flood", 1, flood},	 {"deaf", 1, deaf},
 	};
 
 	for (unsigned i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
