@@ -109,6 +109,7 @@ struct subject {
 	struct job *jobs;
 	unsigned rounds; /* begun so far; seeds differ */
 	_Atomic int phase, failed;
+	uint64_t stop_ns;	/* when the phase became PHASE_STOP */
 	_Atomic unsigned ready; /* jobs that are set up, or have failed to */
 	pthread_mutex_t lock;	/* guards `started` */
 	pthread_cond_t start;

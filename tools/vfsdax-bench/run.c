@@ -95,7 +95,7 @@ void result_add(struct result *into, const struct result *r)
 	into->choose_ns = MAX(into->choose_ns, r->choose_ns);
 }
 
-static void add_job(struct result *into, const struct job *j)
+static void add_job(struct result *into, const struct job *j, uint64_t end_ns)
 {
 	const struct tally *t = &j->tally;
 	struct result r = {.clat = j->clat, .sample_every = j->sample_every, .choose_ns = j->choose_ns};
@@ -105,9 +105,10 @@ static void add_job(struct result *into, const struct job *j)
 		r.bytes[d] = atomic_load(&t->bytes[d]);
 		r.short_ios[d] = t->short_ios[d];
 	}
-	r.seconds = (double)(t->end_ns - t->start_ns) / 1e9;
-	r.switches = t->switches;
-	if (r.seconds > 0) {
+	r.seconds = (double)(end_ns - t->start_ns) / 1e9;
+	/* a stuck job has not asked what it used */
+	if (r.seconds > 0 && t->end_ns) {
+		r.switches = t->switches;
 		r.user_percent = (double)t->user_us / r.seconds / 1e4;
 		r.system_percent = (double)t->system_us / r.seconds / 1e4;
 	}
@@ -143,19 +144,33 @@ static void wait_until(struct subject *s, uint64_t until_ns, struct progress *p)
 	}
 }
 
-/* Whether all jobs have ended; not, where one is stuck after the user stopped the run. */
-static bool wait_done(struct subject *s)
+static bool all_ready(const struct subject *s)
+{
+	unsigned threads = 0;
+
+	for (unsigned i = 0; i < s->o.numjobs; i++)
+		threads += s->jobs[i].running;
+	return atomic_load(&s->ready) >= threads;
+}
+
+static bool all_done(const struct subject *s)
+{
+	return count_done(s) == s->o.numjobs;
+}
+
+/* For as long as it takes, but after the user stopped the run only for a while: then false. */
+static bool wait_for(struct subject *s, bool (*reached)(const struct subject *s))
 {
 	uint64_t since = 0;
 
-	while (count_done(s) < s->o.numjobs) {
+	while (!reached(s)) {
 		wait_tick(s, UINT64_MAX);
 		if (!interrupted)
 			continue;
 		since = since ? since : clock_now_ns();
 		if (clock_now_ns() - since < PATIENCE_NS)
 			continue;
-		log_warn("%s: an I/O on %s does not return; what others did is told, and it is left",
+		log_warn("%s: an I/O on %s does not return: it is left alone, and ends when the kernel lets it",
 			 s->ops->name, s->o.filename);
 		return false;
 	}
@@ -208,23 +223,32 @@ static int start_jobs(struct subject *s)
 static void measure(struct subject *s, struct progress *p, struct rusage *before,
 		    struct rusage *after)
 {
-	unsigned threads = 0;
-
-	for (unsigned i = 0; i < s->o.numjobs; i++)
-		threads += s->jobs[i].running;
-	while (atomic_load(&s->ready) < threads)
-		wait_tick(s, UINT64_MAX);
-	s->started = true;
-	pthread_cond_broadcast(&s->start);
-	progress_begin(p, s->o.ramp_ns, s->o.runtime_ns);
 	if (s->o.ramp_ns)
 		wait_until(s, clock_now_ns() + s->o.ramp_ns, p);
 	getrusage(RUSAGE_SELF, before);
 	if (atomic_load(&s->phase) == PHASE_RAMP && !interrupted)
 		atomic_store(&s->phase, PHASE_MEASURE);
 	wait_until(s, s->o.runtime_ns ? clock_now_ns() + s->o.runtime_ns : UINT64_MAX, p);
-	atomic_store(&s->phase, PHASE_STOP);
 	getrusage(RUSAGE_SELF, after);
+}
+
+/* From the start of the threads to their end, or to where one does not end: then false. The lock is
+ * held. */
+static bool let_run(struct subject *s, struct progress *p, struct rusage *before,
+		    struct rusage *after)
+{
+	bool ready = wait_for(s, all_ready);
+
+	if (!ready)
+		atomic_store(&s->phase, PHASE_STOP);
+	s->started = true;
+	pthread_cond_broadcast(&s->start);
+	progress_begin(p, s->o.ramp_ns, s->o.runtime_ns);
+	if (ready)
+		measure(s, p, before, after);
+	s->stop_ns = clock_now_ns();
+	atomic_store(&s->phase, PHASE_STOP);
+	return ready && wait_for(s, all_done);
 }
 
 static double us_between(struct timeval a, struct timeval b)
@@ -239,7 +263,8 @@ bool run_stuck(void)
 	return stuck;
 }
 
-/* The jobs ran at the same time: their counts add up, their seconds do not. */
+/* The jobs ran at the same time: their counts add up, their seconds do not. Of one that is stuck
+ * counts what it did before; it does not move. */
 static void collect(struct subject *s, const struct rusage *before, const struct rusage *after,
 		    struct result *round, struct result *each)
 {
@@ -247,14 +272,15 @@ static void collect(struct subject *s, const struct rusage *before, const struct
 
 	for (unsigned i = 0; i < s->o.numjobs; i++) {
 		const struct job *j = &s->jobs[i];
+		uint64_t job_end = atomic_load(&j->done) ? j->tally.end_ns : s->stop_ns;
 
-		if (!j->tally.end_ns || !atomic_load(&j->done))
+		if (!j->tally.start_ns || job_end < j->tally.start_ns)
 			continue;
 		start = MIN(start, j->tally.start_ns);
-		end = MAX(end, j->tally.end_ns);
-		add_job(round, j);
+		end = MAX(end, job_end);
+		add_job(round, j, job_end);
 		if (each)
-			add_job(&each[i], j);
+			add_job(&each[i], j, job_end);
 	}
 	round->seconds = end > start ? (double)(end - start) / 1e9 : 0;
 	if (round->seconds <= 0)
@@ -273,8 +299,7 @@ int run_round(struct subject *s, const char *what, struct result *all, struct re
 	reset_jobs(s);
 	pthread_mutex_lock(&s->lock);
 	start_jobs(s);
-	measure(s, &p, &before, &after);
-	stuck = !wait_done(s);
+	stuck = !let_run(s, &p, &before, &after);
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < s->o.numjobs; i++) {
 		if (s->jobs[i].running && atomic_load(&s->jobs[i].done))
