@@ -109,6 +109,25 @@ test_reads_reach_the_kernel() {
 	done
 }
 
+test_a_sandbox_without_io_uring_is_named_and_the_way_out() {
+	need_bench
+	command -v strace >/dev/null || skip "strace is not installed"
+	local errno status
+	export ASAN_OPTIONS=detect_leaks=0
+	for errno in EPERM ENOSYS; do
+		status=0
+		strace -f -o /dev/null -e trace=io_uring_setup -e "inject=io_uring_setup:error=$errno" \
+			"$BENCH" --filename "$FILE" --rw read 2>"$TEST_DIR/err" >"$TEST_DIR/out" || status=$?
+		expect_eq "$status" 1 "status with $errno: $(cat "$TEST_DIR/err")"
+		expect_eq "$(wc -l <"$TEST_DIR/err")" 1 "lines of message"
+		grep -qE 'io_uring_setup: .*forbidden.*--engine psync' "$TEST_DIR/err" || fail "$(cat "$TEST_DIR/err")"
+	done
+	# a kernel before 6.1 does not know the flags that are asked for first
+	strace -f -o "$TEST_DIR/trace" -e trace=io_uring_setup -e inject=io_uring_setup:error=EINVAL:when=1 \
+		"$BENCH" --filename "$FILE" --rw read >"$TEST_DIR/out" || fail "with EINVAL: status $?"
+	expect_eq "$(grep -c 'io_uring_setup(' "$TEST_DIR/trace")" 2 "attempts"
+}
+
 test_verify_finds_each_kind_of_fault() {
 	need_bench
 	local engine

@@ -106,7 +106,7 @@ static void script(FILE *f, const struct session *n, const char *path)
 	quoted(f, path);
 	fprintf(f,
 		"\nset multiplot layout 1,2 title '");
-	report_workload(f, &n->columns[0].s.o);
+	report_workload(f, n);
 	fprintf(f,
 		"' noenhanced\nset grid ytics\nset key off\nset title 'operations per second' noenhanced\n"
 		"set yrange [0:*]\nset xrange [-0.6:%zu-0.4]\nset format y '%%.2s%%c'\n"

@@ -21,7 +21,7 @@ static void print_string(FILE *f, const char *text)
 	fputc('"', f);
 }
 
-static void print_latency(FILE *f, const char *name, const struct hist *h)
+static void print_latency(FILE *f, const char *name, const struct hist *h, bool percentiles)
 {
 	static const double percents[] = {1,  5,  10, 20, 30,	40,   50,   60,	   70,
 					  80, 90, 95, 99, 99.5, 99.9, 99.95, 99.99};
@@ -29,7 +29,7 @@ static void print_latency(FILE *f, const char *name, const struct hist *h)
 	fprintf(f, "\"%s\":{\"min\":%llu,\"max\":%llu,\"mean\":%.6f,\"stddev\":%.6f,\"N\":%llu", name,
 		h->count ? (unsigned long long)h->min : 0, (unsigned long long)h->max, hist_mean(h),
 		hist_stddev(h), (unsigned long long)h->count);
-	if (h->count) {
+	if (h->count && percentiles) {
 		fputs(",\"percentile\":{", f);
 		for (size_t i = 0; i < ARRAY_SIZE(percents); i++)
 			fprintf(f, "%s\"%.6f\":%llu", i ? "," : "", percents[i],
@@ -50,7 +50,10 @@ static void print_direction(FILE *f, const struct result *r, unsigned d)
 		d == DIR_WRITE ? "write" : "read", (unsigned long long)r->bytes[d],
 		(unsigned long long)(r->bytes[d] >> 10), bw, bw / 1024, (double)r->ios[d] * per_second,
 		r->seconds * 1e3, (unsigned long long)r->ios[d], (unsigned long long)r->short_ios[d]);
-	print_latency(f, "clat_ns", &r->clat[d]);
+	/* from issuing to the result, whichever of the two a script looks at */
+	print_latency(f, "clat_ns", &r->clat[d], true);
+	fputc(',', f);
+	print_latency(f, "lat_ns", &r->clat[d], false);
 	fputc('}', f);
 }
 

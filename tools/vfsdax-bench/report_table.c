@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* report_table: for people. */
+#include <stddef.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -19,26 +20,41 @@ static const char *rate(double bytes_per_second, char out[24])
 	return out;
 }
 
-void report_workload(FILE *f, const struct options *o)
+/* Whether that number is the same in all columns. */
+static bool same(const struct session *n, size_t offset, size_t size)
 {
+	for (size_t i = 1; i < n->count; i++)
+		if (memcmp((const char *)&n->columns[0].s.o + offset,
+			   (const char *)&n->columns[i].s.o + offset, size) != 0)
+			return false;
+	return true;
+}
+
+#define SAME(n, field) \
+	same(n, offsetof(struct options, field), sizeof((n)->columns[0].s.o.field))
+
+void report_workload(FILE *f, const struct session *n)
+{
+	const struct options *o = &n->columns[0].s.o;
 	char bs[24];
 
-	fprintf(f, "%s", options_rw_name(o->rw));
-	if (o->rw != RW_STAT)
+	fprintf(f, "%s", SAME(n, rw) ? options_rw_name(o->rw) : "several workloads");
+	if (SAME(n, bs) && o->rw != RW_STAT)
 		fprintf(f, ", bs=%s", format_size(o->bs, bs));
-	if (o->batch > 1)
+	if (SAME(n, batch) && o->batch > 1)
 		fprintf(f, ", batch=%llu", (unsigned long long)o->batch);
-	else
+	else if (SAME(n, batch) && SAME(n, iodepth))
 		fprintf(f, ", iodepth=%llu", (unsigned long long)o->iodepth);
-	fprintf(f, ", numjobs=%llu", (unsigned long long)o->numjobs);
-	if (o->rw == RW_RW || o->rw == RW_RANDRW)
+	if (SAME(n, numjobs))
+		fprintf(f, ", numjobs=%llu", (unsigned long long)o->numjobs);
+	if (SAME(n, rwmixread) && (o->rw == RW_RW || o->rw == RW_RANDRW))
 		fprintf(f, ", rwmixread=%llu", (unsigned long long)o->rwmixread);
-	if (o->distribution != DIST_RANDOM)
+	if (SAME(n, distribution) && SAME(n, distribution_parameter) && o->distribution != DIST_RANDOM)
 		fprintf(f, ", %s:%g", o->distribution == DIST_ZIPF ? "zipf" : "pareto",
 			o->distribution_parameter);
-	if (o->direct)
+	if (SAME(n, direct) && o->direct)
 		fputs(", direct=1", f);
-	if (o->touch != TOUCH_COPY)
+	if (SAME(n, touch) && o->touch != TOUCH_COPY)
 		fprintf(f, ", touch=%s", options_touch_name(o->touch));
 }
 
@@ -101,7 +117,7 @@ void report_run(FILE *f, const struct session *n)
 	fprintf(f, "%s: ", c->label);
 	if (c->s.o.name)
 		fprintf(f, "%s, ", c->s.ops->name);
-	report_workload(f, &c->s.o);
+	report_workload(f, n);
 	fprintf(f, "; %s%s%s", c->s.o.share ? c->s.o.share : "", c->s.o.share ? ":" : "",
 		c->s.o.filename);
 	if (c->s.o.rw != RW_STAT)
@@ -166,7 +182,7 @@ void report_compare(FILE *f, const struct session *n)
 	int width = widest_label(n);
 	char seconds[24];
 
-	report_workload(f, &n->columns[0].s.o);
+	report_workload(f, n);
 	fprintf(f, "; %zu rounds", n->rounds);
 	if (n->o.runtime_ns)
 		fprintf(f, " of %s", format_ns((double)n->o.runtime_ns, seconds));
