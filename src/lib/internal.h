@@ -111,8 +111,9 @@ static inline void scope_leave(struct scope *scope)
 {
 	log_swap_thread(scope->before);
 }
-#define IN_SCOPE_OF(share) \
-	__attribute__((cleanup(scope_leave))) struct scope scope_of_call = scope_enter(share)
+#define IN_SCOPE_OF(share)                                                         \
+	__attribute__((cleanup(scope_leave), unused)) struct scope scope_of_call = \
+		scope_enter(share)
 
 /* What is to be done now and then by whoever comes along: tells holds that the device is lost,
  * releases files. Without a lock of the library, not inside a callback. */

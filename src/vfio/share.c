@@ -27,11 +27,12 @@ int vfio_export(struct vfio_device *d, uint32_t index, const struct vfio_region 
 		uint64_t len, bool writable, int *out)
 {
 	struct {
-		struct vfio_device_feature head;
+		struct { /* struct vfio_device_feature, whose end is open */
+			uint32_t argsz, flags;
+		} head;
 		struct dma_buf_feature body;
 	} arg = {
-		.head = {.argsz = sizeof(arg),
-			 .flags = VFIO_DEVICE_FEATURE_GET | FEATURE_DMA_BUF},
+		.head = {.argsz = sizeof(arg), .flags = VFIO_DEVICE_FEATURE_GET | FEATURE_DMA_BUF},
 		.body = {.region_index = index,
 			 .open_flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC,
 			 .nr_ranges = 1,
@@ -40,8 +41,8 @@ int vfio_export(struct vfio_device *d, uint32_t index, const struct vfio_region 
 	void *look;
 	int fd;
 
-	_Static_assert(sizeof(arg) == sizeof(struct vfio_device_feature) +
-					      sizeof(struct dma_buf_feature),
+	_Static_assert(sizeof(arg) ==
+			       sizeof(struct vfio_device_feature) + sizeof(struct dma_buf_feature),
 		       "no hole between head and body");
 	if (!len || !extent_within(off, len, r->size_bytes))
 		return -EINVAL;

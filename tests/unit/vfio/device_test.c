@@ -47,7 +47,9 @@ static struct {
 	int dma_buf; /* what it gives as a dma-buf; -1: an old kernel */
 
 	/* what it was told */
-	struct vfio_device_feature feature;
+	struct { /* struct vfio_device_feature, whose end is open */
+		uint32_t argsz, flags;
+	} feature;
 	struct {
 		uint32_t region_index, open_flags, flags, nr_ranges;
 		uint64_t off, len;
