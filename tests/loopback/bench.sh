@@ -256,6 +256,8 @@ test_what_does_not_fit_is_refused() {
 	bench_refused 'rand\*' --filename "$FILE" --rw read --random_distribution zipf:1.1
 	bench_refused 'only command is compare' --filename "$FILE" contrast
 	bench_refused 'engine=tape' --filename "$FILE" --engine tape
+	bench_refused 'TiB of buffers.*use less' --filename "$FILE" --iodepth 4096 --numjobs 256 --bs 8m
+	bench_refused '--runtime' --filename "$FILE" --time_based
 	bench_refused 'same value' --filename "$FILE" --batch 4 --iodepth 8
 	bench_refused 'share' --filename "$FILE" --share unix:/nowhere
 	must_fail bench --filename "$FILE" >/dev/full 2>"$TEST_DIR/err"

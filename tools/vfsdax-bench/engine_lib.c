@@ -43,7 +43,8 @@ static int lib_open(struct subject *s)
 	int err;
 
 	if (s->depth > QUEUE_DEPTH_MAX || (s->depth > 1 && s->o.bs > QUEUE_LEN_MAX)) {
-		log_error("lib: its queue takes %d requests of 1 MiB: lower --iodepth, --batch or --bs",
+		log_error("lib: its queue takes %d requests of 1 MiB: lower --iodepth, --batch or "
+			  "--bs",
 			  QUEUE_DEPTH_MAX);
 		return -EINVAL;
 	}

@@ -38,8 +38,8 @@ static int map_region(struct subject *s, struct mmap_engine *e)
 
 	if (err)
 		return err;
-	addr = mmap(NULL, bytes, PROT_READ | (subject_writes(s) ? PROT_WRITE : 0), MAP_SHARED, s->fd,
-		    (off_t)first);
+	addr = mmap(NULL, bytes, PROT_READ | (subject_writes(s) ? PROT_WRITE : 0), MAP_SHARED,
+		    s->fd, (off_t)first);
 	if (addr == MAP_FAILED)
 		return -errno;
 	e->addr = addr;

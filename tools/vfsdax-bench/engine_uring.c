@@ -19,13 +19,14 @@
 struct uring_job {
 	struct io_uring ring;
 	bool have_ring;
-	struct statx *statx;	 /* one for each slot */
+	struct statx *statx; /* one for each slot */
 };
 
 static int uring_open(struct subject *s)
 {
 	if (s->o.hipri && (!s->o.direct || s->o.rw == RW_STAT)) {
-		log_error("--hipri polls for reads and writes with --direct=1 only: add that, or leave "
+		log_error("--hipri polls for reads and writes with --direct=1 only: add that, or "
+			  "leave "
 			  "out --hipri");
 		return -EINVAL;
 	}
@@ -51,7 +52,8 @@ static int set_up_ring(struct subject *s, struct io_uring *ring)
 	if (err != -EINVAL)
 		return err;
 	/* a kernel before 6.1 */
-	p = (struct io_uring_params){.flags = p.flags & ~wanted, .sq_thread_idle = p.sq_thread_idle};
+	p = (struct io_uring_params){.flags = p.flags & ~wanted,
+				     .sq_thread_idle = p.sq_thread_idle};
 	return io_uring_queue_init_params(s->depth, ring, &p);
 }
 
@@ -99,12 +101,13 @@ static int uring_job_open(struct job *j)
 	u->statx = calloc(s->depth, sizeof(*u->statx));
 	err = u->statx ? set_up_ring(s, &u->ring) : -ENOMEM;
 	if (err) {
-		log_error("io_uring_setup: %s: %s", strerror(-err),
-			  err == -EPERM || err == -ENOSYS
-				  ? "io_uring is forbidden or absent here (kernel.io_uring_disabled, "
-				    "a container's seccomp filter); use --engine psync"
-				  : "lower --iodepth or --numjobs, raise ulimit -l, or use --engine "
-				    "psync");
+		log_error(
+			"io_uring_setup: %s: %s", strerror(-err),
+			err == -EPERM || err == -ENOSYS
+				? "io_uring is forbidden or absent here (kernel.io_uring_disabled, "
+				  "a container's seccomp filter); use --engine psync"
+				: "lower --iodepth or --numjobs, raise ulimit -l, or use --engine "
+				  "psync");
 		goto fail;
 	}
 	u->have_ring = true;
@@ -170,7 +173,8 @@ static int uring_reap(struct job *j, unsigned min, struct io **done)
 	} while (err == -EINTR && !run_interrupted());
 	if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY)
 		return err;
-	io_uring_for_each_cqe(&u->ring, head, cqe) {
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
 		struct io *io = io_uring_cqe_get_data(cqe);
 
 		io->res = cqe->res;

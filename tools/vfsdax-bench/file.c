@@ -131,7 +131,9 @@ int file_open(struct subject *s, int flags)
 		if (errno != ENOENT || !s->o.size || s->o.rw == RW_STAT) {
 			err = -errno;
 			log_error("%s: %s%s", path, strerror(-err),
-				  err == -ENOENT && s->o.rw != RW_STAT ? ": with --size it is created" : "");
+				  err == -ENOENT && s->o.rw != RW_STAT
+					  ? ": with --size it is created"
+					  : "");
 			return err;
 		}
 	} else if (s->o.rw != RW_STAT) {
@@ -148,9 +150,10 @@ int file_open(struct subject *s, int flags)
 	if (s->fd < 0) {
 		err = -errno;
 		log_error("%s: %s%s", path, strerror(-err),
-			  err == -EINVAL && (flags & O_DIRECT) ? ": its file system has no O_DIRECT, "
-								 "use --direct=0"
-							       : "");
+			  err == -EINVAL && (flags & O_DIRECT)
+				  ? ": its file system has no O_DIRECT, "
+				    "use --direct=0"
+				  : "");
 		return err;
 	}
 	s->file_bytes = to;

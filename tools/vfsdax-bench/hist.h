@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 #define HIST_BITS 7
-/* Values below 2^(HIST_BITS + 1) have a bucket each; above that 2^HIST_BITS for each power of two. */
+/* Values below 2^(HIST_BITS + 1) have a bucket each; above that 2^HIST_BITS for each power of two.
+ */
 #define HIST_SIZE ((64 - HIST_BITS + 1) << HIST_BITS)
 
 struct hist {

@@ -10,13 +10,13 @@
 #include "bench.h"
 
 /* Reading the clock may add this much to the time of an I/O. */
-#define CLOCK_SHARE	0.02
-#define SAMPLE_MAX	1023
+#define CLOCK_SHARE	 0.02
+#define SAMPLE_MAX	 1023
 /* So many times so many I/Os are tried, for so long at most; the fastest lot counts, because the
  * first ones fault pages in and any may be interrupted. */
 #define CALIBRATION_LOTS 8
 #define CALIBRATION_IOS	 32
-#define CALIBRATION_NS	(20 * NS_PER_MS)
+#define CALIBRATION_NS	 (20 * NS_PER_MS)
 
 /* ------------------------------------------------------------------ memory */
 
@@ -86,7 +86,8 @@ static double io_cost_ns(struct job *j)
 				return 0;
 			if (n + 1 < CALIBRATION_IOS && n % 8 == 0 &&
 			    clock_now_ns() - begin > CALIBRATION_NS)
-				return best ? (double)best / CALIBRATION_IOS : (double)CALIBRATION_NS;
+				return best ? (double)best / CALIBRATION_IOS
+					    : (double)CALIBRATION_NS;
 		}
 		start = clock_now_ns() - start;
 		best = best ? MIN(best, start) : start;

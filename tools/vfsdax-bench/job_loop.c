@@ -40,8 +40,8 @@ static void io_failed(struct job *j, const struct io *io)
 	unsigned long long off = io->off;
 
 	if (io->res < 0)
-		job_fail(j, (int)io->res, "%s of %u bytes at %llu of %s: %s%s", verbs[io->dir], io->len,
-			 off, o->filename, strerror((int)-io->res),
+		job_fail(j, (int)io->res, "%s of %u bytes at %llu of %s: %s%s", verbs[io->dir],
+			 io->len, off, o->filename, strerror((int)-io->res),
 			 io->res == -EOPNOTSUPP && o->hipri
 				 ? ": nothing to poll for there, leave out --hipri"
 			 : io->res == -EINVAL && o->direct
@@ -51,9 +51,10 @@ static void io_failed(struct job *j, const struct io *io)
 		job_fail(j, -EIO, "%s of %u bytes at %llu of %s: nothing is there any more",
 			 verbs[io->dir], io->len, off, o->filename);
 	else
-		job_fail(j, -EIO, "%s of %u bytes at %llu of %s gave %lld bytes, which --verify "
-			 "cannot check", verbs[io->dir], io->len, off, o->filename,
-			 (long long)io->res);
+		job_fail(j, -EIO,
+			 "%s of %u bytes at %llu of %s gave %lld bytes, which --verify "
+			 "cannot check",
+			 verbs[io->dir], io->len, off, o->filename, (long long)io->res);
 }
 
 /* ------------------------------------------------------------------ before and after an I/O */
@@ -136,8 +137,10 @@ static void note_usage(struct tally *t, int sign)
 	struct rusage u;
 
 	getrusage(RUSAGE_THREAD, &u);
-	t->user_us += (uint64_t)sign * ((uint64_t)u.ru_utime.tv_sec * 1000000 + (uint64_t)u.ru_utime.tv_usec);
-	t->system_us += (uint64_t)sign * ((uint64_t)u.ru_stime.tv_sec * 1000000 + (uint64_t)u.ru_stime.tv_usec);
+	t->user_us += (uint64_t)sign *
+		      ((uint64_t)u.ru_utime.tv_sec * 1000000 + (uint64_t)u.ru_utime.tv_usec);
+	t->system_us += (uint64_t)sign *
+			((uint64_t)u.ru_stime.tv_sec * 1000000 + (uint64_t)u.ru_stime.tv_usec);
 	t->switches += (uint64_t)sign * (uint64_t)(u.ru_nvcsw + u.ru_nivcsw);
 }
 
@@ -288,7 +291,8 @@ static void loop_queue(struct job *j, struct flight *f)
 		ok = take_done(j, f, batch ? f->under_way : 1, true);
 	}
 	end_measuring(j);
-	/* The kernel writes into the buffers of what is under way. What is done counts for verify. */
+	/* The kernel writes into the buffers of what is under way. What is done counts for verify.
+	 */
 	for (int n = 0; f->under_way && n >= 0;) {
 		n = j->s->ops->reap(j, f->under_way, f->done);
 		for (int i = 0; i < n; i++)

@@ -102,7 +102,8 @@ void lib_share_put(struct lib_share *share)
 	*at = share->next;
 	err = vfsdax_detach(share->handle);
 	if (err)
-		log_warn("--share=%s: it could not be given back: %s", share->source, strerror(-err));
+		log_warn("--share=%s: it could not be given back: %s", share->source,
+			 strerror(-err));
 	share_free(share);
 }
 
@@ -161,10 +162,12 @@ int lib_file_open(struct subject *s, struct lib_share *share, struct vfsdax_file
 		if (err)
 			return err;
 		s->file_bytes = to;
-		err = vfsdax_open(share->handle, path, subject_writes(s) ? O_RDWR : O_RDONLY, 0, file);
+		err = vfsdax_open(share->handle, path, subject_writes(s) ? O_RDWR : O_RDONLY, 0,
+				  file);
 	}
 	if (err)
 		log_error("%s of %s: %s%s", path, s->o.share, strerror(-err),
-			  err == -ENOENT && s->o.rw != RW_STAT ? ": with --size it is created" : "");
+			  err == -ENOENT && s->o.rw != RW_STAT ? ": with --size it is created"
+							       : "");
 	return err;
 }

@@ -56,7 +56,9 @@ void options_help(void)
 
 static void set_defaults(struct options *o, bool compare)
 {
-	if (compare && !o->runtime_given && o->time_based == o->time_based_given)
+	bool one_pass = o->time_based_given && !o->time_based;
+
+	if (compare && !o->runtime_given && !one_pass)
 		o->runtime_ns = NS_PER_S;
 	if (compare && !o->ramp_given)
 		o->ramp_ns = 100 * NS_PER_MS;
@@ -68,9 +70,14 @@ static void set_defaults(struct options *o, bool compare)
 
 static int check_words(const struct options *o, char **words, int count)
 {
+	if (o->time_based && !o->runtime_ns) {
+		log_error("--time_based=1: say with --runtime how long");
+		return -EINVAL;
+	}
 	if (!count || strcmp(words[0], "compare") != 0) {
 		if (count) {
-			log_error("%s: what is that? Options begin with --; the only command is compare",
+			log_error("%s: what is that? Options begin with --; the only command is "
+				  "compare",
 				  words[0]);
 			return -EINVAL;
 		}
@@ -81,7 +88,8 @@ static int check_words(const struct options *o, char **words, int count)
 	}
 	if (count >= 3 && count - 1 <= COLUMNS_MAX)
 		return 0;
-	log_error("compare: name from 2 to %d columns, as 'engine=psync,filename=/tmp/f'", COLUMNS_MAX);
+	log_error("compare: name from 2 to %d columns, as 'engine=psync,filename=/tmp/f'",
+		  COLUMNS_MAX);
 	return -EINVAL;
 }
 

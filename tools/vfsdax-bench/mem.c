@@ -53,7 +53,7 @@ void mem_prefault(const struct mem *m, bool write)
 {
 	uint64_t step = UINT64_C(1) << m->shift;
 
-	for (uint64_t off = 0; off < m->bytes; off += step) {
+	for (uint64_t off = 0; off < m->bytes && !run_interrupted(); off += step) {
 		uint64_t len = MIN(step, m->bytes - off);
 		unsigned char *at = m->at[off >> m->shift];
 

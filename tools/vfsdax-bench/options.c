@@ -132,8 +132,9 @@ static int set_number(const struct option *d, const char *value, uint64_t *out)
 		return 0;
 	}
 	if (d->kind == K_SIZE)
-		return bad_value(d->name, value, d->max == 64 * MIB ? "a size from 1 to 64m, as 4k"
-								   : "a size, as 4k, 512m, 2g");
+		return bad_value(d->name, value,
+				 d->max == 64 * MIB ? "a size from 1 to 64m, as 4k"
+						    : "a size, as 4k, 512m, 2g");
 	if (d->kind == K_TIME)
 		return bad_value(d->name, value, "a time, as 5, 5s, 500ms, 2m");
 	log_error("--%s=%s: use a number from %llu to %llu", d->name, value,
@@ -174,8 +175,9 @@ static int set_distribution(struct options *o, const char *value)
 		   v < 1) {
 		o->distribution = DIST_PARETO;
 	} else {
-		return bad_value("random_distribution", value,
-				 "random, zipf:THETA (0 to 10, not 1) or pareto:H (between 0 and 1)");
+		return bad_value(
+			"random_distribution", value,
+			"random, zipf:THETA (0 to 10, not 1) or pareto:H (between 0 and 1)");
 	}
 	o->distribution_parameter = v;
 	return 0;
@@ -239,7 +241,8 @@ static int parse_word(struct options *o, const char *word, const char *next)
 	int err;
 
 	if (!d) {
-		log_error("unknown option --%s; vfsdax-bench --help lists those that there are", word);
+		log_error("unknown option --%s; vfsdax-bench --help lists those that there are",
+			  word);
 		return -EINVAL;
 	}
 	if (equals)
@@ -270,8 +273,9 @@ int options_parse(struct options *o, int argc, char **argv)
 			continue;
 		}
 		if (word[1] != '-' || !word[2]) {
-			log_error("unknown option %s; vfsdax-bench --help lists those that there are",
-				  word);
+			log_error(
+				"unknown option %s; vfsdax-bench --help lists those that there are",
+				word);
 			return -EINVAL;
 		}
 		used = parse_word(o, word + 2, i + 1 < argc ? argv[i + 1] : NULL);

@@ -56,10 +56,20 @@ static int with_unit(const char *text, const struct unit *units, size_t n, uint6
 int parse_size(const char *text, uint64_t *bytes)
 {
 	static const struct unit units[] = {
-		{"", 1},	  {"b", 1},	    {"k", KIB},	      {"kb", KIB},
-		{"kib", KIB},	  {"m", MIB},	    {"mb", MIB},      {"mib", MIB},
-		{"g", GIB},	  {"gb", GIB},	    {"gib", GIB},     {"t", 1024 * GIB},
-		{"tb", 1024 * GIB}, {"tib", 1024 * GIB},
+		{"", 1},
+		{"b", 1},
+		{"k", KIB},
+		{"kb", KIB},
+		{"kib", KIB},
+		{"m", MIB},
+		{"mb", MIB},
+		{"mib", MIB},
+		{"g", GIB},
+		{"gb", GIB},
+		{"gib", GIB},
+		{"t", 1024 * GIB},
+		{"tb", 1024 * GIB},
+		{"tib", 1024 * GIB},
 	};
 
 	return with_unit(text, units, ARRAY_SIZE(units), bytes);
@@ -68,8 +78,8 @@ int parse_size(const char *text, uint64_t *bytes)
 int parse_time(const char *text, uint64_t *ns)
 {
 	static const struct unit units[] = {
-		{"", NS_PER_S},	      {"us", NS_PER_US},       {"ms", NS_PER_MS},
-		{"s", NS_PER_S},      {"m", 60 * NS_PER_S},    {"h", 3600 * NS_PER_S},
+		{"", NS_PER_S},		 {"us", NS_PER_US},    {"ms", NS_PER_MS},
+		{"s", NS_PER_S},	 {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S},
 		{"d", 86400 * NS_PER_S},
 	};
 
@@ -82,7 +92,8 @@ int parse_u64(const char *text, uint64_t *value)
 	uint64_t v;
 	int err;
 
-	if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X') && isxdigit((unsigned char)text[2])) {
+	if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X') &&
+	    isxdigit((unsigned char)text[2])) {
 		char *stop;
 
 		errno = 0;
@@ -149,8 +160,11 @@ static const char *scaled(double v, const char *const *names, size_t n, char out
 		v /= 1000;
 		i++;
 	}
-	snprintf(out, 24, "%.*f%s", v >= 99.95 || (i == 0 && v == floor(v)) ? 0 : v >= 9.995 ? 1 : 2, v,
-		 names[i]);
+	snprintf(out, 24, "%.*f%s",
+		 v >= 99.95 || (i == 0 && v == floor(v)) ? 0
+		 : v >= 9.995				 ? 1
+							 : 2,
+		 v, names[i]);
 	return out;
 }
 

@@ -21,8 +21,8 @@ int parse_double(const char *text, double *value);
 int parse_bool(const char *text, bool *value);
 
 /* How people read it, in a static-free way: all of them write into `out` and return it. */
-const char *format_size(uint64_t bytes, char out[24]);   /* 4 KiB, exact where it can be */
-const char *format_ns(double ns, char out[24]);          /* 123 ns, 4.56 us, 7.89 ms, 1.2 s */
-const char *format_count(double count, char out[24]);    /* 123, 45.6 k, 7.89 M */
+const char *format_size(uint64_t bytes, char out[24]); /* 4 KiB, exact where it can be */
+const char *format_ns(double ns, char out[24]);	       /* 123 ns, 4.56 us, 7.89 ms, 1.2 s */
+const char *format_count(double count, char out[24]);  /* 123, 45.6 k, 7.89 M */
 
 #endif

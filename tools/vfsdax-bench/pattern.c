@@ -6,7 +6,9 @@ void pattern_init(struct pattern *p, const struct options *o, uint64_t blocks, u
 	bool reads = options_rw_reads(o->rw), writes = options_rw_writes(o->rw);
 
 	*p = (struct pattern){
-		.dir = o->rw == RW_STAT ? DIR_STAT : writes ? DIR_WRITE : DIR_READ,
+		.dir = o->rw == RW_STAT ? DIR_STAT
+		       : writes		? DIR_WRITE
+					: DIR_READ,
 		.mixed = reads && writes,
 		.read_below = (o->rwmixread << 32) / 100,
 		.blocks = blocks,

@@ -36,7 +36,9 @@ static inline uint64_t pattern_next(struct pattern *p, enum direction *dir)
 {
 	uint64_t block;
 
-	*dir = !p->mixed ? p->dir : (rng_next(&p->rng) >> 32) < p->read_below ? DIR_READ : DIR_WRITE;
+	*dir = !p->mixed				   ? p->dir
+	       : (rng_next(&p->rng) >> 32) < p->read_below ? DIR_READ
+							   : DIR_WRITE;
 	switch (p->choose) {
 	case CHOOSE_NEXT:
 	case CHOOSE_EACH_ONCE:

@@ -81,7 +81,7 @@ static void rounds_data(FILE *f, const struct session *n)
 /* The abscissa is how many nines: 50 % is 0.3, 99 % is 2, 99.9 % is 3. */
 static void latency_data(FILE *f, const struct session *n)
 {
-	static const double percents[] = {1,  10, 25, 50,   75,	  90,	95,
+	static const double percents[] = {1,  10, 25,	50,   75,    90,   95,
 					  98, 99, 99.5, 99.9, 99.95, 99.99};
 
 	for (size_t i = 0; i < n->count; i++) {
@@ -102,13 +102,14 @@ static void script(FILE *f, const struct session *n, const char *path)
 	rounds_data(f, n);
 	latency_data(f, n);
 	fputs("set terminal svg size 1100,480 dynamic background rgb 'white' font 'sans,12'\n"
-	      "set output ", f);
+	      "set output ",
+	      f);
 	quoted(f, path);
-	fprintf(f,
-		"\nset multiplot layout 1,2 title '");
+	fprintf(f, "\nset multiplot layout 1,2 title '");
 	report_workload(f, n);
 	fprintf(f,
-		"' noenhanced\nset grid ytics\nset key off\nset title 'operations per second' noenhanced\n"
+		"' noenhanced\nset grid ytics\nset key off\nset title 'operations per second' "
+		"noenhanced\n"
 		"set yrange [0:*]\nset xrange [-0.6:%zu-0.4]\nset format y '%%.2s%%c'\n"
 		"set style fill solid 0.4\nset boxwidth 0.6\nset xtics rotate by -20 noenhanced (",
 		n->count);
@@ -122,7 +123,8 @@ static void script(FILE *f, const struct session *n, const char *path)
 	      "set title 'latency by percentile, microseconds' noenhanced\n"
 	      "set logscale y\nset yrange [*:*]\nset xrange [0:4.1]\nset format y '%g'\n"
 	      "set key top left noenhanced\nunset xtics\n"
-	      "set xtics norotate ('0' 0, '50' 0.301, '90' 1, '99' 2, '99.9' 3, '99.99' 4)\nplot ", f);
+	      "set xtics norotate ('0' 0, '50' 0.301, '90' 1, '99' 2, '99.9' 3, '99.99' 4)\nplot ",
+	      f);
 	for (size_t i = 0; i < n->count; i++) {
 		fprintf(f, "%s$latency%zu using 1:2 with linespoints pt 7 ps 0.4 lw 1.5 title ",
 			i ? ", \\\n  " : "", i);

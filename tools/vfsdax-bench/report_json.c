@@ -23,12 +23,12 @@ static void print_string(FILE *f, const char *text)
 
 static void print_latency(FILE *f, const char *name, const struct hist *h, bool percentiles)
 {
-	static const double percents[] = {1,  5,  10, 20, 30,	40,   50,   60,	   70,
+	static const double percents[] = {1,  5,  10, 20, 30,	40,   50,    60,   70,
 					  80, 90, 95, 99, 99.5, 99.9, 99.95, 99.99};
 
-	fprintf(f, "\"%s\":{\"min\":%llu,\"max\":%llu,\"mean\":%.6f,\"stddev\":%.6f,\"N\":%llu", name,
-		h->count ? (unsigned long long)h->min : 0, (unsigned long long)h->max, hist_mean(h),
-		hist_stddev(h), (unsigned long long)h->count);
+	fprintf(f, "\"%s\":{\"min\":%llu,\"max\":%llu,\"mean\":%.6f,\"stddev\":%.6f,\"N\":%llu",
+		name, h->count ? (unsigned long long)h->min : 0, (unsigned long long)h->max,
+		hist_mean(h), hist_stddev(h), (unsigned long long)h->count);
 	if (h->count && percentiles) {
 		fputs(",\"percentile\":{", f);
 		for (size_t i = 0; i < ARRAY_SIZE(percents); i++)
@@ -46,10 +46,12 @@ static void print_direction(FILE *f, const struct result *r, unsigned d)
 
 	fprintf(f,
 		"\"%s\":{\"io_bytes\":%llu,\"io_kbytes\":%llu,\"bw_bytes\":%.0f,\"bw\":%.0f,"
-		"\"iops\":%.6f,\"runtime\":%.0f,\"total_ios\":%llu,\"short_ios\":%llu,\"drop_ios\":0,",
+		"\"iops\":%.6f,\"runtime\":%.0f,\"total_ios\":%llu,\"short_ios\":%llu,\"drop_ios\":"
+		"0,",
 		d == DIR_WRITE ? "write" : "read", (unsigned long long)r->bytes[d],
-		(unsigned long long)(r->bytes[d] >> 10), bw, bw / 1024, (double)r->ios[d] * per_second,
-		r->seconds * 1e3, (unsigned long long)r->ios[d], (unsigned long long)r->short_ios[d]);
+		(unsigned long long)(r->bytes[d] >> 10), bw, bw / 1024,
+		(double)r->ios[d] * per_second, r->seconds * 1e3, (unsigned long long)r->ios[d],
+		(unsigned long long)r->short_ios[d]);
 	/* from issuing to the result, whichever of the two a script looks at */
 	print_latency(f, "clat_ns", &r->clat[d], true);
 	fputc(',', f);
@@ -61,7 +63,8 @@ static void print_options(FILE *f, const struct column *c)
 {
 	const struct options *o = &c->s.o;
 
-	fprintf(f, "\"job options\":{\"ioengine\":\"%s\",\"rw\":\"%s\",\"filename\":", c->s.ops->name,
+	fprintf(f,
+		"\"job options\":{\"ioengine\":\"%s\",\"rw\":\"%s\",\"filename\":", c->s.ops->name,
 		options_rw_name(o->rw));
 	print_string(f, o->filename);
 	if (o->share) {
@@ -72,10 +75,11 @@ static void print_options(FILE *f, const struct column *c)
 		",\"bs\":\"%llu\",\"iodepth\":\"%llu\",\"batch\":\"%llu\",\"numjobs\":\"%llu\","
 		"\"direct\":\"%d\",\"size\":\"%llu\",\"offset\":\"%llu\",\"rwmixread\":\"%llu\","
 		"\"randseed\":\"%llu\",\"touch\":\"%s\",\"verify\":\"%d\"}",
-		(unsigned long long)o->bs, (unsigned long long)o->iodepth, (unsigned long long)o->batch,
-		(unsigned long long)o->numjobs, o->direct, (unsigned long long)c->s.blocks * o->bs,
-		(unsigned long long)o->offset, (unsigned long long)o->rwmixread,
-		(unsigned long long)o->randseed, options_touch_name(o->touch), o->verify);
+		(unsigned long long)o->bs, (unsigned long long)o->iodepth,
+		(unsigned long long)o->batch, (unsigned long long)o->numjobs, o->direct,
+		(unsigned long long)c->s.blocks * o->bs, (unsigned long long)o->offset,
+		(unsigned long long)o->rwmixread, (unsigned long long)o->randseed,
+		options_touch_name(o->touch), o->verify);
 }
 
 static void print_job(FILE *f, const struct session *n, const struct column *c,
@@ -92,8 +96,9 @@ static void print_job(FILE *f, const struct session *n, const struct column *c,
 	fprintf(f,
 		",\"job_runtime\":%.0f,\"usr_cpu\":%.6f,\"sys_cpu\":%.6f,\"ctx\":%llu,"
 		"\"lat_sample\":%u,\"choose_ns\":%.1f,\"verified_blocks\":%llu,\"rounds\":%zu}",
-		r->seconds * 1e3, r->user_percent, r->system_percent, (unsigned long long)r->switches,
-		r->sample_every, r->choose_ns, (unsigned long long)c->verified, n->rounds);
+		r->seconds * 1e3, r->user_percent, r->system_percent,
+		(unsigned long long)r->switches, r->sample_every, r->choose_ns,
+		(unsigned long long)c->verified, n->rounds);
 }
 
 static void print_numbers(FILE *f, const double *v, size_t n)
@@ -138,8 +143,10 @@ void report_json(FILE *f, const struct session *n)
 	time_t now = time(NULL);
 	bool first = true;
 
-	fprintf(f, "{\"vfsdax-bench version\":\"" VFSDAX_VERSION "\",\"timestamp\":%lld,"
-		   "\"interrupted\":%s,\"jobs\":[", (long long)now, n->interrupted ? "true" : "false");
+	fprintf(f,
+		"{\"vfsdax-bench version\":\"" VFSDAX_VERSION "\",\"timestamp\":%lld,"
+		"\"interrupted\":%s,\"jobs\":[",
+		(long long)now, n->interrupted ? "true" : "false");
 	for (size_t i = 0; i < n->count; i++) {
 		const struct column *c = &n->columns[i];
 		/* as fio: a job each, or all jobs of a group together */

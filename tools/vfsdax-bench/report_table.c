@@ -30,8 +30,7 @@ static bool same(const struct session *n, size_t offset, size_t size)
 	return true;
 }
 
-#define SAME(n, field) \
-	same(n, offsetof(struct options, field), sizeof((n)->columns[0].s.o.field))
+#define SAME(n, field) same(n, offsetof(struct options, field), sizeof((n)->columns[0].s.o.field))
 
 void report_workload(FILE *f, const struct session *n)
 {
@@ -49,7 +48,8 @@ void report_workload(FILE *f, const struct session *n)
 		fprintf(f, ", numjobs=%llu", (unsigned long long)o->numjobs);
 	if (SAME(n, rwmixread) && (o->rw == RW_RW || o->rw == RW_RANDRW))
 		fprintf(f, ", rwmixread=%llu", (unsigned long long)o->rwmixread);
-	if (SAME(n, distribution) && SAME(n, distribution_parameter) && o->distribution != DIST_RANDOM)
+	if (SAME(n, distribution) && SAME(n, distribution_parameter) &&
+	    o->distribution != DIST_RANDOM)
 		fprintf(f, ", %s:%g", o->distribution == DIST_ZIPF ? "zipf" : "pareto",
 			o->distribution_parameter);
 	if (SAME(n, direct) && o->direct)
@@ -66,7 +66,9 @@ static void print_notes(FILE *f, const struct column *c, const char *prefix)
 	char ns[24];
 
 	if (r->sample_every > 1)
-		fprintf(f, "%s1 operation in %u was timed for the latencies: the clock would show in all\n",
+		fprintf(f,
+			"%s1 operation in %u was timed for the latencies: the clock would show in "
+			"all\n",
 			prefix, r->sample_every);
 	if (each_ns > 0 && r->choose_ns > each_ns * 0.05)
 		fprintf(f, "%schoosing the block took %s of each operation\n", prefix,
@@ -76,8 +78,8 @@ static void print_notes(FILE *f, const struct column *c, const char *prefix)
 			(unsigned long long)r->short_ios[DIR_READ],
 			(unsigned long long)r->short_ios[DIR_WRITE]);
 	if (c->s.o.verify)
-		fprintf(f, "%sverify: no mismatch; %llu blocks written here were read back\n", prefix,
-			(unsigned long long)c->verified);
+		fprintf(f, "%sverify: no mismatch; %llu blocks written here were read back\n",
+			prefix, (unsigned long long)c->verified);
 }
 
 /* ------------------------------------------------------------------ one column */
@@ -130,9 +132,12 @@ void report_run(FILE *f, const struct session *n)
 	fprintf(f, "  CPU    user %.1f %%, system %.1f %%\n", c->all.user_percent,
 		c->all.system_percent);
 	if (e.has_interval)
-		fprintf(f, "  rounds %zu: median %s IOPS, mean %s with 95 %% confidence from %s to %s\n",
+		fprintf(f,
+			"  rounds %zu: median %s IOPS, mean %s with 95 %% confidence from %s to "
+			"%s\n",
 			n->rounds, format_count(stats_median(c->iops, n->rounds), m),
-			format_count(e.value, a), format_count(e.low, b), format_count(e.high, size));
+			format_count(e.value, a), format_count(e.low, b),
+			format_count(e.high, size));
 	print_notes(f, c, "  ");
 	if (n->interrupted)
 		fputs("  interrupted: this is what there was\n", f);
@@ -191,11 +196,13 @@ void report_compare(FILE *f, const struct session *n)
 		fputs("interrupted before the first round was over\n", f);
 		return;
 	}
-	fprintf(f, "%-*s %9s %12s %8s %8s %8s %8s  %s\n", width, "", "IOPS", "bandwidth", "p50", "p99",
-		"p99.9", "ratio", n->rounds > 1 ? "95 % confidence" : "");
+	fprintf(f, "%-*s %9s %12s %8s %8s %8s %8s  %s\n", width, "", "IOPS", "bandwidth", "p50",
+		"p99", "p99.9", "ratio", n->rounds > 1 ? "95 % confidence" : "");
 	for (size_t i = 0; i < n->count; i++)
 		print_row(f, n, i, width);
-	fprintf(f, "\nIOPS, bandwidth: medians of the rounds. ratio: IOPS to those of %s, geometric mean.\n",
+	fprintf(f,
+		"\nIOPS, bandwidth: medians of the rounds. ratio: IOPS to those of %s, geometric "
+		"mean.\n",
 		n->columns[0].label);
 	for (size_t i = 0; i < n->count; i++) {
 		char prefix[80];

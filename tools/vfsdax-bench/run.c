@@ -86,7 +86,8 @@ void result_add(struct result *into, const struct result *r)
 		into->short_ios[d] += r->short_ios[d];
 		hist_merge(&into->clat[d], &r->clat[d]);
 	}
-	into->user_percent = by_time(into->user_percent, into->seconds, r->user_percent, r->seconds);
+	into->user_percent =
+		by_time(into->user_percent, into->seconds, r->user_percent, r->seconds);
 	into->system_percent =
 		by_time(into->system_percent, into->seconds, r->system_percent, r->seconds);
 	into->switches += r->switches;
@@ -98,7 +99,8 @@ void result_add(struct result *into, const struct result *r)
 static void add_job(struct result *into, const struct job *j, uint64_t end_ns)
 {
 	const struct tally *t = &j->tally;
-	struct result r = {.clat = j->clat, .sample_every = j->sample_every, .choose_ns = j->choose_ns};
+	struct result r = {
+		.clat = j->clat, .sample_every = j->sample_every, .choose_ns = j->choose_ns};
 
 	for (unsigned d = 0; d < DIRECTIONS; d++) {
 		r.ios[d] = atomic_load(&t->ios[d]);
@@ -170,7 +172,8 @@ static bool wait_for(struct subject *s, bool (*reached)(const struct subject *s)
 		since = since ? since : clock_now_ns();
 		if (clock_now_ns() - since < PATIENCE_NS)
 			continue;
-		log_warn("%s: an I/O on %s does not return: it is left alone, and ends when the kernel lets it",
+		log_warn("%s: an I/O on %s does not return: it is left alone, and ends when the "
+			 "kernel lets it",
 			 s->ops->name, s->o.filename);
 		return false;
 	}
@@ -212,8 +215,8 @@ static int start_jobs(struct subject *s)
 			atomic_store(&j->done, true);
 	}
 	if (err) {
-		log_error("--numjobs=%llu: not so many threads: %s", (unsigned long long)s->o.numjobs,
-			  strerror(-err));
+		log_error("--numjobs=%llu: not so many threads: %s",
+			  (unsigned long long)s->o.numjobs, strerror(-err));
 		atomic_store(&s->failed, err);
 		atomic_store(&s->phase, PHASE_STOP);
 	}
@@ -286,7 +289,8 @@ static void collect(struct subject *s, const struct rusage *before, const struct
 	if (round->seconds <= 0)
 		return;
 	round->user_percent = us_between(before->ru_utime, after->ru_utime) / round->seconds / 1e4;
-	round->system_percent = us_between(before->ru_stime, after->ru_stime) / round->seconds / 1e4;
+	round->system_percent =
+		us_between(before->ru_stime, after->ru_stime) / round->seconds / 1e4;
 }
 
 int run_round(struct subject *s, const char *what, struct result *all, struct result *each)

@@ -132,7 +132,8 @@ int session_run(struct session *n)
 	for (size_t round = 0; round < n->o.rounds && !err; round++) {
 		/* There and back: what drifts evenly drifts away. */
 		for (size_t i = 0; i < n->count && !err; i++)
-			err = measure_column(n, &n->columns[round % 2 ? n->count - 1 - i : i], round);
+			err = measure_column(n, &n->columns[round % 2 ? n->count - 1 - i : i],
+					     round);
 		/* Of one column a round that was stopped still tells something. */
 		n->rounds = round + (!err || (n->count == 1 && err == -EINTR));
 	}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -29,30 +30,35 @@ static int check_engine(const struct options *o, const struct engine_ops *ops)
 	bool uring = strcmp(ops->name, "uring") == 0;
 
 	if ((o->registerfiles || o->fixedbufs || o->sqthread_poll || o->hipri) && !uring)
-		return refuse(ops->name, "--registerfiles, --fixedbufs, --sqthread_poll and --hipri "
-					 "are for --engine uring");
+		return refuse(ops->name,
+			      "--registerfiles, --fixedbufs, --sqthread_poll and --hipri "
+			      "are for --engine uring");
 	if (o->direct && (ops->memory || ops->shares))
 		return refuse(ops->name, "it has no O_DIRECT: use --direct=0, or --engine uring or "
 					 "psync");
 	if ((o->iodepth > 1 || o->batch > 1) && !ops->queues)
-		return refuse(ops->name, "it does one I/O at a time: use --iodepth=1 and --batch=1, or "
-					 "--numjobs");
+		return refuse(ops->name,
+			      "it does one I/O at a time: use --iodepth=1 and --batch=1, or "
+			      "--numjobs");
 	if (o->batch > 1 && o->iodepth > 1 && o->batch != o->iodepth)
 		return refuse("--batch", "so many are submitted and awaited together: leave out "
 					 "--iodepth, or give it the same value");
 	if (o->rw == RW_STAT && !ops->can_stat)
-		return refuse(ops->name, "it has no attributes to ask for: use --rw=stat with uring, "
-					 "psync or lib");
+		return refuse(ops->name,
+			      "it has no attributes to ask for: use --rw=stat with uring, "
+			      "psync or lib");
 	if (o->touch != TOUCH_COPY && !ops->memory)
 		return refuse(ops->name, "--touch is for the engines mmap and map");
 	if (o->nodax && strcmp(ops->name, "lib") != 0)
 		return refuse(ops->name, "--nodax is for --engine lib");
 	if (o->share && !ops->shares)
-		return refuse(ops->name, "--share is for the engines lib and map; others take a path "
-					 "of this system as --filename");
+		return refuse(ops->name,
+			      "--share is for the engines lib and map; others take a path "
+			      "of this system as --filename");
 	if (ops->shares && !o->share)
-		return refuse(ops->name, "name the share: --share unix:SOCKET (or a function, a tag), or "
-					 "--filename SHARE:/PATH");
+		return refuse(ops->name,
+			      "name the share: --share unix:SOCKET (or a function, a tag), or "
+			      "--filename SHARE:/PATH");
 	return 0;
 }
 
@@ -70,8 +76,9 @@ static int check_values(const struct options *o)
 	if (o->verify && o->touch != TOUCH_COPY)
 		return refuse("--verify", "it looks at all bytes: use --touch=copy");
 	if (o->direct && o->rw != RW_STAT && (o->bs % 512 || o->offset % 512))
-		return refuse("--direct=1", "O_DIRECT wants --bs and --offset as multiples of 512 at "
-					    "least");
+		return refuse("--direct=1",
+			      "O_DIRECT wants --bs and --offset as multiples of 512 at "
+			      "least");
 	if (o->distribution != DIST_RANDOM && !options_rw_random(o->rw))
 		return refuse("--random_distribution", "it is for rand* workloads");
 	return 0;
@@ -130,6 +137,20 @@ static int prepare_verify(struct subject *s)
 	return s->written ? 0 : -ENOMEM;
 }
 
+/* Buffers are filled, so what does not fit would not fail but drive the machine out of memory. */
+static int check_memory(const struct subject *s)
+{
+	uint64_t have = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t want = s->o.numjobs * s->depth * round_up(s->o.bs, BUFFER_ALIGN);
+	char a[24], b[24];
+
+	if (want <= have / 2)
+		return 0;
+	log_error("%s of buffers for --numjobs, --iodepth and --bs: this machine has %s, use less",
+		  format_size(want, a), format_size(have, b));
+	return -EINVAL;
+}
+
 static int make_jobs(struct subject *s)
 {
 	int err = 0;
@@ -177,6 +198,8 @@ int subject_open(struct subject *s, const struct options *o)
 	if (check_values(&s->o) || check_engine(&s->o, s->ops))
 		return -EINVAL;
 	s->depth = (unsigned)MAX(s->o.iodepth, s->o.batch);
+	if (check_memory(s))
+		return -EINVAL;
 	err = s->ops->open(s);
 	if (err) {
 		s->ops = NULL;
@@ -191,8 +214,8 @@ int subject_open(struct subject *s, const struct options *o)
 	if (!err)
 		return 0;
 no_memory:
-	log_error("%s: %s: lower --iodepth, --bs or --numjobs", o->filename ? o->filename : "vfsdax-bench",
-		  strerror(-err));
+	log_error("%s: %s: lower --iodepth, --bs or --numjobs",
+		  o->filename ? o->filename : "vfsdax-bench", strerror(-err));
 	return err;
 }
 

@@ -18,7 +18,7 @@ static void keep(enum log_level level, const char *line, void *ctx)
 	strncpy(last_line, line, sizeof(last_line) - 1);
 }
 
-#define PARSE(o, ...) \
+#define PARSE(o, ...)                                                            \
 	options_parse(o, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), \
 		      (char **)(uintptr_t)(const char *[]){__VA_ARGS__})
 
@@ -28,9 +28,10 @@ static void both_ways_to_write_a_value_and_fios_names(void **state)
 
 	(void)state;
 	options_init(&o);
-	assert_int_equal(PARSE(&o, "--rw", "randread", "--bs=8k", "--ioengine=io_uring", "--iodepth",
-			       "8", "--direct=1", "--runtime", "500ms", "--norandommap", "--size=1g",
-			       "--output-format=json", "--blocksize", "16k"),
+	assert_int_equal(PARSE(&o, "--rw", "randread", "--bs=8k", "--ioengine=io_uring",
+			       "--iodepth", "8", "--direct=1", "--runtime", "500ms",
+			       "--norandommap", "--size=1g", "--output-format=json", "--blocksize",
+			       "16k"),
 			 0);
 	assert_int_equal(o.rw, RW_RANDREAD);
 	assert_int_equal(o.bs, 16 * KIB);
@@ -45,7 +46,8 @@ static void both_ways_to_write_a_value_and_fios_names(void **state)
 
 static void words_that_are_no_options_stay_in_order(void **state)
 {
-	char compare[] = "compare", a[] = "engine=psync", bs[] = "--bs", value[] = "4k", b[] = "engine=mmap";
+	char compare[] = "compare", a[] = "engine=psync", bs[] = "--bs", value[] = "4k",
+	     b[] = "engine=mmap";
 	char *argv[] = {compare, a, bs, value, b};
 	struct options o;
 
@@ -66,8 +68,8 @@ static void a_column_overrides_and_commas_can_be_written(void **state)
 	options_init(&o);
 	assert_int_equal(PARSE(&o, "--bs=8k", "--filename", "/tmp/f"), 0);
 	assert_int_equal(options_copy(&column, &o), 0);
-	assert_int_equal(options_apply_spec(&column, "engine=psync,direct,filename=/a\\,b:/c=d,bs=4k"),
-			 0);
+	assert_int_equal(
+		options_apply_spec(&column, "engine=psync,direct,filename=/a\\,b:/c=d,bs=4k"), 0);
 	assert_string_equal(column.filename, "/a,b:/c=d");
 	assert_string_equal(column.engine, "psync");
 	assert_true(column.direct);
@@ -123,8 +125,8 @@ static void what_is_wrong_is_named(void **state)
 
 static void a_column_takes_no_options_of_the_run(void **state)
 {
-	static const char *const bad[] = {"runtime=5", "engine", "bs", "rounds=3", "frobnicate=1", "=",
-					  "bs=4k,,x", "plot=/tmp/x.svg"};
+	static const char *const bad[] = {"runtime=5",	  "engine", "bs",	"rounds=3",
+					  "frobnicate=1", "=",	    "bs=4k,,x", "plot=/tmp/x.svg"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

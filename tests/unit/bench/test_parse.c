@@ -66,14 +66,22 @@ static void sizes_are_fios(void **state)
 static void times_are_fios(void **state)
 {
 	static const struct sample samples[] = {
-		{"5", 0, 5 * NS_PER_S},	     {"5s", 0, 5 * NS_PER_S},
-		{"500ms", 0, NS_PER_S / 2},  {"7us", 0, 7000},
-		{"2m", 0, 120 * NS_PER_S},   {"1h", 0, 3600 * NS_PER_S},
-		{"1d", 0, 86400 * NS_PER_S}, {"0", 0, 0},
-		{"", -EINVAL, 0},	     {"s", -EINVAL, 0},
-		{"-5", -EINVAL, 0},	     {"5 s", -EINVAL, 0},
-		{"5sec", -EINVAL, 0},	     {"0.5", -EINVAL, 0},
-		{"9223372037", -ERANGE, 0},  {"999999999999d", -ERANGE, 0},
+		{"5", 0, 5 * NS_PER_S},
+		{"5s", 0, 5 * NS_PER_S},
+		{"500ms", 0, NS_PER_S / 2},
+		{"7us", 0, 7000},
+		{"2m", 0, 120 * NS_PER_S},
+		{"1h", 0, 3600 * NS_PER_S},
+		{"1d", 0, 86400 * NS_PER_S},
+		{"0", 0, 0},
+		{"", -EINVAL, 0},
+		{"s", -EINVAL, 0},
+		{"-5", -EINVAL, 0},
+		{"5 s", -EINVAL, 0},
+		{"5sec", -EINVAL, 0},
+		{"0.5", -EINVAL, 0},
+		{"9223372037", -ERANGE, 0},
+		{"999999999999d", -ERANGE, 0},
 		{"5ns", -EINVAL, 0},
 	};
 
@@ -104,7 +112,8 @@ static void numbers_are_whole(void **state)
 
 static void fractions_are_finite_and_plain(void **state)
 {
-	static const char *const bad[] = {"", "nan", "inf", "-1", "1e3", "0x1", "1,5", ".", "1..2", " 1"};
+	static const char *const bad[] = {"",	 "nan", "inf", "-1",   "1e3",
+					  "0x1", "1,5", ".",   "1..2", " 1"};
 	double v = 0;
 
 	(void)state;
