@@ -8,6 +8,7 @@
  *   setup.c    the miss: a range's place, its set-up, the answer  (inode lock, then window lock)
  *   block.c    what keeps a part of a file out                    (inode lock)
  *   reclaim.c  victims, the removal queue, the end of a range     (window lock)
+ *   hold.c     a whole block for a span                           (window lock)
  *   policy.c   how large a range is, how long a refusal is remembered
  *   admission.c  whether a miss is mapped: what ranges and misses are worth
  *   space.c    the window's address space      copy.c   copies that survive a lost page
@@ -38,7 +39,9 @@
 
 #define PIN_DYING (1u << 31)
 
-#define OWNER_LOST UINT32_MAX
+#define OWNER_LOST    UINT32_MAX
+#define OWNER_HELD    (UINT32_MAX - 1)
+#define SPACE_WAIT_NS (100 * NS_PER_MS)
 
 /* Bits of window_range.ref. */
 #define REF_RECENT (1u << 0) /* used since the clock's hand passed */
@@ -116,6 +119,14 @@ struct window_inode {
 	struct list link;      /* window lock */
 };
 
+/* A block that is being emptied for a span; see hold.c. */
+struct hold {
+	unsigned order; /* 0: none */
+	size_t first;	/* blocks of order 0 */
+	size_t held;	/* of them: neither a range's nor free */
+	uint64_t until_ns;
+};
+
 struct window {
 	uint8_t *va;
 	uint64_t len_bytes;
@@ -137,11 +148,13 @@ struct window {
 
 	pthread_mutex_t lock; /* everything below */
 	struct space space;
+	struct hold hold;
 	/* All ranges that there can be, in one piece; what was never used was never touched. */
 	struct window_range *pool;
 	size_t pool_len, pool_used;
-	struct list spare; /* used before */
-	uint32_t *owner; /* of each smallest block: its range's place in the pool + 1, 0, or LOST */
+	struct list spare;  /* used before */
+	uint32_t *owner;    /* of each smallest block: its range's place in the pool + 1, 0, HELD or
+			       LOST */
 	struct list ranges; /* the clock: the hand is at the front */
 	struct list queue;  /* retired, the device not asked yet */
 	struct list batch;  /* the device was asked */
@@ -268,6 +281,18 @@ static inline bool may_wait(const struct request *q)
 }
 /* Would one more range of this order, pinned for long, be within the budget? Window lock. */
 bool long_has_room(const struct window *w, unsigned order);
+
+/* ---- hold.c: window lock ---- */
+
+/* Evicts what is in one block of the order, and holds what is or becomes free of it for as long as
+ * a waiter waits. False: there is no block that could ever be emptied. */
+bool hold_block(struct window *w, unsigned order);
+bool hold_is_whole(const struct window *w, unsigned order);
+/* Takes the block that is held, if it is whole. */
+bool hold_claim(struct window *w, unsigned order, uint64_t *win_off);
+/* A block was given back to the free ones. */
+void hold_freed(struct window *w, uint64_t win_off, unsigned order);
+void hold_expire(struct window *w, uint64_t now_ns);
 
 /* ---- index.c: inode lock ---- */
 

@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "window/internal.h"
 
-#define SPACE_WAIT_NS	(100 * NS_PER_MS)
 #define SWEEP_STEPS	256 /* of the clock's hand, when nobody waits for it */
 #define RECLAIM_BATCH	10  /* victims of one background reclaim, as Linux has it */
 #define OWN_SEEN	64  /* of its ranges, when an inode looks for a victim among them */
@@ -213,97 +212,21 @@ bool space_at_hand(const struct window *w, unsigned order)
 	return budget_left(w) && has_block(w, order);
 }
 
-/* ---- a whole block, for a span: window lock ---- */
-
-#define COST_NEVER UINT64_MAX	    /* lost, or pinned for long */
-#define COST_LATER (UINT64_MAX - 1) /* pinned now */
-
-/* Calls `visit` for each range with a part of the block; ends with its first result that is not 0.
- */
-static uint64_t for_each_in_block(struct window *w, unsigned order, size_t block,
-				  uint64_t (*visit)(struct window *w, struct window_range *r),
-				  uint64_t *sum)
-{
-	size_t at = block << order, end = (block + 1) << order;
-
-	while (at < end) {
-		uint32_t owner = w->owner[at];
-		struct window_range *r;
-		uint64_t cost;
-
-		if (owner == OWNER_LOST)
-			return COST_NEVER;
-		if (!owner) {
-			at++;
-			continue;
-		}
-		r = &w->pool[owner - 1];
-		cost = visit(w, r);
-		if (cost >= COST_LATER)
-			return cost;
-		*sum += cost;
-		at = (size_t)(r->win_off >> w->space.min_shift) + ((size_t)1 << r->order);
-	}
-	return 0;
-}
-
-/* What it costs to be without the range; nothing when it is leaving anyway. */
-static uint64_t cost_of_range(struct window *w, struct window_range *r)
-{
-	/* Sequentially consistent: see window.space_waiting. */
-	uint32_t pins = atomic_load(&r->pins);
-	uint64_t bytes = block_bytes(w, r->order);
-
-	if (r->long_pins)
-		return COST_NEVER;
-	if (pins)
-		return pins == PIN_DYING ? 0 : COST_LATER;
-	if (range_is_awaited(r))
-		return 8 * bytes;
-	return atomic_load_explicit(&r->ref, memory_order_relaxed) & REF_RECENT ? 4 * bytes : bytes;
-}
-
-static uint64_t evict_range(struct window *w, struct window_range *r)
-{
-	range_evict(w, r);
-	return 0;
-}
-
-/* Evicts what is in the block of this order that is the cheapest to empty. False: none can ever be
- * emptied. */
-static bool empty_block(struct window *w, unsigned order)
-{
-	uint64_t best_cost = COST_NEVER;
-	size_t best = 0;
-
-	for (size_t i = 0; i < w->space.order[order].blocks; i++) {
-		uint64_t sum = 0;
-		uint64_t cost = for_each_in_block(w, order, i, cost_of_range, &sum);
-
-		cost = MAX(cost, sum);
-		if (cost < best_cost) {
-			best_cost = cost;
-			best = i;
-		}
-	}
-	if (best_cost < COST_LATER)
-		for_each_in_block(w, order, best, evict_range, &(uint64_t){0});
-	return best_cost != COST_NEVER;
-}
-
-/* ---- */
-
 bool space_claim(struct window *w, const struct space_want *want, unsigned *got, uint64_t *win_off)
 {
 	bool found = false;
 	unsigned k;
 
 	*got = want->order;
+	if (w->hold.order)
+		hold_expire(w, clock_now_ns());
 	if (budget_left(w)) {
 		found = want->near != UINT64_MAX &&
 			space_take_at(&w->space, want->order, want->near);
 		if (found)
 			*win_off = want->near;
+		else if (want->exact)
+			found = hold_claim(w, want->order, win_off);
 		for (k = want->order + 1; !found && k-- > (want->exact ? want->order : 0);) {
 			found = space_take(&w->space, k, win_off);
 			*got = k;
@@ -316,8 +239,8 @@ bool space_claim(struct window *w, const struct space_want *want, unsigned *got,
 		return true;
 	}
 	if (want->exact) {
-		if (!has_block(w, want->order))
-			empty_block(w, want->order);
+		if (!has_block(w, want->order) && !hold_is_whole(w, want->order))
+			hold_block(w, want->order);
 		else if (!w->nretired)
 			evict(w, want->inode, true);
 		return false;
@@ -335,8 +258,8 @@ bool space_wait(struct window *w, const struct space_want *want, struct window_w
 		return false;
 	atomic_fetch_add(&w->space_waiting, 1);
 	/* Again, now that an unpin can see us. */
-	if (want->exact && !has_block(w, want->order)) {
-		if (!empty_block(w, want->order)) {
+	if (want->exact && !has_block(w, want->order) && !hold_is_whole(w, want->order)) {
+		if (!hold_block(w, want->order)) {
 			atomic_fetch_sub(&w->space_waiting, 1);
 			return false;
 		}
@@ -352,6 +275,7 @@ bool space_wait(struct window *w, const struct space_want *want, struct window_w
 
 uint64_t space_expire(struct window *w, uint64_t now_ns, struct list *wakes)
 {
+	hold_expire(w, now_ns);
 	while (!list_empty(&w->space_waiters)) {
 		struct window_waiter *first =
 			container_of(w->space_waiters.next, struct window_waiter, link);
@@ -367,7 +291,8 @@ uint64_t space_expire(struct window *w, uint64_t now_ns, struct list *wakes)
 /* Once nothing is on its way any more, he must see to it again. */
 static bool is_served(const struct window *w, const struct window_waiter *waiter)
 {
-	return !waiter->order || space_at_hand(w, waiter->order) || !w->nretired ||
+	return !waiter->order || !w->nretired || space_at_hand(w, waiter->order) ||
+	       hold_is_whole(w, waiter->order) ||
 	       atomic_load_explicit(&w->closed, memory_order_relaxed);
 }
 
@@ -402,7 +327,7 @@ void space_pin_gone(struct window *w)
 	}
 	if (!atomic_load_explicit(&w->closed, memory_order_relaxed)) {
 		if (order)
-			empty_block(w, order);
+			hold_block(w, order);
 		if (any && !w->nretired)
 			evict(w, NULL, true);
 	}
@@ -594,17 +519,20 @@ void range_settle(struct window *w, struct list *ranges, int err)
 	while ((link = list_pop_front(ranges))) {
 		struct window_range *r = container_of(link, struct window_range, link);
 		bool lost = err && !w->fail_err;
+		uint64_t win_off = r->win_off;
+		unsigned order = r->order;
 
 		w->nranges--;
 		w->nretired--;
-		w->retired_bytes -= block_bytes(w, r->order);
+		w->retired_bytes -= block_bytes(w, order);
+		range_free(w, r, lost);
 		if (lost) {
 			w->nlost++;
-			w->stats.bytes_lost += block_bytes(w, r->order);
+			w->stats.bytes_lost += block_bytes(w, order);
 		} else {
-			space_give(&w->space, r->win_off, r->order);
+			space_give(&w->space, win_off, order);
+			hold_freed(w, win_off, order);
 		}
-		range_free(w, r, lost);
 	}
 	space_wake(w, &wakes);
 	pthread_mutex_unlock(&w->lock);

@@ -72,7 +72,7 @@ static int pool_init(struct window *w, uint64_t block)
 	size_t blocks = (size_t)(w->len_bytes / block);
 
 	w->pool_len = MIN((size_t)w->ranges_max, blocks);
-	if (w->pool_len >= OWNER_LOST)
+	if (w->pool_len >= OWNER_HELD)
 		return -EINVAL;
 	w->pool = mmap(NULL, w->pool_len * sizeof(*w->pool), PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -167,7 +167,8 @@ static void check_inside(struct window *w)
 					MAX(block_bytes(w, r->order), w->len_bytes / w->ranges_max);
 		}
 	CHECK(pinned == w->stats.bytes_pinned && pinned <= w->long_max);
-	CHECK(used + w->space.free_bytes + w->stats.bytes_lost == w->len_bytes);
+	CHECK(used + w->space.free_bytes + w->stats.bytes_lost + w->hold.held * block_bytes(w, 0) ==
+	      w->len_bytes);
 	CHECK(w->stats.ranges_live == live);
 	CHECK(w->nranges + w->nlost <= w->ranges_max);
 	list_for_each (pos, &w->inodes) {

@@ -448,6 +448,66 @@ static void a_span_waits_for_pins_and_for_the_whole_block(void **state)
 	close_window(&f);
 }
 
+static void a_span_that_waits_is_not_robbed_of_what_becomes_free(void **state)
+{
+	struct waiting at = WAITING, other_at = WAITING;
+	struct window_inode *other;
+	struct window_pin pin;
+	struct fixture f;
+
+	(void)state;
+	open_window(&f, (struct window_params){
+				.len_bytes = 64 * MIB, .lazy_unmap = true, .remove_batch_max = 1});
+	other = inode_new(&f, 2);
+	fill(&f, other);
+	f.dev.hold_removals = true;
+	assert_int_equal(window_pin(f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+			 WINDOW_PENDING);
+	/* Somebody who takes all that he can get. */
+	for (uint64_t off = 0; !at.wakes; off += 2 * MIB) {
+		int wakes = other_at.wakes;
+
+		assert_int_equal(window_pin(other, off, 1, GIB, 0, &pin, &other_at.waiter),
+				 WINDOW_PENDING);
+		assert_true(fake_answer_removal(&f.dev, 0));
+		assert_int_equal(other_at.wakes, wakes + 1);
+	}
+	f.dev.hold_removals = false;
+	fake_answer_removal(&f.dev, 0);
+	pin = span_at(f.inode, 0, 32 * MIB, GIB, 0);
+	assert_shows(&f, &pin, 0);
+	window_unpin(&pin);
+	/* Then there is space for the others again. */
+	touch(other, 0, GIB);
+	close_window(&f);
+}
+
+static void a_block_that_nobody_comes_for_is_given_back(void **state)
+{
+	struct waiting at = WAITING;
+	struct window_inode *other;
+	struct window_pin pin;
+	struct fixture f;
+
+	(void)state;
+	open_window(&f, (struct window_params){.len_bytes = 64 * MIB, .lazy_unmap = true});
+	other = inode_new(&f, 2);
+	fill(&f, other);
+	f.dev.hold_removals = true;
+	assert_int_equal(window_pin(f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+			 WINDOW_PENDING);
+	window_expire(f.w, clock_now_ns() + NS_PER_S);
+	assert_int_equal(at.wakes, 1);
+	f.dev.hold_removals = false;
+	while (fake_answer_removal(&f.dev, 0))
+		;
+	/* In blocks of its own, all of it. */
+	for (uint64_t i = 0; i < 16; i++)
+		touch(inode_new(&f, 10 + i), 0, MIB);
+	assert_int_equal(fake_mapped(&f.dev, 2), 16);
+	close_window(&f);
+}
+
 static void a_span_does_not_wait_for_long_pins(void **state)
 {
 	struct window_pin kept[2], pin;
@@ -663,6 +723,8 @@ int main(void)
 		cmocka_unit_test(a_span_grows_with_its_file),
 		cmocka_unit_test(a_span_empties_the_block_that_costs_least),
 		cmocka_unit_test(a_span_waits_for_pins_and_for_the_whole_block),
+		cmocka_unit_test(a_span_that_waits_is_not_robbed_of_what_becomes_free),
+		cmocka_unit_test(a_block_that_nobody_comes_for_is_given_back),
 		cmocka_unit_test(a_span_does_not_wait_for_long_pins),
 		cmocka_unit_test(a_span_waits_for_a_set_up_in_its_way),
 		cmocka_unit_test(a_refused_span_is_said_and_remembered),
