@@ -170,6 +170,7 @@ static void tell(struct bridge *b, struct bridge_hold *hold, int err, uint64_t r
 	list_push_back(node_holds(hold->node), &hold->node_link);
 	if (!hold->revoke)
 		return;
+	/* cppcheck-suppress autoVariables ; taken back below, unless the hold is gone */
 	hold->teller = &me;
 	pthread_mutex_unlock(&b->hold_lock);
 	hold->revoke(hold, err);
