@@ -174,7 +174,7 @@ test_compare_prints_ratios_with_intervals() {
 	local out=$TEST_DIR/out
 	bench compare engine=psync engine=psync,name=again engine=mmap,touch=byte --filename "$FILE" --rw randread \
 		--rounds 4 --runtime 50ms --ramp_time 10ms >"$out"
-	grep -qE '^engine=psync +.* 1$' "$out" || fail "no baseline: $(cat "$out")"
+	grep -qE '^psync +.* 1$' "$out" || fail "no baseline: $(cat "$out")"
 	grep -qE '^again .* \[[0-9.]+, [0-9.]+\]$' "$out" || fail "no interval: $(cat "$out")"
 	bench_json compare engine=psync engine=mmap,touch=byte --filename "$FILE" --rw randread --rounds 4 --runtime 50ms
 	holds '.compare.columns | length == 2 and .[0].ratio.value == 1 and .[1].ratio.value > 1

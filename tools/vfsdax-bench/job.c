@@ -65,11 +65,16 @@ void job_free(struct job *j)
 
 static double clock_cost_ns(void)
 {
-	uint64_t start = clock_now_ns();
+	uint64_t best = UINT64_MAX;
 
-	for (int i = 0; i < 62; i++)
-		(void)clock_now_ns();
-	return (double)(clock_now_ns() - start) / 63;
+	for (int lot = 0; lot < CALIBRATION_LOTS; lot++) {
+		uint64_t start = clock_now_ns();
+
+		for (int i = 1; i < CALIBRATION_IOS; i++)
+			(void)clock_now_ns();
+		best = MIN(best, clock_now_ns() - start);
+	}
+	return (double)best / CALIBRATION_IOS;
 }
 
 /* What an I/O costs in nanoseconds, or 0 where they fail, which the run will meet too. */

@@ -126,7 +126,9 @@ static bool finish(struct job *j, const struct io *io)
 	if (io->dir != DIR_STAT && io->res != io->len)
 		j->tally.short_ios[d]++;
 	add(&j->tally.ios[d], 1);
-	add(&j->tally.bytes[d], (uint64_t)io->res);
+	/* (of a block of which one byte is loaded the others were not moved) */
+	add(&j->tally.bytes[d],
+	    j->s->o.touch == TOUCH_BYTE && d == DIR_READ ? 1 : (uint64_t)io->res);
 	return true;
 }
 

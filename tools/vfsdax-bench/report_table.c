@@ -77,9 +77,11 @@ static void print_notes(FILE *f, const struct column *c, const char *prefix)
 		fprintf(f, "%s%llu reads and %llu writes gave less than --bs\n", prefix,
 			(unsigned long long)r->short_ios[DIR_READ],
 			(unsigned long long)r->short_ios[DIR_WRITE]);
-	if (c->s.o.verify)
+	if (c->s.o.verify && subject_writes(&c->s))
 		fprintf(f, "%sverify: no mismatch; %llu blocks written here were read back\n",
 			prefix, (unsigned long long)c->verified);
+	else if (c->s.o.verify)
+		fprintf(f, "%sverify: no mismatch in what was read\n", prefix);
 }
 
 /* ------------------------------------------------------------------ one column */

@@ -59,7 +59,7 @@ static int name_columns(struct session *n)
 		const char *label = c->s.ops->name;
 
 		for (size_t k = 0; k < n->count; k++)
-			if (k != i && n->columns[k].s.ops == c->s.ops)
+			if (k != i && n->columns[k].s.ops == c->s.ops && !n->columns[k].s.o.name)
 				label = c->spec;
 		c->label = strdup(c->s.o.name ? c->s.o.name : label);
 		if (!c->label)
