@@ -141,7 +141,7 @@ static ssize_t call_once(struct vfsdax *s, const struct request *r)
 			break;
 		pthread_mutex_unlock(&lane->lock);
 		if (!wait_for_buffer(s, lane, until))
-			return -ETIMEDOUT;
+			return fs_caller_error(-ETIMEDOUT);
 		pthread_mutex_lock(&lane->lock);
 	}
 	bridge_lane_request(lane->bridge, &c.call, len);

@@ -296,6 +296,31 @@ static bool send(struct entry *e)
 	return true;
 }
 
+/* A device that has hung keeps its buffers: what has waited for one for as long as an answer may
+ * take ends. The entries are in the order of their time, about. */
+static void give_up(struct vfsdax_queue *q)
+{
+	uint64_t now = clock_now_ns();
+
+	while (!list_empty(&q->to_send)) {
+		struct entry *e = container_of(q->to_send.next, struct entry, link);
+
+		if (e->until_ns > now)
+			return;
+		list_del(&e->link);
+		e->more = false;
+		if (!e->done)
+			e->result = fs_caller_error(-ETIMEDOUT);
+		hand_back(e);
+	}
+}
+
+static void to_send(struct vfsdax_queue *q, struct entry *e)
+{
+	e->until_ns = clock_now_ns() + q->share->timeout_ms * NS_PER_MS;
+	list_push_back(&q->to_send, &e->link);
+}
+
 /* Sends what there is room for, with one kick. */
 static void send_all(struct vfsdax_queue *q)
 {
@@ -307,6 +332,7 @@ static void send_all(struct vfsdax_queue *q)
 			break;
 	bridge_lane_flush(q->lane->bridge);
 	pthread_mutex_unlock(&q->lane->lock);
+	give_up(q);
 }
 
 int vfsdax_submit(struct vfsdax_queue *q)
@@ -323,7 +349,7 @@ int vfsdax_submit(struct vfsdax_queue *q)
 		if (finish_now(e))
 			hand_back(e);
 		else
-			list_push_back(&q->to_send, &e->link);
+			to_send(q, e);
 	}
 	q->n_prepared = 0;
 	send_all(q);
@@ -345,7 +371,7 @@ static unsigned take(struct vfsdax_queue *q, struct vfsdax_result *results, unsi
 
 		q->n_done--;
 		if (e->more) {
-			list_push_back(&q->to_send, &e->link);
+			to_send(q, e);
 			continue;
 		}
 		results[n].user_data = e->user_data;

@@ -26,6 +26,7 @@ struct entry {
 	uint8_t *buf;
 	size_t len, done, asked;
 	uint64_t off;
+	uint64_t until_ns; /* TO_SEND: when it is given up */
 	struct stat *st;
 	bool datasync;
 	bool more; /* the device is through with a piece of it */
