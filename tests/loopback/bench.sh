@@ -175,11 +175,16 @@ test_compare_prints_ratios_with_intervals() {
 	bench compare engine=psync engine=psync,name=again engine=mmap,touch=byte --filename "$FILE" --rw randread \
 		--rounds 4 --runtime 50ms --ramp_time 10ms >"$out"
 	grep -qE '^psync +.* 1$' "$out" || fail "no baseline: $(cat "$out")"
-	grep -qE '^again .* \[[0-9.]+, [0-9.]+\]$' "$out" || fail "no interval: $(cat "$out")"
+	grep -qE '^again .* \[[0-9.]+, [0-9.]+\] +[0-9.]+$' "$out" || fail "no interval: $(cat "$out")"
 	bench_json compare engine=psync engine=mmap,touch=byte --filename "$FILE" --rw randread --rounds 4 --runtime 50ms
 	holds '.compare.columns | length == 2 and .[0].ratio.value == 1 and .[1].ratio.value > 1
 		and .[1].ratio.ci95[0] <= .[1].ratio.value and .[1].ratio.value <= .[1].ratio.ci95[1]
-		and (.[1].iops | length) == 4'
+		and (.[1].iops | length) == 4 and (.[1].p50_ns | length) == 4 and .[1].p50_ratio.value > 1'
+	# latencies of different depths are not compared
+	cp "$TEST_DIR/json" "$TEST_DIR/json.first"
+	bench_json compare engine=psync engine=uring,iodepth=4 --filename "$FILE" --rw randread --rounds 2 --runtime 20ms
+	holds '.compare.columns[1] | has("ratio") and (has("p50_ratio") | not)'
+	mv "$TEST_DIR/json.first" "$TEST_DIR/json"
 	expect_eq "$(said '[.jobs[].jobname] | join(" ")')" "psync mmap" "names of the jobs"
 	# the ratio is what the rounds say
 	holds '.compare.columns | [.[0].iops, .[1].iops] | transpose | map(.[1] / .[0] | log) | (add / length | exp) as $r

@@ -133,6 +133,12 @@ static void print_columns(FILE *f, const struct session *n)
 		print_estimate(f, "iops_mean", stats_interval(c->iops, n->rounds));
 		fputc(',', f);
 		print_estimate(f, "ratio", session_ratio(n, i));
+		fputs(",\"p50_ns\":", f);
+		print_numbers(f, c->p50, n->rounds);
+		if (session_p50_ratio(n, i).value > 0) {
+			fputc(',', f);
+			print_estimate(f, "p50_ratio", session_p50_ratio(n, i));
+		}
 		fputc('}', f);
 	}
 	fputs("]}", f);

@@ -160,8 +160,8 @@ static void print_row(FILE *f, const struct session *n, size_t i, int width)
 {
 	static const double percents[] = {50, 99, 99.9};
 	const struct column *c = &n->columns[i];
-	struct estimate e = session_ratio(n, i);
-	char a[24], interval[48] = "";
+	struct estimate e = session_ratio(n, i), by_p50 = session_p50_ratio(n, i);
+	char a[24], interval[48] = "", p50[24] = "-";
 	struct hist h;
 
 	report_latencies(&c->all, &h);
@@ -178,8 +178,10 @@ static void print_row(FILE *f, const struct session *n, size_t i, int width)
 		fprintf(f, " %8s", format_ns((double)hist_percentile(&h, percents[p]), a));
 	if (e.has_interval)
 		snprintf(interval, sizeof(interval), "[%.3f, %.3f]", e.low, e.high);
+	if (by_p50.value > 0)
+		snprintf(p50, sizeof(p50), "%.3f", by_p50.value);
 	if (i)
-		fprintf(f, " %8.3f  %s\n", e.value, interval);
+		fprintf(f, " %8.3f %18s %7s\n", e.value, interval, p50);
 	else
 		fprintf(f, " %8s\n", "1");
 }
@@ -198,13 +200,13 @@ void report_compare(FILE *f, const struct session *n)
 		fputs("interrupted before the first round was over\n", f);
 		return;
 	}
-	fprintf(f, "%-*s %9s %12s %8s %8s %8s %8s  %s\n", width, "", "IOPS", "bandwidth", "p50",
-		"p99", "p99.9", "ratio", n->rounds > 1 ? "95 % confidence" : "");
+	fprintf(f, "%-*s %9s %12s %8s %8s %8s %8s %18s %7s\n", width, "", "IOPS", "bandwidth",
+		"p50", "p99", "p99.9", "ratio", n->rounds > 1 ? "95 % confidence" : "", "by p50");
 	for (size_t i = 0; i < n->count; i++)
 		print_row(f, n, i, width);
 	fprintf(f,
 		"\nIOPS, bandwidth: medians of the rounds. ratio: IOPS to those of %s, geometric "
-		"mean.\n",
+		"mean;\nby p50: the same of median latencies, more is faster.\n",
 		n->columns[0].label);
 	for (size_t i = 0; i < n->count; i++) {
 		char prefix[80];

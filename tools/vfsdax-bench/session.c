@@ -28,8 +28,9 @@ static int column_open(struct column *c, const struct options *common, const cha
 	c->spec = strdup(spec ? spec : "");
 	c->iops = calloc(rounds, sizeof(*c->iops));
 	c->bandwidth = calloc(rounds, sizeof(*c->bandwidth));
+	c->p50 = calloc(rounds, sizeof(*c->p50));
 	c->each = calloc(c->s.o.numjobs, sizeof(*c->each));
-	if (!c->spec || !c->iops || !c->bandwidth || !c->each || result_alloc(&c->all))
+	if (!c->spec || !c->iops || !c->bandwidth || !c->p50 || !c->each || result_alloc(&c->all))
 		return -ENOMEM;
 	for (uint64_t i = 0; i < c->s.o.numjobs && !err; i++)
 		err = result_alloc(&c->each[i]);
@@ -44,6 +45,7 @@ static void column_close(struct column *c)
 	result_free(&c->all);
 	free(c->iops);
 	free(c->bandwidth);
+	free(c->p50);
 	free(c->spec);
 	free(c->label);
 	if (c->s.ops || c->s.o.bs)
@@ -96,6 +98,16 @@ void session_close(struct session *n)
 
 /* ------------------------------------------------------------------ rounds */
 
+static double median_ns(const struct result *r)
+{
+	struct hist both;
+
+	hist_reset(&both);
+	for (unsigned d = 0; d < DIRECTIONS; d++)
+		hist_merge(&both, &r->clat[d]);
+	return (double)hist_percentile(&both, 50);
+}
+
 static int measure_column(struct session *n, struct column *c, size_t round)
 {
 	struct result r;
@@ -113,6 +125,7 @@ static int measure_column(struct session *n, struct column *c, size_t round)
 	if (!err || err == -EINTR) {
 		result_add(&c->all, &r);
 		c->iops[round] = result_iops(&r);
+		c->p50[round] = median_ns(&r);
 		if (r.seconds > 0)
 			c->bandwidth[round] =
 				(double)(r.bytes[DIR_READ] + r.bytes[DIR_WRITE]) / r.seconds;
@@ -144,4 +157,13 @@ int session_run(struct session *n)
 struct estimate session_ratio(const struct session *n, size_t column)
 {
 	return stats_ratio(n->columns[column].iops, n->columns[0].iops, n->rounds);
+}
+
+struct estimate session_p50_ratio(const struct session *n, size_t column)
+{
+	const struct column *base = &n->columns[0], *c = &n->columns[column];
+
+	if (base->s.depth != c->s.depth || base->s.o.numjobs != c->s.o.numjobs)
+		return (struct estimate){0};
+	return stats_ratio(base->p50, c->p50, n->rounds);
 }

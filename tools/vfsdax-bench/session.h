@@ -16,9 +16,9 @@
 struct column {
 	char *label, *spec;
 	struct subject s;
-	double *iops, *bandwidth; /* of each round */
-	struct result all, *each; /* of all rounds; each: by job */
-	uint64_t verified;	  /* blocks read back */
+	double *iops, *bandwidth, *p50; /* of each round */
+	struct result all, *each;	/* of all rounds; each: by job */
+	uint64_t verified;		/* blocks read back */
 };
 
 struct session {
@@ -37,5 +37,8 @@ void session_close(struct session *n);
 
 /* The ratio of a column's operations per second to those of the first. */
 struct estimate session_ratio(const struct session *n, size_t column);
+/* The same of median latencies, where more is faster too: what else runs on the machine disturbs it
+ * less. No value where columns have different numbers of operations under way. */
+struct estimate session_p50_ratio(const struct session *n, size_t column);
 
 #endif
