@@ -6,10 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Process-wide by intent: a program has one log. Set before threads start. */
+/* Process-wide by intent: a program has one log. The name is set before threads start; the handler
+ * may come later (a daemon lets its terminal go), with a context that stays good for its
+ * predecessor. */
 static const char *log_name = "vfsdax";
-static log_handler log_custom;
-static void *log_custom_ctx;
+static _Atomic(log_handler) log_custom;
+static _Atomic(void *) log_custom_ctx;
 static _Atomic int log_limit = LOG_INFO;
 
 static _Thread_local const struct log_sink *thread_sink;
@@ -29,8 +31,9 @@ const struct log_sink *log_thread(void)
 
 void log_set_handler(log_handler handler, void *ctx)
 {
-	log_custom = handler;
-	log_custom_ctx = ctx;
+	atomic_store_explicit(&log_custom_ctx, ctx, memory_order_relaxed);
+	/* Orders the store above before it: whoever has the handler has its context. */
+	atomic_store_explicit(&log_custom, handler, memory_order_release);
 }
 
 void log_set_name(const char *name)
@@ -70,6 +73,7 @@ static void log_to_stderr(const char *line)
 void log_write(enum log_level level, const char *format, ...)
 {
 	const struct log_sink *sink = thread_sink;
+	log_handler custom;
 	char line[1024];
 	va_list ap;
 
@@ -78,10 +82,11 @@ void log_write(enum log_level level, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(line, sizeof(line), format, ap);
 	va_end(ap);
+	custom = atomic_load_explicit(&log_custom, memory_order_acquire);
 	if (sink)
 		sink->handler(level, line, sink->ctx);
-	else if (log_custom)
-		log_custom(level, line, log_custom_ctx);
+	else if (custom)
+		custom(level, line, atomic_load_explicit(&log_custom_ctx, memory_order_relaxed));
 	else
 		log_to_stderr(line);
 }
