@@ -84,9 +84,9 @@ void op_maps(struct rig *r)
 	OK(vfsdax_close(dir));
 	OK(vfsdax_get_info(r->s, &i));
 	IS(0, i.mapped_bytes);
+	rig_detach(r);
 	munmap(host, size);
 	close(fd);
-	rig_detach(r);
 }
 
 /* ------------------------------------------------------------------ truncation */
