@@ -108,6 +108,7 @@ struct bridge {
 	int *cpus;
 	struct fuse_crew *crew;
 	struct tally others; /* of threads that are no workers */
+	atomic_uint strays;  /* mapping requests of such threads that are under way */
 
 	pthread_mutex_t reap_lock; /* guards `scratch` in bridge_reap(); the locks of all floors below in it */
 	pthread_mutex_t hold_lock; /* guards what follows and the bridge's part of holds; taken inside nothing */

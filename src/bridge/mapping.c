@@ -20,13 +20,31 @@ struct setup {
 	struct window_range *range;
 	uint64_t sent_ns;
 	unsigned live;
+	bool stray;
 };
+
+/* Sent by a thread that is no worker, through the first queue, whose worker may be asleep; see
+ * bridge_attend(). */
+static bool stray_begins(struct bridge *b)
+{
+	if (bridge_self)
+		return false;
+	atomic_fetch_add(&b->strays, 1);
+	return true;
+}
+
+static void stray_ends(struct bridge *b, bool stray)
+{
+	if (stray)
+		atomic_fetch_sub(&b->strays, 1);
+}
 
 static void setup_done(struct fs_req *req, int err)
 {
 	struct setup *setup = req->user;
 	struct window_range *range = setup->range;
 
+	stray_ends(setup->bridge, setup->stray);
 	if (!err)
 		err = req->answer.error;
 	if (!err)
@@ -62,7 +80,8 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 	if (node)
 		node_note_mapped(b->nodes, node, map->file_off + map->len_bytes);
 	count_request(b, FUSE_SETUPMAPPING);
-	*(struct setup *)req->user = (struct setup){b, range, clock_now_ns(), map->live};
+	*(struct setup *)req->user = (struct setup){b, range, clock_now_ns(), map->live,
+						stray_begins(b)};
 	fs_req_header(req, FUSE_SETUPMAPPING, map->nodeid, sizeof(in));
 	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
 	req->out_len = sizeof(struct fuse_out_header);
@@ -79,6 +98,7 @@ struct removal {
 	struct bridge *bridge;
 	uint64_t sent_ns;
 	unsigned n;
+	bool stray;
 };
 
 static void remove_done(struct fs_req *req, int err)
@@ -86,6 +106,7 @@ static void remove_done(struct fs_req *req, int err)
 	struct removal *removal = req->user;
 	struct bridge *b = removal->bridge;
 
+	stray_ends(b, removal->stray);
 	if (!err)
 		router_note_remove(&b->router, removal->n, clock_now_ns() - removal->sent_ns);
 	/* The slot is kept for the next removal, so that one can always be sent. */
@@ -100,7 +121,7 @@ static void mapping_remove(void *ctx, const struct window_extent *extents, unsig
 	uint8_t *at = req->in + sizeof(struct fuse_in_header);
 
 	count_request(b, FUSE_REMOVEMAPPING);
-	*(struct removal *)req->user = (struct removal){b, clock_now_ns(), n};
+	*(struct removal *)req->user = (struct removal){b, clock_now_ns(), n, stray_begins(b)};
 	fs_req_header(req, FUSE_REMOVEMAPPING, FUSE_ROOT_ID,
 		      (uint32_t)(sizeof(in) + n * sizeof(struct fuse_removemapping_one)));
 	memcpy(at, &in, sizeof(in));

@@ -252,3 +252,16 @@ void start_release(struct op *op)
 		handles_drop(op->bridge->proofs->handles, op->h.nodeid, in.fh);
 	start_times(op);
 }
+
+/* ------------------------------------------------------------------ after a hold */
+
+bool bridge_attend(struct bridge *b)
+{
+	struct fs_channel *first = fs_channel(b->session, 0);
+
+	if (!atomic_load(&b->strays))
+		return false;
+	fs_channel_reap(first);
+	fs_channel_flush(first);
+	return atomic_load(&b->strays);
+}

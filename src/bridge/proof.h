@@ -49,4 +49,12 @@ int bridge_proof_begin(struct bridge_proofs *ps, struct bridge_proof *proof);
 /* The token counts no more. False: somebody has shown it, and done() was called or will be. */
 bool bridge_proof_cancel(struct bridge_proofs *ps, struct bridge_proof *proof);
 
+/*
+ * For the one thread that is no worker and gives holds back: bridge_unhold() may ask the device for
+ * something, or let a request go on that does. That goes through the first queue, whose worker may
+ * be asleep in a read(2). So such a thread calls this after it has given holds back, and every
+ * millisecond while it is true.
+ */
+bool bridge_attend(struct bridge *b);
+
 #endif

@@ -19,7 +19,7 @@
 #define TRIES	     40
 #define TRY_PAUSE_NS 5000000
 
-#define MAP_FLAGS (VFSDAX_MAP_WRITE | VFSDAX_MAP_WHOLE | VFSDAX_MAP_NOWAIT | VFSDAX_DIRECT_DONTFORK)
+#define MAP_FLAGS (VFSDAX_MAP_WRITE | VFSDAX_MAP_WHOLE | VFSDAX_DIRECT_DONTFORK)
 
 /* ------------------------------------------------------------------ map */
 
@@ -142,7 +142,7 @@ static int put_memory(struct vfsdax_conn *c, const struct direct_answer *a, int 
 static int tell_unmap(struct vfsdax_conn *c, uint64_t id)
 {
 	struct direct_request r = direct_request(DIRECT_UNMAP);
-	struct direct_answer a;
+	struct direct_answer a = {0};
 	int err;
 
 	r.id = id;
@@ -153,7 +153,7 @@ static int tell_unmap(struct vfsdax_conn *c, uint64_t id)
 static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
 		    struct direct_piece *piece)
 {
-	struct direct_answer a;
+	struct direct_answer a = {0};
 	int map_fd = -1, err;
 
 	err = check_file(c, fd, flags);
@@ -204,7 +204,7 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 		return -ENOMEM;
 	for (int i = 0; i < TRIES; i++) {
 		err = map_once(conn, fd, off, len, flags, piece);
-		if ((err != -EAGAIN && err != -ESTALE) || flags & VFSDAX_MAP_NOWAIT)
+		if (err != -EAGAIN && err != -ESTALE)
 			break;
 		nanosleep(&pause, NULL);
 	}

@@ -254,7 +254,7 @@ struct direct_request direct_request(enum direct_op op)
 static int greet(struct vfsdax_conn *c)
 {
 	struct direct_request r = direct_request(DIRECT_HELLO);
-	struct direct_answer a;
+	struct direct_answer a = {0};
 	int err = direct_ask(c, &r);
 
 	/* Somebody who is turned away may find the connection closed, and the reason in it. */

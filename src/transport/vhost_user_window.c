@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,9 @@
 /* Huge page-table entries need the same offset inside a huge page on both sides. */
 #define WINDOW_ALIGN GIB
 #define PAGE	     UINT64_C(4096) /* the granularity of the protocol */
+
+/* Descriptors that are not for files that are kept. */
+#define FILES_SPARED 512L
 
 #define RESERVE_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
@@ -63,7 +67,10 @@ int vu_window_reserve(struct vu_window *w, uint64_t len_bytes)
 
 void vu_window_open(struct vu_window *w)
 {
+	long limit = sysconf(_SC_OPEN_MAX);
+
 	pthread_mutex_lock(&w->lock);
+	w->keep_below = limit < 0 ? LONG_MAX : limit - MIN(limit / 2, FILES_SPARED);
 	w->open = w->va != NULL;
 	pthread_mutex_unlock(&w->lock);
 }
@@ -225,6 +232,18 @@ static int put_file(uint8_t *at, const struct vhost_user_mmap *m, int fd, char w
 	return err;
 }
 
+/* Where the process has no more descriptors to spare it is mapped all the same, but cannot be shared:
+ * the next mapping needs one to arrive, and so do others. */
+static int keep_file(const struct vu_window *w, int fd)
+{
+	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (kept < w->keep_below)
+		return kept;
+	close(kept);
+	return -1;
+}
+
 int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
 		  char why[VU_WHY_BYTES])
 {
@@ -256,9 +275,8 @@ int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
 	}
 	if (!err) {
 		memmove(&w->live[at + 1], &w->live[at], (w->n_live - at) * sizeof(w->live[0]));
-		/* Without a descriptor left it is mapped all the same, but cannot be shared. */
 		if (w->keep_files)
-			e.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+			e.fd = keep_file(w, fd);
 		w->live[at] = e;
 		w->n_live++;
 	}

@@ -40,7 +40,8 @@ struct vu_window {
 
 	pthread_mutex_t lock;	/* protects everything below */
 	bool open;		/* the device runs: mappings are welcome */
-	bool keep_files;	/* for vu_window_share(); set before open() */
+	bool keep_files;	/* for vu_window_share(); set before open() ... */
+	long keep_below;	/* ... those that get a number below this */
 	struct vu_extent *live; /* sorted by win_off, disjoint */
 	size_t n_live;
 	size_t live_room;

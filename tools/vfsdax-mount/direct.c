@@ -23,10 +23,13 @@
 #define EVENTS	  32
 /* A process without a descriptor left cannot accept, and would be told so again and again. */
 #define PAUSE_MS  100
+#define ATTEND_MS 1
 
 struct direct {
 	struct peer_home home;
+	struct bridge *bridge;
 	bool others;
+	bool attending; /* the device was asked for something, which nobody else may see to */
 	bool paused; /* the listener is out of epoll */
 	int listen_fd;
 	struct watch listen_watch, wake_watch;
@@ -109,13 +112,15 @@ static void *thread_main(void *arg)
 	struct epoll_event events[EVENTS];
 
 	while (!atomic_load(&d->stop)) {
-		int n = epoll_wait(d->home.epoll_fd, events, EVENTS, d->paused ? PAUSE_MS : -1);
+		int timeout = d->attending ? ATTEND_MS : d->paused ? PAUSE_MS : -1;
+		int n = epoll_wait(d->home.epoll_fd, events, EVENTS, timeout);
 
 		if (d->paused && watch(d, d->listen_fd, &d->listen_watch) == 0)
 			d->paused = false;
 		for (int i = 0; i < n; i++)
 			serve(d, &events[i]);
 		peers_bury(&d->home);
+		d->attending = bridge_attend(d->bridge);
 	}
 	return NULL;
 }
@@ -175,6 +180,7 @@ int direct_open(const struct direct_params *params, struct direct **out)
 		return -ENOMEM;
 	peer_home_init(&d->home);
 	d->listen_fd = -1;
+	d->bridge = params->bridge;
 	d->others = params->others;
 	d->listen_watch.kind = WATCH_LISTEN;
 	d->wake_watch.kind = WATCH_WAKE;

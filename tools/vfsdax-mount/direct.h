@@ -17,6 +17,7 @@ struct transport;
 struct direct;
 
 struct direct_params {
+	struct bridge *bridge;
 	struct bridge_proofs *proofs;
 	struct transport *transport;
 	dev_t dev;		/* of the mount: names the socket */

@@ -153,6 +153,7 @@ static void raise_file_limit(void)
 static void open_direct(struct daemon *d, dev_t dev)
 {
 	struct direct_params params = {
+		.bridge = d->bridge,
 		.proofs = d->proofs,
 		.transport = source_transport(d->source),
 		.dev = dev,
