@@ -80,6 +80,12 @@ test_a_descriptor_for_reading_gives_memory_for_reading() {
 	nothing_is_held
 }
 
+test_a_range_comes_in_one_piece_if_it_must() {
+	direct_setup
+	directop whole "$MNT/f"
+	nothing_is_held
+}
+
 test_a_read_only_mount_hands_out_nothing_to_write() {
 	direct_setup -o ro
 	directop hold "$MNT/f" 0 65536 </dev/null
@@ -203,6 +209,39 @@ test_it_can_be_switched_off() {
 	must_fail directop hold "$MNT/f" 0 4096 </dev/null
 }
 
+timeout_many_at_once=120
+test_many_at_once() {
+	CACHE=16M direct_setup -o window_admit=always
+	head -c 24M /dev/urandom >"$HOST_DIR/g"
+	local i pids=() rounds=${VFSDAX_LONG:+2000}
+	for i in 1 2 3 4; do
+		bounded 100 "$DIRECTOP" storm "$MNT/f" "${rounds:-200}" $i &
+		pids+=($!)
+	done
+	for i in 1 2 3; do cat "$MNT/g" >/dev/null; done
+	for i in "${pids[@]}"; do wait "$i" || fail "storm: status $?"; done
+	nothing_is_held
+	expect_same_tree
+}
+
+timeout_many_at_once_while_the_file_is_cut=120
+test_many_at_once_while_the_file_is_cut() {
+	CACHE=16M direct_setup -o window_admit=always
+	local i pids=() rounds=${VFSDAX_LONG:+2000}
+	for i in 1 2 3; do
+		bounded 100 "$DIRECTOP" storm "$MNT/f" "${rounds:-200}" $i cut &
+		pids+=($!)
+	done
+	for ((i = 0; i < 60; i++)); do
+		bounded 20 truncate -s $((RANDOM % 8192 * 1024)) "$MNT/f"
+		cat "$MNT/f" >/dev/null
+	done
+	for i in "${pids[@]}"; do wait "$i" || fail "storm: status $?"; done
+	truncate -s 8M "$MNT/f"
+	nothing_is_held
+	expect_same_tree
+}
+
 # ---- who may ------------------------------------------------------------------------------------
 
 test_other_users_need_allow_other_and_a_file() {
@@ -288,6 +327,17 @@ test_a_million_maps_end_at_a_bound_and_hinder_nobody() {
 	end many
 	nothing_is_held
 	expect_le "$(ls "/proc/$MOUNT_PID/fd" | wc -l)" $((fds + 8)) "descriptors of the mount"
+}
+
+test_a_mount_that_is_stopped_is_not_waited_for() {
+	direct_setup
+	kill -STOP "$MOUNT_PID"
+	local status=0
+	directop cannot_connect "$MNT" ETIMEDOUT || status=$?
+	kill -CONT "$MOUNT_PID"
+	[ "$status" = 0 ] || fail "status $status"
+	directop pair "$MNT/f"
+	nothing_is_held
 }
 
 test_a_flood_of_connections_ends_at_a_bound() {

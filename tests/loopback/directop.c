@@ -362,6 +362,117 @@ static int many(char **args)
 	return 0;
 }
 
+/*
+ * storm FILE ROUNDS LANE [cut]: maps and unmaps at random, forks, loses connections. In each page it has a
+ * byte of its own, LANE, in which it finds what it stored last; with `cut` somebody cuts the file
+ * meanwhile, and nothing is expected of it but that it goes on.
+ */
+struct piece {
+	uint8_t *va;
+	uint64_t off;
+	size_t len;
+	bool writes;
+};
+
+static void use_piece(const struct piece *p, unsigned lane, uint8_t *stored, bool cut)
+{
+	for (size_t i = 0; i < p->len; i += 4096) {
+		uint64_t page = (p->off + i) / 4096;
+
+		if (touch(p->va + i, false)) {
+			expect("memory faults only where the file was cut", cut);
+			return;
+		}
+		if (cut)
+			continue;
+		if (p->va[i + lane] != stored[page])
+			die("page %llu has %u in lane %u, not %u", (unsigned long long)page,
+			    p->va[i + lane], lane, stored[page]);
+		if (p->writes)
+			p->va[i + lane] = ++stored[page];
+	}
+}
+
+static int storm(char **args)
+{
+	static uint8_t stored[8 * MIB / 4096];
+	int fd = open_or_die(args[0], O_RDWR), rounds = atoi(args[1]), status;
+	unsigned lane = (unsigned)atoi(args[2]), n = 0;
+	bool cut = args[3];
+	struct piece pieces[16];
+
+	srandom(lane);
+	connect_or_die(args[0]);
+	for (unsigned i = 0; i < sizeof(stored); i++)
+		if (!cut)
+			expect("pread", pread(fd, &stored[i], 1, i * 4096 + lane) == 1);
+	for (int round = 0; round < rounds; round++) {
+		struct piece p = {.off = (uint64_t)random() % 2000 * 4096,
+				  .writes = random() & 1};
+		unsigned flags = (p.writes ? VFSDAX_MAP_WRITE : 0) |
+				 (random() & 1 ? VFSDAX_DIRECT_DONTFORK : 0);
+		int err;
+
+		if (n == 16 || (n && random() % 3 == 0)) {
+			unsigned which = (unsigned)random() % n;
+
+			use_piece(&pieces[which], lane, stored, cut);
+			expect("unmap", vfsdax_direct_unmap(conn, pieces[which].va) == 0);
+			pieces[which] = pieces[--n];
+		}
+		err = vfsdax_direct_map(conn, fd, p.off, 4096 * (1 + (size_t)random() % 600), flags,
+					(void **)&p.va, &p.len);
+		if (!err) {
+			pieces[n++] = p;
+			use_piece(&p, lane, stored, cut);
+		} else if (err != -ENODATA && err != -ENOSPC && err != -EAGAIN) {
+			die("map: %s", strerror(-err));
+		}
+		if (random() % 16 == 0) {
+			pid_t child = fork();
+
+			if (child == 0) {
+				/* Perhaps in the middle of a request. */
+				struct vfsdax_conn *mine;
+
+				if (vfsdax_connect(args[0], &mine) == 0)
+					vfsdax_direct_map(mine, fd, 0, MIB, 0, (void **)&p.va, &p.len);
+				raise(SIGKILL);
+			}
+			usleep((useconds_t)random() % 3000);
+			kill(child, SIGKILL);
+			waitpid(child, &status, 0);
+		}
+		if (random() % 64 == 0) {
+			/* The memory stays; it is let go by hand. */
+			vfsdax_disconnect(conn);
+			for (; n; n--)
+				munmap(pieces[n - 1].va, (pieces[n - 1].len + 4095) & ~4095ul);
+			connect_or_die(args[0]);
+		}
+	}
+	return 0;
+}
+
+/* whole FILE: in one piece, also of a length that is no page's. */
+static int whole(char **args)
+{
+	int fd = open_or_die(args[0], O_RDWR);
+	uint8_t *va;
+	size_t got;
+	char c;
+
+	connect_or_die(args[0]);
+	va = map_or_die(fd, MIB, 5 * MIB, VFSDAX_MAP_WRITE | VFSDAX_MAP_WHOLE, NULL);
+	va[5 * MIB - 1] = 'e';
+	expect("its last byte", pread(fd, &c, 1, 6 * MIB - 1) == 1 && c == 'e');
+	expect("unmap", vfsdax_direct_unmap(conn, va) == 0);
+	va = map_or_die(fd, 4096, 10000, 0, &got);
+	expect("10000 bytes", got == 10000);
+	expect("which are the file's", pread(fd, &c, 1, 4096 + 9999) == 1 && va[9999] == (uint8_t)c);
+	return 0;
+}
+
 /* cannot_connect PATH ERRNO_NAME */
 static int cannot_connect(char **args)
 {
@@ -654,6 +765,7 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{"pair", 1, pair},	 {"readonly", 1, readonly}, {"hold", 3, hold},
 		{"family", 1, family},	 {"wrong", 3, wrong},	    {"many", 1, many},
+		{"storm", 3, storm},	 {"whole", 1, whole},
 		{"cannot_connect", 2, cannot_connect},		    {"lies", 2, lies},
 		{"lies_of_a_reader", 2, lies_of_a_reader},
 		{"foreign", 3, foreign}, {"flood", 1, flood},	 {"deaf", 1, deaf},
