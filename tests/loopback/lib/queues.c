@@ -149,6 +149,9 @@ void op_mixed(struct rig *r)
 	host_expect(r, "f", bytes, 2 * half);
 	OK(vfsdax_queue_destroy(q));
 	OK(vfsdax_close(f));
+	for (unsigned i = 0; i < 64; i++)
+		free(bufs[i]);
+	free(bytes);
 	rig_detach(r);
 }
 
@@ -227,5 +230,6 @@ void op_poll(struct rig *r)
 	OK(vfsdax_queue_destroy(q));
 	OK(vfsdax_queue_destroy(q2));
 	OK(vfsdax_close(f));
+	free(buf);
 	rig_detach(r);
 }
