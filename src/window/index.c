@@ -36,52 +36,48 @@ static void replace(struct window_range *r, uint32_t from, uint32_t to)
 void index_drop(struct window_inode *inode)
 {
 	free(inode->index.slot);
-	inode->index = (struct index){0};
+	inode->index.slot = NULL;
 }
 
-/* For twice as many as there are. Without memory there is none, and the map alone. */
-static void rebuild(struct window_inode *inode)
+/* For twice as many as there are, empty: look-ups fill it. Without memory there is none. */
+static void renew(struct window_inode *inode)
 {
-	const struct window *w = inode->w;
-	uint64_t bytes = 0, key = 0;
-	struct window_range *r;
+	struct index *x = &inode->index;
 	size_t len = COUNT_MIN;
 
 	index_drop(inode);
 	while (len < inode->map.count * 2)
 		len *= 2;
-	inode->index.slot = calloc(len, sizeof(*inode->index.slot));
-	if (!inode->index.slot)
-		return;
-	for (; (r = omap_ceil(&inode->map, key, NULL)); key = r->file_off + 1)
-		bytes += cover_bytes(w, r);
-	inode->index.mask = (uint32_t)(len - 1);
-	inode->index.shift = w->space.min_shift;
-	while (bytes / inode->map.count >> inode->index.shift > 1)
-		inode->index.shift++;
-	for (key = 0; (r = omap_ceil(&inode->map, key, NULL)); key = r->file_off + 1)
-		replace(r, 0, name_of(r));
+	x->slot = calloc(len, sizeof(*x->slot));
+	x->mask = (uint32_t)(len - 1);
+	x->shift = inode->w->space.min_shift;
+	for (uint64_t each = x->cover / inode->map.count; each > 1; each /= 2)
+		x->shift++;
 }
 
 void index_add(struct window_range *r)
 {
 	struct window_inode *inode = r->inode;
+	struct index *x = &inode->index;
 
+	x->cover += r->cover;
 	if (inode->map.count < COUNT_MIN)
 		return;
-	if (!inode->index.slot || inode->map.count > inode->index.mask)
-		rebuild(inode);
-	else
+	if (!x->slot || inode->map.count > x->mask)
+		renew(inode);
+	if (x->slot)
 		replace(r, 0, name_of(r));
 }
 
 void index_remove(struct window_range *r)
 {
 	struct window_inode *inode = r->inode;
+	struct index *x = &inode->index;
 
-	if (!inode->index.slot)
+	x->cover -= r->cover;
+	if (!x->slot)
 		return;
-	if (inode->map.count < inode->index.mask / 16)
+	if (inode->map.count < x->mask / 16)
 		index_drop(inode);
 	else
 		replace(r, name_of(r), 0);

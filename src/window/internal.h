@@ -97,6 +97,7 @@ struct refusal {
 struct index {
 	uint32_t *slot; /* a range's place in the pool + 1, or 0; NULL: there is no index */
 	uint32_t mask, shift;
+	uint64_t cover; /* of all ranges in the map */
 };
 
 struct window_inode {

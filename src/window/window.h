@@ -76,8 +76,8 @@ struct window_params {
 	 * a set-up need not wait for a removal. */
 	bool lazy_unmap;
 	uint64_t pinned_bytes_max; /* of the window, for pins with WINDOW_LONG; 0: three quarters */
-	struct router
-		*router; /* what WINDOW_ADMIT_AUTO reckons with; the caller's; NULL: usual costs */
+	/* What WINDOW_ADMIT_AUTO reckons with; the caller's; NULL: usual costs. */
+	struct router *router;
 	const struct window_ops *ops;
 	void *ctx;
 };
@@ -150,11 +150,11 @@ enum window_result {
 #define WINDOW_MUST  (1u << 3) /* map a miss, whatever admission thinks of it and of a victim */
 /*
  * All of [file_off, file_off + len) in one piece, or WINDOW_QUEUE. Admission is not asked. What is
- * not there in one piece is mapped in one: a block of the next power of two (of the length from the
- * 2 MiB in which file_off lies), at most half of the window. Ranges in its way are taken out,
- * whole; one that is pinned with WINDOW_LONG is not, then it is WINDOW_QUEUE. So it is when the
- * length runs over the file's whole pages, and when there are so many long pins that no such block
- * can be free.
+ * not there in one piece is mapped in one: a block of the next power of two, from the block of the
+ * smallest size (2 MiB) on in which file_off lies, at most half of the window. Ranges in its way
+ * are taken out, whole; who has pinned them keeps what he has. It is WINDOW_QUEUE when one of them
+ * is pinned with WINDOW_LONG, when the length runs over the file's whole pages, and when there are
+ * so many long pins that no such block can become free.
  */
 #define WINDOW_SPAN  (1u << 4)
 /*
