@@ -38,14 +38,21 @@ int attr_to_stat(const struct fuse_attr *attr, struct stat *st)
 	return 0;
 }
 
-static int attr_call(struct vfsdax *s, struct request *r, struct fuse_attr *attr)
+/* A request that is answered with attributes. */
+static int attr_call(struct vfsdax *s, uint32_t opcode, uint64_t nodeid, const void *in, size_t len,
+		     struct fuse_attr *attr)
 {
-	struct fuse_attr_out out;
-	ssize_t n;
+	struct fuse_attr_out out = {0};
+	struct request r = {
+		.opcode = opcode,
+		.nodeid = nodeid,
+		.in = {{in, len}},
+		.out = &out,
+		.out_min = sizeof(out),
+		.out_max = sizeof(out),
+	};
+	ssize_t n = share_call(s, &r);
 
-	r->out = &out;
-	r->out_min = r->out_max = sizeof(out);
-	n = share_call(s, r);
 	if (n < 0)
 		return (int)n;
 	*attr = out.attr;
@@ -55,13 +62,8 @@ static int attr_call(struct vfsdax *s, struct request *r, struct fuse_attr *attr
 int node_getattr(struct vfsdax *s, uint64_t nodeid, struct fuse_attr *attr)
 {
 	struct fuse_getattr_in in = {0};
-	struct request r = {
-		.opcode = FUSE_GETATTR,
-		.nodeid = nodeid,
-		.in = {{&in, sizeof(in)}},
-	};
 
-	return attr_call(s, &r, attr);
+	return attr_call(s, FUSE_GETATTR, nodeid, &in, sizeof(in), attr);
 }
 
 int vfsdax_fstat(struct vfsdax_file *f, struct stat *st)
@@ -144,15 +146,10 @@ int node_setattr(struct vfsdax *s, uint64_t nodeid, const struct fuse_setattr_in
 {
 	struct fuse_setattr_in copy = *in;
 	struct fuse_attr attr;
-	struct request r = {
-		.opcode = FUSE_SETATTR,
-		.nodeid = nodeid,
-		.in = {{&copy, sizeof(copy)}},
-	};
 
 	if (copy.valid & FATTR_SIZE && s->flags & FUSE_HANDLE_KILLPRIV_V2 && share_kills_suid(s))
 		copy.valid |= FATTR_KILL_SUIDGID;
-	return attr_call(s, &r, &attr);
+	return attr_call(s, FUSE_SETATTR, nodeid, &copy, sizeof(copy), &attr);
 }
 
 static int set_path(struct vfsdax *s, const char *path, const struct fuse_setattr_in *in)

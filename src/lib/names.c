@@ -35,14 +35,15 @@ static int send_empty(struct vfsdax *s, struct request *r)
 }
 
 /* Sends what makes a node, whose lookup is given back at once. */
-static int send_making(struct vfsdax *s, struct request *r)
+static int send_making(struct vfsdax *s, const struct request *making)
 {
-	struct fuse_entry_out entry;
+	struct fuse_entry_out entry = {0};
+	struct request r = *making;
 	ssize_t n;
 
-	r->out = &entry;
-	r->out_min = r->out_max = sizeof(entry);
-	n = share_call(s, r);
+	r.out = &entry;
+	r.out_min = r.out_max = sizeof(entry);
+	n = share_call(s, &r);
 	if (n < 0)
 		return (int)n;
 	if (entry.nodeid && entry.nodeid != FUSE_ROOT_ID)

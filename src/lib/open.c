@@ -250,7 +250,7 @@ static int create_place(struct vfsdax *s, const struct place *p, int flags, mode
 			struct vfsdax_file **out)
 {
 	struct vfsdax_file *f;
-	struct created made;
+	struct created made = {0};
 	int err;
 
 	if (p->slash || flags & O_DIRECTORY)

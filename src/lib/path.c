@@ -197,7 +197,7 @@ static int step(struct walk *w, const struct fuse_entry_out *entry, bool last)
 static int take_step(struct walk *w, bool last)
 {
 	struct place *p = w->place;
-	struct fuse_entry_out entry;
+	struct fuse_entry_out entry = {0};
 	int err;
 
 	if (last && w->how & WALK_NAME)

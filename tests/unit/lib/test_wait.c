@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who waits is woken, whoever collects the answer; a batch is one kick. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "rig.h"
+
+#define THREADS 6
+
+static void a_batch_is_one_kick_and_results_come_in_their_order(void **state)
+{
+	struct vfsdax_result results[32];
+	struct vfsdax_queue *q;
+	struct vfsdax_file *f;
+	struct stat st[32];
+	unsigned kicks;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 1, 5000);
+	f = rig_file(&r, O_RDWR);
+	assert_int_equal(vfsdax_queue_create(r.s, 32, &q), 0);
+	for (unsigned i = 0; i < 32; i++)
+		assert_int_equal(vfsdax_prep_fstat(q, f, &st[i], i), 0);
+	atomic_store(&r.hold, true);
+	kicks = fake_device_kicks(r.dev, 1);
+	assert_int_equal(vfsdax_submit(q), 32);
+	assert_int_equal(fake_device_kicks(r.dev, 1), kicks + 1);
+	assert_int_equal(vfsdax_reap(q, results, 32, 32, 50), 0);
+	assert_int_equal(vfsdax_reap(q, results, 32, 1, 0), 0);
+	while (rig_held(&r) < 32)
+		usleep(1000);
+	rig_release(&r); /* the last first */
+	assert_int_equal(vfsdax_reap(q, results, 5, 5, -1), 5);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(results[i].user_data, 31 - i);
+	assert_int_equal(vfsdax_reap(q, results, 32, 32, 5000), 27);
+	assert_int_equal(results[26].user_data, 0);
+	assert_int_equal(vfsdax_queue_destroy(q), 0);
+	assert_int_equal(vfsdax_close(f), 0);
+	rig_close(&r);
+}
+
+/* More requests than the lane has slots or buffers: those that find none go out later. */
+static void what_finds_no_buffer_is_sent_later(void **state)
+{
+	static uint8_t bufs[64][16384];
+	struct vfsdax_result results[64];
+	struct vfsdax_queue *q[3];
+	struct vfsdax_file *f;
+	struct rig r;
+	unsigned sent = 0;
+
+	(void)state;
+	rig_open(&r, 1, 10000);
+	f = rig_file(&r, O_RDWR);
+	atomic_store(&r.hold, true);
+	for (unsigned k = 0; k < 3; k++) {
+		assert_int_equal(vfsdax_queue_create(r.s, 64, &q[k]), 0);
+		for (unsigned i = 0; i < 64; i++)
+			assert_int_equal(vfsdax_prep_read(q[k], f, bufs[i], sizeof(bufs[i]), 0, i),
+					 0);
+		assert_int_equal(vfsdax_submit(q[k]), 64);
+		assert_int_equal(vfsdax_reap(q[k], results, 64, 1, 0), 0);
+	}
+	while (rig_held(&r) < 16)
+		usleep(1000);
+	rig_release(&r);
+	for (unsigned k = 0; k < 3; k++) {
+		for (unsigned n = 0; n < 64;) {
+			int got = vfsdax_reap(q[k], results, 64, 1, -1);
+
+			assert_true(got > 0);
+			for (int i = 0; i < got; i++)
+				assert_int_equal(results[i].result, 8000);
+			n += (unsigned)got;
+		}
+		sent += 64;
+		assert_int_equal(vfsdax_queue_destroy(q[k]), 0);
+	}
+	assert_int_equal(atomic_load(&r.requests[FUSE_READ]), sent);
+	assert_int_equal(vfsdax_close(f), 0);
+	rig_close(&r);
+}
+
+/* The descriptor becomes readable by the device's doing alone. */
+static void the_descriptor_says_when(void **state)
+{
+	struct vfsdax_result result;
+	struct vfsdax_queue *q;
+	struct vfsdax_file *f;
+	struct pollfd p = {.events = POLLIN};
+	struct stat st;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 2, 400);
+	f = rig_file(&r, O_RDWR);
+	assert_int_equal(vfsdax_queue_create(r.s, 4, &q), 0);
+	p.fd = vfsdax_queue_fd(q);
+	assert_true(p.fd >= 0);
+	for (int i = 0; i < 50; i++) {
+		int n = 0;
+
+		atomic_store(&r.hold, true);
+		assert_int_equal(vfsdax_prep_fstat(q, f, &st, 1), 0);
+		assert_int_equal(vfsdax_submit(q), 1);
+		while (rig_held(&r) < 1)
+			usleep(100);
+		while (vfsdax_reap(q, &result, 1, 0, 0) == 0 && poll(&p, 1, 0) == 1)
+			;
+		rig_release(&r);
+		while (n == 0) {
+			assert_int_equal(poll(&p, 1, 5000), 1);
+			n = vfsdax_reap(q, &result, 1, 0, 0);
+		}
+		assert_int_equal(result.result, 0);
+	}
+	/* And by the time-out, where the device says nothing. */
+	rig_lie(&r, FUSE_GETATTR, 0, NULL, 0);
+	r.lie.silent = true;
+	assert_int_equal(vfsdax_prep_fstat(q, f, &st, 1), 0);
+	assert_int_equal(vfsdax_submit(q), 1);
+	for (int n = 0; n == 0;) {
+		assert_int_equal(poll(&p, 1, 5000), 1);
+		n = vfsdax_reap(q, &result, 1, 0, 0);
+	}
+	assert_int_equal(result.result, -EIO);
+	rig_truth(&r);
+	assert_int_equal(vfsdax_queue_destroy(q), 0);
+	assert_int_equal(vfsdax_close(f), 0);
+	rig_close(&r);
+}
+
+/* ------------------------------------------------------------------ threads */
+
+struct caller {
+	struct rig *r;
+	struct vfsdax_file *f;
+	pthread_t thread;
+	unsigned calls;
+	uint64_t slowest_ns;
+	int last;
+};
+
+static void *call_often(void *arg)
+{
+	struct caller *c = arg;
+	struct stat st;
+
+	for (unsigned i = 0; i < c->calls; i++) {
+		uint64_t start = clock_now_ns();
+
+		c->last = vfsdax_fstat(c->f, &st);
+		c->slowest_ns = MAX(c->slowest_ns, clock_now_ns() - start);
+		if (c->last)
+			break;
+	}
+	return NULL;
+}
+
+static void start(struct caller *c, struct rig *r, struct vfsdax_file *f, unsigned calls)
+{
+	for (unsigned i = 0; i < THREADS; i++) {
+		c[i] = (struct caller){.r = r, .f = f, .calls = calls};
+		assert_int_equal(pthread_create(&c[i].thread, NULL, call_often, &c[i]), 0);
+	}
+}
+
+/* A wake-up that is lost shows as a call that takes the bound on what was overlooked, a second. */
+static void no_wake_up_is_lost(void **state)
+{
+	struct caller c[THREADS];
+	struct vfsdax_file *f;
+	struct rig r;
+
+	(void)state;
+	for (unsigned spin = 0; spin < 2; spin++) {
+		rig_open(&r, 2, 10000);
+		r.s->spare_cpu = spin;
+		f = rig_file(&r, O_RDWR);
+		start(c, &r, f, 3000);
+		for (unsigned i = 0; i < THREADS; i++) {
+			pthread_join(c[i].thread, NULL);
+			assert_int_equal(c[i].last, 0);
+			assert_true(c[i].slowest_ns < 900 * NS_PER_MS);
+		}
+		assert_int_equal(vfsdax_close(f), 0);
+		rig_close(&r);
+	}
+}
+
+static void a_device_that_dies_ends_every_call(void **state)
+{
+	struct caller c[THREADS];
+	struct vfsdax_file *f;
+	uint64_t began;
+	struct stat st;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 2, 20000);
+	f = rig_file(&r, O_RDWR);
+	atomic_store(&r.hold, true);
+	start(c, &r, f, 1);
+	while (rig_held(&r) < THREADS)
+		usleep(1000);
+	began = clock_now_ns();
+	fake_device_die(r.dev, -ENODEV);
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(c[i].thread, NULL);
+		assert_int_equal(c[i].last, -ENODEV);
+	}
+	assert_int_equal(vfsdax_fstat(f, &st), -ENODEV);
+	assert_true(vfsdax_close(f) < 0);
+	assert_int_equal(vfsdax_detach(r.s), 0);
+	assert_true(clock_now_ns() - began < 5 * NS_PER_S);
+	pthread_mutex_destroy(&r.lock);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_batch_is_one_kick_and_results_come_in_their_order),
+		cmocka_unit_test(what_finds_no_buffer_is_sent_later),
+		cmocka_unit_test(the_descriptor_says_when),
+		cmocka_unit_test(no_wake_up_is_lost),
+		cmocka_unit_test(a_device_that_dies_ends_every_call),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
