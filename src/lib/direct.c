@@ -221,42 +221,67 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 
 /* ------------------------------------------------------------------ unmap */
 
+/* Takes out of [*from, *to) what newer pieces have, which came to where parts of this one had been
+ * unmapped: the first of what remains. False: nothing. */
+static bool clip_newer(const struct vfsdax_conn *c, const struct direct_piece *piece,
+		       uintptr_t *from, uintptr_t *to)
+{
+	const struct direct_piece *p = c->pieces; /* the newest is the first */
+
+	while (*from < *to && p != piece) {
+		uintptr_t start = (uintptr_t)p->addr, end = start + p->bytes;
+
+		if (start <= *from && *from < end) {
+			*from = end;
+			p = c->pieces;
+			continue;
+		}
+		if (*from < start && start < *to)
+			*to = start;
+		p = p->next;
+	}
+	return *from < *to;
+}
+
+/* The next part of the piece that is still there. */
+static bool find_rest(const struct vfsdax_conn *c, const struct direct_piece *piece,
+		      uintptr_t *from, uintptr_t *to)
+{
+	uintptr_t first = (uintptr_t)piece->addr, last = first + piece->bytes;
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned long start, end, off;
+	unsigned maj, min;
+	unsigned long long ino;
+	bool found = false;
+	char line[512];
+
+	if (!f)
+		return false;
+	while (!found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx %*s %lx %x:%x %llu", &start, &end, &off, &maj, &min,
+			   &ino) != 6 ||
+		    end <= first || start >= last || maj != piece->major || min != piece->minor ||
+		    ino != piece->ino || off - start != piece->fd_off - first)
+			continue;
+		*from = start > first ? start : first;
+		*to = end < last ? end : last;
+		found = clip_newer(c, piece, from, to);
+	}
+	fclose(f);
+	return found;
+}
+
 /*
  * What is left of the piece: the program may have unmapped or moved parts of it, and something else
  * may be in their place by now.
  */
-static void unmap_rest(const struct direct_piece *piece)
+static void unmap_rest(const struct vfsdax_conn *c, const struct direct_piece *piece)
 {
-	uintptr_t from = (uintptr_t)piece->addr, to = from + piece->bytes;
-	uintptr_t at[2] = {0, 0};
-	bool again = true;
+	uintptr_t from, to;
 
-	/* munmap(2) changes what is being read, so one at a time. */
-	while (again) {
-		FILE *f = fopen("/proc/self/maps", "re");
-		unsigned long start, end, off;
-		unsigned maj, min;
-		unsigned long long ino;
-		char line[512];
-
-		again = false;
-		if (!f)
+	while (find_rest(c, piece, &from, &to))
+		if (munmap((void *)from, to - from) < 0)
 			return;
-		while (!again && fgets(line, sizeof(line), f)) {
-			if (sscanf(line, "%lx-%lx %*s %lx %x:%x %llu", &start, &end, &off, &maj, &min,
-				   &ino) != 6 ||
-			    end <= from || start >= to || maj != piece->major ||
-			    min != piece->minor || ino != piece->ino ||
-			    off - start != piece->fd_off - from)
-				continue;
-			at[0] = start > from ? start : from;
-			at[1] = end < to ? end : to;
-			again = true;
-		}
-		fclose(f);
-		if (again && munmap((void *)at[0], at[1] - at[0]) < 0)
-			return;
-	}
 }
 
 VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr)
@@ -270,8 +295,8 @@ VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr)
 		;
 	if (!piece)
 		return -EINVAL;
+	unmap_rest(conn, piece);
 	*at = piece->next;
-	unmap_rest(piece);
 	if (piece->life >= 0)
 		close(piece->life);
 	/* A child may still have memory that shows the window: then the end of `life` tells. */

@@ -262,6 +262,17 @@ static int family(char **args)
 	expect("what was moved is still there", moved[5] == 'm');
 	munmap(moved, 65536);
 
+	/* The same piece of the file once more, most likely in the hole that it left. */
+	a = map_or_die(fd, 0, MIB, VFSDAX_MAP_WRITE, NULL);
+	munmap(a + 65536, 65536);
+	b = map_or_die(fd, 65536, 65536, VFSDAX_MAP_WRITE, NULL);
+	fprintf(stderr, "- it is %sin the hole\n", b == a + 65536 ? "" : "not ");
+	expect("unmap", vfsdax_direct_unmap(conn, a) == 0);
+	expect("the newer one is let be", touch(b, true) == 0 && touch(b + 65535, true) == 0);
+	expect("around it all is gone", touch(a, false) == SIGSEGV && touch(a + 131072, false) == SIGSEGV);
+	expect("unmap", vfsdax_direct_unmap(conn, b) == 0);
+	expect("and then it is gone", touch(b, false) == SIGSEGV);
+
 	a = map_or_die(fd, 0, MIB, VFSDAX_MAP_WRITE, NULL);
 	b = map_or_die(fd, MIB, MIB, VFSDAX_MAP_WRITE | VFSDAX_DIRECT_DONTFORK, NULL);
 	expect("pipe", pipe(pipes) == 0);

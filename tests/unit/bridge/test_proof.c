@@ -5,6 +5,8 @@
 #include "bridge/proof.h"
 #include "rig.h"
 
+#include <unistd.h>
+
 static const struct file f = {.nodeid = 7, .size = 4 * MIB_BYTES, .fh = 70};
 
 struct try {
@@ -200,6 +202,41 @@ static void what_the_device_does_not_map_is_refused(void **state)
 	stage_close(&s);
 }
 
+/* The device takes its mark away: the range is to go with its last pin, which a thread gives back that
+ * is no worker. Nobody else sees to what the device answers to that. */
+static void what_the_end_of_a_hold_asks_of_the_device_is_seen_to(void **state)
+{
+	struct file plain = f;
+	struct fuse_getattr_in in = {0};
+	struct fuse_attr_out attr;
+	struct stage s;
+	uint64_t unique;
+
+	(void)state;
+	stage_open(&s);
+	open_file(&s.rig, &f);
+	assert_int_equal(bridge_proof_begin(s.proofs, &s.t.proof), 0);
+	unique = show(&s);
+	device_maps(&s.rig, &f);
+	assert_answer(&s.rig, unique, 0);
+	plain.no_dax = true;
+	attr = (struct fuse_attr_out){.attr = attr_of(&plain)};
+	unique = ask(&s.rig, FUSE_GETATTR, f.nodeid, &in, sizeof(in));
+	device_answers(&s.rig, device_gets(&s.rig, FUSE_GETATTR), 0, &attr, sizeof(attr));
+	assert_answer(&s.rig, unique, 0);
+	assert_int_equal(stat_of(&s.rig, "window.ranges_live"), 1);
+	assert_false(bridge_attend(s.rig.b));
+
+	bridge_unhold(&s.t.proof.hold);
+	assert_true(bridge_attend(s.rig.b));
+	device_unmaps(&s.rig);
+	for (int i = 0; i < WAIT_MS && bridge_attend(s.rig.b); i++)
+		usleep(1000);
+	assert_false(bridge_attend(s.rig.b));
+	assert_int_equal(stat_of(&s.rig, "window.ranges_live"), 0);
+	stage_close(&s);
+}
+
 static void other_ioctls_go_to_the_device(void **state)
 {
 	struct {
@@ -258,6 +295,7 @@ int main(void)
 		cmocka_unit_test(a_released_handle_proves_nothing),
 		cmocka_unit_test(a_created_file_is_known_too),
 		cmocka_unit_test(what_the_device_does_not_map_is_refused),
+		cmocka_unit_test(what_the_end_of_a_hold_asks_of_the_device_is_seen_to),
 		cmocka_unit_test(other_ioctls_go_to_the_device),
 		cmocka_unit_test(handles_that_are_one_number_may_what_all_of_them_may),
 	};

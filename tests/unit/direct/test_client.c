@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,6 +185,40 @@ static void an_honest_answer_is_memory(void **state)
 	assert_int_equal(msync(va, 4096, MS_ASYNC), -1);
 }
 
+static bool is_there(const uint8_t *va)
+{
+	return msync((void *)(uintptr_t)va, 4096, MS_ASYNC) == 0;
+}
+
+/* A newer piece of the same file came to where a part of an older one had been unmapped. */
+static void each_unmap_takes_its_own_piece(void **state)
+{
+	struct stage *s = *state;
+	struct direct_piece *newer = calloc(1, sizeof(*newer));
+	uint8_t *va;
+	size_t got;
+
+	run(s);
+	assert_int_equal(map(s, s->file, 8192, VFSDAX_MAP_WRITE, &va, &got), 0);
+	assert_int_equal(munmap(va + 4096, 4096), 0);
+	*newer = *s->conn->pieces;
+	newer->next = s->conn->pieces;
+	newer->id = 8;
+	newer->addr = va + 4096;
+	newer->bytes = newer->len = 4096;
+	newer->fd_off += 4096;
+	assert_ptr_equal(mmap(va + 4096, 4096, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED_NOREPLACE, s->file, (off_t)newer->fd_off),
+			 va + 4096);
+	s->conn->pieces = newer;
+	assert_int_equal(vfsdax_direct_unmap(s->conn, va), 0);
+	assert_false(is_there(va));
+	assert_true(is_there(va + 4096));
+	assert_int_equal(vfsdax_direct_unmap(s->conn, va + 4096), 0);
+	assert_false(is_there(va + 4096));
+	assert_int_equal(s->requests[3].id, 8);
+}
+
 static void a_refusal_has_its_reason(void **state)
 {
 	struct stage *s = *state;
@@ -293,6 +328,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(an_honest_answer_is_memory),
+		CASE(each_unmap_takes_its_own_piece),
 		CASE(a_refusal_has_its_reason),
 		CASE(an_answer_without_a_descriptor),
 		CASE(an_answer_with_two),
