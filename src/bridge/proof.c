@@ -163,7 +163,7 @@ static int check_file(struct op *op, const struct fuse_ioctl_in *in, struct brid
 		return -EBADF;
 	}
 	if (!handles_find(b->proofs->handles, op->h.nodeid, in->fh, &reads, &writes)) {
-		proof->why = "the mount does not know for what this file is open: it has too many open files";
+		proof->why = "the mount does not know for what this file is open (it has very many open files)";
 		return -EBADF;
 	}
 	if (!reads || (proof->flags & BRIDGE_HOLD_WRITE && !writes)) {

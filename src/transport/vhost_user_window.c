@@ -387,5 +387,5 @@ int vu_window_share(struct vu_window *w, uint64_t win_off, uint64_t len, bool wr
 	close(fd);
 	if (err)
 		*reason = "the mount's user may not open the host's file itself";
-	return err;
+	return err == -EACCES ? -EPERM : err;
 }
