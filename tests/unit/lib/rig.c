@@ -185,6 +185,16 @@ void rig_release(struct rig *r)
 		answer(r, all[--n]);
 }
 
+void rig_release_last(struct rig *r)
+{
+	struct fake_request *last;
+
+	pthread_mutex_lock(&r->lock);
+	last = r->held[--r->n_held];
+	pthread_mutex_unlock(&r->lock);
+	answer(r, last);
+}
+
 unsigned rig_held(struct rig *r)
 {
 	unsigned n;

@@ -52,6 +52,8 @@ void rig_lie(struct rig *r, uint32_t opcode, int error, const void *payload, siz
 void rig_truth(struct rig *r);
 /* Answers what was kept, the last first. */
 void rig_release(struct rig *r);
+/* Answers the last of them only, and goes on keeping. */
+void rig_release_last(struct rig *r);
 unsigned rig_held(struct rig *r);
 struct vfsdax_file *rig_file(struct rig *r, int flags);
 struct fuse_entry_out rig_entry(uint64_t nodeid, uint32_t mode);

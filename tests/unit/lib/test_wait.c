@@ -97,7 +97,7 @@ static void the_descriptor_says_when(void **state)
 	struct rig r;
 
 	(void)state;
-	rig_open(&r, 2, 400);
+	rig_open(&r, 2, 20000);
 	f = rig_file(&r, O_RDWR);
 	assert_int_equal(vfsdax_queue_create(r.s, 4, &q), 0);
 	p.fd = vfsdax_queue_fd(q);
@@ -119,7 +119,80 @@ static void the_descriptor_says_when(void **state)
 		}
 		assert_int_equal(result.result, 0);
 	}
-	/* And by the time-out, where the device says nothing. */
+	assert_int_equal(vfsdax_queue_destroy(q), 0);
+	assert_int_equal(vfsdax_close(f), 0);
+	rig_close(&r);
+}
+
+static void *call_once_more(void *f)
+{
+	struct stat st;
+
+	return (void *)(intptr_t)vfsdax_fstat(f, &st);
+}
+
+/* Another thread's sleep asks for calls, and wants them no more afterwards: the descriptor does. */
+static void the_descriptor_outlives_the_sleep_of_others(void **state)
+{
+	struct vfsdax_result result;
+	struct vfsdax_queue *q;
+	struct vfsdax_file *f;
+	struct pollfd p = {.events = POLLIN};
+	pthread_t thread;
+	struct stat st;
+	struct rig r;
+	void *err;
+
+	(void)state;
+	rig_open(&r, 1, 20000);
+	f = rig_file(&r, O_RDWR);
+	assert_int_equal(vfsdax_queue_create(r.s, 4, &q), 0);
+	p.fd = vfsdax_queue_fd(q);
+	atomic_store(&r.hold, true);
+	assert_int_equal(vfsdax_prep_fstat(q, f, &st, 1), 0);
+	assert_int_equal(vfsdax_submit(q), 1);
+	while (rig_held(&r) < 1)
+		usleep(100);
+	assert_int_equal(pthread_create(&thread, NULL, call_once_more, f), 0);
+	while (rig_held(&r) < 2)
+		usleep(100);
+	usleep(20000); /* it sleeps now */
+	rig_release_last(&r);
+	pthread_join(thread, &err);
+	assert_null(err);
+	while (poll(&p, 1, 0) == 1)
+		assert_int_equal(vfsdax_reap(q, &result, 1, 0, 0), 0);
+	/* The same, and then nobody is in the library. */
+	assert_int_equal(pthread_create(&thread, NULL, call_once_more, f), 0);
+	while (rig_held(&r) < 2)
+		usleep(100);
+	usleep(20000);
+	rig_release_last(&r);
+	pthread_join(thread, &err);
+	rig_release(&r);
+	assert_int_equal(poll(&p, 1, 2000), 1);
+	while (vfsdax_reap(q, &result, 1, 0, 0) == 0)
+		assert_int_equal(poll(&p, 1, 2000), 1);
+	assert_int_equal(vfsdax_queue_destroy(q), 0);
+	assert_int_equal(vfsdax_close(f), 0);
+	rig_close(&r);
+}
+
+/* Where the device says nothing, the time-out makes it readable. */
+static void the_descriptor_notices_a_silent_device(void **state)
+{
+	struct vfsdax_result result;
+	struct vfsdax_queue *q;
+	struct vfsdax_file *f;
+	struct pollfd p = {.events = POLLIN};
+	struct stat st;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 2, 400);
+	f = rig_file(&r, O_RDWR);
+	assert_int_equal(vfsdax_queue_create(r.s, 4, &q), 0);
+	p.fd = vfsdax_queue_fd(q);
 	rig_lie(&r, FUSE_GETATTR, 0, NULL, 0);
 	r.lie.silent = true;
 	assert_int_equal(vfsdax_prep_fstat(q, f, &st, 1), 0);
@@ -133,6 +206,37 @@ static void the_descriptor_says_when(void **state)
 	assert_int_equal(vfsdax_queue_destroy(q), 0);
 	assert_int_equal(vfsdax_close(f), 0);
 	rig_close(&r);
+}
+
+/* A device that keeps all slots: what found none ends with the time-out as well. */
+static void what_never_finds_a_slot_ends_too(void **state)
+{
+	struct vfsdax_result results[64];
+	struct vfsdax_queue *q[3];
+	struct vfsdax_file *f;
+	struct stat st;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 1, 400);
+	f = rig_file(&r, O_RDWR);
+	rig_lie(&r, FUSE_GETATTR, 0, NULL, 0);
+	r.lie.silent = true;
+	for (unsigned k = 0; k < 3; k++) {
+		assert_int_equal(vfsdax_queue_create(r.s, 64, &q[k]), 0);
+		for (unsigned i = 0; i < 64; i++)
+			assert_int_equal(vfsdax_prep_fstat(q[k], f, &st, i), 0);
+		assert_int_equal(vfsdax_submit(q[k]), 64);
+	}
+	for (unsigned k = 0; k < 3; k++) {
+		assert_int_equal(vfsdax_reap(q[k], results, 64, 64, 5000), 64);
+		assert_int_equal(results[63].result, -EIO);
+		assert_int_equal(vfsdax_queue_destroy(q[k]), 0);
+	}
+	assert_int_equal(vfsdax_fstat(f, &st), -EIO);
+	vfsdax_close(f);
+	assert_int_equal(vfsdax_detach(r.s), 0);
+	pthread_mutex_destroy(&r.lock);
 }
 
 /* ------------------------------------------------------------------ threads */
@@ -193,6 +297,62 @@ static void no_wake_up_is_lost(void **state)
 	}
 }
 
+struct sleeper {
+	struct rig *r;
+	struct waiter w;
+	pthread_t thread;
+	uint64_t slept_ns;
+};
+
+static void *sleep_until_woken(void *arg)
+{
+	struct sleeper *s = arg;
+	uint64_t start = clock_now_ns();
+
+	if (share_wait(s->r->s, &s->w, &s->r->s->lanes[0], start + 10 * NS_PER_S))
+		s->slept_ns = clock_now_ns() - start;
+	return NULL;
+}
+
+static unsigned state_of(struct sleeper *s)
+{
+	return atomic_load(&s->w.state);
+}
+
+/* One leads, the others follow; each is woken where it sleeps, and one leads when the leader left.
+ */
+static void each_sleeper_is_woken_where_it_sleeps(void **state)
+{
+	struct sleeper s[3];
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 1, 20000);
+	r.s->spare_cpu = false;
+	for (unsigned i = 0; i < 3; i++) {
+		s[i] = (struct sleeper){.r = &r};
+		waiter_init(&s[i].w);
+		assert_int_equal(pthread_create(&s[i].thread, NULL, sleep_until_woken, &s[i]), 0);
+		while (state_of(&s[i]) != (i ? WAITER_SLEEPS : WAITER_LEADS))
+			usleep(100);
+	}
+	waiter_wake(r.s, &s[1].w);
+	pthread_join(s[1].thread, NULL);
+	assert_int_equal(state_of(&s[2]), WAITER_SLEEPS);
+	/* (a sleeper looks once a second by itself: that is not it) */
+	usleep(10000);
+	waiter_wake(r.s, &s[0].w);
+	pthread_join(s[0].thread, NULL);
+	for (int i = 0; i < 200 && state_of(&s[2]) != WAITER_LEADS; i++)
+		usleep(1000);
+	assert_int_equal(state_of(&s[2]), WAITER_LEADS);
+	waiter_wake(r.s, &s[2].w);
+	pthread_join(s[2].thread, NULL);
+	for (unsigned i = 0; i < 3; i++)
+		assert_in_range(s[i].slept_ns, 1, 700 * NS_PER_MS);
+	rig_close(&r);
+}
+
 static void a_device_that_dies_ends_every_call(void **state)
 {
 	struct caller c[THREADS];
@@ -218,6 +378,8 @@ static void a_device_that_dies_ends_every_call(void **state)
 	assert_true(vfsdax_close(f) < 0);
 	assert_int_equal(vfsdax_detach(r.s), 0);
 	assert_true(clock_now_ns() - began < 5 * NS_PER_S);
+	while (r.n_held)
+		fake_request_free(r.held[--r.n_held]);
 	pthread_mutex_destroy(&r.lock);
 }
 
@@ -227,6 +389,10 @@ int main(void)
 		cmocka_unit_test(a_batch_is_one_kick_and_results_come_in_their_order),
 		cmocka_unit_test(what_finds_no_buffer_is_sent_later),
 		cmocka_unit_test(the_descriptor_says_when),
+		cmocka_unit_test(the_descriptor_outlives_the_sleep_of_others),
+		cmocka_unit_test(the_descriptor_notices_a_silent_device),
+		cmocka_unit_test(what_never_finds_a_slot_ends_too),
+		cmocka_unit_test(each_sleeper_is_woken_where_it_sleeps),
 		cmocka_unit_test(no_wake_up_is_lost),
 		cmocka_unit_test(a_device_that_dies_ends_every_call),
 	};
