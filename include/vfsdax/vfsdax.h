@@ -16,9 +16,10 @@
  * writes to stdout or stderr. The sentence for people comes to vfsdax_options.log.
  *
  * Threads: a share and its files may be used by any number of threads at once; a queue by one at a
- * time. A call waits at most as long as vfsdax_options.timeout_ms for a device that does not
- * answer. An object must not be closed while another thread uses it. After fork() the child may
- * use nothing of it but exec or _exit: the device belongs to the parent.
+ * time. A call waits at most as long as vfsdax_options.timeout_ms for each answer of a device that
+ * gives none; most calls need one answer, a path one for each of its names. An object must not be
+ * closed while another thread uses it. After fork() the child may use nothing of it but exec or
+ * _exit: the device belongs to the parent.
  *
  * Sizes and offsets are in bytes. Structures that the caller fills begin with their own size and
  * are initialised by the macro of the same name, so that a newer library understands older
@@ -67,8 +68,8 @@ struct vfsdax_options {
 	unsigned queues;
 	/* VFSDAX_ATTACH_* */
 	unsigned flags;
-	/* How many bytes of the window vfsdax_map() may hold at once; 0: three quarters of it.
-	 * The rest stays free for everybody's reads and writes. */
+	/* How many bytes of the window vfsdax_map() may hold at once; 0, or more than that: three
+	 * quarters of it. The rest stays free for everybody's reads and writes. */
 	uint64_t map_budget_bytes;
 	/* Gets one line without a newline for each message; NULL: nothing is said. Called from any
 	 * thread, also from the library's own, until vfsdax_detach() returns. It must not call
@@ -147,13 +148,15 @@ VFSDAX_API void vfsdax_get_stats(struct vfsdax *share,
 
 /*
  * Paths are relative to the share's root, with or without a "/" in front. Symbolic links are
- * followed inside the share, an absolute one from its root, at most 40 of them (-ELOOP); ".." does
- * not leave it. A path is at most 4095 bytes (-ENAMETOOLONG). Requests carry the effective user
- * and group of the process as they were at vfsdax_attach(). Any thread.
+ * followed inside the share, an absolute one from its root, at most 40 of them (-ELOOP); ".." is
+ * the directory through which the path came, and does not leave the share. A "/" at the end means
+ * a directory. A path is at most 4095 bytes (-ENAMETOOLONG). Requests carry the effective user and
+ * group of the process, and its umask is applied, as they were at vfsdax_attach(); what they may do
+ * is the host's to judge. Any thread. What the host says is passed on, but -EINTR never is.
  *
  * `flags` as for open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_SYNC,
- * O_DSYNC, O_DIRECTORY, O_NOFOLLOW; others are -EINVAL. `mode` counts with O_CREAT; the umask of
- * the process is applied.
+ * O_DSYNC, O_DIRECTORY, O_NOFOLLOW; O_CLOEXEC says nothing; others are -EINVAL. `mode` counts with
+ * O_CREAT. Only files and directories are opened: -ENXIO for a FIFO, a socket or a device.
  */
 VFSDAX_API int vfsdax_open(struct vfsdax *share, const char *path, int flags, mode_t mode,
 			   struct vfsdax_file **file);
@@ -166,7 +169,7 @@ VFSDAX_API int vfsdax_openat(struct vfsdax_file *dir, const char *path, int flag
  */
 VFSDAX_API int vfsdax_close(struct vfsdax_file *file);
 
-/* As stat(2) and lstat(2). Asks the device each time. */
+/* As stat(2) and lstat(2). Asks the device each time. st_dev is 0. */
 VFSDAX_API int vfsdax_stat(struct vfsdax *share, const char *path, struct stat *st);
 VFSDAX_API int vfsdax_lstat(struct vfsdax *share, const char *path, struct stat *st);
 VFSDAX_API int vfsdax_statvfs(struct vfsdax *share, const char *path, struct statvfs *st);
@@ -239,7 +242,8 @@ VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
 
 /* To store as well as to load. The file must be open for writing. */
 #define VFSDAX_MAP_WRITE  (1u << 0)
-/* All of [off, off + len) or -ENOSPC; without it the piece may end earlier. */
+/* All of [off, off + len) or -ENOSPC (-ENODATA: so many whole pages the file has not); without it
+ * the piece may end earlier. */
 #define VFSDAX_MAP_WHOLE  (1u << 1)
 /* -EAGAIN instead of waiting for the device. */
 #define VFSDAX_MAP_NOWAIT (1u << 2)
@@ -251,12 +255,14 @@ VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
  * byte `off`, which needs no alignment, and is as aligned as `off` is, up to a page.
  *
  * The length is `len`, or less: where a range of the window ends (call again behind it, or ask for
- * VFSDAX_MAP_WHOLE), and at the end of the file's last whole page. The window has whole pages
- * inside the file only; what is behind them is for vfsdax_read(). The file need not stay open.
+ * VFSDAX_MAP_WHOLE), at the end of the file's last whole page, and where the budget ends. The
+ * window has whole pages inside the file only; what is behind them is for vfsdax_read(). The file
+ * need not stay open.
  *
- * -ENODATA: no whole page at `off`; -ENODEV: no window, see vfsdax_info.no_dax_reason;
- * -EOPNOTSUPP: this file is not for the window; -ENOSPC: the budget or the window is full;
- * -EACCES: the file is not open for that; -EAGAIN: not now (NOWAIT); -ETIMEDOUT, -EIO.
+ * -ENODATA: no whole page at `off`, or with WHOLE not all of them; -ENODEV: no window, see
+ * vfsdax_info.no_dax_reason; -EOPNOTSUPP: this file is not for the window; -ENOSPC: the budget or
+ * the window is full; -EACCES: the file is not open for reading, or with WRITE not for writing;
+ * -EAGAIN: not now (NOWAIT): what is needed is on its way; -ETIMEDOUT, -EIO.
  *
  * While it is there:
  * - Somebody who makes the file shorter through this share is refused (-EBUSY), once `stale` was
@@ -285,14 +291,16 @@ VFSDAX_API int vfsdax_map_check(const struct vfsdax_map *map);
  * somebody is about to cut the file (until it returns nothing has happened, and vfsdax_unmap()
  * inside it lets it go on) or the file was found to be shorter; -ENODEV: the device is lost. On
  * whatever thread noticed, inside a call of the library, which it must not call back except for
- * vfsdax_unmap() of this map. NULL switches it off.
+ * vfsdax_unmap() of this map; other threads' calls may wait for it. NULL switches it off, but for a
+ * call that has begun. What has happened before, only vfsdax_map_check() tells.
  */
 VFSDAX_API void vfsdax_map_on_stale(struct vfsdax_map *map,
 				    void (*stale)(void *ctx, struct vfsdax_map *map, int err),
 				    void *ctx);
 
 /* Brings [off, off + len) into the window, as far as it has room, so that reads and maps of it find
- * it there. A wish: it waits for nothing, and 0 says that it was noted. */
+ * it there. A wish: it may ask the device for the file's size, but does not wait for the rest, and
+ * 0 says that it was noted. -ENODEV, -EOPNOTSUPP, -EACCES as vfsdax_map(). */
 VFSDAX_API int vfsdax_prefetch(struct vfsdax_file *file, uint64_t off, uint64_t len);
 
 /* ------------------------------------------------------------------ many at a time */
@@ -300,9 +308,9 @@ VFSDAX_API int vfsdax_prefetch(struct vfsdax_file *file, uint64_t off, uint64_t 
 struct vfsdax_queue;
 
 /*
- * A queue of requests. At most `depth` (1 to 64) are prepared or under way at a time. One thread at
- * a time; several queues of a share may be used at once. `fd`-driven programs wait for
- * vfsdax_queue_fd().
+ * A queue of requests. At most `depth` (1 to 64) are prepared, under way, or done and not reaped.
+ * One thread at a time; several queues of a share may be used at once. Programs with a loop of
+ * poll(2) or its like wait for vfsdax_queue_fd(). -EINVAL: such a depth; -ENOMEM.
  */
 VFSDAX_API int vfsdax_queue_create(struct vfsdax *share, unsigned depth,
 				   struct vfsdax_queue **queue);
@@ -312,7 +320,8 @@ VFSDAX_API int vfsdax_queue_destroy(struct vfsdax_queue *queue);
 /*
  * Prepare one request; nothing happens before vfsdax_submit(). `user_data` comes back with its
  * result. Buffers, results and the file stay where they are until then. -EAGAIN: `depth` requests
- * are there already. Lengths are at most 1 MiB (-EINVAL).
+ * are there already. -EINVAL: more than 1 MiB, or a file of another share. Requests of a queue are
+ * in no order: a read sees a write that was reaped before it was submitted.
  */
 VFSDAX_API int vfsdax_prep_read(struct vfsdax_queue *queue, struct vfsdax_file *file, void *buf,
 				size_t len, uint64_t off, uint64_t user_data);
@@ -323,7 +332,8 @@ VFSDAX_API int vfsdax_prep_fstat(struct vfsdax_queue *queue, struct vfsdax_file 
 VFSDAX_API int vfsdax_prep_fsync(struct vfsdax_queue *queue, struct vfsdax_file *file, int datasync,
 				 uint64_t user_data);
 
-/* Hands over what was prepared, with one kick of the device: how many that was. Never waits. */
+/* Hands over what was prepared, with one kick of the device: how many that was. Never waits: what
+ * the device has no room for is sent by a later vfsdax_reap(). */
 VFSDAX_API int vfsdax_submit(struct vfsdax_queue *queue);
 
 struct vfsdax_result {
@@ -340,8 +350,9 @@ VFSDAX_API int vfsdax_reap(struct vfsdax_queue *queue, struct vfsdax_result *res
 			   unsigned min, int timeout_ms);
 
 /*
- * An eventfd that becomes readable when results may be there, for poll(2) and its like; the
- * queue's. Read it, then vfsdax_reap() until that gives 0: only then it is armed again.
+ * A descriptor for poll(2) and its like (it is one of epoll(7)), readable when results may be there
+ * or something is to be sent; the queue's, made by the first call. Only vfsdax_reap() makes it
+ * unreadable again: it is not read or changed. Reap until that gives 0. -EMFILE and its like.
  */
 VFSDAX_API int vfsdax_queue_fd(struct vfsdax_queue *queue);
 
