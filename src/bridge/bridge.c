@@ -515,6 +515,7 @@ static void emit_window(struct bridge *b, const struct sums *s, emit_fn emit, vo
 	emit(ctx, "window.write_bytes", s->window_write_bytes);
 	emit(ctx, "window.bytes_total", w.bytes_total);
 	emit(ctx, "window.bytes_mapped", w.bytes_mapped);
+	emit(ctx, "window.bytes_pinned", w.bytes_pinned);
 	emit(ctx, "window.bytes_lost", w.bytes_lost);
 	emit(ctx, "window.ranges_live", w.ranges_live);
 	emit(ctx, "window.hits", w.hits);
