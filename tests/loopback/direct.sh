@@ -242,6 +242,28 @@ test_many_at_once_while_the_file_is_cut() {
 	expect_same_tree
 }
 
+test_options_that_make_no_sense_are_named() {
+	[ "$LOOPBACK" = unix ] || skip "of the other transport"
+	local o
+	for o in direct_maps=perhaps direct_maps share_device=root share_device=-1 share_device=4294967295 share_device=; do
+		must_fail bounded 10 "$MOUNT" "unix:$SOCK" "$MOUNTPOINT" -o "$o" 2>"$MOUNT_LOG"
+		expect_log "$MOUNT_LOG" "-o $o" "${o%%=*}"
+	done
+}
+
+test_somebody_who_only_reads_does_not_hinder_writers() {
+	direct_setup -o window_admit=always
+	start one hold "$MNT/f" 0 $((4 * MIB))
+	await one "mapped"
+	bounded 10 dd if=/dev/urandom of="$MNT/f" bs=64k count=64 conv=notrunc status=none
+	directop pair "$MNT/f"
+	expect_same_tree
+	go_on one
+	await one "touched 0 faults"
+	end one
+	nothing_is_held
+}
+
 # ---- who may ------------------------------------------------------------------------------------
 
 test_other_users_need_allow_other_and_a_file() {
