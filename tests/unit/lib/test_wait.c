@@ -138,6 +138,7 @@ static void the_descriptor_outlives_the_sleep_of_others(void **state)
 	struct vfsdax_queue *q;
 	struct vfsdax_file *f;
 	struct pollfd p = {.events = POLLIN};
+	struct waiter nobody;
 	pthread_t thread;
 	struct stat st;
 	struct rig r;
@@ -162,17 +163,46 @@ static void the_descriptor_outlives_the_sleep_of_others(void **state)
 	assert_null(err);
 	while (poll(&p, 1, 0) == 1)
 		assert_int_equal(vfsdax_reap(q, &result, 1, 0, 0), 0);
-	/* The same, and then nobody is in the library. */
-	assert_int_equal(pthread_create(&thread, NULL, call_once_more, f), 0);
-	while (rig_held(&r) < 2)
-		usleep(100);
-	usleep(20000);
-	rig_release_last(&r);
-	pthread_join(thread, &err);
+	/* A sleep that nothing ended but its time. */
+	waiter_init(&nobody);
+	share_wait(r.s, &nobody, &r.s->lanes[0], clock_now_ns() + 20 * NS_PER_MS);
+	assert_int_equal(poll(&p, 1, 0), 0);
 	rig_release(&r);
 	assert_int_equal(poll(&p, 1, 2000), 1);
 	while (vfsdax_reap(q, &result, 1, 0, 0) == 0)
 		assert_int_equal(poll(&p, 1, 2000), 1);
+	assert_int_equal(vfsdax_queue_destroy(q), 0);
+	assert_int_equal(vfsdax_close(f), 0);
+	rig_close(&r);
+}
+
+/* What was done at once has no answer of the device to tell it. */
+static void the_descriptor_tells_what_was_done_at_once(void **state)
+{
+	struct vfsdax_result result;
+	struct vfsdax_queue *q;
+	struct vfsdax_file *f;
+	struct pollfd p = {.events = POLLIN};
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 1, 20000);
+	f = rig_file(&r, O_RDONLY);
+	assert_int_equal(vfsdax_queue_create(r.s, 4, &q), 0);
+	p.fd = vfsdax_queue_fd(q);
+	while (poll(&p, 1, 0) == 1)
+		vfsdax_reap(q, &result, 1, 0, 0);
+	assert_int_equal(vfsdax_prep_write(q, f, "x", 1, 0, 1), 0);
+	assert_int_equal(vfsdax_prep_write(q, f, "x", 1, 0, 2), 0);
+	assert_int_equal(vfsdax_submit(q), 2);
+	for (uint64_t i = 1; i <= 2; i++) {
+		assert_int_equal(poll(&p, 1, 0), 1);
+		assert_int_equal(vfsdax_reap(q, &result, 1, 0, 0), 1);
+		assert_int_equal(result.user_data, i);
+		assert_int_equal(result.result, -EBADF);
+	}
+	assert_int_equal(vfsdax_reap(q, &result, 1, 0, 0), 0);
+	assert_int_equal(poll(&p, 1, 0), 0);
 	assert_int_equal(vfsdax_queue_destroy(q), 0);
 	assert_int_equal(vfsdax_close(f), 0);
 	rig_close(&r);
@@ -390,6 +420,7 @@ int main(void)
 		cmocka_unit_test(what_finds_no_buffer_is_sent_later),
 		cmocka_unit_test(the_descriptor_says_when),
 		cmocka_unit_test(the_descriptor_outlives_the_sleep_of_others),
+		cmocka_unit_test(the_descriptor_tells_what_was_done_at_once),
 		cmocka_unit_test(the_descriptor_notices_a_silent_device),
 		cmocka_unit_test(what_never_finds_a_slot_ends_too),
 		cmocka_unit_test(each_sleeper_is_woken_where_it_sleeps),
