@@ -77,7 +77,8 @@ bool bridge_proof_cancel(struct bridge_proofs *ps, struct bridge_proof *proof)
 	return was_out;
 }
 
-static struct bridge_proof *take_by_token(struct bridge_proofs *ps, const struct direct_token *token)
+static struct bridge_proof *take_by_token(struct bridge_proofs *ps,
+					  const struct direct_token *token)
 {
 	struct bridge_proof *found = NULL;
 
@@ -163,7 +164,8 @@ static int check_file(struct op *op, const struct fuse_ioctl_in *in, struct brid
 		return -EBADF;
 	}
 	if (!handles_find(b->proofs->handles, op->h.nodeid, in->fh, &reads, &writes)) {
-		proof->why = "the mount does not know for what this file is open (it has very many open files)";
+		proof->why = "the mount does not know for what this file is open (it has very many "
+			     "open files)";
 		return -EBADF;
 	}
 	if (!reads || (proof->flags & BRIDGE_HOLD_WRITE && !writes)) {

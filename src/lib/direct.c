@@ -48,7 +48,8 @@ static int check_file(struct vfsdax_conn *c, int fd, unsigned flags)
 }
 
 /* The end of a map request: its memory's descriptor, and `life` or -1. */
-static int hear_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a, int *fd, int *life)
+static int hear_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a, int *fd,
+		    int *life)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	unsigned n_fds;
@@ -198,7 +199,8 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 	if (err)
 		return err;
 	if (off % conn->alignment)
-		return direct_refuse(conn, -EINVAL, "the offset is no multiple of the mapping alignment");
+		return direct_refuse(conn, -EINVAL,
+				     "the offset is no multiple of the mapping alignment");
 	piece = calloc(1, sizeof(*piece));
 	if (!piece)
 		return -ENOMEM;

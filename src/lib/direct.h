@@ -28,7 +28,7 @@ struct direct_piece {
 
 struct vfsdax_conn {
 	int sock;
-	pid_t pid; /* who connected: a child has only the memory */
+	pid_t pid;	       /* who connected: a child has only the memory */
 	unsigned major, minor; /* of the mount */
 	uint64_t alignment;
 	bool broken; /* an answer is missing: the next one would be to something else */

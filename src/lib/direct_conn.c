@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/direct_conn: the connection of a client of direct mmap: where a mount's socket is, and what is
- * said there (wire/direct.h). What the mount says is checked as if it were somebody else's, and
+ * lib/direct_conn: the connection of a client of direct mmap: where a mount's socket is, and what
+ * is said there (wire/direct.h). What the mount says is checked as if it were somebody else's, and
  * waited for within bounds.
  *
  * Like direct.c it needs nothing of the rest of the library, no share and no device.
@@ -151,7 +151,7 @@ int direct_ask(struct vfsdax_conn *c, const struct direct_request *r)
 	if (n == (ssize_t)sizeof(*r))
 		return 0;
 	return direct_lost(c, n < 0 && errno == EAGAIN ? -ETIMEDOUT : -ECONNRESET,
-		    "the mount has ended the connection");
+			   "the mount has ended the connection");
 }
 
 void direct_close_all(int *fds, unsigned n)

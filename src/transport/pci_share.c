@@ -20,7 +20,8 @@ static int share_device(struct pci_transport *p, const struct vfio_region *bar, 
 		*reason = "the mount has no file descriptor left (RLIMIT_NOFILE)";
 		return fd;
 	}
-	*out = (struct transport_piece){.fd = fd, .fd_off = bar->fd_off + bar_off, .len_bytes = len};
+	*out = (struct transport_piece){
+		.fd = fd, .fd_off = bar->fd_off + bar_off, .len_bytes = len};
 	return 0;
 }
 
@@ -52,10 +53,11 @@ int pci_share(struct transport *t, uint64_t win_off, uint64_t len, unsigned flag
 	}
 	if (flags & TRANSPORT_SHARE_DEVICE)
 		return share_device(p, bar, bar_off, len, out, reason);
-	*reason = ret == -ENODEV
-			  ? "over VFIO it needs a kernel that can mmap dma-bufs of a BAR, and this one "
-			    "only exports them; see share_device in vfsdax-mount(8)"
-			  : "over VFIO it needs a kernel that exports ranges of a BAR (dma-buf) and can "
-			    "mmap those; see share_device in vfsdax-mount(8)";
+	*reason = ret == -ENODEV ? "over VFIO it needs a kernel that can mmap dma-bufs of a BAR, "
+				   "and this one "
+				   "only exports them; see share_device in vfsdax-mount(8)"
+				 : "over VFIO it needs a kernel that exports ranges of a BAR "
+				   "(dma-buf) and can "
+				   "mmap those; see share_device in vfsdax-mount(8)";
 	return -EPERM;
 }

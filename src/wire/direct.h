@@ -74,8 +74,8 @@ struct direct_answer {
 	uint64_t id; /* MAP: for UNMAP; never 0 */
 	uint64_t len;
 	uint64_t fd_off;
-	uint64_t alignment;	   /* HELLO */
-	struct direct_token token; /* TOKEN */
+	uint64_t alignment;		  /* HELLO */
+	struct direct_token token;	  /* TOKEN */
 	char reason[DIRECT_REASON_BYTES]; /* ends with a 0 */
 };
 

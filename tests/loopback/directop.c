@@ -76,7 +76,8 @@ static uint8_t *map_or_die(int fd, uint64_t off, size_t len, unsigned flags, siz
 	return addr;
 }
 
-static void must_refuse(const char *what, int want, int fd, uint64_t off, size_t len, unsigned flags)
+static void must_refuse(const char *what, int want, int fd, uint64_t off, size_t len,
+			unsigned flags)
 {
 	void *addr = NULL;
 	size_t got = 0;
@@ -162,7 +163,8 @@ static int pair(char **args)
 	mine[8] = 'p';
 	expect("waitpid", waitpid(child, &status, 0) == child && status == 0);
 	if (pread(fd, &c, 1, MIB + 7) != 1 || c != 'c')
-		die("pread does not see the store, but 0x%02x (%s)", (unsigned char)c, strerror(errno));
+		die("pread does not see the store, but 0x%02x (%s)", (unsigned char)c,
+		    strerror(errno));
 	expect("pwrite", pwrite(fd, "W", 1, MIB + 4096) == 1);
 	expect("the map sees a write through the mount", mine[4096] == 'W');
 	expect("unmap", vfsdax_direct_unmap(conn, mine) == 0);
@@ -254,7 +256,8 @@ static int family(char **args)
 	expect("the rest too", touch(a, true) == 0 && touch(a + 131072, true) == 0);
 	expect("unmap", vfsdax_direct_unmap(conn, a) == 0);
 	expect("what lies in the hole is let be", touch(other, true) == 0 && other[0] == 'o');
-	expect("the rest is gone", touch(a, false) == SIGSEGV && touch(a + 131072, false) == SIGSEGV);
+	expect("the rest is gone",
+	       touch(a, false) == SIGSEGV && touch(a + 131072, false) == SIGSEGV);
 	expect("what was moved is still there", moved[5] == 'm');
 	munmap(moved, 65536);
 
@@ -265,7 +268,8 @@ static int family(char **args)
 	fprintf(stderr, "- it is %sin the hole\n", b == a + 65536 ? "" : "not ");
 	expect("unmap", vfsdax_direct_unmap(conn, a) == 0);
 	expect("the newer one is let be", touch(b, true) == 0 && touch(b + 65535, true) == 0);
-	expect("around it all is gone", touch(a, false) == SIGSEGV && touch(a + 131072, false) == SIGSEGV);
+	expect("around it all is gone",
+	       touch(a, false) == SIGSEGV && touch(a + 131072, false) == SIGSEGV);
 	expect("unmap", vfsdax_direct_unmap(conn, b) == 0);
 	expect("and then it is gone", touch(b, false) == SIGSEGV);
 
@@ -326,16 +330,16 @@ static int wrong(char **args)
 	}
 	must_refuse("an offset behind the end", -ENODATA, fd, (uint64_t)st.st_size + MIB, 4096, 0);
 	must_refuse("an offset far behind the end", -ENODATA, fd, UINT64_C(1) << 60, 4096, 0);
-	must_refuse("an offset that leaves what a file can have", -EINVAL, fd,
-		    UINT64_MAX - 4095, 4096, 0);
+	must_refuse("an offset that leaves what a file can have", -EINVAL, fd, UINT64_MAX - 4095,
+		    4096, 0);
 	must_refuse("a length that does", -EINVAL, fd, 0, SIZE_MAX, 0);
 	must_refuse("an unaligned offset", -EINVAL, fd, 4095, 4096, 0);
 	must_refuse("the whole of more than there is", -ENODATA, fd, 0, (size_t)st.st_size + MIB,
 		    VFSDAX_MAP_WHOLE);
 	expect("unknown flags", vfsdax_direct_map(conn, fd, 0, 4096, 1u << 20, (void **)&va,
 						  &(size_t){0}) == -EINVAL);
-	expect("no length", vfsdax_direct_map(conn, fd, 0, 0, 0, (void **)&va, &(size_t){0}) ==
-				    -EINVAL);
+	expect("no length",
+	       vfsdax_direct_map(conn, fd, 0, 0, 0, (void **)&va, &(size_t){0}) == -EINVAL);
 	expect("unmap of nothing", vfsdax_direct_unmap(conn, args) == -EINVAL);
 	va = map_or_die(fd, 0, 4096, VFSDAX_MAP_WRITE, NULL);
 	expect("it is as good as before", touch(va, true) == 0);
@@ -370,9 +374,9 @@ static int many(char **args)
 }
 
 /*
- * storm FILE ROUNDS LANE [cut]: maps and unmaps at random, forks, loses connections. In each page it has a
- * byte of its own, LANE, in which it finds what it stored last; with `cut` somebody cuts the file
- * meanwhile, and nothing is expected of it but that it goes on.
+ * storm FILE ROUNDS LANE [cut]: maps and unmaps at random, forks, loses connections. In each page
+ * it has a byte of its own, LANE, in which it finds what it stored last; with `cut` somebody cuts
+ * the file meanwhile, and nothing is expected of it but that it goes on.
  */
 struct piece {
 	uint8_t *va;
@@ -414,8 +418,7 @@ static int storm(char **args)
 		if (!cut)
 			expect("pread", pread(fd, &stored[i], 1, i * 4096 + lane) == 1);
 	for (int round = 0; round < rounds; round++) {
-		struct piece p = {.off = (uint64_t)random() % 2000 * 4096,
-				  .writes = random() & 1};
+		struct piece p = {.off = (uint64_t)random() % 2000 * 4096, .writes = random() & 1};
 		unsigned flags = (p.writes ? VFSDAX_MAP_WRITE : 0) |
 				 (random() & 1 ? VFSDAX_DIRECT_DONTFORK : 0);
 		int err;
@@ -443,7 +446,8 @@ static int storm(char **args)
 				struct vfsdax_conn *mine;
 
 				if (vfsdax_connect(args[0], &mine) == 0)
-					vfsdax_direct_map(mine, fd, 0, MIB, 0, (void **)&p.va, &p.len);
+					vfsdax_direct_map(mine, fd, 0, MIB, 0, (void **)&p.va,
+							  &p.len);
 				raise(SIGKILL);
 			}
 			usleep((useconds_t)random() % 3000);
@@ -476,7 +480,8 @@ static int whole(char **args)
 	expect("unmap", vfsdax_direct_unmap(conn, va) == 0);
 	va = map_or_die(fd, 4096, 10000, 0, &got);
 	expect("10000 bytes", got == 10000);
-	expect("which are the file's", pread(fd, &c, 1, 4096 + 9999) == 1 && va[9999] == (uint8_t)c);
+	expect("which are the file's",
+	       pread(fd, &c, 1, 4096 + 9999) == 1 && va[9999] == (uint8_t)c);
 	return 0;
 }
 
@@ -498,12 +503,20 @@ int main(int argc, char **argv)
 		int args;
 		int (*run)(char **args);
 	} commands[] = {
-		{"pair", 1, pair},	 {"readonly", 1, readonly}, {"hold", 3, hold},
-		{"family", 1, family},	 {"wrong", 3, wrong},	    {"many", 1, many},
-		{"storm", 3, storm},	 {"whole", 1, whole},
-		{"cannot_connect", 2, cannot_connect},		    {"lies", 2, lies},
+		{"pair", 1, pair},
+		{"readonly", 1, readonly},
+		{"hold", 3, hold},
+		{"family", 1, family},
+		{"wrong", 3, wrong},
+		{"many", 1, many},
+		{"storm", 3, storm},
+		{"whole", 1, whole},
+		{"cannot_connect", 2, cannot_connect},
+		{"lies", 2, lies},
 		{"lies_of_a_reader", 2, lies_of_a_reader},
-		{"foreign", 3, foreign}, {"flood", 1, flood},	 {"deaf", 1, deaf},
+		{"foreign", 3, foreign},
+		{"flood", 1, flood},
+		{"deaf", 1, deaf},
 	};
 
 	for (unsigned i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)

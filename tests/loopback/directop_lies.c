@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* directop_lies: clients of direct mmap that keep to nothing (wire/direct.h), on the bare socket. */
+/* directop_lies: clients of direct mmap that keep to nothing (wire/direct.h), on the bare socket.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -182,7 +183,8 @@ int lies(char **args)
 	expect("an unaligned offset", a.err == -EINVAL && a.reason[0]);
 	expect("no length", ask_map(s, 0, 0, 0).err == -EINVAL);
 	expect("a length that wraps", ask_map(s, 4096, UINT64_MAX - 4095, 0).err == -EINVAL);
-	expect("an offset beyond what there is", ask_map(s, UINT64_C(1) << 63, 4096, 0).err == -EINVAL);
+	expect("an offset beyond what there is",
+	       ask_map(s, UINT64_C(1) << 63, 4096, 0).err == -EINVAL);
 	r = message(DIRECT_UNMAP);
 	r.id = 12345;
 	say_to(s, &r);
@@ -226,8 +228,8 @@ int lies_of_a_reader(char **args)
 	return 0;
 }
 
-/* foreign SOCKET FILE PID: descriptors of another FUSE mount, whose daemon (PID) is stopped: whoever
- * closes one of them waits for it. */
+/* foreign SOCKET FILE PID: descriptors of another FUSE mount, whose daemon (PID) is stopped:
+ * whoever closes one of them waits for it. */
 int foreign(char **args)
 {
 	int fd = open_or_die(args[1], O_RDWR), s = greeted(args[0]);

@@ -30,7 +30,7 @@ struct direct {
 	struct bridge *bridge;
 	bool others;
 	bool attending; /* the device was asked for something, which nobody else may see to */
-	bool paused; /* the listener is out of epoll */
+	bool paused;	/* the listener is out of epoll */
 	int listen_fd;
 	struct watch listen_watch, wake_watch;
 	char path[108];
@@ -96,9 +96,15 @@ static void serve(struct direct *d, const struct epoll_event *event)
 	if (w->dead)
 		return;
 	switch (w->kind) {
-	case WATCH_LISTEN: accept_one(d); break;
-	case WATCH_PEER: peer_readable(container_of(w, struct peer, watch)); break;
-	case WATCH_LIFE: map_life_ended(w); break;
+	case WATCH_LISTEN:
+		accept_one(d);
+		break;
+	case WATCH_PEER:
+		peer_readable(container_of(w, struct peer, watch));
+		break;
+	case WATCH_LIFE:
+		map_life_ended(w);
+		break;
 	case WATCH_WAKE:
 		if (read(d->home.wake_fd, &n, sizeof(n)) == sizeof(n))
 			peers_look(&d->home);

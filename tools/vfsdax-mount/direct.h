@@ -23,7 +23,7 @@ struct direct_params {
 	dev_t dev;		/* of the mount: names the socket */
 	uint64_t map_alignment; /* of the device, in bytes */
 	bool others;		/* allow_other: any user, whom a file's descriptor then lets in */
-	int64_t device_uid;	/* who gets the device itself where nothing less will do; -1: nobody */
+	int64_t device_uid; /* who gets the device itself where nothing less will do; -1: nobody */
 };
 
 /* 0 or -errno; not being able to is no reason not to mount. */

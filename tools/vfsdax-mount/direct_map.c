@@ -20,12 +20,15 @@ static void drop_hold(struct direct_map *map)
 {
 	switch (atomic_exchange(&map->state, MAP_DROPPED)) {
 	case MAP_HELD:
-	case MAP_PINNED: bridge_unhold(&map->proof.hold); break;
+	case MAP_PINNED:
+		bridge_unhold(&map->proof.hold);
+		break;
 	case MAP_DROPPED:
 		while (!atomic_load(&map->left))
 			sched_yield();
 		break;
-	case MAP_NONE: break;
+	case MAP_NONE:
+		break;
 	}
 }
 

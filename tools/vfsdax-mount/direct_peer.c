@@ -88,14 +88,22 @@ static const char *words_of(int err, const struct bridge_proof *proof)
 	if (proof->why)
 		return proof->why;
 	switch (err) {
-	case -ENODATA: return "the file has no whole page there";
-	case -ENOSPC: return "the window, or what of it may be held, is full";
-	case -EOPNOTSUPP: return "this file is not for the window";
-	case -ENODEV: return "the mount has no window, or has lost its device";
-	case -EAGAIN: return "the file is being cut, or the window is busy";
-	case -ESTALE: return "the file's size must be asked for first";
-	case -EROFS: return "the mount is read-only";
-	default: return strerror(-err);
+	case -ENODATA:
+		return "the file has no whole page there";
+	case -ENOSPC:
+		return "the window, or what of it may be held, is full";
+	case -EOPNOTSUPP:
+		return "this file is not for the window";
+	case -ENODEV:
+		return "the mount has no window, or has lost its device";
+	case -EAGAIN:
+		return "the file is being cut, or the window is busy";
+	case -ESTALE:
+		return "the file's size must be asked for first";
+	case -EROFS:
+		return "the mount is read-only";
+	default:
+		return strerror(-err);
 	}
 }
 
@@ -208,8 +216,9 @@ static void serve_proved(struct peer *peer, const struct direct_request *r)
 
 	/* Nobody has shown the token: then the descriptor is of something else. */
 	if (!map_done(map) && map_cancel(map))
-		map->proof.why = r->err == -EACCES ? "this user may not use the mount"
-						   : "the descriptor is not of an open file of this mount";
+		map->proof.why = r->err == -EACCES
+					 ? "this user may not use the mount"
+					 : "the descriptor is not of an open file of this mount";
 	peer->proved = true;
 	/* Somebody is showing it just now: peers_look() answers. */
 	if (map_done(map))
@@ -265,10 +274,18 @@ static void serve(struct peer *peer, const void *packet, size_t len)
 		return;
 	}
 	switch (r.op) {
-	case DIRECT_HELLO: serve_hello(peer); break;
-	case DIRECT_MAP: serve_map(peer, &r); break;
-	case DIRECT_PROVED: serve_proved(peer, &r); break;
-	case DIRECT_UNMAP: serve_unmap(peer, &r); break;
+	case DIRECT_HELLO:
+		serve_hello(peer);
+		break;
+	case DIRECT_MAP:
+		serve_map(peer, &r);
+		break;
+	case DIRECT_PROVED:
+		serve_proved(peer, &r);
+		break;
+	case DIRECT_UNMAP:
+		serve_unmap(peer, &r);
+		break;
 	}
 }
 

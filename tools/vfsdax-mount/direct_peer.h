@@ -26,9 +26,9 @@
 #include "transport/transport.h"
 #include "wire/direct.h"
 
-#define PEERS_MAX      256u
-#define PEER_MAPS_MAX  1024u
-#define MAPS_MAX       16384u
+#define PEERS_MAX     256u
+#define PEER_MAPS_MAX 1024u
+#define MAPS_MAX      16384u
 
 /* What epoll tells about. */
 enum watch_kind { WATCH_LISTEN, WATCH_WAKE, WATCH_PEER, WATCH_LIFE };
@@ -43,7 +43,7 @@ struct peer_home {
 	struct bridge_proofs *proofs;
 	struct transport *transport;
 	uint64_t alignment; /* of offsets */
-	uid_t owner;	    /* with root, the one to whom the limits for a single user do not apply */
+	uid_t owner; /* with root, the one to whom the limits for a single user do not apply */
 	int64_t device_uid; /* who gets the device if need be; -1: nobody */
 	int epoll_fd;
 	int wake_fd; /* an eventfd: some proof is done that a peer waits for */

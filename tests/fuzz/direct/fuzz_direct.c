@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fuzz_direct: several clients of direct mmap that send whatever they like, whenever they like, while
- * tokens are shown, holds revoked and connections closed. In the end nothing may be held.
+ * fuzz_direct: several clients of direct mmap that send whatever they like, whenever they like,
+ * while tokens are shown, holds revoked and connections closed. In the end nothing may be held.
  *
  * Input: commands of a byte, with what belongs to them behind it; see step().
  */
@@ -189,16 +189,24 @@ static void step(struct input *in)
 	struct bridge_proof *proof;
 
 	switch (command & 7) {
-	case 0: send_junk(in); break;
+	case 0:
+		send_junk(in);
+		break;
 	case 1:
-	case 2: send_request(in); break;
-	case 3: fake_show(&world.token); break;
+	case 2:
+		send_request(in);
+		break;
+	case 3:
+		fake_show(&world.token);
+		break;
 	case 4:
 		proof = first_showing();
 		if (proof)
 			fake_prove(proof, command & 8 ? -(int)(command >> 4) - 1 : 0);
 		break;
-	case 5: revoke_some(command >> 3); break;
+	case 5:
+		revoke_some(command >> 3);
+		break;
 	case 6:
 		fake.of_file = !(command & 8);
 		fake.share_err = command & 16 ? -1 : 0;

@@ -9,7 +9,8 @@
 
 static const struct file f = {.nodeid = 7, .size = 4 * MIB_BYTES, .fh = 70};
 
-struct try {
+struct
+try {
 	struct bridge_proof proof;
 	atomic_int done; /* how often */
 	int err;
@@ -137,7 +138,7 @@ static void what_the_file_is_open_for_counts(void **state)
 	expect_refused(&s, 72, 0);
 	s.t.proof.flags = 0;
 	expect_refused(&s, 72, 0);
-	expect_refused(&s, 99, 0);		   /* a handle that nobody opened */
+	expect_refused(&s, 99, 0);		/* a handle that nobody opened */
 	expect_refused(&s, 71, FUSE_IOCTL_DIR); /* a directory */
 	stage_close(&s);
 }
@@ -202,8 +203,8 @@ static void what_the_device_does_not_map_is_refused(void **state)
 	stage_close(&s);
 }
 
-/* The device takes its mark away: the range is to go with its last pin, which a thread gives back that
- * is no worker. Nobody else sees to what the device answers to that. */
+/* The device takes its mark away: the range is to go with its last pin, which a thread gives back
+ * that is no worker. Nobody else sees to what the device answers to that. */
 static void what_the_end_of_a_hold_asks_of_the_device_is_seen_to(void **state)
 {
 	struct file plain = f;

@@ -78,10 +78,9 @@ static void *mount_main(void *arg)
 	struct direct_request r;
 
 	while (recv(s->mount, &r, sizeof(r), 0) == (ssize_t)sizeof(r)) {
-		struct script ok = {.a = {.magic = DIRECT_MAGIC,
-					  .version = DIRECT_VERSION,
-					  .op = DIRECT_UNMAP},
-				    .len = sizeof(ok.a)};
+		struct script ok = {
+			.a = {.magic = DIRECT_MAGIC, .version = DIRECT_VERSION, .op = DIRECT_UNMAP},
+			.len = sizeof(ok.a)};
 		const struct script *p = &ok;
 
 		if (s->heard < 8)
@@ -248,11 +247,11 @@ static void expect_protocol_error(struct stage *s)
 	assert_int_equal(open_fds(), s->fds + 4);
 }
 
-#define LIE(name, change)               \
-	static void name(void **state)  \
-	{                               \
+#define LIE(name, change)                 \
+	static void name(void **state)    \
+	{                                 \
 		struct stage *s = *state; \
-		change;                 \
+		change;                   \
 		expect_protocol_error(s); \
 	}
 
@@ -317,7 +316,8 @@ static void what_is_wrong_is_not_even_asked(void **state)
 	assert_int_equal(map(s, s->readable, 4096, VFSDAX_MAP_WRITE, &va, &got), -EBADF);
 	assert_int_equal(map(s, s->file, 0, 0, &va, &got), -EINVAL);
 	assert_int_equal(map(s, s->file, 4096, 1u << 9, &va, &got), -EINVAL);
-	assert_int_equal(vfsdax_direct_map(s->conn, s->file, 1, 4096, 0, (void **)&va, &got), -EINVAL);
+	assert_int_equal(vfsdax_direct_map(s->conn, s->file, 1, 4096, 0, (void **)&va, &got),
+			 -EINVAL);
 	assert_int_equal(s->heard, 0);
 	close(pipes[0]);
 	close(pipes[1]);

@@ -68,11 +68,11 @@ static void what_a_request_does_not_have_is_0(void **state)
 	struct direct_request r;
 
 	(void)state;
-#define BAD(op, field, value, err)                  \
-	do {                                        \
-		r = good(op);                       \
-		r.field = value;                    \
-		assert_int_equal(parse(&r), err);   \
+#define BAD(op, field, value, err)                \
+	do {                                      \
+		r = good(op);                     \
+		r.field = value;                  \
+		assert_int_equal(parse(&r), err); \
 	} while (0)
 	BAD(DIRECT_HELLO, magic, 1, -EPROTO);
 	BAD(DIRECT_HELLO, version, 2, -EPROTONOSUPPORT);

@@ -126,8 +126,10 @@ static struct direct_answer heard_with(int sock, int fds[2], unsigned *n_fds)
 	char room[CMSG_SPACE(4 * sizeof(int))];
 	struct direct_answer a;
 	struct iovec iov = {&a, sizeof(a)};
-	struct msghdr m = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = room,
+			   .msg_controllen = sizeof(room)};
 	struct cmsghdr *h;
 
 	assert_int_equal(recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC), sizeof(a));
@@ -452,8 +454,11 @@ static void requests_out_of_order_end_the_connection(void **state)
 {
 	static const struct {
 		unsigned first, second;
-	} wrong[] = {{DIRECT_MAP, 0},	       {DIRECT_UNMAP, 0},	  {DIRECT_PROVED, 0},
-		     {DIRECT_HELLO, DIRECT_HELLO}, {DIRECT_HELLO, DIRECT_PROVED}};
+	} wrong[] = {{DIRECT_MAP, 0},
+		     {DIRECT_UNMAP, 0},
+		     {DIRECT_PROVED, 0},
+		     {DIRECT_HELLO, DIRECT_HELLO},
+		     {DIRECT_HELLO, DIRECT_PROVED}};
 	struct stage *s = *state;
 
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
