@@ -112,13 +112,10 @@ static bool wait_for_buffer(struct vfsdax *s, struct lane *lane, uint64_t until_
 	return true;
 }
 
-static void learn_answer_time(struct lane *lane, uint64_t took_ns)
+/* Small ones take about the same time, and are what is waited for most. */
+static bool is_small(const struct request *r)
 {
-	uint64_t was = atomic_load_explicit(&lane->answer_ns, memory_order_relaxed);
-
-	/* Far off is far off; and two threads that learn at once may lose one of the lessons. */
-	took_ns = MIN(took_ns, NS_PER_MS);
-	atomic_store_explicit(&lane->answer_ns, was - was / 8 + took_ns / 8, memory_order_relaxed);
+	return !r->data && r->out_max <= SMALL_OUT_MAX && message_len(r) <= FS_IN_BYTES;
 }
 
 static ssize_t call_once(struct vfsdax *s, const struct request *r)
@@ -133,6 +130,7 @@ static ssize_t call_once(struct vfsdax *s, const struct request *r)
 	size_t len;
 
 	waiter_init(&c.waiter);
+	lane_choose(lane, &c.waiter);
 	pthread_mutex_lock(&lane->lock);
 	while (!(len = lane_write(s, lane, r))) {
 		lane_reap_locked(lane);
@@ -149,7 +147,8 @@ static ssize_t call_once(struct vfsdax *s, const struct request *r)
 	pthread_mutex_unlock(&lane->lock);
 	/* The time-out is that of the request below: it always ends in done(). */
 	share_wait(s, &c.waiter, lane, UINT64_MAX);
-	learn_answer_time(lane, clock_now_ns() - start);
+	if (is_small(r))
+		lane_learn(lane, &c.waiter, clock_now_ns() - start);
 	return c.result;
 }
 

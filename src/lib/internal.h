@@ -36,8 +36,11 @@ struct claim;
 struct lane {
 	struct bridge_lane *bridge;
 	pthread_mutex_t lock;
-	atomic_uint watchers;	    /* descriptors of queues that want its calls */
-	_Atomic uint64_t answer_ns; /* how long the device takes, smoothed */
+	atomic_uint watchers; /* descriptors of queues that want its calls */
+	/* How long small requests take, smoothed, when they are slept for and when they are looked
+	 * for; 0: not known yet. */
+	_Atomic uint64_t answer_ns[2];
+	atomic_uint calls; /* counts what is measured */
 } __attribute__((aligned(64)));
 
 /* A directory and how it was reached, for "..". Each holds one lookup. */
@@ -51,6 +54,8 @@ struct dir {
 enum { WAITER_RUNS, WAITER_SLEEPS, WAITER_LEADS, WAITER_WOKEN };
 struct waiter {
 	_Atomic uint32_t state;
+	bool looks;	  /* before it sleeps: set by lane_choose(), or as it went best lately */
+	bool looked;	  /* it did */
 	struct list link; /* vfsdax.waiters, while share_wait() runs */
 };
 
@@ -73,8 +78,9 @@ struct vfsdax {
 
 	unsigned n_lanes;
 	struct lane *lanes;
-	bool spare_cpu; /* looking for an answer does not keep the device from making it */
-	bool no_calls;	/* some lane has no descriptor: to be polled */
+	unsigned cpus;
+	atomic_uint lookers; /* threads that look for an answer just now */
+	bool no_calls;	     /* some lane has no descriptor: to be polled */
 
 	/* One waiter leads: it reaps for all, and sleeps in epoll; the others sleep on their own.
 	 */
@@ -126,7 +132,12 @@ void wait_close(struct vfsdax *s);
 static inline void waiter_init(struct waiter *w)
 {
 	atomic_init(&w->state, WAITER_RUNS);
+	w->looks = w->looked = false;
 }
+/* How the answer to a small request is waited for best, with a trial of the other way now and then;
+ * and what came of it. */
+void lane_choose(struct lane *lane, struct waiter *w);
+void lane_learn(struct lane *lane, const struct waiter *w, uint64_t took_ns);
 static inline bool waiter_woken(struct waiter *w)
 {
 	return atomic_load_explicit(&w->state, memory_order_acquire) == WAITER_WOKEN;

@@ -2,10 +2,12 @@
 /*
  * lib/wait: how a thread waits for an answer of the device.
  *
- * First it looks at its lane for about as long as answers take. Then one thread of the share leads:
- * it reaps all lanes, since what one waits for may hang on the answer to another's message, and
- * sleeps on their calls. The others sleep each on its own state, and are woken by done(), or by a
- * leader that leaves.
+ * First it looks at its lane for about as long as answers take, where that pays: not with more
+ * threads than spare CPUs, and not where sleeping was found to be faster, as on a busy machine,
+ * where who looks keeps the device from running. Then one thread of the share leads: it reaps all
+ * lanes, since what one waits for may hang on the answer to another's message, and sleeps on their
+ * calls. The others sleep each on its own state, and are woken by done(), or by a leader that
+ * leaves.
  *
  *   RUNS ── SLEEPS (futex) ─┐
  *     └──── LEADS (epoll) ──┴─ WOKEN        set by done() from anywhere; nothing follows it
@@ -27,6 +29,9 @@
 /* How long a thread looks for an answer: as long as they usually take, within these bounds. */
 #define SPIN_MIN_NS  (5 * NS_PER_US)
 #define SPIN_MAX_NS  (200 * NS_PER_US)
+/* So many of so many calls try the other way of waiting. */
+#define TRIAL_CALLS  4
+#define TRIAL_PERIOD 256
 /* A bound on everything that was overlooked. */
 #define SLEEP_MAX_MS 1000
 /* Between looks, where the device cannot call. */
@@ -160,27 +165,70 @@ static void run_another(struct vfsdax *s)
 	}
 }
 
-/* ------------------------------------------------------------------ waiting */
+/* ------------------------------------------------------------------ looking */
 
-/* True: woken. */
-static bool look(struct vfsdax *s, struct waiter *w, struct lane *lane)
+static uint64_t answer_ns(struct lane *lane, bool looking)
 {
-	uint64_t answer_ns = atomic_load_explicit(&lane->answer_ns, memory_order_relaxed);
-	uint64_t start = clock_now_ns(), patience = 0;
-
-	/* A device that takes longer than the longest patience is not looked at for long. */
-	if (s->spare_cpu && answer_ns < SPIN_MAX_NS)
-		patience = MIN(MAX(2 * answer_ns, SPIN_MIN_NS), SPIN_MAX_NS);
-	for (;;) {
-		lane_reap(lane);
-		if (waiter_woken(w))
-			return true;
-		if (clock_now_ns() - start >= patience)
-			return false;
-		/* Another thread that could run here is worth more than our looking. */
-		sched_yield();
-	}
+	return atomic_load_explicit(&lane->answer_ns[looking], memory_order_relaxed);
 }
+
+static bool looking_pays(struct lane *lane)
+{
+	/* What is not known is tried first. */
+	return answer_ns(lane, true) <= answer_ns(lane, false);
+}
+
+void lane_choose(struct lane *lane, struct waiter *w)
+{
+	unsigned n = atomic_fetch_add_explicit(&lane->calls, 1, memory_order_relaxed);
+
+	w->looks = looking_pays(lane) != (n % TRIAL_PERIOD >= TRIAL_PERIOD - TRIAL_CALLS);
+}
+
+void lane_learn(struct lane *lane, const struct waiter *w, uint64_t took_ns)
+{
+	uint64_t was = answer_ns(lane, w->looked);
+
+	/* Who meant to look and found others at it has measured neither. */
+	if (w->looked != w->looks)
+		return;
+	/* Far off is far off; and two threads that learn at once may lose one of the lessons. */
+	took_ns = MIN(took_ns, 2 * SPIN_MAX_NS);
+	atomic_store_explicit(&lane->answer_ns[w->looked],
+			      was ? was - was / 8 + took_ns / 8 : took_ns, memory_order_relaxed);
+}
+
+/* Until it is woken (true), or patience ends. */
+static bool look(struct waiter *w, struct lane *lane)
+{
+	uint64_t start = clock_now_ns();
+	uint64_t patience = MIN(MAX(2 * answer_ns(lane, true), SPIN_MIN_NS), SPIN_MAX_NS);
+
+	while (!waiter_woken(w) && clock_now_ns() - start < patience) {
+		/* Another thread that could run here is worth more than our looking. */
+		if (!lane_reap(lane))
+			sched_yield();
+	}
+	return waiter_woken(w);
+}
+
+/* One CPU is for the device, or for whoever has the answers that we wait for. */
+static bool look_if_it_pays(struct vfsdax *s, struct waiter *w, struct lane *lane)
+{
+	bool woken = false;
+
+	if (w->looks && atomic_fetch_add(&s->lookers, 1) + 1 < s->cpus) {
+		w->looked = true;
+		woken = look(w, lane);
+	}
+	if (w->looks)
+		atomic_fetch_sub(&s->lookers, 1);
+	if (!woken)
+		lane_reap(lane);
+	return woken || waiter_woken(w);
+}
+
+/* ------------------------------------------------------------------ sleeping */
 
 /* Milliseconds to sleep, for epoll. */
 static int sleep_ms(struct vfsdax *s, uint64_t now, uint64_t until_ns)
@@ -232,7 +280,7 @@ static void follow(struct waiter *w, struct lane *lane, uint64_t until_ns)
 
 bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns)
 {
-	if (waiter_woken(w) || look(s, w, lane))
+	if (waiter_woken(w) || look_if_it_pays(s, w, lane))
 		return true;
 	pthread_mutex_lock(&s->wait_lock);
 	list_push_back(&s->waiters, &w->link);
@@ -273,8 +321,7 @@ int wait_open(struct vfsdax *s)
 	cpu_set_t set;
 	int err;
 
-	/* Without knowing better: two threads of two processes that run at once are worth it. */
-	s->spare_cpu = sched_getaffinity(0, sizeof(set), &set) < 0 || CPU_COUNT(&set) > 1;
+	s->cpus = sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : (unsigned)CPU_COUNT(&set);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->epoll_fd < 0 || s->wake_fd < 0)

@@ -314,7 +314,7 @@ static void no_wake_up_is_lost(void **state)
 	(void)state;
 	for (unsigned spin = 0; spin < 2; spin++) {
 		rig_open(&r, 2, 10000);
-		r.s->spare_cpu = spin;
+		r.s->cpus = spin ? 8 : 1;
 		f = rig_file(&r, O_RDWR);
 		start(c, &r, f, 3000);
 		for (unsigned i = 0; i < THREADS; i++) {
@@ -358,7 +358,7 @@ static void each_sleeper_is_woken_where_it_sleeps(void **state)
 
 	(void)state;
 	rig_open(&r, 1, 20000);
-	r.s->spare_cpu = false;
+	r.s->cpus = 1;
 	for (unsigned i = 0; i < 3; i++) {
 		s[i] = (struct sleeper){.r = &r};
 		waiter_init(&s[i].w);
