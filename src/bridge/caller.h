@@ -105,12 +105,14 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 
 /* A piece of a file that stays in the window. Embedded in the caller's own structure. */
 struct bridge_hold {
-	/* Set by the caller before bridge_hold(), may be NULL. Called when the file is about to
-	 * become shorter
-	 * (-ESTALE, nothing has happened yet: bridge_unhold() in here lets it go on, else it is
-	 * refused with -EBUSY), was found to be shorter, or the device is lost (-ENODEV). On the
-	 * thread that noticed, perhaps with a lane's lock held; it must not call the bridge but
-	 * for bridge_unhold() of this hold. */
+	/*
+	 * Set by the caller before bridge_hold(), may be NULL. Called when the file is about to
+	 * become shorter (-ESTALE, nothing has happened yet: bridge_unhold() in here lets it go on,
+	 * else it is refused with -EBUSY), was found to be shorter, or the device is lost (-ENODEV).
+	 * On the thread that noticed, perhaps with a lane's lock held, perhaps before bridge_hold()
+	 * has returned on another: then the hold is not yet to be given back. It must not call the
+	 * bridge but for bridge_unhold() of this hold.
+	 */
 	void (*revoke)(struct bridge_hold *hold, int err);
 	/* Told by bridge_hold(): */
 	uint8_t *va;  /* of the byte at file_off */
