@@ -92,8 +92,8 @@ static int window_error(int err)
 	return err == -ETIMEDOUT ? -ENOSPC : err;
 }
 
-/* One attempt: 0, -errno, or 1: again. */
-static int try_hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags, bool again)
+/* One attempt, of which there were `n`: 0, -errno, or 1: again. */
+static int try_hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags, unsigned n)
 {
 	struct vfsdax_file *f = m->file;
 	struct vfsdax *s = f->share;
@@ -109,18 +109,16 @@ static int try_hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned fla
 		share_wait(s, &h.waiter, share_lane(s), UINT64_MAX);
 		/* The reason may have gone: it is the next attempt that counts. */
 		if (h.err)
-			return again ? window_error(h.err) : 1;
+			return n ? window_error(h.err) : 1;
 		return 1;
 	case -ESTALE:
 		err = node_getattr(s, f->nodeid, &attr);
 		return err ? err : 1;
-	case -EAGAIN: {
-		struct waiter nobody;
-
-		waiter_init(&nobody);
-		share_wait(s, &nobody, share_lane(s), clock_now_ns() + AGAIN_NS);
-		return 1;
-	}
+	case -EAGAIN:
+		share_wait(s, &h.waiter, share_lane(s), clock_now_ns() + AGAIN_NS);
+		/* If it is not a truncation that keeps the file out, then what is known of it. */
+		err = n % 16 == 15 ? node_getattr(s, f->nodeid, &attr) : 0;
+		return err ? err : 1;
 	default:
 		return err;
 	}
@@ -130,14 +128,12 @@ static int hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
 {
 	struct vfsdax *s = m->file->share;
 	uint64_t until = clock_now_ns() + s->timeout_ms * NS_PER_MS;
-	bool again = false;
+	unsigned n = 0;
 	int r;
 
-	while ((r = try_hold(m, off, len, flags, again)) == 1) {
+	while ((r = try_hold(m, off, len, flags, n++)) == 1)
 		if (clock_now_ns() >= until)
 			return -ETIMEDOUT;
-		again = true;
-	}
 	return r;
 }
 
@@ -154,7 +150,8 @@ static int hold_nowait(struct vfsdax_map *m, uint64_t off, size_t len, unsigned 
 	};
 	int err;
 
-	lane_reap(share_lane(f->share));
+	/* What an earlier one started, on whichever lane. */
+	share_reap(f->share);
 	err = bridge_hold(f->share->bridge, f->node, off, len, flags | BRIDGE_HOLD_NOWAIT, &m->hold,
 			  NULL);
 	if (err == -ESTALE) {

@@ -18,8 +18,8 @@
 #define TIMEOUT_MS_DEFAULT   60000
 #define HANDSHAKE_MS_MAX     10000
 #define LANES_MAX	     16
-/* A read or write of file data has one each while it is at the device. */
-#define BIG_BUFFERS_PER_LANE 16
+/* A read or write of more than 8 KiB has one each while it is at the device. */
+#define BIG_BUFFERS_PER_LANE 8
 
 const char *vfsdax_version(void)
 {

@@ -199,15 +199,17 @@ void lane_learn(struct lane *lane, const struct waiter *w, uint64_t took_ns)
 }
 
 /* Until it is woken (true), or patience ends. */
-static bool look(struct waiter *w, struct lane *lane)
+static bool look(struct vfsdax *s, struct waiter *w, struct lane *lane)
 {
+	unsigned others = 0; /* what is waited for may hang on one of them */
 	uint64_t start = clock_now_ns();
 	uint64_t patience = MIN(MAX(2 * answer_ns(lane, true), SPIN_MIN_NS), SPIN_MAX_NS);
 
 	while (!waiter_woken(w) && clock_now_ns() - start < patience) {
+		if (lane_reap(lane) || lane_reap(&s->lanes[others++ % s->n_lanes]))
+			continue;
 		/* Another thread that could run here is worth more than our looking. */
-		if (!lane_reap(lane))
-			sched_yield();
+		sched_yield();
 	}
 	return waiter_woken(w);
 }
@@ -219,7 +221,7 @@ static bool look_if_it_pays(struct vfsdax *s, struct waiter *w, struct lane *lan
 
 	if (w->looks && atomic_fetch_add(&s->lookers, 1) + 1 < s->cpus) {
 		w->looked = true;
-		woken = look(w, lane);
+		woken = look(s, w, lane);
 	}
 	if (w->looks)
 		atomic_fetch_sub(&s->lookers, 1);

@@ -66,7 +66,7 @@ static void what_finds_no_buffer_is_sent_later(void **state)
 		assert_int_equal(vfsdax_submit(q[k]), 64);
 		assert_int_equal(vfsdax_reap(q[k], results, 64, 1, 0), 0);
 	}
-	while (rig_held(&r) < 16)
+	while (rig_held(&r) < 8)
 		usleep(1000);
 	rig_release(&r);
 	for (unsigned k = 0; k < 3; k++) {
