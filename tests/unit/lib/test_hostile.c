@@ -276,6 +276,30 @@ static void a_silent_device_costs_the_time_out(void **state)
 	rig_close(&r);
 }
 
+/* Two shares in a process; what one device does wrong, only its user hears. */
+static void each_share_has_its_own_log(void **state)
+{
+	struct vfsdax_file *f;
+	struct rig a, b;
+	struct stat st;
+
+	(void)state;
+	rig_open(&a, 1, 1000);
+	rig_open(&b, 1, 1000);
+	f = rig_file(&a, O_RDWR);
+	a.lines = b.lines = 0;
+	/* An answer to nothing. */
+	fake_device_push_raw(a.dev, 1, 0xbeef, 16);
+	assert_true(vfsdax_fstat(f, &st) < 0);
+	assert_true(a.lines > 0);
+	assert_int_equal(b.lines, 0);
+	assert_null(log_thread());
+	assert_int_equal(vfsdax_stat(b.s, "f", &st), 0);
+	vfsdax_close(f);
+	assert_int_equal(vfsdax_detach(a.s), 0);
+	rig_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +312,7 @@ int main(void)
 		cmocka_unit_test(a_create_of_something_else_is_given_back),
 		cmocka_unit_test(eintr_is_not_passed_on),
 		cmocka_unit_test(a_silent_device_costs_the_time_out),
+		cmocka_unit_test(each_share_has_its_own_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
