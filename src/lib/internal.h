@@ -121,8 +121,9 @@ static inline void scope_leave(struct scope *scope)
 	__attribute__((cleanup(scope_leave), unused)) struct scope scope_of_call = \
 		scope_enter(share)
 
-/* What is to be done now and then by whoever comes along: tells holds that the device is lost,
- * releases files. Without a lock of the library, not inside a callback. */
+/* What is to be done now and then by whoever comes along, without a lock of the library, not inside
+ * a callback: tells holds that the device is lost; and releases files, which waits for answers. */
+void share_tell_loss(struct vfsdax *s);
 void share_tend(struct vfsdax *s);
 
 /* ------------------------------------------------------------------ wait.c */

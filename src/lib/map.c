@@ -204,7 +204,7 @@ int vfsdax_map(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
 	if (err)
 		return err;
 	IN_SCOPE_OF(s);
-	share_tend(s);
+	share_tell_loss(s);
 	err = budget_take(s, &len, flags & VFSDAX_MAP_WHOLE);
 	if (err)
 		return err;

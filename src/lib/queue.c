@@ -438,6 +438,6 @@ int vfsdax_reap(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned 
 	queue_fd_enter(q, true);
 	n = reap(q, results, max, min, until);
 	queue_fd_leave(q);
-	share_tend(s);
+	share_tell_loss(s);
 	return (int)n;
 }

@@ -256,6 +256,12 @@ int vfsdax_detach(struct vfsdax *s)
 	return 0;
 }
 
+void share_tell_loss(struct vfsdax *s)
+{
+	if (transport_failed(s->transport) && !atomic_exchange(&s->lost, true))
+		bridge_fail_holds(s->bridge, -ENODEV);
+}
+
 static struct list *take_late(struct vfsdax *s)
 {
 	struct list *l;
@@ -272,8 +278,7 @@ void share_tend(struct vfsdax *s)
 {
 	struct list *l;
 
-	if (transport_failed(s->transport) && !atomic_exchange(&s->lost, true))
-		bridge_fail_holds(s->bridge, -ENODEV);
+	share_tell_loss(s);
 	/* What is done here makes calls, which come here again. */
 	if (!atomic_load(&s->n_late) || atomic_exchange(&s->tending, true))
 		return;
