@@ -317,6 +317,8 @@ int vfsdax_get_info(struct vfsdax *s, struct vfsdax_info *info)
 	i.device_failure = transport_failed(s->transport);
 	tell_window(s, &i);
 	i.struct_bytes = room;
+	/* A newer program's structure is longer: what we do not know is 0. */
+	memset(info, 0, room);
 	memcpy(info, &i, MIN(room, sizeof(i)));
 	return 0;
 }

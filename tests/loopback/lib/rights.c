@@ -161,6 +161,8 @@ void op_attach(struct rig *r)
 	OK(vfsdax_get_info(s, &i));
 	IS(8192, i.mapped_bytes);
 	vfsdax_unmap(m);
+	OK(vfsdax_get_info(s, &i));
+	IS(0, i.mapped_bytes);
 	OK(vfsdax_queue_create(s, 1, &q));
 	IS(-EBUSY, vfsdax_detach(s));
 	OK(vfsdax_queue_destroy(q));
