@@ -116,6 +116,11 @@ void bridge_lane_request(struct bridge_lane *lane, struct bridge_call *call, siz
 	bridge_self = NULL;
 }
 
+void bridge_lane_publish(struct bridge_lane *lane)
+{
+	fs_channel_publish(as_worker(lane)->channel);
+}
+
 void bridge_lane_flush(struct bridge_lane *lane)
 {
 	struct bridge_worker *w = as_worker(lane);

@@ -61,6 +61,8 @@ struct bridge_call {
 bool bridge_lane_buffer(struct bridge_lane *lane, bool big, struct iovec iov[2]);
 /* A message of `len` bytes with a whole struct fuse_in_header is there. */
 void bridge_lane_request(struct bridge_lane *lane, struct bridge_call *call, size_t len);
+/* Lets a device that looks by itself begin with what was requested. A flush must follow. */
+void bridge_lane_publish(struct bridge_lane *lane);
 /* Makes what was requested known to the device, with one kick at most. */
 void bridge_lane_flush(struct bridge_lane *lane);
 /* Collects answers, notices time-outs: how many done()s there were, about. */

@@ -228,13 +228,25 @@ bool fs_channel_may_wait(struct fs_channel *ch)
 /* Called with the lock held; true: kick after unlocking. */
 static bool publish(struct fs_channel *ch)
 {
-	if (!ch->unpublished)
-		return false;
-	ch->unpublished = false;
-	if (!vq_publish(ch->vq))
-		return false;
-	ch->kicks++;
-	return true;
+	bool kick = ch->kick_owed;
+
+	ch->kick_owed = false;
+	if (ch->unpublished) {
+		ch->unpublished = false;
+		kick |= vq_publish(ch->vq);
+	}
+	ch->kicks += kick;
+	return kick;
+}
+
+void fs_channel_publish(struct fs_channel *ch)
+{
+	pthread_mutex_lock(&ch->lock);
+	if (ch->unpublished) {
+		/* Still set: the flush is to come. */
+		ch->kick_owed |= vq_publish(ch->vq);
+	}
+	pthread_mutex_unlock(&ch->lock);
 }
 
 void fs_channel_flush(struct fs_channel *ch)

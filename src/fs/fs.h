@@ -135,6 +135,9 @@ void fs_req_submit(struct fs_req *req);
 /* May one more untimed request be submitted? They get half of the slots: what ends their wait needs
  * one, too. */
 bool fs_channel_may_wait(struct fs_channel *ch);
+/* Lets a device that looks by itself begin with what was submitted, while more is being prepared; the
+ * kick of one that sleeps is fs_channel_flush()'s, which must follow. */
+void fs_channel_publish(struct fs_channel *ch);
 /* Publishes what was submitted; one kick at the most. */
 void fs_channel_flush(struct fs_channel *ch);
 /* Takes answers off the ring and calls done(); flushes what waited for ring space. The count. */

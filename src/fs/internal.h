@@ -34,6 +34,7 @@ struct fs_channel {
 	_Atomic unsigned n_busy;
 	unsigned n_untimed; /* of those, without a deadline */
 	atomic_bool unpublished; /* as n_busy */
+	bool kick_owed; /* by fs_channel_publish() */
 	bool calls_wanted;
 	bool drained; /* after a failure: all slots are given back, there is nothing to reap */
 	uint64_t kicks, submitted, answered, timeouts;

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 
 #define LEN_MAX (1 * MIB)
+/* A device that is awake begins with the first while the rest is being written. */
+#define PUBLISH_EVERY 8u
 
 /* ------------------------------------------------------------------ create, destroy */
 
@@ -327,9 +329,12 @@ static void send_all(struct vfsdax_queue *q)
 	if (list_empty(&q->to_send))
 		return;
 	pthread_mutex_lock(&q->lane->lock);
-	while (!list_empty(&q->to_send))
+	for (unsigned n = 1; !list_empty(&q->to_send); n++) {
 		if (!send(container_of(q->to_send.next, struct entry, link)))
 			break;
+		if (n % PUBLISH_EVERY == 0)
+			bridge_lane_publish(q->lane->bridge);
+	}
 	bridge_lane_flush(q->lane->bridge);
 	pthread_mutex_unlock(&q->lane->lock);
 	give_up(q);

@@ -124,7 +124,7 @@ static int bring_up(struct vfsdax *s, const char *source, const struct vfsdax_op
 {
 	unsigned lanes = MIN(o->queues ? o->queues : default_lanes(), LANES_MAX);
 	struct fs_params session = {
-		.queues = lanes,
+		.queues = o->queues, /* 0: what there is, without a word */
 		.workers = lanes,
 		.timeout_ms = s->timeout_ms,
 		.bigs = BIG_BUFFERS_PER_LANE,

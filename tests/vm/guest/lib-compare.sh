@@ -31,3 +31,5 @@ for rw in randread read; do
 done
 pair "mmap, map: read 1m" "engine=mmap,filename=$file" "engine=map,filename=$share" --rw=read --bs=1m
 pair "pread, lib: read 1m" "engine=psync,filename=$file" "engine=lib,filename=$share" --rw=read --bs=1m
+# The same device, asked one by one and in batches.
+pair "one fstat, 32 at once" "engine=lib,filename=$share" "engine=lib,filename=$share,batch=32" --rw=stat
