@@ -165,9 +165,13 @@ fuzz() {
 		name=$(basename "$target")
 		local corpus=$root/build/fuzz/corpus/$name seeds=()
 		mkdir -p "$corpus"
-		for dir in "tests/fuzz/corpus/$name" "tests/fuzz/corpus/${name#fuzz_}" "tests/fuzz/$name"; do
-			[ -d "$dir" ] && seeds+=("$dir")
+		# One folder of seeds for all targets of a floor, or one each.
+		local floor
+		floor=tests/fuzz/$(basename "$(dirname "$target")")
+		for dir in "$floor/corpus" "$floor/seeds" "$floor/seeds/${name#fuzz_device_}" "$floor/seeds/${name#fuzz_}"; do
+			compgen -G "$dir/*" >/dev/null && seeds+=("$dir")
 		done
+		[ ${#seeds[@]} -gt 0 ] || { record FAIL "fuzz/$name" 0 "no seeds in $floor"; continue; }
 		test_step "fuzz/$name" $((seconds + 60)) "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
 			-print_final_stats=1 -artifact_prefix="$logs/$name-" "$corpus" "${seeds[@]}"
 	done

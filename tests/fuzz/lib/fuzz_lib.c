@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fuzz_lib: a hostile device under libvfsdax. The input is a list of what a program does and what the
+ * device says to all that is asked of it meanwhile:
+ *
+ *   byte 0       what the program does (see does())
+ *   byte 1       bit 0: the answers are errors, of byte 2; bit 1: the first answer is the truth, so
+ *                that a path is found, and only what follows is the input's; bits 4-7: of which handle
+ *   bytes 2, 3   length of the payload, little-endian
+ *   the rest     the payload of the answers
+ *
+ * SETUPMAPPING and REMOVEMAPPING are granted or refused by bit 0 of the length. Whatever is said, no
+ * memory may be misused, names have no "/" and no 0, counts fit their buffers, everything ends, and
+ * every file can be closed.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "fake/fake.h"
+#include "lib/internal.h"
+
+#define REQUIRE(what)                                                   \
+	do {                                                            \
+		if (!(what)) {                                          \
+			fprintf(stderr, "broken promise: %s\n", #what); \
+			abort();                                        \
+		}                                                       \
+	} while (0)
+#define STEPS_MAX 16
+#define FILES	  4
+#define ENTRIES_MAX 1000
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct step {
+	uint8_t what, how;
+	uint16_t len;
+	const uint8_t *payload;
+};
+
+struct run {
+	struct fake_device *dev;
+	pthread_mutex_t lock; /* of the two below */
+	struct step now;
+	unsigned answered; /* in this step */
+	bool truth;	   /* at the beginning and the end */
+
+	struct vfsdax *s;
+	struct vfsdax_file *file[FILES];
+	struct vfsdax_map *map;
+};
+
+/* ------------------------------------------------------------------ the device */
+
+static struct fuse_attr honest_attr(uint64_t nodeid)
+{
+	return (struct fuse_attr){
+		.ino = nodeid,
+		.mode = nodeid == 2 ? 0100644 : 040755,
+		.nlink = 1,
+		.size = nodeid == 2 ? 3 * MIB : 0,
+		.blksize = 4096,
+		.flags = FUSE_ATTR_DAX,
+	};
+}
+
+/* "f" is a file, everything else a directory. */
+static size_t honest(const struct fuse_in_header *in, const uint8_t *args, size_t args_len, uint8_t *out)
+{
+	struct fuse_init_out init = {.major = 7,
+				     .minor = 38,
+				     .max_write = 65536,
+				     .map_alignment = 12,
+				     .flags = UINT32_MAX,
+				     .flags2 = UINT32_MAX};
+	uint64_t nodeid = args_len && args[0] == 'f' ? 2 : 3;
+	struct fuse_entry_out entry = {.nodeid = nodeid, .attr = honest_attr(nodeid)};
+	struct fuse_attr_out attr = {.attr = honest_attr(in->nodeid)};
+	struct fuse_open_out open = {.fh = 7};
+
+	switch (in->opcode) {
+	case FUSE_INIT:
+		memcpy(out, &init, sizeof(init));
+		return sizeof(init);
+	case FUSE_GETATTR:
+	case FUSE_SETATTR:
+		memcpy(out, &attr, sizeof(attr));
+		return sizeof(attr);
+	case FUSE_LOOKUP:
+		memcpy(out, &entry, sizeof(entry));
+		return sizeof(entry);
+	case FUSE_OPEN:
+	case FUSE_OPENDIR:
+		memcpy(out, &open, sizeof(open));
+		return sizeof(open);
+	default:
+		return 0;
+	}
+}
+
+static void hostile(struct fake_device *dev, struct fake_request *r, void *ctx)
+{
+	static const struct step nothing;
+	struct run *run = ctx;
+	struct fuse_in_header in;
+	struct fuse_out_header h = {.len = 0};
+	uint8_t *bytes;
+	struct step now;
+	bool truth;
+
+	memcpy(&in, r->readable, sizeof(in));
+	if (!r->writable_bytes) {
+		fake_device_push(dev, r, NULL, 0);
+		return;
+	}
+	pthread_mutex_lock(&run->lock);
+	now = run->now;
+	truth = run->truth || (now.how & 2 && run->answered++ == 0);
+	pthread_mutex_unlock(&run->lock);
+	bytes = calloc(1, r->writable_bytes + 4096);
+	h.unique = in.unique;
+	if (in.opcode == FUSE_SETUPMAPPING || in.opcode == FUSE_REMOVEMAPPING) {
+		h.error = !truth && now.len & 1 ? -22 : 0;
+		now = nothing;
+	} else if (truth) {
+		now.len = (uint16_t)honest(&in, r->readable + sizeof(in), r->readable_bytes - sizeof(in),
+					   bytes + sizeof(h));
+	} else if (now.how & 1) {
+		h.error = -(int)(now.len & 0xff);
+		now = nothing;
+	} else {
+		now.len = (uint16_t)MIN((size_t)now.len, r->writable_bytes - sizeof(h));
+		if (now.len)
+			memcpy(bytes + sizeof(h), now.payload, now.len);
+	}
+	h.len = (uint32_t)sizeof(h) + now.len;
+	memcpy(bytes, &h, sizeof(h));
+	fake_device_push(dev, r, bytes, MIN((size_t)h.len, r->writable_bytes));
+	free(bytes);
+}
+
+static void say(struct run *run, const struct step *step, bool truth)
+{
+	pthread_mutex_lock(&run->lock);
+	run->now = *step;
+	run->answered = 0;
+	run->truth = truth;
+	pthread_mutex_unlock(&run->lock);
+}
+
+/* ------------------------------------------------------------------ the program */
+
+static void opens(struct run *run, struct vfsdax_file **f, bool dir, int flags)
+{
+	if (*f)
+		vfsdax_close(*f);
+	*f = NULL;
+	if (vfsdax_open(run->s, dir ? "d" : "f", dir ? O_RDONLY | O_DIRECTORY : flags, 0644, f))
+		*f = NULL;
+}
+
+static void lists(struct vfsdax_file *f)
+{
+	struct vfsdax_dirent e;
+
+	for (unsigned i = 0; i < ENTRIES_MAX && vfsdax_readdir(f, &e) == 1; i++)
+		REQUIRE(e.name[0] && strlen(e.name) <= NAME_MAX && !strchr(e.name, '/'));
+}
+
+static void maps(struct run *run, struct vfsdax_file *f, unsigned flags)
+{
+	vfsdax_unmap(run->map);
+	run->map = NULL;
+	if (vfsdax_map(f, 4096, 100000, flags, &run->map)) {
+		run->map = NULL;
+		return;
+	}
+	REQUIRE(vfsdax_map_len(run->map) > 0 && vfsdax_map_len(run->map) <= 100000);
+	REQUIRE(*(volatile char *)vfsdax_map_addr(run->map) == 0 || true);
+}
+
+static void batches(struct run *run, struct vfsdax_file *f)
+{
+	struct vfsdax_result results[8];
+	struct vfsdax_queue *q;
+	static char buf[8192];
+	struct stat st[4];
+	int n = 0;
+
+	REQUIRE(vfsdax_queue_create(run->s, 8, &q) == 0);
+	for (unsigned i = 0; i < 4; i++)
+		REQUIRE(vfsdax_prep_fstat(q, f, &st[i], i) == 0);
+	REQUIRE(vfsdax_prep_read(q, f, buf, sizeof(buf), 1, 5) == 0);
+	REQUIRE(vfsdax_submit(q) == 5);
+	while (n < 5) {
+		int got = vfsdax_reap(q, results, 8, 1, -1);
+
+		REQUIRE(got > 0);
+		for (int i = 0; i < got; i++)
+			REQUIRE(results[i].result <= (int64_t)sizeof(buf));
+		n += got;
+	}
+	REQUIRE(vfsdax_queue_destroy(q) == 0);
+}
+
+static void does(struct run *run, const struct step *step)
+{
+	struct vfsdax_file **f = &run->file[step->how >> 4 & (FILES - 1)];
+	static char buf[70000];
+	struct statvfs vfs;
+	struct stat st;
+	ssize_t n;
+
+	switch (step->what % 20) {
+	case 0: vfsdax_stat(run->s, "d/e/f", &st); return;
+	case 1: vfsdax_lstat(run->s, "f", &st); return;
+	case 2: opens(run, f, false, O_RDWR); return;
+	case 3: opens(run, f, true, 0); return;
+	case 4: opens(run, f, false, O_RDWR | O_CREAT | O_TRUNC); return;
+	case 5: vfsdax_mkdir(run->s, "d/n", 0755); return;
+	case 6: vfsdax_unlink(run->s, "d/n"); return;
+	case 7: vfsdax_rename(run->s, "d/n", "d/m", 0); return;
+	case 8:
+		n = vfsdax_readlink(run->s, "f", buf, sizeof(buf));
+		REQUIRE(n <= (ssize_t)sizeof(buf));
+		return;
+	case 9:
+		n = vfsdax_getxattr(run->s, "f", "user.x", buf, 100);
+		REQUIRE(n <= 100);
+		return;
+	case 10:
+		n = vfsdax_listxattr(run->s, "f", buf, 100);
+		REQUIRE(n <= 100);
+		return;
+	case 11: vfsdax_statvfs(run->s, "/", &vfs); return;
+	default: break;
+	}
+	if (!*f)
+		return;
+	switch (step->what % 20) {
+	case 12:
+		n = vfsdax_read(*f, buf, sizeof(buf), step->len);
+		REQUIRE(n <= (ssize_t)sizeof(buf));
+		return;
+	case 13:
+		n = vfsdax_write(*f, buf, 5000, step->len);
+		REQUIRE(n <= 5000);
+		return;
+	case 14: lists(*f); return;
+	case 15: maps(run, *f, step->len & 7); return;
+	case 16: batches(run, *f); return;
+	case 17: vfsdax_truncate(*f, step->len); return;
+	case 18: vfsdax_fstat(*f, &st); return;
+	default: vfsdax_prefetch(*f, 0, 1 << 20); return;
+	}
+}
+
+/* ------------------------------------------------------------------ a run */
+
+static bool take_step(struct bytes *in, struct step *step)
+{
+	uint8_t head[4];
+
+	if (!bytes_take(in, head, sizeof(head)))
+		return false;
+	*step = (struct step){
+		.what = head[0],
+		.how = head[1],
+		.len = (uint16_t)(head[2] | head[3] << 8),
+		.payload = in->at,
+	};
+	step->len = (uint16_t)MIN((size_t)step->len, in->left);
+	return bytes_skip(in, step->len);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fake_params device = {.window_bytes = 8 * MIB};
+	struct vfsdax_options options = VFSDAX_OPTIONS_INIT;
+	struct run run = {.truth = true};
+	struct bytes in = {data, size};
+	static const struct step nothing;
+	struct transport *t;
+	struct step step;
+
+	pthread_mutex_init(&run.lock, NULL);
+	REQUIRE(fake_create(&device, &t, &run.dev) == 0);
+	REQUIRE(fake_device_serve(run.dev, hostile, &run) == 0);
+	options.timeout_ms = 5000;
+	options.queues = 1;
+	REQUIRE(share_attach(NULL, t, &options, &run.s) == 0);
+	for (unsigned i = 0; i < STEPS_MAX && take_step(&in, &step); i++) {
+		say(&run, &step, false);
+		does(&run, &step);
+	}
+	say(&run, &nothing, true);
+	vfsdax_unmap(run.map);
+	for (unsigned i = 0; i < FILES; i++)
+		vfsdax_close(run.file[i]);
+	REQUIRE(vfsdax_detach(run.s) == 0);
+	pthread_mutex_destroy(&run.lock);
+	return 0;
+}
