@@ -164,8 +164,6 @@ static int file_suits(const struct vhost_user_mmap *m, int fd, struct vu_extent 
 		.len_bytes = m->len,
 		.fd = -1,
 		.fd_off = m->fd_offset,
-		.dev = st.st_dev,
-		.ino = st.st_ino,
 		.writable = m->flags & VHOST_USER_MMAP_RW,
 	};
 	return 0;
@@ -316,10 +314,21 @@ int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char w
 
 /* ------------------------------------------------------------------------- for other processes */
 
+/* What is known here of the two files; a server that is far away is not asked. */
+static bool same_file(int a, int b)
+{
+	const int how = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+	struct statx x, y;
+
+	return a >= 0 && b >= 0 && statx(a, "", how, STATX_INO, &x) == 0 &&
+	       statx(b, "", how, STATX_INO, &y) == 0 && x.stx_ino == y.stx_ino &&
+	       x.stx_dev_major == y.stx_dev_major && x.stx_dev_minor == y.stx_dev_minor;
+}
+
 static bool goes_on(const struct vu_extent *a, const struct vu_extent *b)
 {
 	return a->win_off + a->len_bytes == b->win_off && a->fd_off + a->len_bytes == b->fd_off &&
-	       a->dev == b->dev && a->ino == b->ino;
+	       same_file(a->fd, b->fd);
 }
 
 /* A descriptor that is one more name of the file below `e`; the lock is not held when the file is

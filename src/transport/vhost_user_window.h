@@ -24,13 +24,12 @@
 #include "transport/transport.h"
 #include "transport/vhost_user_message.h"
 
+/* One for each range of the window: small. */
 struct vu_extent {
 	uint64_t win_off;
 	uint64_t len_bytes;
-	/* The file, where files are kept: a descriptor of ours, and which one it is. */
-	int fd; /* -1: not kept */
 	uint64_t fd_off;
-	uint64_t dev, ino;
+	int fd; /* a descriptor of ours, where files are kept; -1: not kept */
 	bool writable;
 };
 
