@@ -23,6 +23,8 @@
 /* Well below the second after which a worker looks around for things that it overlooked. */
 #define PROMPT_MS 600
 
+#define BURST 8
+
 struct bench {
 	int kernel; /* the kernel's end */
 	int call_fd, ended_fd;
@@ -41,7 +43,12 @@ struct bench {
 	bool defer;
 	uint64_t deferred;
 	int fd;
+	/* The kernel asks so much at once, from inside the first request; when each was served. */
+	unsigned burst;
+	unsigned flushed[BURST];
 };
+
+static void ask(struct bench *b, uint64_t unique);
 
 static bool bench_buffer(void *ctx, struct iovec iov[2])
 {
@@ -60,6 +67,14 @@ static void bench_request(void *ctx, int fd, size_t len)
 
 	assert_true(len >= sizeof(h));
 	memcpy(&h, b->buffer[0], sizeof(h));
+	if (b->burst && h.unique <= BURST) {
+		for (; b->burst < BURST; b->burst++)
+			ask(b, b->burst + 1);
+		b->flushed[h.unique - 1] = atomic_load(&b->n_flush);
+		atomic_fetch_add(&b->busy, 1);
+		atomic_fetch_add(&b->n_request, 1);
+		return;
+	}
 	atomic_fetch_add(&b->n_request, 1);
 	if (b->defer) {
 		b->deferred = h.unique;
@@ -248,6 +263,27 @@ static void what_was_queued_is_flushed_before_the_worker_blocks(void **state)
 	answer(b);
 	assert_true(reaches(&b->n_flush, before + 1, WAIT_MS));
 	bench_end(b);
+}
+
+/* So one kick will do for all of it. */
+static void what_can_be_read_is_read_before_anything_is_flushed(void **state)
+{
+	static const enum fuse_polling manners[] = {FUSE_POLLING_NEVER, FUSE_POLLING_AUTO};
+
+	(void)state;
+	for (unsigned m = 0; m < ARRAY_SIZE(manners); m++) {
+		struct bench *b = bench_new(-1);
+
+		b->burst = 1;
+		bench_start(b, manners[m], false);
+		ask(b, 1);
+		assert_true(reaches(&b->n_request, BURST, WAIT_MS));
+		for (unsigned i = 1; i < BURST; i++)
+			assert_int_equal(b->flushed[i], b->flushed[0]);
+		assert_true(reaches(&b->n_flush, b->flushed[0] + 1, WAIT_MS));
+		atomic_store(&b->answers, BURST);
+		bench_end(b);
+	}
 }
 
 /* ------------------------------------------------------------------ waiting */
@@ -528,6 +564,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_are_served_in_their_order),
 		cmocka_unit_test(what_was_queued_is_flushed_before_the_worker_blocks),
+		cmocka_unit_test(what_can_be_read_is_read_before_anything_is_flushed),
 		cmocka_unit_test(with_nothing_to_do_it_takes_no_cpu),
 		cmocka_unit_test(with_a_slow_device_it_takes_no_cpu),
 		cmocka_unit_test(answers_are_collected_while_no_request_comes),
