@@ -61,6 +61,7 @@ vm four-queues 120 "${dev[@]}" --vq 4 --device-args '--num-request-queues 4' "$g
 vm no-event-idx 120 "${dev[@]}" --device-args '--no-event-idx' "$g/shape.sh" plain
 vm no-indirect 120 "${dev[@]}" --device-args '--no-indirect' "$g/shape.sh" plain
 vm huge-pages-and-an-ordinary-user 120 "${dev[@]}" "$g/user.sh"
+vm lib 180 "${dev[@]}" --device-args '--cache-size 1G' "$g/lib.sh"
 vm direct 180 "${dev[@]}" --device-args '--cache-size 1G' "$g/direct.sh"
 vm several-functions 120 "${dev[@]}" --devices 2 "$g/several.sh"
 vm loopback-suite 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' "$g/loopback.sh" ${long:+--long}

@@ -20,7 +20,7 @@ pair() { # NAME BASE OTHER OPTION...
     vfsdax-bench compare "$other" "$base" --rounds="$rounds" --runtime="$runtime" --output-format=json "$@" >/tmp/pair.json || lab_die "$name failed"
     jq -c --arg name "$name" '.compare.columns as [$b, $a] | def median: sort | .[length / 2 | floor];
         {pair: $name, base: $a.iops_median, other: $b.iops_median, base_p50_ns: ($a.p50_ns | median), other_p50_ns: ($b.p50_ns | median),
-            ratio: (1 / $a.ratio.value), low: (1 / $a.ratio.ci95[1]), high: (1 / $a.ratio.ci95[0]), by_p50: (1 / $a.p50_ratio.value)}' /tmp/pair.json | sed 's/^/@/'
+            ratio: (1 / $a.ratio.value), low: (1 / $a.ratio.ci95[1]), high: (1 / $a.ratio.ci95[0]), by_p50: ($a.p50_ratio.value // null | if . then 1 / . else null end)}' /tmp/pair.json | sed 's/^/@/'
     umount /mnt/kernel
     echo "$name"
 }
