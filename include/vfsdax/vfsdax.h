@@ -356,8 +356,7 @@ VFSDAX_API int vfsdax_reap(struct vfsdax_queue *queue, struct vfsdax_result *res
  */
 VFSDAX_API int vfsdax_queue_fd(struct vfsdax_queue *queue);
 
-/* ------------------------------------------------------------------ direct mmap across processes
- */
+/* ------------------------------------------------------------------ direct mmap */
 
 /*
  * For a program that uses a vfsdax-mount: pointers into the window that the mount has, for files
@@ -368,7 +367,8 @@ struct vfsdax_conn;
 /*
  * Connects to the vfsdax-mount that serves `path`, a file or directory below its mount point.
  * -ENOTSUP: not a vfsdax-mount, or one that serves no direct maps; -EACCES: not for this user;
- * -ENOENT; -ECONNREFUSED.
+ * -ENOENT; -ECONNREFUSED; -EBUSY: it has as many connections as it may have; -ETIMEDOUT: it does not
+ * answer within seconds.
  */
 VFSDAX_API int vfsdax_connect(const char *path, struct vfsdax_conn **conn);
 /* Direct maps stay valid until they are unmapped. NULL is fine. */
@@ -394,7 +394,8 @@ VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
  *
  * -EBADF: `fd` is not a file of this mount, or not open for that; -ENODATA, -ENOSPC, -EOPNOTSUPP,
  * -ENODEV as vfsdax_map(); -EPERM: the mount does not hand out its window, vfsdax_conn_reason()
- * says why.
+ * says why, or the connection is that of a parent process; -ECONNRESET: the mount has gone;
+ * -ETIMEDOUT.
  */
 VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off, size_t len,
 				 unsigned flags, void **addr, size_t *mapped);
