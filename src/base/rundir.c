@@ -13,6 +13,11 @@ static int fits(int n, size_t len)
 	return n >= 0 && (size_t)n < len ? 0 : -ENAMETOOLONG;
 }
 
+static int below_tmp(uid_t uid, char *buf, size_t len)
+{
+	return fits(snprintf(buf, len, "/tmp/vfsdax-%u", (unsigned)uid), len);
+}
+
 int rundir_path(uid_t uid, char *buf, size_t len)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
@@ -21,7 +26,7 @@ int rundir_path(uid_t uid, char *buf, size_t len)
 		return fits(snprintf(buf, len, "/run/vfsdax"), len);
 	if (xdg && xdg[0] == '/' && uid == geteuid())
 		return fits(snprintf(buf, len, "%s/vfsdax", xdg), len);
-	return fits(snprintf(buf, len, "/tmp/vfsdax-%u", (unsigned)uid), len);
+	return below_tmp(uid, buf, len);
 }
 
 static int make(const char *path)
@@ -47,8 +52,7 @@ int rundir_make(char *buf, size_t len)
 int rundir_make_public(char *buf, size_t len)
 {
 	uid_t uid = geteuid();
-	int err = uid == 0 ? rundir_path(uid, buf, len)
-			   : fits(snprintf(buf, len, "/tmp/vfsdax-%u", (unsigned)uid), len);
+	int err = uid == 0 ? rundir_path(uid, buf, len) : below_tmp(uid, buf, len);
 
 	if (!err)
 		err = make(buf);

@@ -29,6 +29,30 @@ size_t bridge_user_bytes(void)
 	return round_up(sizeof(struct op), 64);
 }
 
+/* ------------------------------------------------------------------ workers, and lanes */
+
+bool bridge_worker_buffer(struct bridge_worker *w, bool big, struct iovec iov[2])
+{
+	if (!w->fetch)
+		w->fetch = fs_req_get(w->channel, SLOTS_RESERVED);
+	if (!w->fetch)
+		return false;
+	if (big && !w->fetch->big)
+		w->fetch->big = fs_big_get(w->channel);
+	if (big && !w->fetch->big)
+		return false;
+	iov[0] = (struct iovec){w->fetch->in, FS_IN_BYTES};
+	iov[1] = big ? (struct iovec){w->fetch->big->va, FS_BIG_BYTES} : (struct iovec){NULL, 0};
+	return true;
+}
+
+void bridge_worker_flush(struct bridge_worker *w)
+{
+	fs_channel_flush(w->channel);
+	atomic_store_explicit(&w->bridge->hiprio_waits, fs_hiprio_progress(w->bridge->session),
+			      memory_order_relaxed);
+}
+
 /* ------------------------------------------------------------------ what a worker asks */
 
 static bool worker_buffer(void *ctx, struct iovec iov[2])
@@ -36,17 +60,7 @@ static bool worker_buffer(void *ctx, struct iovec iov[2])
 	struct bridge_worker *w = ctx;
 
 	bridge_self = w;
-	if (!w->fetch)
-		w->fetch = fs_req_get(w->channel, SLOTS_RESERVED);
-	if (!w->fetch)
-		return false;
-	if (!w->fetch->big)
-		w->fetch->big = fs_big_get(w->channel);
-	if (!w->fetch->big)
-		return false;
-	iov[0] = (struct iovec){w->fetch->in, FS_IN_BYTES};
-	iov[1] = (struct iovec){w->fetch->big->va, FS_BIG_BYTES};
-	return true;
+	return bridge_worker_buffer(w, true, iov);
 }
 
 static void worker_request(void *ctx, int fd, size_t len)
@@ -68,11 +82,7 @@ static unsigned worker_reap(void *ctx)
 
 static void worker_flush(void *ctx)
 {
-	struct bridge_worker *w = ctx;
-
-	fs_channel_flush(w->channel);
-	atomic_store_explicit(&w->bridge->hiprio_waits, fs_hiprio_progress(w->bridge->session),
-			      memory_order_relaxed);
+	bridge_worker_flush(ctx);
 }
 
 static unsigned worker_busy(void *ctx, uint64_t *deadline_ns)
@@ -327,14 +337,21 @@ failed:
 	return err;
 }
 
-int bridge_worker_init(struct bridge *b, struct bridge_worker *w, unsigned channel)
+struct bridge_worker *bridge_worker_new(struct bridge *b, unsigned channel)
 {
+	struct bridge_worker *w = aligned_alloc(64, round_up(sizeof(*w), 64));
+
+	if (!w)
+		return NULL;
 	memset(w, 0, sizeof(*w));
 	w->bridge = b;
 	w->channel = fs_channel(b->session, channel);
 	w->scratch = malloc(FS_BIG_BYTES);
 	w->remover = fs_req_get(w->channel, 0);
-	return w->scratch && w->remover ? 0 : -ENOMEM;
+	if (w->scratch && w->remover)
+		return w;
+	bridge_worker_free(w);
+	return NULL;
 }
 
 void bridge_worker_free(struct bridge_worker *w)
@@ -350,7 +367,7 @@ void bridge_worker_free(struct bridge_worker *w)
 
 int bridge_start_worker(struct bridge *b, int fuse_fd)
 {
-	struct bridge_worker *w = aligned_alloc(64, round_up(sizeof(*w), 64));
+	struct bridge_worker *w = bridge_worker_new(b, b->n_workers);
 	struct fuse_worker_params params = {
 		.ops = &worker_ops,
 		.fd = fuse_fd,
@@ -361,12 +378,13 @@ int bridge_start_worker(struct bridge *b, int fuse_fd)
 		.polling = b->params.polling,
 		.spare_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1,
 	};
-	int err = -ENOMEM;
+	int err;
 
-	if (!w)
-		goto failed;
-	if (bridge_worker_init(b, w, b->n_workers))
-		goto failed;
+	if (!w) {
+		log_error("a worker cannot be started: %s", strerror(ENOMEM));
+		close(fuse_fd);
+		return -ENOMEM;
+	}
 	params.ctx = w;
 	params.call_fds[0] = fs_channel_call_fd(w->channel);
 	params.call_fds[1] = -1;
@@ -377,13 +395,6 @@ int bridge_start_worker(struct bridge *b, int fuse_fd)
 	}
 	b->workers[b->n_workers++] = w;
 	return 0;
-
-failed:
-	log_error("a worker cannot be started: %s", strerror(-err));
-	if (w)
-		bridge_worker_free(w);
-	close(fuse_fd);
-	return err;
 }
 
 bool bridge_ended(struct bridge *b)

@@ -35,14 +35,10 @@ static int open_lanes(struct bridge *b)
 	if (!b->workers)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++) {
-		struct bridge_worker *w = aligned_alloc(64, round_up(sizeof(*w), 64));
+		struct bridge_worker *w = bridge_worker_new(b, i);
 
 		if (!w)
 			return -ENOMEM;
-		if (bridge_worker_init(b, w, i)) {
-			bridge_worker_free(w);
-			return -ENOMEM;
-		}
 		b->workers[b->n_workers++] = w;
 	}
 	return 0;
@@ -90,19 +86,7 @@ struct bridge_lane *bridge_lane(struct bridge *b, unsigned i)
 
 bool bridge_lane_buffer(struct bridge_lane *lane, bool big, struct iovec iov[2])
 {
-	struct bridge_worker *w = as_worker(lane);
-
-	if (!w->fetch)
-		w->fetch = fs_req_get(w->channel, SLOTS_RESERVED);
-	if (!w->fetch)
-		return false;
-	if (big && !w->fetch->big)
-		w->fetch->big = fs_big_get(w->channel);
-	if (big && !w->fetch->big)
-		return false;
-	iov[0] = (struct iovec){w->fetch->in, FS_IN_BYTES};
-	iov[1] = big ? (struct iovec){w->fetch->big->va, FS_BIG_BYTES} : (struct iovec){NULL, 0};
-	return true;
+	return bridge_worker_buffer(as_worker(lane), big, iov);
 }
 
 void bridge_lane_request(struct bridge_lane *lane, struct bridge_call *call, size_t len)
@@ -123,11 +107,7 @@ void bridge_lane_publish(struct bridge_lane *lane)
 
 void bridge_lane_flush(struct bridge_lane *lane)
 {
-	struct bridge_worker *w = as_worker(lane);
-
-	fs_channel_flush(w->channel);
-	atomic_store_explicit(&w->bridge->hiprio_waits, fs_hiprio_progress(w->bridge->session),
-			      memory_order_relaxed);
+	bridge_worker_flush(as_worker(lane));
 }
 
 unsigned bridge_lane_reap(struct bridge_lane *lane)

@@ -181,9 +181,12 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 void bridge_free(struct bridge *b);
 /* INIT is through: the root's node and the window. */
 int bridge_ready(struct bridge *b);
-int bridge_worker_init(struct bridge *b, struct bridge_worker *w, unsigned channel);
-/* After a failure of bridge_worker_init(), too. NULL is not fine. */
+/* NULL: out of memory. */
+struct bridge_worker *bridge_worker_new(struct bridge *b, unsigned channel);
 void bridge_worker_free(struct bridge_worker *w);
+/* As bridge_lane_buffer() and bridge_lane_flush(). */
+bool bridge_worker_buffer(struct bridge_worker *w, bool big, struct iovec iov[2]);
+void bridge_worker_flush(struct bridge_worker *w);
 
 /* route_queue.c: the stairs down to the ring and up again */
 void op_forward(struct op *op);

@@ -39,18 +39,13 @@ void op_reply_error(struct op *op, int err)
 	op_drop(op);
 }
 
-static void forget_now(void *ctx, uint64_t nodeid, uint64_t nlookup)
-{
-	fs_forget(ctx, nodeid, nlookup);
-}
-
 /* The last step: the node's count may fall to 0, and the node be gone. */
 static void undo_lookup(struct op *op)
 {
 	struct bridge *b = op->bridge;
 
 	if (op->undo_nodeid)
-		node_forget(b->nodes, op->undo_nodeid, 1, forget_now, b->session);
+		bridge_forget(b, op->undo_nodeid, 1);
 	op_drop(op);
 }
 
@@ -532,7 +527,7 @@ static void undo_dirplus(struct op *op, uint8_t *payload, size_t len)
 
 	while ((e = next_entry(payload, len, &at)))
 		if (e->entry_out.nodeid)
-			node_forget(b->nodes, e->entry_out.nodeid, 1, forget_now, b->session);
+			bridge_forget(b, e->entry_out.nodeid, 1);
 }
 
 /* The same for an answer that nothing was noted of. */
@@ -583,7 +578,7 @@ void start_forget(struct op *op)
 		struct fuse_forget_in in;
 
 		memcpy(&in, op_args(op), sizeof(in));
-		node_forget(b->nodes, op->h.nodeid, in.nlookup, forget_now, b->session);
+		bridge_forget(b, op->h.nodeid, in.nlookup);
 	} else {
 		struct fuse_batch_forget_in in;
 		struct fuse_forget_one one;
@@ -606,7 +601,7 @@ void start_forget(struct op *op)
 			} else {
 				break;
 			}
-			node_forget(b->nodes, one.nodeid, one.nlookup, forget_now, b->session);
+			bridge_forget(b, one.nodeid, one.nlookup);
 		}
 	}
 	op_drop(op);
