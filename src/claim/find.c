@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/linkname.h"
 #include "base/log.h"
 #include "claim.h"
 #include "pci/caps.h"
@@ -88,7 +89,7 @@ static void find_virtiofs(const struct claim_env *env, struct claim_function *f)
 		return;
 	while ((entry = readdir(dir))) {
 		claim_path(env, path, "fs/virtiofs/%.32s/device", entry->d_name);
-		if (claim_link_name(path, device, sizeof(device)))
+		if (link_name(path, device, sizeof(device)))
 			continue;
 		claim_path(env, path, "bus/pci/devices/%s/%s", f->address, device);
 		if (claim_exists(path))
@@ -147,7 +148,7 @@ static void describe(const struct claim_env *env, struct claim_function *f)
 	claim_driver(env, f->address, f->driver, sizeof(f->driver));
 	claim_path(env, path, "bus/pci/devices/%s/iommu_group", f->address);
 	f->iommu_group =
-		claim_link_name(path, group, sizeof(group)) ? -1 : (int)strtol(group, NULL, 10);
+		link_name(path, group, sizeof(group)) ? -1 : (int)strtol(group, NULL, 10);
 	f->queues = -1;
 	f->window_bytes = -1;
 	read_window(env, f);

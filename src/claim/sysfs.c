@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/linkname.h"
+
 void claim_path(const struct claim_env *env, char out[CLAIM_PATH_MAX], const char *format, ...)
 {
 	int n = snprintf(out, CLAIM_PATH_MAX, "%s/", env->sysfs);
@@ -22,23 +24,6 @@ void claim_path(const struct claim_env *env, char out[CLAIM_PATH_MAX], const cha
 bool claim_exists(const char *path)
 {
 	return access(path, F_OK) == 0;
-}
-
-int claim_link_name(const char *path, char *out, size_t out_len)
-{
-	char target[CLAIM_PATH_MAX];
-	ssize_t n = readlink(path, target, sizeof(target) - 1);
-	const char *name;
-
-	if (n < 0)
-		return -errno;
-	target[n] = '\0';
-	name = strrchr(target, '/');
-	name = name ? name + 1 : target;
-	if (strlen(name) >= out_len)
-		return -ENAMETOOLONG;
-	memcpy(out, name, strlen(name) + 1);
-	return 0;
 }
 
 int claim_read(const char *path, void *out, size_t out_len)
@@ -70,7 +55,7 @@ void claim_driver(const struct claim_env *env, const char *address, char *out, s
 	char path[CLAIM_PATH_MAX];
 
 	claim_path(env, path, "bus/pci/devices/%s/driver", address);
-	if (claim_link_name(path, out, out_len))
+	if (link_name(path, out, out_len))
 		out[0] = '\0';
 }
 

@@ -12,8 +12,6 @@
 void claim_path(const struct claim_env *env, char out[CLAIM_PATH_MAX], const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 bool claim_exists(const char *path);
-/* The last component of a link's target. -errno. */
-int claim_link_name(const char *path, char *out, size_t out_len);
 /* A file's first bytes: how many, or -errno. */
 int claim_read(const char *path, void *out, size_t out_len);
 /* The first line of a file without its newline. -errno. */

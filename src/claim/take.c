@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/linkname.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "claim.h"
@@ -153,7 +154,7 @@ static bool node_there(const struct claim *c)
 	char path[CLAIM_PATH_MAX], group[16], node[CLAIM_PATH_MAX + 64];
 
 	claim_path(c->env, path, "bus/pci/devices/%s/iommu_group", c->address);
-	if (claim_link_name(path, group, sizeof(group)))
+	if (link_name(path, group, sizeof(group)))
 		return false;
 	snprintf(node, sizeof(node), "%s/vfio/%s", c->env->dev, group);
 	return claim_exists(node);

@@ -7,25 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/linkname.h"
 #include "base/log.h"
 #include "vfio/internal.h"
-
-static int link_name(const char *path, char *out, size_t out_len)
-{
-	char target[VFIO_PATH_MAX];
-	ssize_t n = readlink(path, target, sizeof(target) - 1);
-	const char *name;
-
-	if (n < 0)
-		return -errno;
-	target[n] = '\0';
-	name = strrchr(target, '/');
-	name = name ? name + 1 : target;
-	if (strlen(name) >= out_len)
-		return -ENAMETOOLONG;
-	memcpy(out, name, strlen(name) + 1);
-	return 0;
-}
 
 int vfio_sysfs_link(const struct vfio_device *d, const char *name, char *out, size_t out_len)
 {
