@@ -27,13 +27,9 @@
 #include "bridge/bridge.h"
 #include "fake/fake.h"
 
-#define REQUIRE(what)                                                   \
-	do {                                                            \
-		if (!(what)) {                                          \
-			fprintf(stderr, "broken promise: %s\n", #what); \
-			abort();                                        \
-		}                                                       \
-	} while (0)
+#include "../exchange.h"
+#include "../require.h"
+
 #define EXCHANGES_MAX 24
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -60,12 +56,6 @@ static const struct {
 	{FUSE_GETXATTR, sizeof(struct fuse_getxattr_in)},
 	{FUSE_TMPFILE, sizeof(struct fuse_create_in) + 2},
 	{99, 8},
-};
-
-struct exchange {
-	uint8_t which, how;
-	uint16_t len;
-	const uint8_t *payload;
 };
 
 struct run {
@@ -269,22 +259,6 @@ static void mount_open(struct mount *m)
 	REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) == 0);
 	*m = (struct mount){.kernel = sv[0], .worker = sv[1], .unique = 2};
 	REQUIRE(write(m->kernel, &init, sizeof(init)) == sizeof(init));
-}
-
-static bool take_exchange(struct bytes *in, struct exchange *e)
-{
-	uint8_t head[4];
-
-	if (!bytes_take(in, head, sizeof(head)))
-		return false;
-	*e = (struct exchange){
-		.which = head[0],
-		.how = head[1],
-		.len = (uint16_t)(head[2] | head[3] << 8),
-		.payload = in->at,
-	};
-	e->len = (uint16_t)MIN((size_t)e->len, in->left);
-	return bytes_skip(in, e->len);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -34,17 +34,11 @@
 #include "request.h"
 #include "wire/fuse.h"
 
+#include "../require.h"
+
 #ifndef FUZZ_READONLY
 #define FUZZ_READONLY 0
 #endif
-
-#define REQUIRE(what)                                                   \
-	do {                                                            \
-		if (!(what)) {                                          \
-			fprintf(stderr, "broken promise: %s\n", #what); \
-			abort();                                        \
-		}                                                       \
-	} while (0)
 
 #define RECORDS_MAX 64
 #define WINDOW	    (4 * MIB)

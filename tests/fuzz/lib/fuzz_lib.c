@@ -24,29 +24,19 @@
 #include "fake/fake.h"
 #include "lib/internal.h"
 
-#define REQUIRE(what)                                                   \
-	do {                                                            \
-		if (!(what)) {                                          \
-			fprintf(stderr, "broken promise: %s\n", #what); \
-			abort();                                        \
-		}                                                       \
-	} while (0)
+#include "../exchange.h"
+#include "../require.h"
+
 #define STEPS_MAX 16
 #define FILES	  4
 #define ENTRIES_MAX 1000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct step {
-	uint8_t what, how;
-	uint16_t len;
-	const uint8_t *payload;
-};
-
 struct run {
 	struct fake_device *dev;
 	pthread_mutex_t lock; /* of the two below */
-	struct step now;
+	struct exchange now;
 	unsigned answered; /* in this step */
 	bool truth;	   /* at the beginning and the end */
 
@@ -105,12 +95,12 @@ static size_t honest(const struct fuse_in_header *in, const uint8_t *args, size_
 
 static void hostile(struct fake_device *dev, struct fake_request *r, void *ctx)
 {
-	static const struct step nothing;
+	static const struct exchange nothing;
 	struct run *run = ctx;
 	struct fuse_in_header in;
 	struct fuse_out_header h = {.len = 0};
 	uint8_t *bytes;
-	struct step now;
+	struct exchange now;
 	bool truth;
 
 	memcpy(&in, r->readable, sizeof(in));
@@ -144,7 +134,7 @@ static void hostile(struct fake_device *dev, struct fake_request *r, void *ctx)
 	free(bytes);
 }
 
-static void say(struct run *run, const struct step *step, bool truth)
+static void say(struct run *run, const struct exchange *step, bool truth)
 {
 	pthread_mutex_lock(&run->lock);
 	run->now = *step;
@@ -208,7 +198,7 @@ static void batches(struct run *run, struct vfsdax_file *f)
 	REQUIRE(vfsdax_queue_destroy(q) == 0);
 }
 
-static void does(struct run *run, const struct step *step)
+static void does(struct run *run, const struct exchange *step)
 {
 	struct vfsdax_file **f = &run->file[step->how >> 4 & (FILES - 1)];
 	static char buf[70000];
@@ -216,7 +206,7 @@ static void does(struct run *run, const struct step *step)
 	struct stat st;
 	ssize_t n;
 
-	switch (step->what % 20) {
+	switch (step->which % 20) {
 	case 0: vfsdax_stat(run->s, "d/e/f", &st); return;
 	case 1: vfsdax_lstat(run->s, "f", &st); return;
 	case 2: opens(run, f, false, O_RDWR); return;
@@ -242,7 +232,7 @@ static void does(struct run *run, const struct step *step)
 	}
 	if (!*f)
 		return;
-	switch (step->what % 20) {
+	switch (step->which % 20) {
 	case 12:
 		n = vfsdax_read(*f, buf, sizeof(buf), step->len);
 		REQUIRE(n <= (ssize_t)sizeof(buf));
@@ -262,31 +252,15 @@ static void does(struct run *run, const struct step *step)
 
 /* ------------------------------------------------------------------ a run */
 
-static bool take_step(struct bytes *in, struct step *step)
-{
-	uint8_t head[4];
-
-	if (!bytes_take(in, head, sizeof(head)))
-		return false;
-	*step = (struct step){
-		.what = head[0],
-		.how = head[1],
-		.len = (uint16_t)(head[2] | head[3] << 8),
-		.payload = in->at,
-	};
-	step->len = (uint16_t)MIN((size_t)step->len, in->left);
-	return bytes_skip(in, step->len);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fake_params device = {.window_bytes = 8 * MIB};
 	struct vfsdax_options options = VFSDAX_OPTIONS_INIT;
 	struct run run = {.truth = true};
 	struct bytes in = {data, size};
-	static const struct step nothing;
+	static const struct exchange nothing;
 	struct transport *t;
-	struct step step;
+	struct exchange step;
 
 	pthread_mutex_init(&run.lock, NULL);
 	REQUIRE(fake_create(&device, &t, &run.dev) == 0);
@@ -294,7 +268,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	options.timeout_ms = 5000;
 	options.queues = 1;
 	REQUIRE(share_attach(NULL, t, &options, &run.s) == 0);
-	for (unsigned i = 0; i < STEPS_MAX && take_step(&in, &step); i++) {
+	for (unsigned i = 0; i < STEPS_MAX && take_exchange(&in, &step); i++) {
 		say(&run, &step, false);
 		does(&run, &step);
 	}

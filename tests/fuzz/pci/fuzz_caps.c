@@ -12,13 +12,7 @@
 #include "base/bytes.h"
 #include "pci/caps.h"
 
-#define REQUIRE(what)                                                   \
-	do {                                                            \
-		if (!(what)) {                                          \
-			fprintf(stderr, "broken promise: %s\n", #what); \
-			abort();                                        \
-		}                                                       \
-	} while (0)
+#include "../require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
