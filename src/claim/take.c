@@ -18,8 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/linkname.h"
 #include "base/clock.h"
+#include "base/linkname.h"
 #include "base/log.h"
 #include "claim.h"
 #include "sysfs.h"
