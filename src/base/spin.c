@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/spin.h"
+
+#include <sched.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+#define GAP_CAP_NS	 (1 * NS_PER_MS)
+#define BACKOFF_FIRST_NS (2 * NS_PER_MS)
+#define BACKOFF_MOST_NS	 (256 * NS_PER_MS)
+
+void spin_init(struct spin *s, enum spin_mode mode)
+{
+	cpu_set_t cpus;
+	bool alone = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2;
+
+	*s = (struct spin){
+		.mode = mode == SPIN_AUTO && alone ? SPIN_NEVER : mode,
+		.gap_ns = SPIN_NEAR_NS / 2,
+		.backoff_ns = BACKOFF_FIRST_NS,
+	};
+}
+
+void spin_event(struct spin *s)
+{
+	if (!s->dry_ns)
+		return;
+	s->gap_ns = (7 * s->gap_ns + MIN(clock_now_ns() - s->dry_ns, GAP_CAP_NS)) / 8;
+	s->dry_ns = 0;
+	if (s->backoff_ns > BACKOFF_FIRST_NS)
+		s->backoff_ns -= s->backoff_ns / 64;
+}
+
+static void wait_begins(struct spin *s, uint64_t now)
+{
+	s->dry_ns = s->turn_ns = now;
+	s->until_ns = now + MIN(MAX(2 * s->gap_ns, SPIN_LEAST_NS), SPIN_NEAR_NS);
+}
+
+bool spin_again(struct spin *s)
+{
+	uint64_t now;
+
+	if (s->mode == SPIN_NEVER)
+		return false;
+	now = clock_now_ns();
+	if (!s->dry_ns)
+		wait_begins(s, now);
+	if (s->mode == SPIN_AUTO) {
+		if (s->gap_ns > SPIN_NEAR_NS || now >= s->until_ns || now < s->not_before_ns)
+			return false;
+		if (now - s->turn_ns > SPIN_CONTENDED_NS) {
+			s->not_before_ns = now + s->backoff_ns;
+			s->backoff_ns = MIN(2 * s->backoff_ns, BACKOFF_MOST_NS);
+			return false;
+		}
+	}
+	s->turn_ns = now;
+	s->turns++;
+	sched_yield();
+	return true;
+}
