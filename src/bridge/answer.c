@@ -24,13 +24,17 @@ int answer_payload(struct op *op, const void *payload, size_t len)
 
 uint8_t *answer_data_at(struct op *op)
 {
-	return op->call ? op->call->data : op->req->big->va + DATA_AT;
+	return op->call ? op->call->data : op->here->scratch + DATA_AT;
 }
 
-int answer_data(struct op *op, size_t len)
+int answer_data(struct op *op, const uint8_t *data, size_t len)
 {
-	if (!op->call)
-		return fuse_reply_in_place(op->fd, op->h.unique, answer_data_at(op), len);
-	op->call->done(op->call, 0, op->call->data, len);
-	return 0;
+	uint8_t *ours = op->here->scratch + DATA_AT;
+
+	if (op->call)
+		return answer_payload(op, data, len);
+	/* One segment where the header can stand in front of it; not in memory of the device. */
+	if (data == ours)
+		return fuse_reply_in_place(op->fd, op->h.unique, ours, len);
+	return fuse_reply_data(op->fd, op->h.unique, data, len);
 }

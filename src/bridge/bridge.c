@@ -19,10 +19,10 @@
 #include "bridge/internal.h"
 #include "fuse/reply.h"
 
-_Thread_local struct bridge_worker *bridge_self;
-
-/* How often a worker whose requests wait for the window sees to the window's time-outs. */
+/* How often a worker whose requests wait for the window looks for the window's time-outs. */
 #define WINDOW_LOOK_NS (20 * NS_PER_MS)
+/* The time that an unmount waits for a device that does not answer. */
+#define CLOSE_MS       3000u
 
 size_t bridge_user_bytes(void)
 {
@@ -31,19 +31,13 @@ size_t bridge_user_bytes(void)
 
 /* ------------------------------------------------------------------ workers, and lanes */
 
-bool bridge_worker_buffer(struct bridge_worker *w, bool big, struct iovec iov[2])
+bool bridge_worker_buffer(struct bridge_worker *w, bool long_message)
 {
-	if (!w->fetch)
-		w->fetch = fs_req_get(w->channel, SLOTS_RESERVED);
-	if (!w->fetch)
-		return false;
-	if (big && !w->fetch->big)
-		w->fetch->big = fs_big_get(w->channel);
-	if (big && !w->fetch->big)
-		return false;
-	iov[0] = (struct iovec){w->fetch->in, FS_IN_BYTES};
-	iov[1] = big ? (struct iovec){w->fetch->big->va, FS_BIG_BYTES} : (struct iovec){NULL, 0};
-	return true;
+	if (!w->slot)
+		w->slot = fs_req_get(w->channel, SLOTS_RESERVED);
+	if (long_message && !w->payload)
+		w->payload = fs_payload_get(w->channel, 0);
+	return w->slot && (w->payload || !long_message);
 }
 
 void bridge_worker_flush(struct bridge_worker *w)
@@ -53,31 +47,99 @@ void bridge_worker_flush(struct bridge_worker *w)
 			      memory_order_relaxed);
 }
 
-/* ------------------------------------------------------------------ what a worker asks */
-
-static bool worker_buffer(void *ctx, struct iovec iov[2])
+void bridge_note_failure(struct bridge *b)
 {
-	struct bridge_worker *w = ctx;
+	int err = transport_failed(b->transport);
 
-	bridge_self = w;
-	return bridge_worker_buffer(w, true, iov);
+	if (!err || atomic_exchange(&b->failed, true))
+		return;
+	if (b->window)
+		window_fail(b->window, err);
 }
 
-static void worker_request(void *ctx, int fd, size_t len)
+unsigned bridge_worker_reap(struct bridge_worker *w)
+{
+	struct bridge *b = w->bridge;
+	struct bridge_worker *before = mapping_enter(w);
+	unsigned n;
+
+	bridge_note_failure(b);
+	if (b->window)
+		window_expire(b->window, clock_now_ns());
+	interrupts_expire(w, false);
+	n = fs_channel_reap(w->channel, w);
+	mapping_enter(before);
+	return n;
+}
+
+unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns)
+{
+	struct bridge *b = w->bridge;
+	unsigned n = atomic_load(&w->outstanding);
+
+	*deadline_ns = UINT64_MAX;
+	/* The hiprio queue has no caller that waits for it: somebody comes back while it is full. */
+	if (atomic_load_explicit(&b->hiprio_waits, memory_order_relaxed))
+		n++;
+	if (!n)
+		return 0;
+	fs_channel_busy(w->channel, deadline_ns);
+	*deadline_ns = MIN(*deadline_ns, atomic_load_explicit(&b->interrupt_ns, memory_order_relaxed));
+	if (b->window)
+		*deadline_ns = MIN(*deadline_ns, window_expire(b->window, clock_now_ns()));
+	if (atomic_load_explicit(&b->hiprio_waits, memory_order_relaxed))
+		*deadline_ns = MIN(*deadline_ns, clock_now_ns() + WINDOW_LOOK_NS);
+	return n;
+}
+
+/* ------------------------------------------------------------------ what a worker asks */
+
+static bool worker_buffer(void *ctx, struct iovec iov[FUSE_WORKER_IOV])
 {
 	struct bridge_worker *w = ctx;
 
-	route_request(w, fd, NULL, len);
+	iov[0] = (struct iovec){&w->head, sizeof(w->head)};
+	if (bridge_failure(w->bridge)) {
+		/* Nothing of the device's is used any more, not even to read what is refused. */
+		iov[1] = (struct iovec){w->scratch, FS_PAYLOAD_BYTES};
+		iov[2] = (struct iovec){NULL, 0};
+		return true;
+	}
+	if (!bridge_worker_buffer(w, true))
+		return false;
+	iov[1] = (struct iovec){w->slot->in + sizeof(w->head), FS_IN_BYTES - sizeof(w->head)};
+	iov[2] = (struct iovec){w->payload->va, FS_PAYLOAD_BYTES};
+	return true;
+}
+
+/* A message that was read after the failure. */
+static void refuse(struct bridge_worker *w, int fd)
+{
+	int err = bridge_failure(w->bridge);
+
+	bridge_note_failure(w->bridge);
+	if (w->head.opcode != FUSE_FORGET && w->head.opcode != FUSE_BATCH_FORGET &&
+	    w->head.opcode != FUSE_INTERRUPT)
+		fuse_reply_error(fd, w->head.unique, err);
+}
+
+static void worker_request(void *ctx, int fd, const struct iovec *iov, size_t len)
+{
+	struct bridge_worker *w = ctx;
+	struct bridge_worker *before;
+
+	if (iov[1].iov_base == w->scratch) {
+		refuse(w, fd);
+		return;
+	}
+	before = mapping_enter(w);
+	op_begin(w, &w->head, fd, NULL, len);
+	mapping_enter(before);
 }
 
 static unsigned worker_reap(void *ctx)
 {
-	struct bridge_worker *w = ctx;
-
-	/* The window has no thread: whoever has a request waiting there sees to its time-outs. */
-	if (atomic_load_explicit(&w->parked, memory_order_relaxed))
-		window_expire(w->bridge->window, clock_now_ns());
-	return fs_channel_reap(w->channel);
+	return bridge_worker_reap(ctx);
 }
 
 static void worker_flush(void *ctx)
@@ -87,16 +149,7 @@ static void worker_flush(void *ctx)
 
 static unsigned worker_busy(void *ctx, uint64_t *deadline_ns)
 {
-	struct bridge_worker *w = ctx;
-	unsigned n = fs_channel_busy(w->channel, deadline_ns);
-	unsigned parked = atomic_load_explicit(&w->parked, memory_order_acquire);
-
-	/* The hiprio queue has no caller that waits for it: one worker looks while it is full. */
-	if (atomic_load_explicit(&w->bridge->hiprio_waits, memory_order_relaxed))
-		parked++;
-	if (parked)
-		*deadline_ns = MIN(*deadline_ns, clock_now_ns() + WINDOW_LOOK_NS);
-	return n + parked;
+	return bridge_worker_busy(ctx, deadline_ns);
 }
 
 static bool worker_calls_on(void *ctx)
@@ -128,7 +181,7 @@ static const struct fuse_worker_ops worker_ops = {
 /* The kernel sends INIT by itself, right after the mount. */
 static int read_init(int fd, struct fuse_in_header *h, struct fuse_init_in *in)
 {
-	size_t cap = FS_IN_BYTES + FS_BIG_BYTES; /* the kernel refuses a shorter buffer */
+	size_t cap = FS_IN_BYTES + FS_PAYLOAD_BYTES; /* the kernel refuses a shorter buffer */
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	uint8_t *buf = malloc(cap);
 	ssize_t n = -1;
@@ -263,14 +316,13 @@ const char *bridge_no_dax_reason(struct bridge *b)
 /* Workers, if there were any, have been freed. Anything may not be there. */
 void bridge_free(struct bridge *b)
 {
-	if (b->remover)
-		fs_req_put(b->remover);
 	if (b->window)
 		window_destroy(b->window);
+	if (b->aside)
+		bridge_worker_free(b->aside);
 	node_table_destroy(b->nodes);
 	fuse_crew_destroy(b->crew);
 	free(b->cpus);
-	free(b->scratch);
 	free(b->workers);
 	free(b);
 }
@@ -285,11 +337,14 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->transport = fs_transport(s);
 	b->params = *params;
 	pthread_mutex_init(&b->reap_lock, NULL);
+	pthread_mutex_init(&b->interrupt_lock, NULL);
 	pthread_mutex_init(&b->hold_lock, NULL);
 	pthread_cond_init(&b->hold_told, NULL);
 	list_init(&b->holds);
-	b->scratch = malloc(FS_BIG_BYTES);
-	if (!b->scratch || node_table_create(&b->nodes)) {
+	list_init(&b->interrupts);
+	atomic_init(&b->interrupt_ns, UINT64_MAX);
+	b->aside = bridge_worker_new(b, 0);
+	if (!b->aside || node_table_create(&b->nodes)) {
 		bridge_free(b);
 		return NULL;
 	}
@@ -303,7 +358,7 @@ int bridge_ready(struct bridge *b)
 	if (!root)
 		return -ENOMEM;
 	node_note_attr(b->nodes, root, fs_root_attr(b->session), false, 0);
-	b->remover = fs_req_get(fs_channel(b->session, 0), 0);
+	b->root_attr = *fs_root_attr(b->session);
 	return open_window(b);
 }
 
@@ -346,7 +401,7 @@ struct bridge_worker *bridge_worker_new(struct bridge *b, unsigned channel)
 	memset(w, 0, sizeof(*w));
 	w->bridge = b;
 	w->channel = fs_channel(b->session, channel);
-	w->scratch = malloc(FS_BIG_BYTES);
+	w->scratch = aligned_alloc(4096, FS_PAYLOAD_BYTES);
 	w->remover = fs_req_get(w->channel, 0);
 	if (w->scratch && w->remover)
 		return w;
@@ -357,10 +412,12 @@ struct bridge_worker *bridge_worker_new(struct bridge *b, unsigned channel)
 void bridge_worker_free(struct bridge_worker *w)
 {
 	fuse_worker_free(w->thread);
-	if (w->fetch)
-		fs_req_put(w->fetch);
+	if (w->slot) {
+		w->slot->payload = w->payload;
+		fs_req_put(w->slot, w);
+	}
 	if (w->remover)
-		fs_req_put(w->remover);
+		fs_req_put(w->remover, w);
 	free(w->scratch);
 	free(w);
 }
@@ -409,25 +466,29 @@ bool bridge_ended(struct bridge *b)
 static int reap_all(void *ctx)
 {
 	struct bridge *b = ctx;
+	struct bridge_worker *before = mapping_enter(b->aside);
 
+	bridge_note_failure(b);
+	if (b->window)
+		window_expire(b->window, clock_now_ns());
+	interrupts_expire(b->aside, true);
 	for (unsigned i = 0; i < fs_channel_count(b->session); i++) {
-		fs_channel_reap(fs_channel(b->session, i));
+		fs_channel_reap(fs_channel(b->session, i), b->aside);
 		fs_channel_flush(fs_channel(b->session, i));
 	}
 	fs_hiprio_progress(b->session);
+	mapping_enter(before);
 	return transport_failed(b->transport);
 }
 
 static bool all_quiet(struct bridge *b)
 {
-	uint64_t deadline;
-	unsigned busy = 0;
-
-	for (unsigned i = 0; i < fs_channel_count(b->session); i++)
-		busy += fs_channel_busy(fs_channel(b->session, i), &deadline);
+	if (atomic_load(&b->aside->outstanding))
+		return false;
 	for (unsigned i = 0; i < b->n_workers; i++)
-		busy += atomic_load(&b->workers[i]->parked);
-	return busy == 0;
+		if (atomic_load(&b->workers[i]->outstanding))
+			return false;
+	return true;
 }
 
 /* Waits for what is under way; what blocks for ever (SETLKW) is called off by the device's end. */
@@ -436,10 +497,12 @@ static void drain(struct bridge *b, unsigned timeout_ms)
 	uint64_t end = clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
 	struct timespec pause = {0, 50000};
 
-	while (!all_quiet(b) && clock_now_ns() < end) {
+	do {
 		reap_all(b);
+		if (all_quiet(b))
+			return;
 		nanosleep(&pause, NULL);
-	}
+	} while (clock_now_ns() < end);
 }
 
 static void forget_at_end(void *ctx, uint64_t nodeid, uint64_t nlookup)
@@ -455,11 +518,10 @@ static void close_window(struct bridge *b)
 	struct transport *t = b->transport;
 
 	if (!transport_failed(t) &&
-	    window_drain(b->window, reap_all, b, MIN(b->params.timeout_ms, 5000u)))
+	    window_drain(b->window, reap_all, b, MIN(b->params.timeout_ms, CLOSE_MS)))
 		transport_fail(t, -ETIMEDOUT, "the device did not unmap its window in time");
 	if (!transport_failed(t))
 		return;
-	window_fail(b->window, transport_failed(t));
 	reap_all(b);
 }
 
@@ -481,11 +543,11 @@ void bridge_close(struct bridge *b)
 	for (unsigned i = 0; b->crew && i < b->n_workers; i++)
 		fuse_worker_join(b->workers[i]->thread);
 	assert(list_empty(&b->holds));
-	drain(b, MIN(b->params.timeout_ms, 3000u));
+	drain(b, MIN(b->params.timeout_ms, CLOSE_MS));
 	if (b->window)
 		close_window(b);
 	/* Answers to what is still under way would come to memory that is not ours any more. */
-	fs_session_abandon(b->session, -ENODEV);
+	fs_session_abandon(b->session, b->aside, -ENODEV);
 	node_forget_all(b->nodes, forget_at_end, b->session);
 	send_forgets(b, MIN(b->params.timeout_ms, 2000u));
 	for (unsigned i = 0; i < b->n_workers; i++)

@@ -84,20 +84,28 @@ struct bridge_lane *bridge_lane(struct bridge *b, unsigned i)
 
 /* ------------------------------------------------------------------ messages */
 
-bool bridge_lane_buffer(struct bridge_lane *lane, bool big, struct iovec iov[2])
-{
-	return bridge_worker_buffer(as_worker(lane), big, iov);
-}
-
-void bridge_lane_request(struct bridge_lane *lane, struct bridge_call *call, size_t len)
+bool bridge_lane_buffer(struct bridge_lane *lane, bool long_message, struct iovec iov[2])
 {
 	struct bridge_worker *w = as_worker(lane);
 
-	assert(w->fetch && len >= sizeof(struct fuse_in_header));
-	assert(len <= FS_IN_BYTES + (w->fetch->big ? FS_BIG_BYTES : 0));
-	bridge_self = w;
-	route_request(w, -1, call, len);
-	bridge_self = NULL;
+	if (!bridge_worker_buffer(w, long_message))
+		return false;
+	iov[0] = (struct iovec){w->slot->in, FS_IN_BYTES};
+	iov[1] = long_message ? (struct iovec){w->payload->va, FS_PAYLOAD_BYTES}
+			      : (struct iovec){NULL, 0};
+	return true;
+}
+
+void bridge_lane_request(struct bridge_lane *lane, const struct fuse_in_header *h,
+			 struct bridge_call *call)
+{
+	struct bridge_worker *w = as_worker(lane);
+	struct bridge_worker *before = mapping_enter(w);
+
+	assert(w->slot && h->len >= sizeof(*h));
+	assert(h->len <= FS_IN_BYTES + (w->payload ? FS_PAYLOAD_BYTES : 0));
+	op_begin(w, h, -1, call, h->len);
+	mapping_enter(before);
 }
 
 void bridge_lane_publish(struct bridge_lane *lane)
@@ -112,30 +120,12 @@ void bridge_lane_flush(struct bridge_lane *lane)
 
 unsigned bridge_lane_reap(struct bridge_lane *lane)
 {
-	struct bridge_worker *w = as_worker(lane);
-	struct bridge *b = w->bridge;
-	unsigned n;
-
-	bridge_self = w;
-	if (b->window)
-		window_expire(b->window, clock_now_ns());
-	n = fs_channel_reap(w->channel);
-	bridge_self = NULL;
-	return n;
+	return bridge_worker_reap(as_worker(lane));
 }
 
 unsigned bridge_lane_busy(struct bridge_lane *lane, uint64_t *deadline_ns)
 {
-	struct bridge_worker *w = as_worker(lane);
-	struct bridge *b = w->bridge;
-	unsigned n = fs_channel_busy(w->channel, deadline_ns);
-
-	n += atomic_load_explicit(&w->parked, memory_order_acquire);
-	if (atomic_load_explicit(&b->hiprio_waits, memory_order_relaxed))
-		n++;
-	if (b->window)
-		*deadline_ns = MIN(*deadline_ns, window_expire(b->window, clock_now_ns()));
-	return n;
+	return bridge_worker_busy(as_worker(lane), deadline_ns);
 }
 
 bool bridge_lane_calls_on(struct bridge_lane *lane)
@@ -155,16 +145,11 @@ int bridge_lane_call_fd(struct bridge_lane *lane)
 
 unsigned bridge_reap(struct bridge *b)
 {
-	struct fs_channel *ch =
-		fs_channel(b->session, 0); /* where mapping.c puts requests of such threads */
 	unsigned n;
 
-	assert(!bridge_self);
 	pthread_mutex_lock(&b->reap_lock);
-	if (b->window)
-		window_expire(b->window, clock_now_ns());
-	n = fs_channel_reap(ch);
-	fs_channel_flush(ch);
+	n = bridge_worker_reap(b->aside);
+	bridge_worker_flush(b->aside);
 	pthread_mutex_unlock(&b->reap_lock);
 	return n;
 }

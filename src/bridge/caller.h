@@ -56,11 +56,12 @@ struct bridge_call {
  * in done() when it comes from a reap of that lane.
  */
 
-/* Where the next message is to be written: iov[0] is FS_IN_BYTES, iov[1] a big buffer for the rest
- * of a long one, absent (length 0) unless `big`. False: reap first, all are in use. */
-bool bridge_lane_buffer(struct bridge_lane *lane, bool big, struct iovec iov[2]);
-/* A message of `len` bytes with a whole struct fuse_in_header is there. */
-void bridge_lane_request(struct bridge_lane *lane, struct bridge_call *call, size_t len);
+/* Where the next message is to be written: iov[0] is FS_IN_BYTES, iov[1] a payload buffer for the rest
+ * of a long one, absent (length 0) unless `long_message`. False: reap first, all are in use. */
+bool bridge_lane_buffer(struct bridge_lane *lane, bool long_message, struct iovec iov[2]);
+/* The message is there, behind room for its header `h`, which is written by this call. */
+void bridge_lane_request(struct bridge_lane *lane, const struct fuse_in_header *h,
+			 struct bridge_call *call);
 /* Lets a device that looks by itself begin with what was requested. A flush must follow. */
 void bridge_lane_publish(struct bridge_lane *lane);
 /* Makes what was requested known to the device, with one kick at most. */

@@ -24,7 +24,7 @@ static int may_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t 
 {
 	uint64_t limit;
 
-	if (!b->window || transport_failed(b->transport))
+	if (!b->window || bridge_failure(b))
 		return -ENODEV;
 	node_look(b->nodes, node, view);
 	if (!S_ISREG(view->mode) || !view->wanted)

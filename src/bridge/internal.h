@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* bridge/internal: what the files of this floor share. */
+/*
+ * bridge/internal: what the files of this floor share.
+ *
+ *   bridge.c   open, close, failure; workers          op.c        the life of a request
+ *   route.c    the table of opcodes                   answer.c    to the kernel or to a program
+ *   route_window.c, pins.c  READ, WRITE by a copy     route_queue.c  by the device
+ *   entry.c    nodes and handles that answers give    attr.c      attributes, times
+ *   truncate.c what makes a file shorter              interrupt.c callers that were killed
+ *   mapping.c  the window's callbacks                 node.c      the table of nodes
+ *   hold.c     pins that last                         proof.c     pins for other processes
+ */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
 
@@ -11,37 +21,43 @@
 #include "bridge/node.h"
 #include "fuse/crew.h"
 
-#define OP_TAKEN 1
 #define OPCODES_COUNTED 64
 /* Slots that requests of the kernel leave for the driver's own (mapping, times). */
 #define SLOTS_RESERVED	8
+/* Payload buffers that requests which wait for the window leave for others. */
+#define PAYLOADS_SPARED 2
 #define PINS_MAX	8
-/* In a big buffer the data of an answer stands here: page-aligned, with room for a header. */
+/* In a payload buffer or in scratch memory the data of an answer stands here: page-aligned, with
+ * room for a header. */
 #define DATA_AT		4096u
 
 struct op;
 
 /* What an answer carries behind its header, so that the bridge can look at it. */
 enum route_payload {
-	PAYLOAD_OPAQUE, /* never looked at */
-	PAYLOAD_ATTR,	/* struct fuse_attr_out */
-	PAYLOAD_ENTRY,	/* struct fuse_entry_out */
-	PAYLOAD_CREATE, /* struct fuse_entry_out, struct fuse_open_out */
-	PAYLOAD_OPEN,	/* struct fuse_open_out */
-	PAYLOAD_READ,	/* file data */
-	PAYLOAD_WRITE,	/* struct fuse_write_out */
+	PAYLOAD_OPAQUE,	 /* never looked at */
+	PAYLOAD_ATTR,	 /* struct fuse_attr_out */
+	PAYLOAD_ENTRY,	 /* struct fuse_entry_out */
+	PAYLOAD_CREATE,	 /* struct fuse_entry_out, struct fuse_open_out */
+	PAYLOAD_OPEN,	 /* struct fuse_open_out */
+	PAYLOAD_READ,	 /* file data */
+	PAYLOAD_WRITE,	 /* struct fuse_write_out */
 	PAYLOAD_DIRPLUS, /* struct fuse_direntplus, many */
 	PAYLOAD_STATX,	 /* struct fuse_statx_wire_out */
+	PAYLOAD_STATFS,	 /* struct fuse_statfs_out */
 	PAYLOAD_EMPTY,	 /* nothing; that it succeeded is what is looked at */
 };
+
+/* The op was taken over by the function that says so, which ends it. */
+#define OP_TAKEN 1
 
 struct route {
 	uint32_t opcode;
 	const char *name;
-	/* Begins the request; it ends in op_reply_*() or op_drop(). */
+	/* Begins the request, which ends in op_end(). */
 	void (*start)(struct op *op);
-	/* Looks at, and may change, a copy of a successful answer before the kernel gets it. 0: send
-	 * it; a negative errno: answer that; OP_TAKEN: the op goes on by itself. */
+	/* Looks at, and may change, a copy of a successful answer before the kernel gets it. 0:
+	 * send it; a negative errno: answer that; OP_TAKEN: the op goes on by itself. */
 	int (*finish)(struct op *op, uint8_t *payload, size_t len);
 	enum route_payload payload;
 	uint16_t arg_min;   /* bytes of arguments that `start` looks at */
@@ -53,7 +69,7 @@ struct route {
 struct tally {
 	_Atomic uint64_t window_read_bytes, window_write_bytes;
 	_Atomic uint64_t queue_read_bytes, queue_write_bytes;
-	_Atomic uint64_t copy_faults, mtime_updates;
+	_Atomic uint64_t copy_faults, mtime_updates, interrupts;
 	_Atomic uint64_t queue_requests[OPCODES_COUNTED];
 } __attribute__((aligned(64)));
 
@@ -62,20 +78,32 @@ static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/*
+ * What a thread works with: a worker of a mount, a lane of a program, or bridge.aside, for threads
+ * that are neither. It is for one thread at a time.
+ */
 struct bridge_worker {
 	struct bridge *bridge;
-	struct fuse_worker *thread;
+	struct fuse_worker *thread; /* of a mount's worker */
 	struct fs_channel *channel;
-	/* The slot (with a big buffer) into which the next request is read; NULL: none at hand. */
-	struct fs_req *fetch;
-	/* Copies of answers that are looked at live here: shared memory may change under us. */
-	uint8_t *scratch; /* FS_BIG_BYTES */
-	/* Requests of this worker that wait for the window, so are neither with the device nor
-	 * answered: it must not block in read(2), since another thread may send them on. */
-	atomic_uint parked;
+	/* Where the next request is read: a slot, and where a long one continues. The header comes
+	 * to `head`, since the device can write into the others. NULL: to be had first. */
+	struct fs_req *slot;
+	struct fs_payload *payload;
+	struct fuse_in_header head;
+	/* FS_PAYLOAD_BYTES of our own memory: copies of answers that are checked, data from the
+	 * window on its way to the kernel. */
+	uint8_t *scratch;
+	/*
+	 * Requests that this worker took and that have not ended, wherever they are (running,
+	 * parked, at the device), and mapping requests that it sent. Raised before another thread
+	 * can know of one, lowered when nothing is left to do for it. Only at 0 the worker blocks
+	 * in read(2).
+	 */
+	atomic_uint outstanding;
 	/* The slot that carries this worker's REMOVEMAPPING. */
 	struct fs_req *remover;
-	unsigned sample; /* counts what may be measured; the worker's own thread */
+	unsigned sample; /* counts what may be measured */
 	struct tally tally;
 };
 
@@ -89,14 +117,13 @@ struct bridge {
 	struct window *window; /* NULL: no DAX */
 	uint8_t *window_va;    /* where it begins */
 	bool per_inode_dax;    /* FUSE_ATTR_DAX decides */
-	struct router router; /* what both ways cost */
+	struct router router;  /* what both ways cost */
 	uint64_t calibration_ns;
 	const char *no_window_reason;
 	char refusal_reason[64];
-	atomic_bool hiprio_waits; /* FORGETs wait for room: some worker must see to them */
-	atomic_bool dax_seen; /* some inode was marked for DAX */
-	struct fs_req *remover; /* as that of a worker, for threads that are none */
-	uint8_t *scratch;
+	atomic_bool hiprio_waits; /* FORGETs wait for room: some worker must come back for them */
+	atomic_bool dax_seen;	  /* some inode was marked for DAX */
+	atomic_bool failed;	  /* bridge_note_failure() has been through */
 
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
@@ -105,13 +132,21 @@ struct bridge {
 	/* Of a program they are its lanes, without a thread, and there is no crew. */
 	unsigned n_workers;
 	struct bridge_worker **workers;
+	struct bridge_worker *aside;
 	int *cpus;
 	struct fuse_crew *crew;
-	struct tally others; /* of threads that are no workers */
-	atomic_uint strays;  /* mapping requests of such threads that are under way */
 
-	pthread_mutex_t reap_lock; /* guards `scratch` in bridge_reap(); the locks of all floors below in it */
-	pthread_mutex_t hold_lock; /* guards what follows and the bridge's part of holds; taken inside nothing */
+	pthread_mutex_t reap_lock; /* whose turn `aside` is; the locks of all floors below in it */
+
+	pthread_mutex_t
+		interrupt_lock; /* guards what follows; taken inside nothing, nothing inside it */
+	struct list interrupts; /* ops of INTERRUPT, in the order of their time */
+	_Atomic uint64_t interrupt_ns; /* when the first is due; UINT64_MAX: never */
+	struct fuse_attr root_attr;    /* the last answers about the root */
+	struct fuse_statfs_out root_statfs;
+
+	pthread_mutex_t hold_lock; /* guards what follows and the bridge's part of holds; taken
+				      inside nothing */
 	pthread_cond_t hold_told;
 	struct list holds;
 	uint64_t hold_rounds;
@@ -124,56 +159,136 @@ struct hold_teller {
 	bool gone; /* bridge_unhold() was called inside revoke() */
 };
 
+/* 0, or what every caller is told from the failure of the device on. The first thing that every way
+ * in asks: a message (op_begin), a copy without a message, a pin that lasts. */
+static inline int bridge_failure(struct bridge *b)
+{
+	int err = transport_failed(b->transport);
 
-/* A request under way; lives in its slot's user area. */
+	return err ? fs_caller_error(err) : 0;
+}
+
+/* ------------------------------------------------------------------ a request */
+
+/*
+ * From op_begin() to op_end(). It lives in its slot's user area.
+ *
+ *                        op_park()                      op_submit()
+ *   op_begin() ─> RUNNING ──────> PARKED       RUNNING ───────────> AT_DEVICE
+ *                    │ ^             │ woken      ^                     │ answer, time-out, failure
+ *                    │ └─── then() ──┘            └────── then() ───────┘
+ *                    v
+ *                  ENDED: op_end() unblocks the node, answers the caller, frees the slot, in this
+ * order
+ *
+ * One thread at a time works on an op; each change of hands goes through a lock of the window or of
+ * a channel. After the answer nothing is touched of what the caller's references kept: node and
+ * handle.
+ *
+ * Two things may be left after it. An answer that the kernel did not want (its caller was killed)
+ * is given back: RELEASE from the op's slot, FORGET. And where the caller was answered before the
+ * device answered (time-out, INTERRUPT), the slot stays with the device, and a late answer is given
+ * back in the same way (fs.h, FS_REQ_LATE).
+ */
+enum op_state { OP_RUNNING, OP_PARKED, OP_AT_DEVICE, OP_ENDED };
+
+/* The one continuation. err: 0, or -errno of the wait. What the device answered, its errors
+ * included, is in op->req->answer. */
+typedef void (*op_then)(struct op *op, int err);
+
 struct op {
 	struct bridge *bridge;
-	struct bridge_worker *worker; /* that read it */
+	struct bridge_worker *worker; /* that took it and counts it as outstanding */
+	struct bridge_worker *here;   /* on whose thread it runs now */
 	struct fs_req *req;
 	const struct route *route;
-	struct fuse_in_header h; /* a checked copy; the slot is shared memory */
-	int fd;			 /* where the kernel waits for the answer ... */
+	struct fuse_in_header h;  /* never was in memory that the device can write */
+	int fd;			  /* where the kernel waits for the answer ... */
 	struct bridge_call *call; /* ... or a program; NULL: the kernel */
-	uint64_t size_clock;	 /* bridge.size_clock when the request went out */
-	struct node *node;	 /* set where `blocked`, or the route keeps it */
-	bool blocked;		 /* holds a window_block() and a truncation of `node` */
-	uint8_t attempts;	 /* through the window */
-	uint32_t open_flags;	 /* of OPEN and CREATE */
+	enum op_state state;
+	op_then then;		   /* while it is parked or at the device */
+	op_then after_times;	   /* op_set_times() */
+	bool answered;		   /* while it was parked: its caller was killed */
+	uint8_t attempts;	   /* through the window */
+	uint64_t size_clock;	   /* bridge.size_clock when the request went out */
+	struct node *node;	   /* set where `blocked`, or the route keeps it */
+	bool blocked;		   /* a window_block() and a truncation of `node` have begun */
+	bool kills_suid;	   /* WRITE clears suid and sgid */
+	uint32_t open_flags;	   /* of OPEN and CREATE */
 	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */
-	uint32_t kept_len, kept_big_len; /* of the request, while a GETATTR goes out from its slot */
-	uint64_t privs_clock;	 /* of WRITE's node, when the request went out */
-	bool kills_suid;	 /* WRITE clears suid and sgid */
-	uint32_t head_len;	 /* bytes of a READ that the window delivered already */
-	uint64_t sent_ns;	 /* when it went to the device, if it is measured ... */
-	uint32_t sent_among;	 /* ... as one of how many */
-	/* Taken back when the kernel does not want the answer any more. */
-	uint64_t undo_nodeid, undo_fh;
-	bool undo_open;
-	/* CREATE: the answer, while the truncation that it asked for is made up for. */
-	_Alignas(8) uint8_t saved[sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)];
-	/* Continues after a wait. */
-	void (*resume)(struct op *op, int err);
+	uint64_t privs_clock;	   /* of WRITE's node, when the request went out */
+	uint32_t head_len;	   /* bytes of a READ that the window delivered already */
+	uint32_t sent_among; /* if it is measured: as one of how many it went to the device ... */
+	uint64_t sent_ns;    /* ... and when */
+	/* What the answer gave, to be given back when it is not wanted. */
+	uint64_t given_nodeid, given_fh;
+	bool given_open;
 	struct window_waiter waiter;
+	struct fs_payload_waiter payload_waiter;
+	struct list link; /* INTERRUPT: bridge.interrupts */
+	uint64_t due_ns;  /* INTERRUPT */
+	/* What follows is not cleared by op_begin(). CREATE: the answer, while the truncation that
+	 * it asked for is made up for. */
+	_Alignas(8) uint8_t saved[sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)];
+	/* PARKED: where its caller waits, and h.unique, with bit 0 when it was killed and has its
+	 * answer; else 0. Who changes it from h.unique decides who answers. Read by any thread. */
+	_Atomic int parked_fd;
+	_Atomic uint64_t parked_unique;
 };
 
-/* The worker whose thread this is, or NULL. */
-extern _Thread_local struct bridge_worker *bridge_self;
-
-static inline struct tally *bridge_tally(struct bridge *b)
+/* The message in w->slot, of `len` bytes, whose header is `h`. It is answered on `fd`, or, where
+ * there is one, to `call`. */
+void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
+	      struct bridge_call *call, size_t len);
+/* The end: unblocks, answers with -errno or the payload, frees. */
+void op_end(struct op *op, int err, const void *payload, size_t len);
+/* The same for READ's data: where answer_data_at() says, or in the payload buffer. */
+void op_end_data(struct op *op, const uint8_t *data, size_t len);
+/* The same without an answer. */
+void op_drop(struct op *op);
+/* Hands the request in the slot to the device. The op goes on in `then`. */
+void op_submit(struct op *op, op_then then);
+/* The same for a request of the driver's own on behalf of the op, whose message stays in the slot.
+ */
+void op_ask(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg, size_t arg_len,
+	    size_t room, op_then then);
+void op_ask_as_caller(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg,
+		      size_t arg_len, size_t room, op_then then);
+/* What the device answered to that: 0 and a copy of its first `len` bytes, or -errno for the
+ * caller. */
+int op_asked(struct op *op, int err, void *out, size_t len);
+/* Before a wait for the window begins, which ends in op->waiter.wake(). */
+void op_park(struct op *op, op_then then);
+/* The wait did not begin after all. */
+void op_unpark(struct op *op);
+/* The slot is free, the op is no more. */
+void op_free(struct op *op);
+/* The arguments behind the header; at least route->arg_min bytes are there. */
+static inline uint8_t *op_args(struct op *op)
 {
-	return bridge_self ? &bridge_self->tally : &b->others;
+	return op->req->in + sizeof(struct fuse_in_header);
 }
+/* Where the payload of the device's answer is. */
+static inline uint8_t *op_device_payload(struct op *op)
+{
+	struct fs_req *req = op->req;
+
+	return req->out_payload_len ? req->payload->va + req->out_payload_off
+				    : req->out + sizeof(struct fuse_out_header);
+}
+
+/* ------------------------------------------------------------------ file by file */
 
 /* route.c */
 const struct route *route_find(uint32_t opcode);
-/* The message in w->fetch. It is answered on `fd`, or, where there is one, to `call`. */
-void route_request(struct bridge_worker *w, int fd, struct bridge_call *call, size_t len);
 
-/* answer.c: to the kernel or the program. 0, or what fuse/reply.h says; -ENOENT: not wanted any more. */
+/* answer.c: to the kernel or the program. 0, or what fuse/reply.h says; -ENOENT: not wanted any
+ * more. */
 int answer_error(struct op *op, int err);
 int answer_payload(struct op *op, const void *payload, size_t len);
-/* Data of a READ that is where answer_data_at() says; from the beginning, `len` bytes. */
-int answer_data(struct op *op, size_t len);
+/* READ's data: in memory of the device, or at answer_data_at(). */
+int answer_data(struct op *op, const uint8_t *data, size_t len);
+/* Where data from the window goes: to the program, or into our own memory. */
 uint8_t *answer_data_at(struct op *op);
 
 /* bridge.c: what bridge_open() and bridge_open_caller() have in common */
@@ -184,56 +299,86 @@ int bridge_ready(struct bridge *b);
 /* NULL: out of memory. */
 struct bridge_worker *bridge_worker_new(struct bridge *b, unsigned channel);
 void bridge_worker_free(struct bridge_worker *w);
-/* As bridge_lane_buffer() and bridge_lane_flush(). */
-bool bridge_worker_buffer(struct bridge_worker *w, bool big, struct iovec iov[2]);
+/* A slot is there for the next message, and a payload buffer where it may be long. False: reap
+ * first. */
+bool bridge_worker_buffer(struct bridge_worker *w, bool long_message);
 void bridge_worker_flush(struct bridge_worker *w);
+/* Collects answers; ends what has waited too long. */
+unsigned bridge_worker_reap(struct bridge_worker *w);
+/* What is outstanding, and when bridge_worker_reap() must be called though nothing came. */
+unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns);
+/*
+ * The device has failed: enters the state of failure, once. In this order: no new requests and pins
+ * (bridge_failure() says so since transport_fail(), after which the device cannot write any more
+ * either), no new pins in the window, those that wait for it are woken; then the callers answer
+ * what is on the channels, each its own.
+ */
+void bridge_note_failure(struct bridge *b);
 
-/* route_queue.c: the stairs down to the ring and up again */
+/* interrupt.c */
+void start_interrupt(struct op *op);
+/* Ends what was interrupted a while ago, or all that was interrupted; when the next is due. */
+uint64_t interrupts_expire(struct bridge_worker *here, bool all);
+
+/* route_queue.c: down to the ring and up again */
 void op_forward(struct op *op);
-void op_submit(struct op *op, void (*done)(struct fs_req *req, int err));
-void op_reply_error(struct op *op, int err);
-void op_reply_payload(struct op *op, const void *payload, size_t len);
-void op_drop(struct op *op);
-void op_answered(struct fs_req *req, int err);
-/* The arguments behind the header; at least route->arg_min bytes are there. */
-static inline uint8_t *op_args(struct op *op)
-{
-	return op->req->in + sizeof(struct fuse_in_header);
-}
+/* The same as a continuation. */
+void op_forward_after(struct op *op, int err);
 void start_forward(struct op *op);
 void start_forget(struct op *op);
-void start_interrupt(struct op *op);
 void start_refuse(struct op *op);
 void start_drop(struct op *op);
 void start_lock_wait(struct op *op);
+void start_setxattr(struct op *op);
+int finish_read(struct op *op, uint8_t *payload, size_t len);
+int finish_write(struct op *op, uint8_t *payload, size_t len);
+int finish_setxattr(struct op *op, uint8_t *payload, size_t len);
+
+/* entry.c: what answers give, and giving it back */
+int finish_entry(struct op *op, uint8_t *payload, size_t len);
+int finish_open(struct op *op, uint8_t *payload, size_t len);
+int finish_dirplus(struct op *op, uint8_t *payload, size_t len);
+/* Counts a lookup. NULL for a negative entry, or when memory ran out (*err is set then). */
+struct node *note_entry(struct op *op, struct fuse_entry_out *entry, int *err);
+/* How the kernel is to treat the open file's data. */
+void note_open(struct op *op, struct node *node, struct fuse_open_out *out);
+/* The kernel did not want the answer. `payload` is what it was not given. Frees the op. */
+void give_back(struct op *op, const void *payload, size_t len);
+/* An answer came after its caller had one. */
+void give_back_late(struct op *op);
+
+/* attr.c: attributes and times */
+void start_times(struct op *op);
+void start_getattr(struct op *op);
+void start_statfs(struct op *op);
+/* Sets the times of the op's node if the window was written, then goes on. */
+void op_set_times(struct op *op, op_then then);
+int finish_attr(struct op *op, uint8_t *payload, size_t len);
+int finish_statx(struct op *op, uint8_t *payload, size_t len);
+int finish_statfs(struct op *op, uint8_t *payload, size_t len);
+/* Notes what an answer says about the node, and hides from the kernel what is between the device
+ * and us. `node` may be NULL. */
+void note_attr(struct op *op, struct node *node, struct fuse_attr *attr);
+/* A write clears these bits without a word to the kernel, which would show them until the
+ * attributes are too old: so of such a file they are too old at once. */
+bool may_lose_bits(uint32_t mode);
+/* The device is late: true when the op was answered with what is known. */
+bool answer_from_memory(struct op *op);
+
+/* truncate.c: what makes a file shorter, or moves its pages */
 void start_open(struct op *op);
 void start_create(struct op *op);
 void start_setattr(struct op *op);
 void start_fallocate(struct op *op);
-void start_times(struct op *op);
-void start_setxattr(struct op *op);
 void start_copy(struct op *op);
-/* Notes what an answer says about the op's node. */
-void op_note_attr(struct op *op, struct fuse_attr *attr);
-int finish_attr(struct op *op, uint8_t *payload, size_t len);
-int finish_entry(struct op *op, uint8_t *payload, size_t len);
 int finish_create(struct op *op, uint8_t *payload, size_t len);
-int finish_open(struct op *op, uint8_t *payload, size_t len);
-int finish_read(struct op *op, uint8_t *payload, size_t len);
-int finish_write(struct op *op, uint8_t *payload, size_t len);
-int finish_setxattr(struct op *op, uint8_t *payload, size_t len);
-int finish_statx(struct op *op, uint8_t *payload, size_t len);
 int finish_copy(struct op *op, uint8_t *payload, size_t len);
-int finish_dirplus(struct op *op, uint8_t *payload, size_t len);
+/* The op's truncation, if it began one, has ended: op->size_clock is then that of its end. */
+void op_unblock(struct op *op);
 
 /* route_window.c */
 void start_read(struct op *op);
 void start_write(struct op *op);
-
-/* Waits for the window: op->resume will be called through op->waiter. Before the wait begins. */
-void op_park(struct op *op, void (*resume)(struct op *op, int err));
-/* The wait did not begin after all. */
-void op_unpark(struct op *op);
 
 /* The pinned pieces of one request, in order. */
 struct pins {
@@ -245,10 +390,11 @@ enum window_result pins_take(struct pins *pins, const struct node_view *view, ui
 			     uint64_t len, unsigned flags, struct window_waiter *waiter);
 void pins_drop(struct pins *pins);
 /* False: the host took a page away; node_note_shrunk() is to follow. */
-bool pins_copy_out(struct bridge *b, const struct pins *pins, uint8_t *to, uint64_t len);
+bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t *to, uint64_t len);
 /* The bytes come in two pieces. */
-bool pins_copy_in(struct bridge *b, const struct pins *pins, struct iovec from[2], uint64_t len);
-void file_shrank(struct bridge *b, struct node *node, uint64_t off);
+bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct iovec from[2],
+		  uint64_t len);
+void file_shrank(struct bridge_worker *here, struct node *node, uint64_t off);
 /* May this write be a mere store? What the host's write(2) does besides must not be owed. */
 bool store_suffices(const struct node_view *view, uint32_t open_flags, bool kills_suid);
 /* The store is to be seen in the times. Before its first byte, and after its last. */
@@ -274,7 +420,7 @@ void measure_start(struct bridge *b);
 void measure_sent(struct op *op);
 void measure_answered(struct op *op);
 /* The queue is the faster way for this, though a range may be there. */
-bool measure_avoids(struct bridge *b, enum router_dir dir, uint64_t len);
+bool measure_avoids(struct bridge_worker *here, enum router_dir dir, uint64_t len);
 struct copy_sample {
 	uint64_t len, start_ns;
 	enum router_dir dir;
@@ -282,21 +428,16 @@ struct copy_sample {
 	bool timed;
 };
 /* How to copy, and whether it is timed; measure_copied() when it is through. */
-struct copy_sample measure_copy(struct bridge *b, enum router_dir dir, uint64_t len);
+struct copy_sample measure_copy(struct bridge_worker *here, enum router_dir dir, uint64_t len);
 void measure_copied(struct bridge *b, const struct copy_sample *s, bool first);
 void measure_emit(struct bridge *b, const struct window_stats *w,
 		  void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx);
 
 /* mapping.c: the window's callbacks as FUSE requests */
 extern const struct window_ops bridge_window_ops;
-/*
- * A truncation, or the like, of the op's node begins: takes the ranges from `off` on out of the
- * window and keeps the inode out of it until op_unblock(), then calls `next`. `size`: what the file
- * will be cut to (UINT64_MAX: it will not). -ETXTBSY: a hold of the node stays where it is.
- */
-void op_block(struct op *op, struct node *node, uint64_t off, uint64_t size,
-	      void (*next)(struct op *op, int err));
-/* The truncation has ended. Harmless where none began. */
-void op_unblock(struct op *op);
+/* In whose context the window's callbacks on this thread are; NULL: bridge.aside. Returns the one
+ * before. */
+struct bridge_worker *mapping_enter(struct bridge_worker *here);
+struct bridge_worker *mapping_here(struct bridge *b);
 
 #endif

@@ -18,10 +18,10 @@
 #define CALIBRATION_CALLS 8
 #define CALIBRATION_NS	  (10 * NS_PER_MS) /* no further call after this; see measure_start() */
 
-static bool every(unsigned n)
+static bool every(struct bridge_worker *here, unsigned n)
 {
-	/* Other threads (the end of a mount) have nothing worth a sample. */
-	return bridge_self && !(bridge_self->sample++ & (n - 1));
+	/* `aside` is not one thread's alone, so it takes no samples. */
+	return here != here->bridge->aside && !(here->sample++ & (n - 1));
 }
 
 /* ------------------------------------------------------------------ at mount */
@@ -67,7 +67,7 @@ void measure_sent(struct op *op)
 
 	if (!b->window || (op->h.opcode != FUSE_READ && op->h.opcode != FUSE_WRITE))
 		return;
-	if (!router_wants_queue(&b->router, dir_of(op), queue_len(op)) && !every(SAMPLE_EVERY))
+	if (!router_wants_queue(&b->router, dir_of(op), queue_len(op)) && !every(op->here, SAMPLE_EVERY))
 		return;
 	op->sent_ns = clock_now_ns();
 	/* Those before it are in its time as well. */
@@ -84,18 +84,20 @@ void measure_answered(struct op *op)
 
 /* ------------------------------------------------------------------ the window */
 
-bool measure_avoids(struct bridge *b, enum router_dir dir, uint64_t len)
+bool measure_avoids(struct bridge_worker *here, enum router_dir dir, uint64_t len)
 {
+	struct bridge *b = here->bridge;
+
 	if (b->params.window_admit == WINDOW_ADMIT_ALWAYS || !router_avoids(&b->router, dir, len) ||
-	    every(TRY_EVERY))
+	    every(here, TRY_EVERY))
 		return false;
 	atomic_fetch_add_explicit(&b->router.by_queue, 1, memory_order_relaxed);
 	return true;
 }
 
-struct copy_sample measure_copy(struct bridge *b, enum router_dir dir, uint64_t len)
+struct copy_sample measure_copy(struct bridge_worker *here, enum router_dir dir, uint64_t len)
 {
-	const struct router *r = &b->router;
+	const struct router *r = &here->bridge->router;
 	struct copy_sample s = {.len = len, .dir = dir};
 
 	s.how = router_copy_for(r, dir, len);
@@ -104,10 +106,10 @@ struct copy_sample measure_copy(struct bridge *b, enum router_dir dir, uint64_t 
 		s.how = ROUTER_COPY_PLAIN;
 	else if (router_wants_copy(r, dir, ROUTER_COPY_WIDE, len))
 		s.how = ROUTER_COPY_WIDE;
-	else if (every(TRY_EVERY))
+	else if (every(here, TRY_EVERY))
 		s.how = s.how == ROUTER_COPY_WIDE ? ROUTER_COPY_PLAIN : ROUTER_COPY_WIDE;
 	else
-		s.timed = every(SAMPLE_EVERY);
+		s.timed = every(here, SAMPLE_EVERY);
 	if (s.timed)
 		s.start_ns = clock_now_ns();
 	return s;

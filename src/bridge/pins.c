@@ -49,9 +49,9 @@ static bool is_first(const struct pins *pins)
 	return false;
 }
 
-bool pins_copy_out(struct bridge *b, const struct pins *pins, uint8_t *to, uint64_t len)
+bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t *to, uint64_t len)
 {
-	struct copy_sample sample = measure_copy(b, ROUTER_READ, len);
+	struct copy_sample sample = measure_copy(here, ROUTER_READ, len);
 	int (*copy)(void *dst, const uint8_t *src, size_t n) =
 		sample.how == ROUTER_COPY_WIDE ? window_copy_out_wide : window_copy_out;
 
@@ -60,13 +60,14 @@ bool pins_copy_out(struct bridge *b, const struct pins *pins, uint8_t *to, uint6
 			return false;
 		to += pins->pin[i].len_bytes;
 	}
-	measure_copied(b, &sample, is_first(pins));
+	measure_copied(here->bridge, &sample, is_first(pins));
 	return true;
 }
 
-bool pins_copy_in(struct bridge *b, const struct pins *pins, struct iovec from[2], uint64_t total)
+bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct iovec from[2],
+		  uint64_t total)
 {
-	struct copy_sample sample = measure_copy(b, ROUTER_WRITE, total);
+	struct copy_sample sample = measure_copy(here, ROUTER_WRITE, total);
 	int (*copy)(uint8_t * dst, const void *src, size_t n) =
 		sample.how == ROUTER_COPY_WIDE ? window_copy_in_wide : window_copy_in;
 	const uint8_t *at = from[0].iov_base;
@@ -92,16 +93,16 @@ bool pins_copy_in(struct bridge *b, const struct pins *pins, struct iovec from[2
 			left -= n;
 		}
 	}
-	measure_copied(b, &sample, is_first(pins));
+	measure_copied(here->bridge, &sample, is_first(pins));
 	return true;
 }
 
 /* The host took pages away under a copy: the file is shorter than we knew. So is our idea of its
  * size, until an answer tells the new one. */
-void file_shrank(struct bridge *b, struct node *node, uint64_t off)
+void file_shrank(struct bridge_worker *here, struct node *node, uint64_t off)
 {
-	tally_add(&bridge_tally(b)->copy_faults, 1);
-	node_note_shrunk(b->nodes, node, round_down(off, PAGE_BYTES));
+	tally_add(&here->tally.copy_faults, 1);
+	node_note_shrunk(here->bridge->nodes, node, round_down(off, PAGE_BYTES));
 }
 
 bool store_suffices(const struct node_view *view, uint32_t open_flags, bool kills_suid)
@@ -135,7 +136,7 @@ static uint64_t serves(struct bridge *b, struct node *node, enum router_dir dir,
 {
 	uint64_t limit;
 
-	if (!b->window || !len)
+	if (!b->window || !len || bridge_failure(b))
 		return 0;
 	node_look(b->nodes, node, view);
 	limit = round_down(view->size, PAGE_BYTES);
@@ -145,7 +146,7 @@ static uint64_t serves(struct bridge *b, struct node *node, enum router_dir dir,
 	if (clock_now_ns() - view->asked_ns >= SIZE_BELIEVED_NS)
 		return 0;
 	len = MIN(len, limit - off);
-	return measure_avoids(b, dir, len) ? 0 : len;
+	return measure_avoids(b->aside, dir, len) ? 0 : len;
 }
 
 ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, uint64_t off)
@@ -163,13 +164,13 @@ ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, 
 		return -EAGAIN;
 	for (unsigned i = 0; i < pins.n; i++)
 		got += pins.pin[i].len_bytes;
-	whole = pins_copy_out(b, &pins, buf, got);
+	whole = pins_copy_out(b->aside, &pins, buf, got);
 	pins_drop(&pins);
 	if (!whole) {
-		file_shrank(b, node, off);
+		file_shrank(b->aside, node, off);
 		return -EAGAIN;
 	}
-	tally_add(&bridge_tally(b)->window_read_bytes, got);
+	tally_add(&b->aside->tally.window_read_bytes, got);
 	return (ssize_t)got;
 }
 
@@ -190,13 +191,13 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 		return -EAGAIN;
 	}
 	store_begins(b, node, &view);
-	whole = pins_copy_in(b, &pins, from, len);
+	whole = pins_copy_in(b->aside, &pins, from, len);
 	store_ends(b, node);
 	pins_drop(&pins);
 	if (!whole) {
-		file_shrank(b, node, off);
+		file_shrank(b->aside, node, off);
 		return -EAGAIN;
 	}
-	tally_add(&bridge_tally(b)->window_write_bytes, len);
+	tally_add(&b->aside->tally.window_write_bytes, len);
 	return (ssize_t)len;
 }

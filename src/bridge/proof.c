@@ -112,7 +112,7 @@ static void proof_ends(struct op *op, int err)
 
 	proof->done(proof, err);
 	/* The caller asks for the result where he asked for the token. */
-	op_reply_payload(op, &out, sizeof(out));
+	op_end(op, 0, &out, sizeof(out));
 }
 
 static void proof_again(struct op *op, int err);
@@ -193,7 +193,7 @@ void start_ioctl(struct op *op)
 	memcpy(&token, op_args(op) + sizeof(in), sizeof(token));
 	proof = take_by_token(ps, &token);
 	if (!proof) {
-		op_reply_error(op, -ENOKEY);
+		op_end(op, -ENOKEY, NULL, 0);
 		return;
 	}
 	*proof_of(op) = proof;
@@ -242,7 +242,7 @@ void proof_undo_open(struct op *op)
 {
 	if (op->bridge->proofs)
 		handles_drop(op->bridge->proofs->handles,
-			     op->undo_nodeid ? op->undo_nodeid : op->h.nodeid, op->undo_fh);
+			     op->given_nodeid ? op->given_nodeid : op->h.nodeid, op->given_fh);
 }
 
 void start_release(struct op *op)
@@ -259,11 +259,8 @@ void start_release(struct op *op)
 
 bool bridge_attend(struct bridge *b)
 {
-	struct fs_channel *first = fs_channel(b->session, 0);
-
-	if (!atomic_load(&b->strays))
+	if (!atomic_load(&b->aside->outstanding))
 		return false;
-	fs_channel_reap(first);
-	fs_channel_flush(first);
-	return atomic_load(&b->strays);
+	bridge_reap(b);
+	return atomic_load(&b->aside->outstanding);
 }

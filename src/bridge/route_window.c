@@ -18,18 +18,22 @@
  * shorter than this comes along with it. */
 #define HEAD_MIN   (32 * KIB)
 
+static void read_try(struct op *op);
+static void write_try(struct op *op);
+
 /*
  * Pins [off, off + len) of the op's file, all of it or nothing. WINDOW_PENDING: the op is parked
- * and `again` will be called. At the second attempt nothing is waited for any more: a window that
+ * and goes on in `again`. At the second attempt nothing is waited for any more: a window that
  * loses its ranges as fast as it gets them must not hold a request for ever.
  */
 static enum window_result pin_all(struct op *op, const struct node_view *view, uint64_t off,
-				  uint64_t len, unsigned flags, struct pins *pins,
-				  void (*again)(struct op *op, int err))
+				  uint64_t len, unsigned flags, struct pins *pins, op_then again)
 {
 	enum window_result result;
 
-	if (op->attempts >= 2)
+	/* Nor with a payload buffer that others may need meanwhile. */
+	if (op->attempts >= 2 ||
+	    (op->req->payload && fs_payloads_free(op->req->channel) < PAYLOADS_SPARED))
 		flags |= WINDOW_NOWAIT;
 	op_park(op, again);
 	result = pins_take(pins, view, off, len, flags, &op->waiter);
@@ -44,58 +48,38 @@ static enum window_result pin_all(struct op *op, const struct node_view *view, u
 
 /* ------------------------------------------------------------------ the size, asked for */
 
-/* What of a READ or WRITE a GETATTR overwrites in their slot. */
-#define KEPT_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
-_Static_assert(sizeof(struct fuse_read_in) == sizeof(struct fuse_write_in) &&
-		       sizeof(struct fuse_getattr_in) <= sizeof(struct fuse_write_in) &&
-		       KEPT_BYTES <= sizeof(((struct op *)0)->saved),
-	       "a request is kept in op.saved");
-
-static void size_told(struct fs_req *req, int err)
+static void size_answered(struct op *op, int err)
 {
-	struct op *op = req->user;
 	struct fuse_attr_out out;
 
-	if (req->state != FS_REQ_OWNED) {
-		/* Timed out: the slot is still the device's, nothing can be sent from it. */
-		op_reply_error(op, fs_caller_error(-ETIMEDOUT));
+	if (op->req->state == FS_REQ_ABANDONED) {
+		op_end(op, fs_caller_error(err), NULL, 0);
 		return;
 	}
-	memcpy(req->in, op->saved, KEPT_BYTES);
-	req->in_len = op->kept_len;
-	req->in_big_len = op->kept_big_len;
-	if (err || req->answer.error || req->answer.len < sizeof(req->answer) + sizeof(out)) {
+	if (op_asked(op, err, &out, sizeof(out))) {
 		op_forward(op); /* which will say what is wrong */
 		return;
 	}
-	memcpy(&out, req->out + sizeof(req->answer), sizeof(out));
-	op_note_attr(op, &out.attr);
-	op->resume(op, 0);
+	note_attr(op, node_find(op->bridge->nodes, op->h.nodeid), &out.attr);
+	if (op->h.opcode == FUSE_READ)
+		read_try(op);
+	else
+		write_try(op);
 }
 
-/* True: the op goes on in `again` once the device has told the file's size. */
-static bool ask_size(struct op *op, struct node *node, const struct node_view *view,
-		     void (*again)(struct op *op, int err))
+/* True: the op goes on once the device has told the file's size. */
+static bool ask_size(struct op *op, struct node *node, const struct node_view *view)
 {
 	struct bridge *b = op->bridge;
 	struct fuse_getattr_in in = {0};
-	struct fs_req *req = op->req;
 	uint64_t now_ns = clock_now_ns();
 
 	if (now_ns - view->asked_ns < SIZE_BELIEVED_NS ||
 	    !node_take_asking(b->nodes, node, now_ns, SIZE_BELIEVED_NS))
 		return false;
-	tally_add(&bridge_tally(b)->queue_requests[FUSE_GETATTR], 1);
-	memcpy(op->saved, req->in, KEPT_BYTES);
-	op->kept_len = req->in_len;
-	op->kept_big_len = req->in_big_len;
 	op->size_clock = atomic_load(&b->size_clock);
-	fs_req_header(req, FUSE_GETATTR, op->h.nodeid, sizeof(in));
-	memcpy(op_args(op), &in, sizeof(in));
-	req->in_big_len = req->out_big_len = 0;
-	req->out_len = sizeof(struct fuse_out_header) + sizeof(struct fuse_attr_out);
-	op->resume = again;
-	op_submit(op, size_told);
+	op_ask(op, FUSE_GETATTR, op->h.nodeid, &in, sizeof(in), sizeof(struct fuse_attr_out),
+	       size_answered);
 	return true;
 }
 
@@ -115,15 +99,26 @@ static void forward_tail(struct op *op, uint64_t head)
 	op_forward(op);
 }
 
+/* Where the data of a READ is copied to. With a tail to come: to where the device will put that. */
+static uint8_t *read_buffer(struct op *op, bool tail)
+{
+	if (op->call || !tail)
+		return answer_data_at(op);
+	if (!op->req->payload)
+		op->req->payload = fs_payload_get(op->req->channel, PAYLOADS_SPARED);
+	return op->req->payload ? op->req->payload->va + DATA_AT : NULL;
+}
+
 static void read_again(struct op *op, int err);
 
 static void read_try(struct op *op)
 {
 	struct bridge *b = op->bridge;
-	struct node *node = b->window && (op->req->big || op->call) ? node_find(b->nodes, op->h.nodeid) : NULL;
+	struct node *node = b->window ? node_find(b->nodes, op->h.nodeid) : NULL;
 	struct node_view view;
 	struct pins pins;
 	uint64_t limit, len;
+	uint8_t *to;
 
 	if (!node)
 		goto queue;
@@ -134,9 +129,9 @@ static void read_try(struct op *op)
 	len = MIN(op->arg_len, limit - op->arg_off);
 	if (len < op->arg_len && len < HEAD_MIN)
 		goto queue;
-	if (measure_avoids(b, ROUTER_READ, len))
+	if (measure_avoids(op->here, ROUTER_READ, len))
 		goto queue;
-	if (ask_size(op, node, &view, read_again))
+	if (ask_size(op, node, &view))
 		return;
 	op->attempts++;
 	switch (pin_all(op, &view, op->arg_off, len, 0, &pins, read_again)) {
@@ -147,20 +142,20 @@ static void read_try(struct op *op)
 	case WINDOW_PINNED:
 		break;
 	}
-	bool whole = pins_copy_out(b, &pins, answer_data_at(op), len);
+	to = read_buffer(op, len < op->arg_len);
+	bool whole = to && pins_copy_out(op->here, &pins, to, len);
 
 	pins_drop(&pins);
 	if (!whole) {
-		file_shrank(b, node, op->arg_off);
+		if (to)
+			file_shrank(op->here, node, op->arg_off);
 		goto queue;
 	}
-	tally_add(&bridge_tally(b)->window_read_bytes, len);
-	if (len < op->arg_len) {
+	tally_add(&op->here->tally.window_read_bytes, len);
+	if (len < op->arg_len)
 		forward_tail(op, len);
-		return;
-	}
-	answer_data(op, len);
-	op_drop(op);
+	else
+		op_end_data(op, to, len);
 	return;
 queue:
 	op_forward(op);
@@ -169,7 +164,8 @@ queue:
 static void read_again(struct op *op, int err)
 {
 	if (err)
-		op->attempts = UINT8_MAX - 1; /* refused, or the device is gone: do not wait again */
+		op->attempts =
+			UINT8_MAX - 1; /* refused, or the device is gone: do not wait again */
 	read_try(op);
 }
 
@@ -209,9 +205,10 @@ static void write_try(struct op *op)
 	op->privs_clock = view.privs_clock;
 	limit = round_down(view.size, PAGE_BYTES);
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
-	    !store_suffices(&view, in.flags, op->kills_suid) || measure_avoids(b, ROUTER_WRITE, op->arg_len))
+	    !store_suffices(&view, in.flags, op->kills_suid) ||
+	    measure_avoids(op->here, ROUTER_WRITE, op->arg_len))
 		goto queue;
-	if (ask_size(op, node, &view, write_again))
+	if (ask_size(op, node, &view))
 		return;
 	op->attempts++;
 	switch (pin_all(op, &view, op->arg_off, op->arg_len, WINDOW_WRITE, &pins, write_again)) {
@@ -223,25 +220,25 @@ static void write_try(struct op *op)
 		break;
 	}
 	const size_t at = sizeof(op->h) + sizeof(in);
-	/* A WRITE's data begins in the slot and continues in the big buffer. */
+	/* A WRITE's data begins in the slot and continues in the payload buffer. */
 	struct iovec from[2] = {
 		{op->req->in + at, op->req->in_len - at},
-		{op->req->in_big_len ? op->req->big->va : NULL, op->req->in_big_len},
+		{op->req->in_payload_len ? op->req->payload->va : NULL, op->req->in_payload_len},
 	};
 
 	store_begins(b, node, &view);
-	whole = pins_copy_in(b, &pins, from, op->arg_len);
+	whole = pins_copy_in(op->here, &pins, from, op->arg_len);
 	store_ends(b, node);
 	pins_drop(&pins);
 	if (!whole) {
 		/* Written again as a whole by the host, which also says what is wrong. */
-		file_shrank(b, node, op->arg_off);
+		file_shrank(op->here, node, op->arg_off);
 		goto queue;
 	}
-	tally_add(&bridge_tally(b)->window_write_bytes, op->arg_len);
+	tally_add(&op->here->tally.window_write_bytes, op->arg_len);
 	struct fuse_write_out out = {.size = (uint32_t)op->arg_len};
 
-	op_reply_payload(op, &out, sizeof(out));
+	op_end(op, 0, &out, sizeof(out));
 	return;
 queue:
 	op_forward(op);
@@ -266,7 +263,7 @@ void start_write(struct op *op)
 	op->kills_suid = in.write_flags & FUSE_WRITE_KILL_SUIDGID ||
 			 !(op->bridge->kernel_flags & FUSE_HANDLE_KILLPRIV_V2);
 	if (op->h.len - sizeof(op->h) - sizeof(in) != in.size) {
-		op_reply_error(op, -EIO);
+		op_end(op, -EIO, NULL, 0);
 		return;
 	}
 	if (!in.size)

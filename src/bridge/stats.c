@@ -8,7 +8,7 @@
 
 struct sums {
 	uint64_t window_read_bytes, window_write_bytes, queue_read_bytes, queue_write_bytes;
-	uint64_t copy_faults, mtime_updates;
+	uint64_t copy_faults, mtime_updates, interrupts;
 	uint64_t requests[OPCODES_COUNTED];
 };
 
@@ -20,6 +20,7 @@ static void add_tally(struct sums *s, const struct tally *t)
 	s->queue_write_bytes += atomic_load_explicit(&t->queue_write_bytes, memory_order_relaxed);
 	s->copy_faults += atomic_load_explicit(&t->copy_faults, memory_order_relaxed);
 	s->mtime_updates += atomic_load_explicit(&t->mtime_updates, memory_order_relaxed);
+	s->interrupts += atomic_load_explicit(&t->interrupts, memory_order_relaxed);
 	for (unsigned i = 0; i < OPCODES_COUNTED; i++)
 		s->requests[i] += atomic_load_explicit(&t->queue_requests[i], memory_order_relaxed);
 }
@@ -75,6 +76,7 @@ static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, voi
 	emit(ctx, "queue.submitted", f.submitted);
 	emit(ctx, "queue.answered", f.answered);
 	emit(ctx, "queue.timeouts", f.timeouts);
+	emit(ctx, "queue.interrupts", s->interrupts);
 	emit(ctx, "queue.forgets", f.forgets);
 	for (unsigned i = 0; i < OPCODES_COUNTED; i++) {
 		if (route_find(i)->opcode != i) {
@@ -105,7 +107,7 @@ void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 	struct fuse_worker_stats all = {0};
 	struct sums sums = {0};
 
-	add_tally(&sums, &b->others);
+	add_tally(&sums, &b->aside->tally);
 	for (unsigned i = 0; i < b->n_workers; i++) {
 		struct fuse_worker_stats one;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fs/channel: one request queue with its slots and buffers. It puts requests on the ring, takes
- * answers off, checks their headers, and gives up on those that come too late.
+ * fs/channel: one request queue with its slots and payload buffers. It puts requests on the ring,
+ * takes answers off and checks their headers. What is not answered in time is for give_up.c.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,12 +14,13 @@
 #include "base/log.h"
 #include "fs/internal.h"
 
-#define SLOT_BYTES (FS_IN_BYTES + FS_OUT_BYTES)
+#define SLOT_BYTES (FS_IN_BYTES + FS_OWN_BYTES + FS_OUT_BYTES)
 #define REAP_BATCH 32
 
 size_t fs_channel_bytes(const struct fs_params *params)
 {
-	return (size_t)params->slots * SLOT_BYTES + (size_t)params->bigs * FS_BIG_BYTES + 2 * 4096;
+	return (size_t)params->slots * SLOT_BYTES + (size_t)params->payloads * FS_PAYLOAD_BYTES +
+	       2 * 4096;
 }
 
 static void requests_lay_out(struct fs_channel *ch, struct fs_arena *arena, uint8_t *users)
@@ -31,18 +32,19 @@ static void requests_lay_out(struct fs_channel *ch, struct fs_arena *arena, uint
 
 		req->channel = ch;
 		req->in = fs_arena_take(arena, SLOT_BYTES, 64, &req->in_iova);
-		req->out = req->in + FS_IN_BYTES;
-		req->out_iova = req->in_iova + FS_IN_BYTES;
+		req->out = req->in + FS_IN_BYTES + FS_OWN_BYTES;
+		req->out_iova = req->in_iova + FS_IN_BYTES + FS_OWN_BYTES;
 		req->user = users ? users + i * params->user_bytes : NULL;
 		list_push_back(&ch->free_reqs, &req->link);
 	}
 	ch->n_free_reqs = ch->n_reqs;
-	for (unsigned i = 0; i < ch->n_bigs; i++) {
-		struct fs_big *big = &ch->bigs[i];
+	for (unsigned i = 0; i < ch->n_payloads; i++) {
+		struct fs_payload *payload = &ch->payloads[i];
 
-		big->va = fs_arena_take(arena, FS_BIG_BYTES, 4096, &big->iova);
-		list_push_back(&ch->free_bigs, &big->link);
+		payload->va = fs_arena_take(arena, FS_PAYLOAD_BYTES, 4096, &payload->iova);
+		list_push_back(&ch->free_payloads, &payload->link);
 	}
+	ch->n_free_payloads = ch->n_payloads;
 }
 
 int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
@@ -56,19 +58,20 @@ int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
 	ch->vq = vq;
 	ch->call_fd = s->t->ops->call_fd(s->t, queue);
 	ch->n_reqs = s->params.slots;
-	ch->n_bigs = s->params.bigs;
+	ch->n_payloads = s->params.payloads;
 	list_init(&ch->free_reqs);
-	list_init(&ch->free_bigs);
+	list_init(&ch->free_payloads);
+	list_init(&ch->payload_waiters);
 	list_init(&ch->waiting);
 	list_init(&ch->in_flight);
 	list_init(&ch->untimed);
 	ch->reqs = calloc(ch->n_reqs, sizeof(*ch->reqs));
-	ch->bigs = calloc(ch->n_bigs, sizeof(*ch->bigs));
+	ch->payloads = calloc(ch->n_payloads, sizeof(*ch->payloads));
 	if (s->params.user_bytes)
 		users = calloc(ch->n_reqs, s->params.user_bytes);
-	if (!ch->reqs || !ch->bigs || (s->params.user_bytes && !users)) {
+	if (!ch->reqs || !ch->payloads || (s->params.user_bytes && !users)) {
 		free(ch->reqs);
-		free(ch->bigs);
+		free(ch->payloads);
 		free(users);
 		return -ENOMEM;
 	}
@@ -76,6 +79,49 @@ int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
 	requests_lay_out(ch, &s->arena, users);
 	vq_disable_calls(vq);
 	return 0;
+}
+
+/*
+ * Copies the header out of shared memory and checks the copy. FUSE bounds an error to
+ * (-512, 0]; an error has no payload.
+ */
+static int answer_check(struct fs_req *req, char why[128])
+{
+	struct fuse_out_header *a = &req->answer;
+	uint32_t written = req->written_bytes;
+
+	if (written < sizeof(*a)) {
+		snprintf(why, 128, "%u bytes of answer; a header has 16", written);
+		return -EPROTO;
+	}
+	memcpy(a, req->out, sizeof(*a));
+	if (a->unique != req->unique) {
+		snprintf(why, 128, "answered unique number %#" PRIx64 " to request %#" PRIx64,
+			 (uint64_t)a->unique, req->unique);
+		return -EPROTO;
+	}
+	if (a->len < sizeof(*a) || a->len > written) {
+		snprintf(why, 128, "an answer of %u bytes says that it has %u", written, a->len);
+		return -EPROTO;
+	}
+	if (a->error > 0 || a->error <= -512 || (a->error && a->len != sizeof(*a))) {
+		snprintf(why, 128, "error %d in an answer of %u bytes", a->error, a->len);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+/* 0, or -EPROTO and the device is given up. */
+static int take_answer(struct fs_req *req)
+{
+	struct fs_channel *ch = req->channel;
+	char why[128];
+
+	if (!answer_check(req, why))
+		return 0;
+	transport_fail(ch->session->t, -EPROTO, "the device broke the protocol on queue %u: %s",
+		       ch->queue, why);
+	return -EPROTO;
 }
 
 /* ------------------------------------------------------------------ slots */
@@ -94,53 +140,111 @@ struct fs_req *fs_req_get(struct fs_channel *ch, unsigned leave)
 	return req;
 }
 
-/* Called with the lock held. */
-static void req_free(struct fs_req *req)
+/* Called with the lock held. Who waited for it, has it now, and is to be called without the lock.
+ */
+static struct fs_payload_waiter *give_payload(struct fs_channel *ch, struct fs_payload *payload)
+{
+	struct list *l = list_pop_front(&ch->payload_waiters);
+
+	if (l)
+		return container_of(l, struct fs_payload_waiter, link);
+	list_push_front(&ch->free_payloads, &payload->link);
+	ch->n_free_payloads++;
+	return NULL;
+}
+
+/* Called with the lock held; the slot has no payload buffer any more. */
+static void free_slot(struct fs_req *req)
 {
 	struct fs_channel *ch = req->channel;
 
-	if (req->big)
-		list_push_front(&ch->free_bigs, &req->big->link);
-	req->big = NULL;
-	req->in_len = req->in_big_len = req->out_len = req->out_big_off = req->out_big_len = 0;
-	req->untimed = req->vital = req->put_when_back = false;
+	req->in_off = req->in_len = req->in_payload_len = req->timeout_ms = 0;
+	req->out_len = req->out_payload_off = req->out_payload_len = 0;
+	req->untimed = req->fatal_on_timeout = req->put = req->returned = false;
 	req->done = NULL;
-	req->late = NULL;
 	req->state = FS_REQ_FREE;
 	/* The slot used last is the one that is still in the cache. */
 	list_push_front(&ch->free_reqs, &req->link);
 	ch->n_free_reqs++;
 }
 
-void fs_req_put(struct fs_req *req)
+void fs_req_free(struct fs_req *req, void *ctx)
 {
 	struct fs_channel *ch = req->channel;
+	struct fs_payload *payload = req->payload;
+	struct fs_payload_waiter *waiter = NULL;
 
 	pthread_mutex_lock(&ch->lock);
-	if (req->state == FS_REQ_ABANDONED)
-		req->put_when_back = true; /* the device may still write into it */
-	else
-		req_free(req);
+	req->payload = NULL;
+	if (payload)
+		waiter = give_payload(ch, payload);
+	free_slot(req);
 	pthread_mutex_unlock(&ch->lock);
+	if (waiter)
+		waiter->got(waiter, ctx, payload);
 }
 
-struct fs_big *fs_big_get(struct fs_channel *ch)
+/* The answer to an abandoned request, whose user has put it. */
+static void late_answer(struct fs_req *req, void *ctx)
 {
-	struct list *l;
-
-	pthread_mutex_lock(&ch->lock);
-	l = list_pop_front(&ch->free_bigs);
-	pthread_mutex_unlock(&ch->lock);
-	return l ? container_of(l, struct fs_big, link) : NULL;
+	req->state = FS_REQ_LATE;
+	if (!take_answer(req) && req->done)
+		req->done(req, ctx, 0);
+	fs_req_free(req, ctx);
 }
 
-void fs_big_put(struct fs_channel *ch, struct fs_big *big)
+void fs_req_put(struct fs_req *req, void *ctx)
 {
-	if (!big)
-		return;
+	struct fs_channel *ch = req->channel;
+	bool abandoned, returned;
+
 	pthread_mutex_lock(&ch->lock);
-	list_push_front(&ch->free_bigs, &big->link);
+	abandoned = req->state == FS_REQ_ABANDONED;
+	returned = req->returned;
+	req->put = abandoned; /* the device may still write into it */
 	pthread_mutex_unlock(&ch->lock);
+	if (!abandoned)
+		fs_req_free(req, ctx);
+	else if (returned)
+		late_answer(req, ctx);
+}
+
+struct fs_payload *fs_payload_get(struct fs_channel *ch, unsigned leave)
+{
+	struct list *l = NULL;
+
+	pthread_mutex_lock(&ch->lock);
+	if (ch->n_free_payloads > leave) {
+		l = list_pop_front(&ch->free_payloads);
+		ch->n_free_payloads--;
+	}
+	pthread_mutex_unlock(&ch->lock);
+	return l ? container_of(l, struct fs_payload, link) : NULL;
+}
+
+unsigned fs_payloads_free(struct fs_channel *ch)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&ch->lock);
+	n = ch->n_free_payloads;
+	pthread_mutex_unlock(&ch->lock);
+	return n;
+}
+
+struct fs_payload *fs_payload_get_or_wait(struct fs_channel *ch, struct fs_payload_waiter *waiter)
+{
+	struct list *l = NULL;
+
+	pthread_mutex_lock(&ch->lock);
+	if (ch->n_free_payloads) {
+		l = list_pop_front(&ch->free_payloads);
+		ch->n_free_payloads--;
+	} else {
+		list_push_back(&ch->payload_waiters, &waiter->link);
+	}
+	pthread_mutex_unlock(&ch->lock);
+	return l ? container_of(l, struct fs_payload, link) : NULL;
 }
 
 /* ------------------------------------------------------------------ submission */
@@ -164,14 +268,15 @@ static int put_on_ring(struct fs_channel *ch, struct fs_req *req)
 	unsigned n_readable = 0, n_writable = 0;
 	int err;
 
-	readable[n_readable++] = (struct vq_segment){req->in_iova, req->in_len};
-	if (req->in_big_len)
-		readable[n_readable++] = (struct vq_segment){req->big->iova, req->in_big_len};
+	readable[n_readable++] = (struct vq_segment){req->in_iova + req->in_off, req->in_len};
+	if (req->in_payload_len)
+		readable[n_readable++] =
+			(struct vq_segment){req->payload->iova, req->in_payload_len};
 	if (req->out_len)
 		writable[n_writable++] = (struct vq_segment){req->out_iova, req->out_len};
-	if (req->out_big_len)
-		writable[n_writable++] = (struct vq_segment){req->big->iova + req->out_big_off,
-							     req->out_big_len};
+	if (req->out_payload_len)
+		writable[n_writable++] = (struct vq_segment){
+			req->payload->iova + req->out_payload_off, req->out_payload_len};
 	err = vq_add(ch->vq, readable, n_readable, writable, n_writable, req);
 	if (err)
 		return err;
@@ -184,35 +289,32 @@ static int put_on_ring(struct fs_channel *ch, struct fs_req *req)
 	return 0;
 }
 
-void fs_req_submit(struct fs_req *req)
+int fs_req_submit(struct fs_req *req)
 {
 	struct fs_channel *ch = req->channel;
+	uint64_t timeout_ms = ch->session->params.timeout_ms;
 	int failed;
-	int err = 0;
 
-	memcpy(&req->unique, req->in + offsetof(struct fuse_in_header, unique), 8);
+	if (req->timeout_ms)
+		timeout_ms = MIN(timeout_ms, req->timeout_ms);
+	memcpy(&req->unique, req->in + req->in_off + offsetof(struct fuse_in_header, unique),
+	       sizeof(req->unique));
 	pthread_mutex_lock(&ch->lock);
-	/* Looked at under the lock: fail_all() drains these lists after the failure was set, so
-	 * either it finds this request there, or this look finds the failure. */
+	/* Under the lock: fs_channel_fail() drains these lists after the failure was set, so either
+	 * it finds this request there, or this load finds the failure. */
 	failed = transport_failed(ch->session->t);
 	if (!failed) {
-		req->deadline_ns =
-			clock_now_ns() + (uint64_t)ch->session->params.timeout_ms * NS_PER_MS;
+		req->deadline_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
 		ch->n_busy++;
 		ch->n_untimed += req->untimed;
 		ch->submitted++;
-		if (!list_empty(&ch->waiting))
-			err = -ENOSPC;
-		else
-			err = put_on_ring(ch, req);
-		if (err) {
+		if (!list_empty(&ch->waiting) || put_on_ring(ch, req)) {
 			req->state = FS_REQ_WAITING;
 			list_push_back(&ch->waiting, &req->link);
 		}
 	}
 	pthread_mutex_unlock(&ch->lock);
-	if (failed)
-		req->done(req, failed);
+	return failed;
 }
 
 bool fs_channel_may_wait(struct fs_channel *ch)
@@ -265,219 +367,85 @@ void fs_channel_flush(struct fs_channel *ch)
 
 /* ------------------------------------------------------------------ answers */
 
-/*
- * Copies the header out of shared memory and checks the copy. FUSE bounds an error to
- * (-512, 0]; an error has no payload.
- */
-static int answer_check(struct fs_req *req, uint32_t written, char why[128])
-{
-	struct fuse_out_header *a = &req->answer;
+/* What is to be done with a chain that came back, decided under the lock. */
+enum delivery {
+	DELIVER_ANSWER,
+	DELIVER_LATE,
+	DELIVER_BY_PUT, /* late, and its user has not put it yet: fs_req_put() goes on */
+};
 
-	if (written < sizeof(*a)) {
-		snprintf(why, 128, "%u bytes of answer; a header has 16", written);
-		return -EPROTO;
+static enum delivery note_returned(struct fs_channel *ch, const struct vq_done *done)
+{
+	struct fs_req *req = done->token;
+
+	req->written_bytes = done->written_bytes;
+	if (req->state == FS_REQ_ABANDONED) {
+		req->returned = true;
+		return req->put ? DELIVER_LATE : DELIVER_BY_PUT;
 	}
-	memcpy(a, req->out, sizeof(*a));
-	if (a->unique != req->unique) {
-		snprintf(why, 128, "answered unique number %#" PRIx64 " to request %#" PRIx64,
-			 (uint64_t)a->unique, req->unique);
-		return -EPROTO;
-	}
-	if (a->len < sizeof(*a) || a->len > written) {
-		snprintf(why, 128, "an answer of %u bytes says that it has %u", written, a->len);
-		return -EPROTO;
-	}
-	if (a->error > 0 || a->error <= -512 || (a->error && a->len != sizeof(*a))) {
-		snprintf(why, 128, "error %d in an answer of %u bytes", a->error, a->len);
-		return -EPROTO;
-	}
-	return 0;
+	list_del(&req->link);
+	req->state = FS_REQ_OWNED;
+	ch->n_busy--;
+	ch->n_untimed -= req->untimed;
+	ch->answered++;
+	return DELIVER_ANSWER;
 }
 
-static void deliver(struct fs_channel *ch, struct fs_req *req, bool was_abandoned)
+/* Called with the lock held. */
+static void fill_ring(struct fs_channel *ch)
 {
-	if (!was_abandoned) {
-		req->done(req, 0);
-		return;
-	}
-	if (req->late)
-		req->late(req);
-	pthread_mutex_lock(&ch->lock);
-	if (req->put_when_back)
-		req_free(req);
-	else
-		req->state = FS_REQ_OWNED; /* done() has not put it yet: it will */
-	pthread_mutex_unlock(&ch->lock);
-}
+	while (!list_empty(&ch->waiting)) {
+		struct fs_req *req = container_of(ch->waiting.next, struct fs_req, link);
 
-/* The device is given up: everything that waits for it ends now. */
-static unsigned fail_all(struct fs_channel *ch, int err)
-{
-	struct list failed;
-	struct list *l;
-	unsigned n = 0;
-
-	list_init(&failed);
-	pthread_mutex_lock(&ch->lock);
-	list_splice_back(&failed, &ch->in_flight);
-	list_splice_back(&failed, &ch->untimed);
-	list_splice_back(&failed, &ch->waiting);
-	ch->n_busy = ch->n_untimed = 0;
-	list_for_each(pos, &failed)
-		container_of(pos, struct fs_req, link)->state = FS_REQ_OWNED;
-	pthread_mutex_unlock(&ch->lock);
-	while ((l = list_pop_front(&failed))) {
-		struct fs_req *req = container_of(l, struct fs_req, link);
-
-		req->done(req, err);
-		n++;
-	}
-	return n;
-}
-
-/* Slots that the device kept too long: it returns them no more, and whoever comes now needs one to
- * be told so. Nothing is taken off the ring any more, so no answer can find the next owner. */
-static void take_back_abandoned(struct fs_channel *ch)
-{
-	pthread_mutex_lock(&ch->lock);
-	for (unsigned i = 0; i < ch->n_reqs; i++) {
-		struct fs_req *req = &ch->reqs[i];
-
-		if (req->state != FS_REQ_ABANDONED)
-			continue;
-		if (req->put_when_back)
-			req_free(req);
-		else
-			req->state = FS_REQ_OWNED; /* done() has not put it yet: it will */
-	}
-	ch->drained = true;
-	pthread_mutex_unlock(&ch->lock);
-}
-
-/* Called with the lock held. The request that runs out of time first, or NULL. Those that wait for
- * the ring are few and seldom: they are searched. */
-static struct fs_req *first_to_expire(struct fs_channel *ch)
-{
-	struct fs_req *first = NULL;
-
-	if (!list_empty(&ch->in_flight))
-		first = container_of(ch->in_flight.next, struct fs_req, link);
-	list_for_each(pos, &ch->waiting) {
-		struct fs_req *req = container_of(pos, struct fs_req, link);
-
-		if (!req->untimed && (!first || req->deadline_ns < first->deadline_ns))
-			first = req;
-	}
-	return first;
-}
-
-/* Gives up on requests whose time has passed. They stay the device's until it returns them. */
-static unsigned expire(struct fs_channel *ch)
-{
-	struct fs_session *s = ch->session;
-	uint64_t now = clock_now_ns();
-	unsigned n = 0;
-
-	for (;;) {
-		struct fs_req *req;
-		struct fuse_in_header h;
-		bool vital;
-
-		pthread_mutex_lock(&ch->lock);
-		req = first_to_expire(ch);
-		if (!req || req->deadline_ns > now) {
-			pthread_mutex_unlock(&ch->lock);
-			return n;
+		list_del(&req->link);
+		if (put_on_ring(ch, req)) {
+			list_push_front(&ch->waiting, &req->link);
+			return;
 		}
-		/* After unlocking another thread may deliver its answer, and the slot be reused. */
-		vital = req->vital;
-		memcpy(&h, req->in, sizeof(h));
-		if (!vital) {
-			list_del(&req->link);
-			req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED
-								    : FS_REQ_OWNED;
-			ch->n_busy--;
-			ch->timeouts++;
-		}
-		pthread_mutex_unlock(&ch->lock);
-		if (vital) {
-			transport_fail(s->t, -ETIMEDOUT,
-				       "the device did not answer a mapping request (opcode %u) "
-				       "within %u ms",
-				       h.opcode, s->params.timeout_ms);
-			return n + fail_all(ch, -ETIMEDOUT);
-		}
-		req->done(req, -ETIMEDOUT);
-		n++;
 	}
 }
 
-unsigned fs_channel_reap(struct fs_channel *ch)
+static void deliver(struct fs_req *req, enum delivery how, void *ctx)
+{
+	if (how == DELIVER_ANSWER)
+		req->done(req, ctx, take_answer(req));
+	else if (how == DELIVER_LATE)
+		late_answer(req, ctx);
+}
+
+unsigned fs_channel_reap(struct fs_channel *ch, void *ctx)
 {
 	struct transport *t = ch->session->t;
 	struct vq_done done[REAP_BATCH];
-	bool abandoned[REAP_BATCH];
+	enum delivery how[REAP_BATCH];
 	char why[128] = "";
-	bool kick, overdue;
-	int n, failed;
 	unsigned total = 0;
+	bool kick, overdue;
+	int n;
 
 	do {
 		pthread_mutex_lock(&ch->lock);
-		/* Looked at under the lock: after a failure fail_all() gives requests back that the
-		 * ring still names, so the ring must not be believed any more. */
+		/* Under the lock: after a failure fs_channel_fail() ends requests that the ring
+		 * still names, so the ring must not be believed any more. */
 		n = transport_failed(t) ? 0 : vq_reap(ch->vq, done, REAP_BATCH, why);
-		for (int i = 0; i < n; i++) {
-			struct fs_req *req = done[i].token;
-
-			abandoned[i] = req->state == FS_REQ_ABANDONED;
-			if (abandoned[i])
-				continue;
-			list_del(&req->link);
-			req->state = FS_REQ_OWNED;
-			ch->n_busy--;
-			ch->n_untimed -= req->untimed;
-			ch->answered++;
-		}
-		while (!list_empty(&ch->waiting)) {
-			struct fs_req *req = container_of(ch->waiting.next, struct fs_req, link);
-
-			list_del(&req->link);
-			if (put_on_ring(ch, req)) {
-				list_push_front(&ch->waiting, &req->link);
-				break;
-			}
-		}
+		for (int i = 0; i < n; i++)
+			how[i] = note_returned(ch, &done[i]);
+		fill_ring(ch);
 		kick = publish(ch);
 		/* The clock is read only where something has been in flight for a while. */
 		overdue = n <= 0 && ch->n_busy > 0;
 		pthread_mutex_unlock(&ch->lock);
 		if (kick)
 			t->ops->kick(t, ch->queue);
-		for (int i = 0; i < n; i++) {
-			struct fs_req *req = done[i].token;
-
-			if (answer_check(req, done[i].written_bytes, why)) {
-				transport_fail(t, -EPROTO, "the device broke the protocol on queue %u: %s",
-					       ch->queue, why);
-				if (!abandoned[i])
-					req->done(req, -EPROTO);
-				continue;
-			}
-			deliver(ch, req, abandoned[i]);
-		}
-		if (n > 0)
-			total += (unsigned)n;
+		for (int i = 0; i < n; i++)
+			deliver(done[i].token, how[i], ctx);
+		total += (unsigned)MAX(n, 0);
 	} while (n == REAP_BATCH);
 	if (n < 0)
 		transport_fail(t, n, "the device broke queue %u: %s", ch->queue, why);
-	failed = transport_failed(t);
-	if (failed) {
-		total += fail_all(ch, failed);
-		take_back_abandoned(ch);
-		return total;
-	}
-	return overdue ? total + expire(ch) : total;
+	if (transport_failed(t))
+		return total + fs_channel_fail(ch, ctx, transport_failed(t));
+	return overdue ? total + fs_channel_expire(ch, ctx) : total;
 }
 
 unsigned fs_channel_busy(struct fs_channel *ch, uint64_t *deadline_ns)
@@ -490,20 +458,10 @@ unsigned fs_channel_busy(struct fs_channel *ch, uint64_t *deadline_ns)
 		return 0;
 	pthread_mutex_lock(&ch->lock);
 	n = ch->n_busy;
-	first = first_to_expire(ch);
+	first = fs_first_to_expire(ch);
 	*deadline_ns = first ? first->deadline_ns : UINT64_MAX;
 	pthread_mutex_unlock(&ch->lock);
 	return n;
-}
-
-bool fs_channel_pending(struct fs_channel *ch)
-{
-	bool pending;
-
-	pthread_mutex_lock(&ch->lock);
-	pending = vq_pending(ch->vq);
-	pthread_mutex_unlock(&ch->lock);
-	return pending;
 }
 
 bool fs_channel_enable_calls(struct fs_channel *ch)
@@ -528,48 +486,25 @@ void fs_channel_disable_calls(struct fs_channel *ch)
 	pthread_mutex_unlock(&ch->lock);
 }
 
+struct fs_req *fs_channel_slots(struct fs_channel *ch, unsigned *n)
+{
+	*n = ch->n_reqs;
+	return ch->reqs;
+}
+
 int fs_channel_call_fd(struct fs_channel *ch)
 {
 	return ch->call_fd;
 }
 
-void fs_channel_abandon(struct fs_channel *ch, int err)
-{
-	struct list given_up;
-	struct list *l;
-
-	list_init(&given_up);
-	pthread_mutex_lock(&ch->lock);
-	list_splice_back(&given_up, &ch->in_flight);
-	list_splice_back(&given_up, &ch->untimed);
-	list_splice_back(&given_up, &ch->waiting);
-	ch->n_busy = ch->n_untimed = 0;
-	list_for_each(pos, &given_up) {
-		struct fs_req *req = container_of(pos, struct fs_req, link);
-
-		req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED : FS_REQ_OWNED;
-	}
-	pthread_mutex_unlock(&ch->lock);
-	while ((l = list_pop_front(&given_up))) {
-		struct fs_req *req = container_of(l, struct fs_req, link);
-
-		req->done(req, err);
-	}
-	pthread_mutex_lock(&ch->lock);
-	for (unsigned i = 0; i < ch->n_reqs; i++)
-		if (ch->reqs[i].state == FS_REQ_ABANDONED)
-			ch->reqs[i].late = NULL;
-	pthread_mutex_unlock(&ch->lock);
-}
-
 void fs_channel_close(struct fs_channel *ch, int err)
 {
-	fail_all(ch, err);
+	fs_channel_fail(ch, NULL, err);
 	while (vq_take_unfinished(ch->vq))
 		; /* abandoned ones: their callers have long been answered */
 	vq_destroy(ch->vq);
 	free(ch->n_reqs ? ch->reqs[0].user : NULL);
 	free(ch->reqs);
-	free(ch->bigs);
+	free(ch->payloads);
 	pthread_mutex_destroy(&ch->lock);
 }

@@ -119,6 +119,8 @@ static void hiprio_send(struct fs_session *s, const struct fs_hiprio_message *m)
 {
 	struct fs_hiprio *h = &s->hiprio;
 
+	if (transport_failed(s->t))
+		return; /* nobody takes it */
 	pthread_mutex_lock(&h->lock);
 	if (h->n_pending || !send_one(h, m))
 		keep(h, m);

@@ -51,10 +51,10 @@ void fs_init_request(uint64_t kernel_flags, uint32_t max_readahead, bool window,
 
 /* What the session is allowed by the device's answer. */
 struct fs_limits {
-	uint64_t flags;		/* accepted by the device, of those that we offered */
+	uint64_t flags; /* accepted by the device, of those that we offered */
 	uint32_t minor;
-	uint32_t max_write;	/* bytes, at most FS_IO_BYTES_MAX, at least 4096 */
-	uint32_t max_pages;	/* at most FS_IO_PAGES_MAX */
+	uint32_t max_write; /* bytes, at most FS_IO_BYTES_MAX, at least 4096 */
+	uint32_t max_pages; /* at most FS_IO_PAGES_MAX */
 	uint32_t max_readahead;
 	uint64_t map_alignment; /* bytes */
 };

@@ -24,24 +24,25 @@ struct fs_channel {
 	 * done(), a kick or a system call. No other lock is taken inside it. */
 	pthread_mutex_t lock;
 	struct virtqueue *vq;
-	struct list free_reqs, free_bigs;
-	unsigned n_free_reqs;
+	struct list free_reqs, free_payloads, payload_waiters;
+	unsigned n_free_reqs, n_free_payloads;
 	/* Submitted, in this order; in_flight is therefore ordered by deadline. Requests with no
 	 * deadline lie in `untimed`. `waiting` has no place on the ring yet. */
 	struct list waiting, in_flight, untimed;
 	/* On those three lists. Written under the lock; also read without it, by workers that only
-	 * want to know whether there is anything at all: what they put there themselves they see. */
+	 * want to know whether there is anything at all: what they put there themselves they see.
+	 */
 	_Atomic unsigned n_busy;
-	unsigned n_untimed; /* of those, without a deadline */
+	unsigned n_untimed;	 /* of those, without a deadline */
 	atomic_bool unpublished; /* as n_busy */
-	bool kick_owed; /* by fs_channel_publish() */
+	bool kick_owed;		 /* by fs_channel_publish() */
 	bool calls_wanted;
-	bool drained; /* after a failure: all slots are given back, there is nothing to reap */
+	bool drained; /* after a failure: nobody waits any more, there is nothing to reap */
 	uint64_t kicks, submitted, answered, timeouts;
 
 	struct fs_req *reqs;
-	struct fs_big *bigs;
-	unsigned n_reqs, n_bigs;
+	struct fs_payload *payloads;
+	unsigned n_reqs, n_payloads;
 };
 
 struct fs_hiprio {
@@ -85,8 +86,17 @@ uint8_t *fs_arena_take(struct fs_arena *arena, size_t len, size_t align, uint64_
 size_t fs_channel_bytes(const struct fs_params *params);
 int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
 		    struct virtqueue *vq);
-/* Every unfinished request is done() with err; what the device has of them stays its own. */
-void fs_channel_abandon(struct fs_channel *ch, int err);
+/* The slot, whatever its state was, and its payload buffer are free. */
+void fs_req_free(struct fs_req *req, void *ctx);
+/* Called with the channel's lock held. */
+struct fs_req *fs_first_to_expire(struct fs_channel *ch);
+
+/* give_up.c. The device has failed: every request is done() with err, every slot is free then. */
+unsigned fs_channel_fail(struct fs_channel *ch, void *ctx, int err);
+/* Those whose time has passed. */
+unsigned fs_channel_expire(struct fs_channel *ch, void *ctx);
+/* See fs_session_abandon(). */
+void fs_channel_abandon(struct fs_channel *ch, void *ctx, int err);
 /* The device is stopped: every unfinished request is done() with err. */
 void fs_channel_close(struct fs_channel *ch, int err);
 

@@ -3,6 +3,7 @@
  * fs/session: from a transport to a device that answers FUSE requests, and back. It owns the DMA
  * arena's layout and the negotiation; the queues belong to channel.c and hiprio.c.
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,7 +46,8 @@ static int negotiate_features(struct fs_session *s)
 	for (size_t i = 0; i < ARRAY_SIZE(feature_rows); i++) {
 		accepted |= offered & feature_rows[i].bit;
 		if (feature_rows[i].required && !(offered & feature_rows[i].bit)) {
-			log_error("%s: the device does not offer VIRTIO_F_VERSION_1 (features %#" PRIx64
+			log_error("%s: the device does not offer VIRTIO_F_VERSION_1 (features "
+				  "%#" PRIx64
 				  "): a legacy device cannot be driven; use a virtio 1.x back end",
 				  t->source, offered);
 			return -ENOTSUP;
@@ -84,11 +86,13 @@ static int read_config(struct fs_session *s, unsigned n_queues, unsigned *n_requ
 	s->tag[sizeof(config.tag)] = '\0';
 	if (!tag_is_sane(s->tag)) {
 		log_error("%s: the tag in the device configuration is not UTF-8 text: "
-			  "this is not a virtio-fs device", t->source);
+			  "this is not a virtio-fs device",
+			  t->source);
 		return -ENODEV;
 	}
 	if (config.num_request_queues == 0 || config.num_request_queues > n_queues - 1) {
-		log_error("%s: the device configuration says %u request queues, but the device has %u "
+		log_error("%s: the device configuration says %u request queues, but the device has "
+			  "%u "
 			  "queues in all: this is not a virtio-fs device",
 			  t->source, config.num_request_queues, n_queues);
 		return -ENODEV;
@@ -165,7 +169,8 @@ static int plan_queues(struct fs_session *s, struct queue_plan *plan)
 		return n;
 	if (n < 2 || n > QUEUES_MAX) {
 		log_error("%s: the device has %d queues; a virtio-fs device has 2 to %d: "
-			  "this is not a virtio-fs device", t->source, n, QUEUES_MAX);
+			  "this is not a virtio-fs device",
+			  t->source, n, QUEUES_MAX);
 		return -ENODEV;
 	}
 	plan->n_queues = (unsigned)n;
@@ -253,8 +258,8 @@ int fs_session_open(struct transport *t, const struct fs_params *params, struct 
 	err = negotiate_features(s);
 	if (err)
 		goto failed;
-	if (!s->params.bigs)
-		s->params.bigs = 6 + s->params.workers;
+	if (!s->params.payloads)
+		s->params.payloads = 6 + 2 * s->params.workers;
 	err = plan_queues(s, &plan);
 	if (err)
 		goto failed;
@@ -298,7 +303,27 @@ void fs_req_header(struct fs_req *req, uint32_t opcode, uint64_t nodeid, uint32_
 	};
 
 	memcpy(req->in, &h, sizeof(h));
+	req->in_off = 0;
 	req->in_len = h.len;
+}
+
+void fs_req_ask(struct fs_req *req, uint32_t opcode, uint64_t nodeid, uint64_t unique,
+		const void *arg, uint32_t arg_len, uint32_t room)
+{
+	struct fuse_in_header h = {
+		.len = (uint32_t)sizeof(h) + arg_len,
+		.opcode = opcode,
+		.unique = unique | FUSE_UNIQUE_ASK_BIT,
+		.nodeid = nodeid,
+	};
+
+	assert(h.len <= FS_OWN_BYTES);
+	req->in_off = FS_IN_BYTES;
+	memcpy(req->in + req->in_off, &h, sizeof(h));
+	memcpy(req->in + req->in_off + sizeof(h), arg, arg_len);
+	req->in_len = h.len;
+	req->in_payload_len = req->out_payload_len = 0;
+	req->out_len = (uint32_t)sizeof(struct fuse_out_header) + room;
 }
 
 struct call_state {
@@ -306,10 +331,13 @@ struct call_state {
 	int err;
 };
 
-static void call_done(struct fs_req *req, int err)
+static void call_done(struct fs_req *req, void *ctx, int err)
 {
 	struct call_state *state = *(struct call_state **)req->user;
 
+	(void)ctx;
+	if (req->state == FS_REQ_LATE)
+		return; /* fs_call() has returned */
 	state->done = true;
 	state->err = err;
 }
@@ -325,7 +353,7 @@ int fs_call(struct fs_session *s, uint32_t opcode, uint64_t nodeid, const void *
 
 	if (!req || s->params.user_bytes < sizeof(where)) {
 		if (req)
-			fs_req_put(req);
+			fs_req_put(req, NULL);
 		return -EBUSY;
 	}
 	memcpy(req->user, &where, sizeof(where));
@@ -334,10 +362,11 @@ int fs_call(struct fs_session *s, uint32_t opcode, uint64_t nodeid, const void *
 		memcpy(req->in + sizeof(struct fuse_in_header), arg, arg_len);
 	req->out_len = (uint32_t)sizeof(struct fuse_out_header) + out_len;
 	req->done = call_done;
-	fs_req_submit(req);
+	state.err = fs_req_submit(req);
+	state.done = state.err != 0;
 	fs_channel_flush(ch);
 	while (!state.done) {
-		if (fs_channel_reap(ch) == 0)
+		if (fs_channel_reap(ch, NULL) == 0)
 			nanosleep(&pause, NULL);
 	}
 	if (state.err) {
@@ -349,7 +378,7 @@ int fs_call(struct fs_session *s, uint32_t opcode, uint64_t nodeid, const void *
 		if (got) /* else `out` may be NULL, which memcpy may not be given */
 			memcpy(out, req->out + sizeof(struct fuse_out_header), (size_t)got);
 	}
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	return got;
 }
 
@@ -373,12 +402,15 @@ int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_re
 	}
 	got = fs_init_accept(&in, &out, &s->limits, why);
 	if (got) {
-		log_error("%s: the device's answer to FUSE_INIT cannot be used: %s", s->t->source, why);
+		log_error("%s: the device's answer to FUSE_INIT cannot be used: %s", s->t->source,
+			  why);
 		return got;
 	}
-	got = fs_call(s, FUSE_GETATTR, FUSE_ROOT_ID, &getattr, sizeof(getattr), &attr, sizeof(attr));
+	got = fs_call(s, FUSE_GETATTR, FUSE_ROOT_ID, &getattr, sizeof(getattr), &attr,
+		      sizeof(attr));
 	if (got < 0) {
-		log_error("%s: the root of the share cannot be read: %s", s->t->source, strerror(-got));
+		log_error("%s: the root of the share cannot be read: %s", s->t->source,
+			  strerror(-got));
 		return got;
 	}
 	if (got != (int)sizeof(attr)) {
@@ -390,10 +422,10 @@ int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_re
 	return 0;
 }
 
-void fs_session_abandon(struct fs_session *s, int err)
+void fs_session_abandon(struct fs_session *s, void *ctx, int err)
 {
 	for (unsigned i = 0; i < s->n_channels; i++)
-		fs_channel_abandon(&s->channels[i], err);
+		fs_channel_abandon(&s->channels[i], ctx, err);
 }
 
 void fs_session_close(struct fs_session *s)
@@ -444,7 +476,7 @@ struct fs_channel *fs_channel(struct fs_session *s, unsigned i)
 
 int fs_caller_error(int err)
 {
-	return err == -ENODEV || err == -ENOTCONN ? err : -EIO;
+	return err == -ENODEV || err == -ENOTCONN || err == -EINTR ? err : -EIO;
 }
 
 void fs_get_stats(struct fs_session *s, struct fs_stats *out)

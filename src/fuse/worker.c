@@ -69,9 +69,9 @@ static void set_nonblocking(struct fuse_worker *w, bool on)
 
 enum got { GOT_REQUEST, GOT_NOTHING, GOT_END };
 
-static enum got read_request(struct fuse_worker *w, struct iovec iov[2])
+static enum got read_request(struct fuse_worker *w, struct iovec iov[FUSE_WORKER_IOV])
 {
-	ssize_t n = readv(w->params.fd, iov, 2);
+	ssize_t n = readv(w->params.fd, iov, FUSE_WORKER_IOV);
 
 	if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
 		struct fuse_in_header h;
@@ -80,7 +80,7 @@ static enum got read_request(struct fuse_worker *w, struct iovec iov[2])
 		count(&w->requests);
 		if (w->params.crew)
 			fuse_crew_request(w->params.crew, w->params.place, h.pid);
-		w->params.ops->request(w->params.ctx, w->params.fd, (size_t)n);
+		w->params.ops->request(w->params.ctx, w->params.fd, iov, (size_t)n);
 		return GOT_REQUEST;
 	}
 	if (n >= 0)
@@ -184,7 +184,7 @@ static void serve(struct fuse_worker *w)
 
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
 		uint64_t deadline, now;
-		struct iovec iov[2];
+		struct iovec iov[FUSE_WORKER_IOV];
 		unsigned busy = ops->busy(ctx, &deadline);
 		struct fuse_duty duty = duty_of(w);
 		enum got got = GOT_NOTHING;

@@ -20,14 +20,17 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#define FUSE_WORKER_IOV 3
+
 /* All are called on the worker's thread with the ctx of its parameters. */
 struct fuse_worker_ops {
-	/* Where the next request is to be read: two pieces of together at least max_write + 4096
-	 * bytes. False: none is free, collect answers first. Asked before every read. */
-	bool (*buffer)(void *ctx, struct iovec iov[2]);
-	/* A request of `len` bytes (at least a header) lies in the buffer, which is the callee's
+	/* Where the next request is to be read: its header to iov[0], the rest to the other pieces;
+	 * together at least max_write + 4096 bytes. False: none is free, collect answers first. Asked
+	 * before every read. */
+	bool (*buffer)(void *ctx, struct iovec iov[FUSE_WORKER_IOV]);
+	/* A request of `len` bytes (at least a header) lies there, in memory that is the callee's
 	 * now. Answers go to `fd`. */
-	void (*request)(void *ctx, int fd, size_t len);
+	void (*request)(void *ctx, int fd, const struct iovec iov[FUSE_WORKER_IOV], size_t len);
 	/* Collects answers of the device. How many there were. */
 	unsigned (*reap)(void *ctx);
 	/* Makes what was queued known to the device; before every wait. */

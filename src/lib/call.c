@@ -38,9 +38,13 @@ static void put(struct iovec iov[2], size_t *at, const void *p, size_t len)
 	*at += len;
 }
 
-size_t lane_write(struct vfsdax *s, struct lane *lane, const struct request *r)
+bool lane_write(struct vfsdax *s, struct lane *lane, const struct request *r,
+		struct fuse_in_header *h)
 {
-	struct fuse_in_header h = {
+	struct iovec iov[2];
+	size_t at = sizeof(*h);
+
+	*h = (struct fuse_in_header){
 		.len = (uint32_t)message_len(r),
 		.opcode = r->opcode,
 		.unique = bridge_unique(s->bridge),
@@ -49,17 +53,12 @@ size_t lane_write(struct vfsdax *s, struct lane *lane, const struct request *r)
 		.gid = s->gid,
 		.pid = s->pid,
 	};
-	bool big = h.len > FS_IN_BYTES || MAX(r->out_max, r->data_len) > SMALL_OUT_MAX;
-	struct iovec iov[2];
-	size_t at = 0;
-
-	if (!bridge_lane_buffer(lane->bridge, big, iov))
-		return 0;
-	put(iov, &at, &h, sizeof(h));
+	if (!bridge_lane_buffer(lane->bridge, h->len > FS_IN_BYTES, iov))
+		return false;
 	for (int i = 0; i < REQUEST_PIECES; i++)
 		if (r->in[i].len)
 			put(iov, &at, r->in[i].p, r->in[i].len);
-	return at;
+	return true;
 }
 
 int caller_error(int err)
@@ -127,22 +126,21 @@ static ssize_t call_once(struct vfsdax *s, const struct request *r)
 		.share = s,
 		.request = r,
 	};
-	size_t len;
+	struct fuse_in_header h;
 
 	waiter_init(&c.waiter);
 	lane_choose(lane, &c.waiter);
 	pthread_mutex_lock(&lane->lock);
-	while (!(len = lane_write(s, lane, r))) {
+	while (!lane_write(s, lane, r, &h)) {
 		lane_reap_locked(lane);
-		len = lane_write(s, lane, r);
-		if (len)
+		if (lane_write(s, lane, r, &h))
 			break;
 		pthread_mutex_unlock(&lane->lock);
 		if (!wait_for_buffer(s, lane, until))
 			return fs_caller_error(-ETIMEDOUT);
 		pthread_mutex_lock(&lane->lock);
 	}
-	bridge_lane_request(lane->bridge, &c.call, len);
+	bridge_lane_request(lane->bridge, &h, &c.call);
 	bridge_lane_flush(lane->bridge);
 	pthread_mutex_unlock(&lane->lock);
 	/* The time-out is that of the request below: it always ends in done(). */
@@ -185,20 +183,21 @@ int share_post(struct vfsdax *s, const struct request *r)
 {
 	struct lane *lane = share_lane(s);
 	struct posted *c = malloc(sizeof(*c));
-	size_t len;
+	struct fuse_in_header h;
+	bool sent;
 
 	if (!c)
 		return -ENOMEM;
 	*c = (struct posted){.call.done = posted_done, .share = s};
 	pthread_mutex_lock(&lane->lock);
-	len = lane_write(s, lane, r);
-	if (len) {
+	sent = lane_write(s, lane, r, &h);
+	if (sent) {
 		atomic_fetch_add(&s->posted, 1);
-		bridge_lane_request(lane->bridge, &c->call, len);
+		bridge_lane_request(lane->bridge, &h, &c->call);
 		bridge_lane_flush(lane->bridge);
 	}
 	pthread_mutex_unlock(&lane->lock);
-	if (!len)
+	if (!sent)
 		free(c);
-	return len ? 0 : -EAGAIN;
+	return sent ? 0 : -EAGAIN;
 }

@@ -183,8 +183,9 @@ struct request {
 ssize_t share_call(struct vfsdax *s, const struct request *r);
 /* Sends it; nobody waits, the answer is not looked at. -EAGAIN: no buffer is free. */
 int share_post(struct vfsdax *s, const struct request *r);
-/* Writes it into the lane's buffer: the message's length, 0: no buffer is free. Under the lock. */
-size_t lane_write(struct vfsdax *s, struct lane *lane, const struct request *r);
+/* Writes it into the lane's buffer, but its header to `h`. False: no buffer is free. Under the lock. */
+bool lane_write(struct vfsdax *s, struct lane *lane, const struct request *r,
+		struct fuse_in_header *h);
 /* -errno as a program may see it. */
 int caller_error(int err);
 

@@ -263,7 +263,7 @@ static bool send(struct entry *e)
 		struct fuse_getattr_in getattr;
 		struct fuse_fsync_in fsync;
 	} in = {0};
-	size_t len;
+	struct fuse_in_header h;
 
 	r.in[0].p = &in;
 	switch (e->opcode) {
@@ -288,13 +288,12 @@ static bool send(struct entry *e)
 		r.in[0].len = sizeof(in.fsync);
 		break;
 	}
-	len = lane_write(q->share, q->lane, &r);
-	if (!len)
+	if (!lane_write(q->share, q->lane, &r, &h))
 		return false;
 	e->asked = left;
 	e->call = (struct bridge_call){.done = entry_done, .data = r.data, .data_len = r.data_len};
 	list_del(&e->link);
-	bridge_lane_request(q->lane->bridge, &e->call, len);
+	bridge_lane_request(q->lane->bridge, &h, &e->call);
 	return true;
 }
 

@@ -19,7 +19,7 @@
 #define HANDSHAKE_MS_MAX     10000
 #define LANES_MAX	     16
 /* A read or write of more than 8 KiB has one each while it is at the device. */
-#define BIG_BUFFERS_PER_LANE 8
+#define PAYLOADS_PER_LANE 8
 
 const char *vfsdax_version(void)
 {
@@ -127,7 +127,7 @@ static int bring_up(struct vfsdax *s, const char *source, const struct vfsdax_op
 		.queues = o->queues, /* 0: what there is, without a word */
 		.workers = lanes,
 		.timeout_ms = s->timeout_ms,
-		.bigs = BIG_BUFFERS_PER_LANE,
+		.payloads = PAYLOADS_PER_LANE,
 		.user_bytes = bridge_user_bytes(),
 	};
 	struct bridge_params bridge = {

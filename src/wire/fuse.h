@@ -91,6 +91,8 @@ struct fuse_copy_file_range_wire_out {
 #define FUSE_UNIQUE_RESEND_BIT (1ULL << 63)
 /* Bit 62: the driver's own requests. The kernel counts up from 0 by twos and never gets there. */
 #define FUSE_UNIQUE_OWN_BIT    (1ULL << 62)
+/* Bit 61: a request of the driver's own that serves the one with the rest of the id. */
+#define FUSE_UNIQUE_ASK_BIT    (1ULL << 61)
 /* Bit 0: INTERRUPT of the request whose id is the rest. */
 #define FUSE_UNIQUE_INTERRUPT  1ULL
 

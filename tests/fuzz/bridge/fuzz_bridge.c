@@ -265,7 +265,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fake_params device = {.window_bytes = 8 * MIB};
 	struct fs_params session = {
-		.slots = 24, .bigs = 2, .timeout_ms = 5000, .user_bytes = bridge_user_bytes()};
+		.slots = 24, .payloads = 2, .timeout_ms = 5000, .user_bytes = bridge_user_bytes()};
 	struct bridge_params params = {.workers = 1, .timeout_ms = 5000, .dax = BRIDGE_DAX_ALWAYS};
 	struct run run = {.opening = true};
 	struct bytes in = {data, size};

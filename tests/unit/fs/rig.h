@@ -34,19 +34,19 @@ static inline struct fate *fate_of(struct fs_req *req)
 	return req->user;
 }
 
-static inline void on_done(struct fs_req *req, int err)
+static inline void on_done(struct fs_req *req, void *ctx, int err)
 {
 	struct fate *fate = fate_of(req);
 
+	(void)ctx;
+	if (req->state == FS_REQ_LATE) {
+		fate->late++;
+		return;
+	}
 	fate->done++;
 	fate->err = err;
 	if (!fate->keep)
-		fs_req_put(req);
-}
-
-static inline void on_late(struct fs_req *req)
-{
-	fate_of(req)->late++;
+		fs_req_put(req, NULL);
 }
 
 static inline void rig_open(struct rig *rig, const struct fake_params *device,
@@ -56,8 +56,8 @@ static inline void rig_open(struct rig *rig, const struct fake_params *device,
 	assert_int_equal(fake_create(device, &rig->t, &rig->dev), 0);
 	if (!params.user_bytes)
 		params.user_bytes = 64;
-	if (!params.bigs)
-		params.bigs = 2;
+	if (!params.payloads)
+		params.payloads = 2;
 	assert_int_equal(fs_session_open(rig->t, &params, &rig->s), 0);
 	rig->ch = fs_channel(rig->s, 0);
 }
@@ -136,7 +136,7 @@ static inline void reap_until(struct rig *rig, unsigned n)
 	unsigned got = 0;
 
 	while (got < n) {
-		got += fs_channel_reap(rig->ch);
+		got += fs_channel_reap(rig->ch, NULL);
 		if (clock_now_ns() > end)
 			fail_msg("%u of %u requests finished", got, n);
 		if (got < n)

@@ -24,9 +24,7 @@ static void a_batch_is_one_kick_and_keeps_its_order(void **state)
 	assert_int_not_equal(deadline, UINT64_MAX);
 	for (uint32_t i = 0; i < 20; i++)
 		device_answers(&rig, device_gets(&rig, 1, 100 + i), 0, NULL, 0);
-	assert_true(fs_channel_pending(rig.ch));
-	assert_int_equal(fs_channel_reap(rig.ch), 20);
-	assert_false(fs_channel_pending(rig.ch));
+	assert_int_equal(fs_channel_reap(rig.ch, NULL), 20);
 	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 0);
 	assert_int_equal(deadline, UINT64_MAX);
 	fs_get_stats(rig.s, &stats);
@@ -49,17 +47,17 @@ static void an_answer_is_delivered_with_its_checked_header(void **state)
 	assert_int_equal(fate_of(req)->err, 0);
 	assert_int_equal(req->answer.len, 21);
 	assert_memory_equal(req->out + 16, "hello", 5);
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	req = submitted(&rig, FUSE_STATFS, 100);
 	device_answers(&rig, device_gets(&rig, 1, FUSE_STATFS), -511, NULL, 0);
 	reap_until(&rig, 1);
 	assert_int_equal(fate_of(req)->err, 0);
 	assert_int_equal(req->answer.error, -511);
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	rig_close(&rig);
 }
 
-static void long_messages_continue_in_a_big_buffer(void **state)
+static void long_messages_continue_in_a_payload_buffer(void **state)
 {
 	static uint8_t data[9000];
 	struct rig rig;
@@ -69,12 +67,12 @@ static void long_messages_continue_in_a_big_buffer(void **state)
 	(void)state;
 	rig_open(&rig, NULL, (struct fs_params){0});
 	req = request(&rig, FUSE_WRITE, 0);
-	req->big = fs_big_get(rig.ch);
-	assert_non_null(req->big);
+	req->payload = fs_payload_get(rig.ch, 0);
+	assert_non_null(req->payload);
 	((struct fuse_in_header *)req->in)->len = FS_IN_BYTES + 1000;
 	req->in_len = FS_IN_BYTES;
-	req->in_big_len = 1000;
-	memset(req->big->va, 'w', 1000);
+	req->in_payload_len = 1000;
+	memset(req->payload->va, 'w', 1000);
 	fs_req_submit(req);
 	fs_channel_flush(rig.ch);
 	r = device_gets(&rig, 1, FUSE_WRITE);
@@ -84,44 +82,47 @@ static void long_messages_continue_in_a_big_buffer(void **state)
 
 	req = request(&rig, FUSE_READ, 0);
 	fate_of(req)->keep = true;
-	req->big = fs_big_get(rig.ch);
-	req->out_big_off = 4096;
-	req->out_big_len = sizeof(data);
+	req->payload = fs_payload_get(rig.ch, 0);
+	req->out_payload_off = 4096;
+	req->out_payload_len = sizeof(data);
 	fs_req_submit(req);
 	fs_channel_flush(rig.ch);
 	memset(data, 'r', sizeof(data));
 	device_answers(&rig, device_gets(&rig, 1, FUSE_READ), 0, data, sizeof(data));
 	reap_until(&rig, 1);
-	assert_memory_equal(req->big->va + 4096, data, sizeof(data));
-	fs_req_put(req);
+	assert_memory_equal(req->payload->va + 4096, data, sizeof(data));
+	fs_req_put(req, NULL);
 	rig_close(&rig);
 }
 
-static void slots_and_big_buffers_run_out_and_come_back(void **state)
+static void slots_and_payload_buffers_run_out_and_come_back(void **state)
 {
 	struct rig rig;
 	struct fs_req *req[4];
-	struct fs_big *big[2];
+	struct fs_payload *payload[2];
 
 	(void)state;
-	rig_open(&rig, NULL, (struct fs_params){.slots = 4, .bigs = 2});
+	rig_open(&rig, NULL, (struct fs_params){.slots = 4, .payloads = 2});
 	assert_null(fs_req_get(rig.ch, 4));
 	for (unsigned i = 0; i < 4; i++)
 		assert_non_null(req[i] = fs_req_get(rig.ch, 3 - i));
 	assert_null(fs_req_get(rig.ch, 0));
 	for (unsigned i = 0; i < 2; i++)
-		assert_non_null(big[i] = fs_big_get(rig.ch));
-	assert_null(fs_big_get(rig.ch));
-	req[0]->big = big[0];
-	fs_req_put(req[0]);
-	fs_big_put(rig.ch, big[1]);
-	fs_big_put(rig.ch, NULL);
-	assert_non_null(big[0] = fs_big_get(rig.ch));
-	assert_non_null(big[1] = fs_big_get(rig.ch));
+		assert_non_null(payload[i] = fs_payload_get(rig.ch, 0));
+	assert_null(fs_payload_get(rig.ch, 0));
+	assert_int_equal(fs_payloads_free(rig.ch), 0);
+	req[0]->payload = payload[0];
+	fs_req_put(req[0], NULL);
+	req[1]->payload = payload[1];
+	fs_req_put(req[1], NULL);
+	assert_non_null(req[1] = fs_req_get(rig.ch, 0));
+	assert_null(fs_payload_get(rig.ch, 2));
+	assert_non_null(payload[0] = fs_payload_get(rig.ch, 1));
+	assert_non_null(payload[1] = fs_payload_get(rig.ch, 0));
 	assert_null(fs_req_get(rig.ch, 1));
 	assert_ptr_equal(fs_req_get(rig.ch, 0), req[0]);
 	for (unsigned i = 0; i < 4; i++)
-		fs_req_put(req[i]);
+		fs_req_put(req[i], NULL);
 	rig_close(&rig);
 }
 
@@ -160,12 +161,12 @@ static void a_ring_without_indirect_tables_carries_long_chains(void **state)
 	for (unsigned i = 0; i < 3; i++) {
 		struct fs_req *req = request(&rig, FUSE_IOCTL, 0);
 
-		req->big = fs_big_get(rig.ch);
-		assert_non_null(req->big);
+		req->payload = fs_payload_get(rig.ch, 0);
+		assert_non_null(req->payload);
 		((struct fuse_in_header *)req->in)->len = 40 + 100;
-		req->in_big_len = 100;
-		req->out_big_off = 4096;
-		req->out_big_len = 5000;
+		req->in_payload_len = 100;
+		req->out_payload_off = 4096;
+		req->out_payload_len = 5000;
 		fs_req_submit(req);
 		fs_channel_flush(rig.ch);
 		device_answers(&rig, device_gets(&rig, 1, FUSE_IOCTL), 0, NULL, 0);
@@ -190,7 +191,7 @@ static void calls_come_only_when_they_are_wanted(void **state)
 	assert_true(fs_channel_enable_calls(rig.ch));
 	fs_channel_disable_calls(rig.ch);
 	reap_until(&rig, 1);
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 
 	req = submitted(&rig, 2, 0);
 	assert_false(fs_channel_enable_calls(rig.ch));
@@ -198,11 +199,11 @@ static void calls_come_only_when_they_are_wanted(void **state)
 	assert_int_equal(fake_device_calls(rig.dev, 1), 1);
 	assert_true(fs_channel_call_fd(rig.ch) >= 0);
 	reap_until(&rig, 1);
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	/* its end is news, once: who waits for requests only may sleep again */
 	fake_device_die(rig.dev, -ENODEV);
 	assert_true(fs_channel_enable_calls(rig.ch));
-	fs_channel_reap(rig.ch);
+	fs_channel_reap(rig.ch, NULL);
 	assert_false(fs_channel_enable_calls(rig.ch));
 	rig_close(&rig);
 }
@@ -232,8 +233,8 @@ static void assert_answer_kills(struct fuse_out_header answer, size_t len, bool 
 	assert_int_equal(fate_of(bad)->err, -EPROTO);
 	assert_int_equal(fate_of(other)->done, 1);
 	assert_int_equal(fate_of(other)->err, -EPROTO);
-	fs_req_put(bad);
-	fs_req_put(other);
+	fs_req_put(bad, NULL);
+	fs_req_put(other, NULL);
 	rig_close(&rig);
 }
 
@@ -292,7 +293,7 @@ static void an_error_with_a_payload_gives_the_device_up(void **state)
 	reap_until(&rig, 1);
 	assert_int_equal(transport_failed(rig.t), -EPROTO);
 	assert_logged("error -5 in an answer of 24 bytes");
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	rig_close(&rig);
 }
 
@@ -308,7 +309,7 @@ static void a_used_ring_that_lies_gives_the_device_up(void **state)
 	reap_until(&rig, 1);
 	assert_int_equal(fate_of(req)->err, -EPROTO);
 	assert_logged("77");
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	rig_close(&rig);
 }
 
@@ -329,14 +330,14 @@ static void answers_after_the_device_was_given_up_are_not_looked_at(void **state
 	reap_until(&rig, 2);
 	assert_int_equal(fate_of(first)->done, 1);
 	assert_int_equal(fate_of(second)->done, 1);
-	fs_req_put(first);
-	fs_req_put(second);
+	fs_req_put(first, NULL);
+	fs_req_put(second, NULL);
 	/* too late: its slot is free, and then somebody else's */
 	device_answers(&rig, r2, 0, NULL, 0);
 	reused = fs_req_get(rig.ch, 0);
-	assert_int_equal(fs_channel_reap(rig.ch), 0);
+	assert_int_equal(fs_channel_reap(rig.ch, NULL), 0);
 	assert_int_equal(reused->state, FS_REQ_OWNED);
-	fs_req_put(reused);
+	fs_req_put(reused, NULL);
 	rig_close(&rig);
 }
 
@@ -354,7 +355,6 @@ static void a_request_that_times_out_keeps_its_slot_until_the_device_returns_it(
 	rig_open(&rig, NULL, (struct fs_params){.slots = 1, .timeout_ms = 20});
 	req = submitted(&rig, 1, 0);
 	fate_of(req)->keep = false;
-	req->late = on_late;
 	r = device_gets(&rig, 1, 1);
 	reap_until(&rig, 1);
 	assert_int_equal(fate_of(req)->done, 1);
@@ -364,14 +364,111 @@ static void a_request_that_times_out_keeps_its_slot_until_the_device_returns_it(
 	/* the device may still write into it */
 	assert_null(fs_req_get(rig.ch, 0));
 	device_answers(&rig, r, 0, NULL, 0);
-	fs_channel_reap(rig.ch);
+	fs_channel_reap(rig.ch, NULL);
 	assert_int_equal(fate_of(req)->late, 1);
 	assert_int_equal(fate_of(req)->done, 1);
 	assert_ptr_equal(fs_req_get(rig.ch, 0), req);
-	assert_null(req->late);
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	fs_get_stats(rig.s, &stats);
 	assert_int_equal(stats.timeouts, 1);
+	rig_close(&rig);
+}
+
+/* Its user learns of the late answer after it has put the slot, never while it is at it. */
+static void a_late_answer_waits_for_the_put(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+	struct fake_request *r;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.slots = 1, .timeout_ms = 20});
+	req = submitted(&rig, 1, 0);
+	r = device_gets(&rig, 1, 1);
+	reap_until(&rig, 1);
+	assert_int_equal(req->state, FS_REQ_ABANDONED);
+	device_answers(&rig, r, 0, NULL, 0);
+	fs_channel_reap(rig.ch, NULL);
+	assert_int_equal(fate_of(req)->late, 0);
+	assert_null(fs_req_get(rig.ch, 0));
+	fs_req_put(req, NULL);
+	assert_int_equal(fate_of(req)->late, 1);
+	assert_ptr_equal(fs_req_get(rig.ch, 0), req);
+	fs_req_put(req, NULL);
+	rig_close(&rig);
+}
+
+static void a_cancelled_request_is_abandoned(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+	struct fake_request *r;
+	uint64_t unique;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.slots = 1});
+	req = request(&rig, 1, 0);
+	req->untimed = true;
+	fs_req_submit(req);
+	fs_channel_flush(rig.ch);
+	r = device_gets(&rig, 1, 1);
+	unique = header_of(r).unique;
+	assert_false(fs_cancel(rig.s, unique + 2, NULL, -EINTR));
+	assert_true(fs_cancel(rig.s, unique, NULL, -EINTR));
+	assert_false(fs_cancel(rig.s, unique, NULL, -EINTR));
+	assert_int_equal(fate_of(req)->done, 1);
+	assert_int_equal(fate_of(req)->err, -EINTR);
+	assert_null(fs_req_get(rig.ch, 0));
+	device_answers(&rig, r, 0, NULL, 0);
+	fs_channel_reap(rig.ch, NULL);
+	assert_int_equal(fate_of(req)->late, 1);
+	assert_ptr_equal(fs_req_get(rig.ch, 0), req);
+	rig_close(&rig);
+}
+
+struct payload_wait {
+	struct fs_payload_waiter waiter;
+	struct fs_payload *payload;
+	unsigned called;
+};
+
+static void on_payload(struct fs_payload_waiter *waiter, void *ctx, struct fs_payload *payload)
+{
+	struct payload_wait *wait = container_of(waiter, struct payload_wait, waiter);
+
+	(void)ctx;
+	wait->payload = payload;
+	wait->called++;
+}
+
+static void payload_buffers_are_waited_for_in_turn(void **state)
+{
+	struct payload_wait wait[3] = {{.waiter.got = on_payload},
+				       {.waiter.got = on_payload},
+				       {.waiter.got = on_payload}};
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.payloads = 1});
+	req = fs_req_get(rig.ch, 0);
+	req->payload = fs_payload_get_or_wait(rig.ch, &wait[0].waiter);
+	assert_non_null(req->payload);
+	for (unsigned i = 0; i < 3; i++)
+		assert_null(fs_payload_get_or_wait(rig.ch, &wait[i].waiter));
+	fs_req_put(req, NULL);
+	assert_int_equal(wait[0].called, 1);
+	assert_non_null(wait[0].payload);
+	assert_int_equal(wait[1].called, 0);
+	req = fs_req_get(rig.ch, 0);
+	req->payload = wait[0].payload;
+	fs_req_put(req, NULL);
+	assert_ptr_equal(wait[1].payload, wait[0].payload);
+	/* and end with the device */
+	fake_device_die(rig.dev, -ENOTCONN);
+	fs_channel_reap(rig.ch, NULL);
+	assert_int_equal(wait[2].called, 1);
+	assert_null(wait[2].payload);
 	rig_close(&rig);
 }
 
@@ -385,11 +482,10 @@ static void a_bad_late_answer_gives_the_device_up(void **state)
 	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 20});
 	req = submitted(&rig, 1, 0);
 	fate_of(req)->keep = false;
-	req->late = on_late;
 	r = device_gets(&rig, 1, 1);
 	reap_until(&rig, 1);
 	fake_device_push(rig.dev, r, "0123456789abcdef", 16);
-	fs_channel_reap(rig.ch);
+	fs_channel_reap(rig.ch, NULL);
 	assert_int_equal(fate_of(req)->late, 0);
 	assert_int_equal(fate_of(req)->done, 1);
 	assert_int_equal(transport_failed(rig.t), -EPROTO);
@@ -409,33 +505,33 @@ static void slots_that_timed_out_come_back_when_the_device_dies(void **state)
 	reap_until(&rig, 1);
 	assert_null(fs_req_get(rig.ch, 0));
 	fake_device_die(rig.dev, -ENODEV);
-	fs_channel_reap(rig.ch);
+	fs_channel_reap(rig.ch, NULL);
 	assert_ptr_equal(fs_req_get(rig.ch, 0), req);
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	rig_close(&rig);
 }
 
-static void a_vital_request_that_times_out_kills_the_device(void **state)
+static void a_mapping_request_that_times_out_kills_the_device(void **state)
 {
 	struct rig rig;
-	struct fs_req *vital, *other;
+	struct fs_req *mapping, *other;
 
 	(void)state;
 	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 20});
-	vital = request(&rig, FUSE_REMOVEMAPPING, 0);
-	fate_of(vital)->keep = true;
-	vital->vital = true;
-	fs_req_submit(vital);
+	mapping = request(&rig, FUSE_REMOVEMAPPING, 0);
+	fate_of(mapping)->keep = true;
+	mapping->fatal_on_timeout = true;
+	fs_req_submit(mapping);
 	other = submitted(&rig, 2, 0);
 	reap_until(&rig, 2);
 	assert_int_equal(transport_failed(rig.t), -ETIMEDOUT);
 	assert_logged("opcode 49");
 	assert_logged("20 ms");
-	assert_int_equal(fate_of(vital)->done, 1);
-	assert_int_equal(fate_of(vital)->err, -ETIMEDOUT);
+	assert_int_equal(fate_of(mapping)->done, 1);
+	assert_int_equal(fate_of(mapping)->err, -ETIMEDOUT);
 	assert_int_equal(fate_of(other)->done, 1);
-	fs_req_put(vital);
-	fs_req_put(other);
+	fs_req_put(mapping, NULL);
+	fs_req_put(other, NULL);
 	rig_close(&rig);
 }
 
@@ -464,8 +560,8 @@ static void an_untimed_request_never_expires(void **state)
 	device_answers(&rig, r, 0, NULL, 0);
 	reap_until(&rig, 1);
 	assert_int_equal(fate_of(lock)->err, 0);
-	fs_req_put(lock);
-	fs_req_put(later);
+	fs_req_put(lock, NULL);
+	fs_req_put(later, NULL);
 	rig_close(&rig);
 }
 
@@ -498,7 +594,7 @@ static void an_untimed_request_that_waits_for_the_ring_never_expires(void **stat
 		assert_int_equal(fate_of(req[i])->err, 0);
 	}
 	for (unsigned i = 0; i < 4; i++)
-		fs_req_put(req[i]);
+		fs_req_put(req[i], NULL);
 	rig_close(&rig);
 }
 
@@ -521,20 +617,20 @@ static void when_the_device_dies_everything_ends_once(void **state)
 	}
 	fs_channel_flush(rig.ch);
 	fake_device_die(rig.dev, -ENOTCONN);
-	assert_int_equal(fs_channel_reap(rig.ch), 8);
-	assert_int_equal(fs_channel_reap(rig.ch), 0);
+	assert_int_equal(fs_channel_reap(rig.ch, NULL), 8);
+	assert_int_equal(fs_channel_reap(rig.ch, NULL), 0);
 	assert_int_equal(fs_channel_busy(rig.ch, &deadline), 0);
 	after = request(&rig, 99, 0);
 	fate_of(after)->keep = true;
-	fs_req_submit(after); /* done from inside of the call */
-	assert_int_equal(fate_of(after)->done, 1);
-	assert_int_equal(fate_of(after)->err, -ENOTCONN);
+	assert_int_equal(fs_req_submit(after), -ENOTCONN);
+	assert_int_equal(after->state, FS_REQ_OWNED);
+	assert_int_equal(fate_of(after)->done, 0);
 	for (unsigned i = 0; i < 8; i++) {
 		assert_int_equal(fate_of(req[i])->done, 1);
 		assert_int_equal(fate_of(req[i])->err, -ENOTCONN);
-		fs_req_put(req[i]);
+		fs_req_put(req[i], NULL);
 	}
-	fs_req_put(after);
+	fs_req_put(after, NULL);
 	rig_close(&rig);
 }
 
@@ -561,8 +657,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_batch_is_one_kick_and_keeps_its_order),
 		cmocka_unit_test(an_answer_is_delivered_with_its_checked_header),
-		cmocka_unit_test(long_messages_continue_in_a_big_buffer),
-		cmocka_unit_test(slots_and_big_buffers_run_out_and_come_back),
+		cmocka_unit_test(long_messages_continue_in_a_payload_buffer),
+		cmocka_unit_test(slots_and_payload_buffers_run_out_and_come_back),
 		cmocka_unit_test(what_does_not_fit_the_ring_waits_and_follows_in_order),
 		cmocka_unit_test(a_ring_without_indirect_tables_carries_long_chains),
 		cmocka_unit_test(calls_come_only_when_they_are_wanted),
@@ -576,9 +672,12 @@ int main(void)
 		cmocka_unit_test(answers_after_the_device_was_given_up_are_not_looked_at),
 		cmocka_unit_test(
 			a_request_that_times_out_keeps_its_slot_until_the_device_returns_it),
+		cmocka_unit_test(a_late_answer_waits_for_the_put),
+		cmocka_unit_test(a_cancelled_request_is_abandoned),
+		cmocka_unit_test(payload_buffers_are_waited_for_in_turn),
 		cmocka_unit_test(a_bad_late_answer_gives_the_device_up),
 		cmocka_unit_test(slots_that_timed_out_come_back_when_the_device_dies),
-		cmocka_unit_test(a_vital_request_that_times_out_kills_the_device),
+		cmocka_unit_test(a_mapping_request_that_times_out_kills_the_device),
 		cmocka_unit_test(an_untimed_request_never_expires),
 		cmocka_unit_test(an_untimed_request_that_waits_for_the_ring_never_expires),
 		cmocka_unit_test(when_the_device_dies_everything_ends_once),

@@ -13,7 +13,7 @@ static void assert_refused(const struct fake_params *device, int err, const char
 
 	capture_begin();
 	assert_int_equal(fake_create(device, &t, &dev), 0);
-	assert_int_equal(fs_session_open(t, &(struct fs_params){.bigs = 1}, &s), err);
+	assert_int_equal(fs_session_open(t, &(struct fs_params){.payloads = 1}, &s), err);
 	assert_null(s);
 	assert_logged(line);
 	assert_int_equal(capture_errors(), 1);
@@ -150,7 +150,7 @@ static void a_queue_that_cannot_be_set_up_ends_the_opening_cleanly(void **state)
 		/* hiprio, two channels, three idle queues */
 		assert_int_equal(
 			fs_session_open(
-				t, &(struct fs_params){.queues = 2, .bigs = 1, .user_bytes = 8},
+				t, &(struct fs_params){.queues = 2, .payloads = 1, .user_bytes = 8},
 				&s),
 			-EIO);
 		t->ops->close(t);
@@ -323,7 +323,7 @@ static void a_call_without_a_slot_is_refused(void **state)
 	rig_open(&rig, NULL, (struct fs_params){.slots = 1});
 	req = fs_req_get(rig.ch, 0);
 	assert_int_equal(fs_call(rig.s, FUSE_SYNCFS, 1, NULL, 0, NULL, 0), -EBUSY);
-	fs_req_put(req);
+	fs_req_put(req, NULL);
 	rig_close(&rig);
 }
 

@@ -50,21 +50,23 @@ struct bench {
 
 static void ask(struct bench *b, uint64_t unique);
 
-static bool bench_buffer(void *ctx, struct iovec iov[2])
+static bool bench_buffer(void *ctx, struct iovec iov[FUSE_WORKER_IOV])
 {
 	struct bench *b = ctx;
 
 	atomic_fetch_add(&b->n_buffer, 1);
 	iov[0] = (struct iovec){b->buffer[0], sizeof(b->buffer[0])};
 	iov[1] = (struct iovec){b->buffer[1], sizeof(b->buffer[1])};
+	iov[2] = (struct iovec){NULL, 0};
 	return !atomic_load(&b->no_buffer);
 }
 
-static void bench_request(void *ctx, int fd, size_t len)
+static void bench_request(void *ctx, int fd, const struct iovec *iov, size_t len)
 {
 	struct bench *b = ctx;
 	struct fuse_in_header h;
 
+	(void)iov;
 	assert_true(len >= sizeof(h));
 	memcpy(&h, b->buffer[0], sizeof(h));
 	if (b->burst && h.unique <= BURST) {

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge/attr: attributes and times. A store into the window moves st_mtime on the host only when
+ * it dirties a clean page, so the driver moves it itself, before anything that could see it or ends
+ * the file's use.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "bridge/internal.h"
+
+/* ------------------------------------------------------------------ what answers say */
+
+/* The device has taken the DAX mark away: what is mapped goes, and nothing comes in any more.
+ * Nobody waits for it; it is a wish, not a danger. */
+static void leave_window(struct bridge *b, struct node *node)
+{
+	struct window_inode *inode = node_window(b->nodes, node, b->window);
+
+	if (!inode)
+		return;
+	window_block(inode, 0, UINT64_MAX, NULL);
+	window_unblock(inode);
+}
+
+void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
+{
+	struct bridge *b = op->bridge;
+	bool dax = b->window && (!b->per_inode_dax || attr->flags & FUSE_ATTR_DAX);
+
+	if (attr->flags & FUSE_ATTR_DAX &&
+	    !atomic_load_explicit(&b->dax_seen, memory_order_relaxed))
+		atomic_store(&b->dax_seen, true);
+	attr->flags &= ~(uint32_t)(FUSE_ATTR_DAX | FUSE_ATTR_SUBMOUNT);
+	if (!node)
+		return;
+	if (node_note_attr(b->nodes, node, attr, dax, op->size_clock))
+		leave_window(b, node);
+	if (atomic_load_explicit(&b->n_holds, memory_order_relaxed))
+		holds_note_size(b, node);
+}
+
+bool may_lose_bits(uint32_t mode)
+{
+	return S_ISREG(mode) && mode & (S_ISUID | S_ISGID);
+}
+
+static void note_root(struct op *op, const struct fuse_attr *attr)
+{
+	struct bridge *b = op->bridge;
+
+	pthread_mutex_lock(&b->interrupt_lock);
+	b->root_attr = *attr;
+	pthread_mutex_unlock(&b->interrupt_lock);
+}
+
+int finish_attr(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_attr_out *out = (struct fuse_attr_out *)payload;
+	struct bridge *b = op->bridge;
+	struct node *node = op->blocked ? op->node : node_find(b->nodes, op->h.nodeid);
+
+	if (len < sizeof(*out))
+		return -EIO;
+	if (may_lose_bits(out->attr.mode))
+		out->attr_valid = out->attr_valid_nsec = 0;
+	/* The answer to our own truncation is the truth as of its end. */
+	op_unblock(op);
+	note_attr(op, node, &out->attr);
+	if (op->h.nodeid == FUSE_ROOT_ID)
+		note_root(op, &out->attr);
+	return 0;
+}
+
+int finish_statx(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_statx_wire_out *out = (struct fuse_statx_wire_out *)payload;
+	struct node *node = node_find(op->bridge->nodes, op->h.nodeid);
+
+	if (len < sizeof(*out))
+		return -EIO;
+	if (node)
+		node_note_ctime(op->bridge->nodes, node, (uint64_t)out->ctime.tv_sec,
+				out->ctime.tv_nsec);
+	if (may_lose_bits(out->mode))
+		out->attr_valid = out->attr_valid_nsec = 0;
+	return 0;
+}
+
+int finish_statfs(struct op *op, uint8_t *payload, size_t len)
+{
+	struct bridge *b = op->bridge;
+
+	if (len < sizeof(b->root_statfs))
+		return -EIO;
+	pthread_mutex_lock(&b->interrupt_lock);
+	memcpy(&b->root_statfs, payload, sizeof(b->root_statfs));
+	pthread_mutex_unlock(&b->interrupt_lock);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ times */
+
+static void times_answered(struct op *op, int err)
+{
+	(void)err; /* the file may be read-only by now, or gone: the request itself will tell */
+	if (op->req->state == FS_REQ_ABANDONED) {
+		struct node *node = node_find(op->bridge->nodes, op->h.nodeid);
+
+		/* The slot is still the device's, nothing can be sent from it. */
+		if (node)
+			node_set_mtime_late(op->bridge->nodes, node);
+		op_end(op, fs_caller_error(err), NULL, 0);
+		return;
+	}
+	op->after_times(op, 0);
+}
+
+void op_set_times(struct op *op, op_then then)
+{
+	struct bridge *b = op->bridge;
+	struct node *node = b->window ? node_find(b->nodes, op->h.nodeid) : NULL;
+	struct fuse_setattr_in in = {.valid = FATTR_MTIME | FATTR_MTIME_NOW};
+
+	if (!node || !node_take_mtime_late(b->nodes, node)) {
+		then(op, 0);
+		return;
+	}
+	tally_add(&op->here->tally.mtime_updates, 1);
+	op->after_times = then;
+	op_ask(op, FUSE_SETATTR, op->h.nodeid, &in, sizeof(in), sizeof(struct fuse_attr_out),
+	       times_answered);
+}
+
+void start_times(struct op *op)
+{
+	op_set_times(op, op_forward_after);
+}
+
+/* ------------------------------------------------------------------ the root */
+
+/*
+ * umount(8) asks for the attributes and the statfs of the root before it unmounts. So that a silent
+ * device can be unmounted, these two are answered from memory after a few seconds.
+ */
+#define ROOT_TIMEOUT_MS 3000u
+
+void start_getattr(struct op *op)
+{
+	if (op->h.nodeid == FUSE_ROOT_ID)
+		op->req->timeout_ms = ROOT_TIMEOUT_MS;
+	start_times(op);
+}
+
+void start_statfs(struct op *op)
+{
+	op->req->timeout_ms = ROOT_TIMEOUT_MS;
+	op_forward(op);
+}
+
+bool answer_from_memory(struct op *op)
+{
+	struct bridge *b = op->bridge;
+	struct fuse_attr_out attr = {0};
+	struct fuse_statfs_out statfs;
+
+	pthread_mutex_lock(&b->interrupt_lock);
+	attr.attr = b->root_attr;
+	statfs = b->root_statfs;
+	pthread_mutex_unlock(&b->interrupt_lock);
+	if (op->route->payload == PAYLOAD_STATFS)
+		op_end(op, 0, &statfs, sizeof(statfs));
+	else if (op->route->payload == PAYLOAD_ATTR && op->h.nodeid == FUSE_ROOT_ID &&
+		 op->h.opcode == FUSE_GETATTR)
+		op_end(op, 0, &attr, sizeof(attr));
+	else
+		return false;
+	return true;
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge/entry: what answers give (references to nodes, open handles), how it is noted, and how it
+ * is given back when nobody takes the answer.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "bridge/internal.h"
+
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
+#endif
+#define FOPEN_PASSTHROUGH_BIT (1u << 7)
+
+/* ------------------------------------------------------------------ nodes */
+
+struct node *note_entry(struct op *op, struct fuse_entry_out *entry, int *err)
+{
+	struct bridge *b = op->bridge;
+	struct node_view view;
+	struct node *node;
+
+	*err = 0;
+	if (!entry->nodeid)
+		return NULL;
+	node = node_lookup(b->nodes, entry->nodeid);
+	if (!node) {
+		fs_forget(b->session, entry->nodeid, 1);
+		*err = -ENOMEM;
+		return NULL;
+	}
+	note_attr(op, node, &entry->attr);
+	node_look(b->nodes, node, &view);
+	if (view.mtime_late || may_lose_bits(entry->attr.mode)) {
+		/* The times in this answer are old: let the kernel ask with GETATTR, which mends
+		 * them first (start_times). */
+		entry->attr_valid = 0;
+		entry->attr_valid_nsec = 0;
+	}
+	return node;
+}
+
+int finish_entry(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_entry_out *out = (struct fuse_entry_out *)payload;
+	int err;
+
+	if (len < sizeof(*out))
+		return -EIO;
+	note_entry(op, out, &err);
+	if (!err)
+		op->given_nodeid = out->nodeid;
+	return err;
+}
+
+static size_t entry_size(uint32_t namelen)
+{
+	return FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + (size_t)namelen);
+}
+
+static bool is_dots(const char *name, uint32_t namelen)
+{
+	return namelen <= 2 && memcmp(name, "..", namelen) == 0;
+}
+
+/* The next whole entry that carries a reference ("." and ".." do not), or NULL; moves *at on.
+ * What the kernel would not parse ends the walk, so it is not counted either. */
+static struct fuse_direntplus *next_entry(uint8_t *payload, size_t len, size_t *at)
+{
+	while (len - *at >= FUSE_NAME_OFFSET_DIRENTPLUS) {
+		struct fuse_direntplus *e = (struct fuse_direntplus *)(payload + *at);
+		uint32_t namelen = e->dirent.namelen;
+		size_t size = entry_size(namelen);
+
+		if (!namelen || size > len - *at)
+			return NULL;
+		*at += size;
+		if (!is_dots(e->dirent.name, namelen))
+			return e;
+	}
+	return NULL;
+}
+
+int finish_dirplus(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_direntplus *e;
+	size_t at = 0;
+	int err;
+
+	while ((e = next_entry(payload, len, &at))) {
+		note_entry(op, &e->entry_out, &err);
+		if (err)
+			memset(&e->entry_out, 0, sizeof(e->entry_out));
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------ handles */
+
+void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
+{
+	struct bridge *b = op->bridge;
+	struct node_view view = {0};
+	bool direct_mmap = b->kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
+
+	op->given_open = true;
+	op->given_fh = out->fh;
+	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
+	if (node)
+		node_look(b->nodes, node, &view);
+	if (view.wanted && b->window)
+		node_window(b->nodes, node, b->window);
+	if (!S_ISREG(view.mode))
+		return;
+	if (b->params.cache == BRIDGE_CACHE_ALWAYS) {
+		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
+		out->open_flags |= FOPEN_KEEP_CACHE;
+	} else if (b->params.cache == BRIDGE_CACHE_NONE || (view.wanted && direct_mmap)) {
+		/* What the window holds need not lie in the page cache a second time. */
+		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
+		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+	}
+}
+
+int finish_open(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_open_out *out = (struct fuse_open_out *)payload;
+	struct bridge *b = op->bridge;
+
+	if (len < sizeof(*out))
+		return -EIO;
+	op_unblock(op);
+	note_open(op, op->h.opcode == FUSE_OPEN ? node_find(b->nodes, op->h.nodeid) : NULL, out);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ giving back */
+
+/* The last step: the node's count may fall to 0, and the node be gone. */
+static void give_node_back(struct op *op, int err)
+{
+	(void)err;
+	if (op->given_nodeid)
+		bridge_forget(op->bridge, op->given_nodeid, 1);
+	op_free(op);
+}
+
+static uint32_t release_opcode(const struct op *op)
+{
+	return op->h.opcode == FUSE_OPENDIR ? FUSE_RELEASEDIR : FUSE_RELEASE;
+}
+
+static void release_returned(struct fs_req *req, void *ctx, int err)
+{
+	(void)err;
+	if (req->state != FS_REQ_LATE)
+		fs_req_put(req, ctx);
+}
+
+/* The op's own slot is the device's: the RELEASE goes out in another one. */
+static void release_apart(struct op *op, uint64_t nodeid, uint64_t fh)
+{
+	struct fuse_release_in in = {.fh = fh, .flags = op->open_flags};
+	struct fs_req *req = fs_req_get(op->req->channel, 0);
+
+	if (!req)
+		return; /* the host keeps one file open until the unmount */
+	fs_req_header(req, release_opcode(op), nodeid, sizeof(in));
+	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
+	req->out_len = sizeof(struct fuse_out_header);
+	req->done = release_returned;
+	if (fs_req_submit(req))
+		fs_req_put(req, op->here);
+	else
+		fs_channel_flush(op->req->channel);
+}
+
+static void give_dirplus_back(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_direntplus *e;
+	size_t at = 0;
+
+	while ((e = next_entry(payload, len, &at)))
+		if (e->entry_out.nodeid)
+			bridge_forget(op->bridge, e->entry_out.nodeid, 1);
+}
+
+void give_back(struct op *op, const void *payload, size_t len)
+{
+	uint64_t nodeid = op->given_nodeid ? op->given_nodeid : op->h.nodeid;
+	struct fuse_release_in in = {.fh = op->given_fh, .flags = op->open_flags};
+
+	if (payload && op->route->payload == PAYLOAD_DIRPLUS)
+		give_dirplus_back(op, (uint8_t *)payload, len);
+	if (!op->given_open) {
+		give_node_back(op, 0);
+		return;
+	}
+	op->given_open = false;
+	proof_undo_open(op);
+	if (op->req->state == FS_REQ_OWNED) {
+		op_ask(op, release_opcode(op), nodeid, &in, sizeof(in), 0, give_node_back);
+		return;
+	}
+	release_apart(op, nodeid, in.fh);
+	give_node_back(op, 0);
+}
+
+/* Nothing of the answer was noted: the FORGETs go straight to the device. */
+static void forget_late(struct op *op, uint64_t nodeid)
+{
+	if (nodeid)
+		fs_forget(op->bridge->session, nodeid, 1);
+}
+
+static void forget_dirplus_late(struct op *op, size_t len)
+{
+	const uint8_t *payload = op_device_payload(op);
+	struct fuse_direntplus e;
+	size_t at = 0;
+
+	/* One entry after the other is copied, and the copy checked: see next_entry(). */
+	while (len - at >= FUSE_NAME_OFFSET_DIRENTPLUS) {
+		size_t size;
+
+		memcpy(&e, payload + at, FUSE_NAME_OFFSET_DIRENTPLUS);
+		size = entry_size(e.dirent.namelen);
+		if (!e.dirent.namelen || size > len - at)
+			return;
+		if (!is_dots((const char *)payload + at + FUSE_NAME_OFFSET_DIRENTPLUS,
+			     e.dirent.namelen))
+			forget_late(op, e.entry_out.nodeid);
+		at += size;
+	}
+}
+
+/* A lock that nobody waits for any more. */
+static void unlock_late(struct op *op)
+{
+	struct fs_req *req = fs_req_get(op->req->channel, 0);
+	struct fuse_lk_in in;
+
+	if (!req)
+		return;
+	memcpy(&in, op_args(op), sizeof(in));
+	in.lk.type = F_UNLCK;
+	fs_req_header(req, FUSE_SETLK, op->h.nodeid, sizeof(in));
+	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
+	req->out_len = sizeof(struct fuse_out_header);
+	req->done = release_returned;
+	if (fs_req_submit(req))
+		fs_req_put(req, op->here);
+	else
+		fs_channel_flush(op->req->channel);
+}
+
+void give_back_late(struct op *op)
+{
+	struct fs_req *req = op->req;
+	size_t len = req->answer.len - sizeof(req->answer);
+	const uint8_t *payload = op_device_payload(op);
+	struct fuse_entry_out entry = {.nodeid = op->h.nodeid};
+	struct fuse_open_out open;
+
+	/* What it did on behalf of another request (op_ask) gives nothing. */
+	if (req->answer.error || req->in_off)
+		return;
+	switch (op->route->payload) {
+	case PAYLOAD_ENTRY:
+	case PAYLOAD_CREATE:
+		if (len < sizeof(entry))
+			return;
+		memcpy(&entry, payload, sizeof(entry));
+		if (op->route->payload == PAYLOAD_CREATE && len >= sizeof(entry) + sizeof(open)) {
+			memcpy(&open, payload + sizeof(entry), sizeof(open));
+			release_apart(op, entry.nodeid, open.fh);
+		}
+		forget_late(op, entry.nodeid);
+		return;
+	case PAYLOAD_OPEN:
+		if (len < sizeof(open))
+			return;
+		memcpy(&open, payload, sizeof(open));
+		release_apart(op, op->h.nodeid, open.fh);
+		return;
+	case PAYLOAD_DIRPLUS:
+		forget_dirplus_late(op, len);
+		return;
+	default:
+		if (op->h.opcode == FUSE_SETLKW || op->h.opcode == FUSE_SETLK)
+			unlock_late(op);
+		return;
+	}
+}

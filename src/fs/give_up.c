@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fs/give_up: requests that end without an answer: their time has passed, their caller was killed,
+ * or the device has failed. What the device still has stays its own (FS_REQ_ABANDONED) until it
+ * returns it, or can no longer write.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/delay.h"
+#include "fs/internal.h"
+
+/* Called with the lock held: all that were submitted and are not answered, in one list. */
+static void take_all(struct fs_channel *ch, struct list *all)
+{
+	list_init(all);
+	list_splice_back(all, &ch->in_flight);
+	list_splice_back(all, &ch->untimed);
+	list_splice_back(all, &ch->waiting);
+	ch->n_busy = ch->n_untimed = 0;
+}
+
+static unsigned end_all(struct list *all, void *ctx, int err)
+{
+	struct list *l;
+	unsigned n = 0;
+
+	while ((l = list_pop_front(all))) {
+		struct fs_req *req = container_of(l, struct fs_req, link);
+
+		req->done(req, ctx, err);
+		n++;
+	}
+	return n;
+}
+
+/* Slots that were abandoned before the failure: the device returns them no more. Nothing is taken
+ * off the ring any more, so no answer can find the next owner. */
+static void take_back_abandoned(struct fs_channel *ch, void *ctx)
+{
+	for (unsigned i = 0; i < ch->n_reqs; i++) {
+		struct fs_req *req = &ch->reqs[i];
+		bool put;
+
+		pthread_mutex_lock(&ch->lock);
+		put = req->state == FS_REQ_ABANDONED && req->put && !req->returned;
+		if (req->state == FS_REQ_ABANDONED && !req->returned)
+			req->state = FS_REQ_OWNED; /* where it is not put, its user will */
+		pthread_mutex_unlock(&ch->lock);
+		if (put)
+			fs_req_free(req, ctx);
+	}
+}
+
+static void end_payload_waits(struct fs_channel *ch, void *ctx)
+{
+	struct list *l;
+
+	do {
+		pthread_mutex_lock(&ch->lock);
+		l = list_pop_front(&ch->payload_waiters);
+		pthread_mutex_unlock(&ch->lock);
+		if (l) {
+			struct fs_payload_waiter *w =
+				container_of(l, struct fs_payload_waiter, link);
+
+			w->got(w, ctx, NULL);
+		}
+	} while (l);
+}
+
+unsigned fs_channel_fail(struct fs_channel *ch, void *ctx, int err)
+{
+	struct list all;
+	unsigned n;
+	bool drained;
+
+	pthread_mutex_lock(&ch->lock);
+	drained = ch->drained;
+	take_all(ch, &all);
+	list_for_each (pos, &all)
+		container_of(pos, struct fs_req, link)->state = FS_REQ_OWNED;
+	pthread_mutex_unlock(&ch->lock);
+	n = end_all(&all, ctx, err);
+	end_payload_waits(ch, ctx);
+	if (drained)
+		return n;
+	take_back_abandoned(ch, ctx);
+	pthread_mutex_lock(&ch->lock);
+	ch->drained = true;
+	pthread_mutex_unlock(&ch->lock);
+	return n;
+}
+
+void fs_channel_abandon(struct fs_channel *ch, void *ctx, int err)
+{
+	struct list all;
+
+	pthread_mutex_lock(&ch->lock);
+	take_all(ch, &all);
+	list_for_each (pos, &all) {
+		struct fs_req *req = container_of(pos, struct fs_req, link);
+
+		req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED : FS_REQ_OWNED;
+	}
+	pthread_mutex_unlock(&ch->lock);
+	end_all(&all, ctx, err);
+	pthread_mutex_lock(&ch->lock);
+	for (unsigned i = 0; i < ch->n_reqs; i++)
+		if (ch->reqs[i].state == FS_REQ_ABANDONED)
+			ch->reqs[i].done = NULL;
+	pthread_mutex_unlock(&ch->lock);
+}
+
+/* ------------------------------------------------------------------ one request */
+
+struct fs_req *fs_first_to_expire(struct fs_channel *ch)
+{
+	struct fs_req *first = NULL;
+
+	if (!list_empty(&ch->in_flight))
+		first = container_of(ch->in_flight.next, struct fs_req, link);
+	/* Those that wait for the ring are few and seldom: they are searched. */
+	list_for_each (pos, &ch->waiting) {
+		struct fs_req *req = container_of(pos, struct fs_req, link);
+
+		if (!req->untimed && (!first || req->deadline_ns < first->deadline_ns))
+			first = req;
+	}
+	return first;
+}
+
+/* Called with the lock held. */
+static void abandon(struct fs_channel *ch, struct fs_req *req)
+{
+	list_del(&req->link);
+	req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED : FS_REQ_OWNED;
+	ch->n_busy--;
+	ch->n_untimed -= req->untimed;
+}
+
+unsigned fs_channel_expire(struct fs_channel *ch, void *ctx)
+{
+	struct fs_session *s = ch->session;
+	uint64_t now = clock_now_ns();
+	unsigned n = 0;
+
+	for (;;) {
+		struct fuse_in_header h;
+		struct fs_req *req;
+		bool fatal;
+
+		pthread_mutex_lock(&ch->lock);
+		req = fs_first_to_expire(ch);
+		if (!req || req->deadline_ns > now) {
+			pthread_mutex_unlock(&ch->lock);
+			return n;
+		}
+		/* After unlocking another thread may deliver its answer, and the slot be reused. */
+		fatal = req->fatal_on_timeout;
+		memcpy(&h, req->in + req->in_off, sizeof(h));
+		if (!fatal) {
+			abandon(ch, req);
+			ch->timeouts++;
+		}
+		pthread_mutex_unlock(&ch->lock);
+		if (fatal) {
+			transport_fail(s->t, -ETIMEDOUT,
+				       "the device did not answer a mapping request (opcode %u) "
+				       "within %u ms",
+				       h.opcode, s->params.timeout_ms);
+			return n + fs_channel_fail(ch, ctx, transport_failed(s->t));
+		}
+		DELAY_POINT("fs.expired");
+		req->done(req, ctx, -ETIMEDOUT);
+		n++;
+	}
+}
+
+/* Called with the lock held. */
+static struct fs_req *find_in(struct list *list, uint64_t unique)
+{
+	list_for_each (pos, list) {
+		struct fs_req *req = container_of(pos, struct fs_req, link);
+
+		if ((req->unique & ~FUSE_UNIQUE_ASK_BIT) == unique)
+			return req;
+	}
+	return NULL;
+}
+
+static bool cancel_in(struct fs_channel *ch, uint64_t unique, void *ctx, int err)
+{
+	struct fs_req *req;
+
+	pthread_mutex_lock(&ch->lock);
+	req = find_in(&ch->in_flight, unique);
+	req = req ? req : find_in(&ch->untimed, unique);
+	req = req ? req : find_in(&ch->waiting, unique);
+	if (req)
+		abandon(ch, req);
+	pthread_mutex_unlock(&ch->lock);
+	if (req)
+		req->done(req, ctx, err);
+	return req;
+}
+
+bool fs_cancel(struct fs_session *s, uint64_t unique, void *ctx, int err)
+{
+	for (unsigned i = 0; i < s->n_channels; i++)
+		if (cancel_in(&s->channels[i], unique, ctx, err))
+			return true;
+	return false;
+}
