@@ -35,7 +35,9 @@ void spin_event(struct spin *s)
 static void wait_begins(struct spin *s, uint64_t now)
 {
 	s->dry_ns = s->turn_ns = now;
-	s->until_ns = now + MIN(MAX(2 * s->gap_ns, SPIN_LEAST_NS), SPIN_NEAR_NS);
+	s->until_ns = now + SPIN_NEAR_NS;
+	if (s->mode == SPIN_AUTO)
+		s->until_ns = now + MIN(MAX(2 * s->gap_ns, SPIN_LEAST_NS), SPIN_NEAR_NS);
 }
 
 bool spin_again(struct spin *s)
@@ -47,8 +49,10 @@ bool spin_again(struct spin *s)
 	now = clock_now_ns();
 	if (!s->dry_ns)
 		wait_begins(s, now);
+	if (now >= s->until_ns)
+		return false;
 	if (s->mode == SPIN_AUTO) {
-		if (s->gap_ns > SPIN_NEAR_NS || now >= s->until_ns || now < s->not_before_ns)
+		if (s->gap_ns > SPIN_NEAR_NS || now < s->not_before_ns)
 			return false;
 		if (now - s->turn_ns > SPIN_CONTENDED_NS) {
 			s->not_before_ns = now + s->backoff_ns;

@@ -10,12 +10,13 @@
  *     }
  *
  * Polling pays when the next event is near and a CPU is free. Near: the smoothed time from "nothing
- * there" to the next event is below SPIN_NEAR_NS; then the thread polls for twice that time. A thread
- * that blocks goes on measuring, so a source that becomes fast again is polled again. Free: each turn
- * yields the CPU; a turn that took SPIN_CONTENDED_NS means that another thread had use for it, and
- * polling stops for a while, twice as long each time.
+ * there" to the next event is below SPIN_NEAR_NS; then the thread polls for twice that time. A
+ * thread that blocks goes on measuring, so a source that becomes fast again is polled again. Free:
+ * each turn yields the CPU; a turn that took SPIN_CONTENDED_NS means that another thread had use
+ * for it, and polling stops for a while, twice as long each time.
  *
- * A struct spin belongs to one thread at a time.
+ * SPIN_ALWAYS polls for SPIN_NEAR_NS in each wait, whatever was measured. A struct spin belongs to
+ * one thread at a time.
  */
 #ifndef VFSDAX_BASE_SPIN_H
 #define VFSDAX_BASE_SPIN_H

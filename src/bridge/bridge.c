@@ -321,7 +321,7 @@ void bridge_free(struct bridge *b)
 	if (b->aside)
 		bridge_worker_free(b->aside);
 	node_table_destroy(b->nodes);
-	fuse_crew_destroy(b->crew);
+	fuse_pool_destroy(b->pool);
 	free(b->cpus);
 	free(b->workers);
 	free(b);
@@ -376,7 +376,7 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 		goto failed;
 	for (unsigned i = 0; i < params->workers; i++)
 		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
-	if (fuse_crew_create(params->polling, b->cpus, params->workers, &b->crew))
+	if (fuse_pool_create(params->polling, b->cpus, params->workers, &b->pool))
 		goto failed;
 	err = negotiate(b, fuse_fd);
 	if (err)
@@ -430,10 +430,9 @@ int bridge_start_worker(struct bridge *b, int fuse_fd)
 		.fd = fuse_fd,
 		.ended_fd = b->params.ended_fd,
 		.cpu = b->cpus[b->n_workers],
-		.crew = b->crew,
+		.pool = b->pool,
 		.place = b->n_workers,
 		.polling = b->params.polling,
-		.spare_cpu = sysconf(_SC_NPROCESSORS_ONLN) > 1,
 	};
 	int err;
 
@@ -538,9 +537,9 @@ void bridge_close(struct bridge *b)
 {
 	if (!b)
 		return;
-	for (unsigned i = 0; b->crew && i < b->n_workers; i++)
+	for (unsigned i = 0; b->pool && i < b->n_workers; i++)
 		fuse_worker_stop(b->workers[i]->thread);
-	for (unsigned i = 0; b->crew && i < b->n_workers; i++)
+	for (unsigned i = 0; b->pool && i < b->n_workers; i++)
 		fuse_worker_join(b->workers[i]->thread);
 	assert(list_empty(&b->holds));
 	drain(b, MIN(b->params.timeout_ms, CLOSE_MS));

@@ -24,7 +24,7 @@ struct bridge_params {
 	unsigned workers; /* at least 1 */
 	const int *cpus;  /* of each worker; -1: any. NULL: any for all. Used by bridge_open() only. */
 	bool readonly;
-	enum fuse_polling polling;
+	enum spin_mode polling;
 	unsigned timeout_ms;
 	unsigned queues; /* 0: one for each worker */
 	int ended_fd; /* an eventfd, signalled whenever a worker has ended; the caller's */

@@ -19,7 +19,7 @@
 #include "bridge/bridge.h"
 #include "bridge/caller.h"
 #include "bridge/node.h"
-#include "fuse/crew.h"
+#include "fuse/pool.h"
 
 #define OPCODES_COUNTED 64
 /* Slots that requests of the kernel leave for the driver's own (mapping, times). */
@@ -129,12 +129,12 @@ struct bridge {
 	_Atomic uint64_t size_clock;
 	struct bridge_proofs *proofs; /* NULL: no direct maps. Made and freed by who serves them */
 
-	/* Of a program they are its lanes, without a thread, and there is no crew. */
+	/* Of a program they are its lanes, without a thread, and there is no pool. */
 	unsigned n_workers;
 	struct bridge_worker **workers;
 	struct bridge_worker *aside;
 	int *cpus;
-	struct fuse_crew *crew;
+	struct fuse_pool *pool;
 
 	pthread_mutex_t reap_lock; /* whose turn `aside` is; the locks of all floors below in it */
 

@@ -93,13 +93,13 @@ static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, voi
 	emit(ctx, "kicks", f.kicks);
 }
 
-static void emit_crew(struct bridge *b, const struct fuse_worker_stats *all, emit_fn emit, void *ctx)
+static void emit_pool(struct bridge *b, const struct fuse_worker_stats *all, emit_fn emit, void *ctx)
 {
 	emit(ctx, "calls", all->calls);
 	emit(ctx, "spins", all->spins);
 	emit(ctx, "sleeps", all->sleeps);
 	emit(ctx, "requests", all->requests);
-	emit(ctx, "looks", fuse_crew_manner(b->crew) == FUSE_MANNER_LOOK);
+	emit(ctx, "looks", fuse_pool_mode(b->pool) == FUSE_POOL_POLL);
 }
 
 void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
@@ -112,7 +112,7 @@ void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 		struct fuse_worker_stats one;
 
 		add_tally(&sums, &b->workers[i]->tally);
-		if (!b->crew)
+		if (!b->pool)
 			continue;
 		fuse_worker_get_stats(b->workers[i]->thread, &one);
 		all.requests += one.requests;
@@ -122,8 +122,8 @@ void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 	}
 	emit_window(b, &sums, emit, ctx);
 	emit_queue(b, &sums, emit, ctx);
-	if (b->crew)
-		emit_crew(b, &all, emit, ctx);
+	if (b->pool)
+		emit_pool(b, &all, emit, ctx);
 	emit(ctx, "nodes", node_count(b->nodes));
-	emit(ctx, b->crew ? "workers" : "lanes", b->n_workers);
+	emit(ctx, b->pool ? "workers" : "lanes", b->n_workers);
 }

@@ -58,7 +58,8 @@ static int clean_dead_mount(const char *path)
 		err = run_fusermount(path);
 	if (err)
 		log_error("%s is a dead mount (its daemon was killed) and cannot be unmounted: %s; "
-			  "run umount -l %s", path, strerror(-err), path);
+			  "run umount -l %s",
+			  path, strerror(-err), path);
 	else
 		log_info("%s was left dead by a killed daemon: unmounted", path);
 	return err;
@@ -81,7 +82,8 @@ static int check_empty(const char *path)
 	closedir(dir);
 	if (!empty) {
 		log_error("mountpoint %s is not empty; choose another, or hide what is in it with "
-			  "-o nonempty", path);
+			  "-o nonempty",
+			  path);
 		return -ENOTEMPTY;
 	}
 	return 0;
@@ -113,8 +115,8 @@ int fusemnt_check(const struct fusemnt_params *params)
 			goto out;
 	}
 	if (mounted_by_us(real, &mount)) {
-		log_error("mountpoint %s is busy: %s is mounted there already; unmount it first", path,
-			  mount.source);
+		log_error("mountpoint %s is busy: %s is mounted there already; unmount it first",
+			  path, mount.source);
 		err = -EBUSY;
 	} else if (!S_ISDIR(st.st_mode)) {
 		log_error("mountpoint %s is not a directory", path);

@@ -15,16 +15,10 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/delay.h"
 #include "base/log.h"
-#include "fuse/crew.h"
+#include "fuse/pool.h"
 #include "wire/fuse.h"
-
-/* How long a worker looks for an answer of the device before it sleeps: as long as answers usually
- * take, within these bounds. */
-#define RING_SPIN_MIN_NS (5 * NS_PER_US)
-#define RING_SPIN_MAX_NS (200 * NS_PER_US)
-/* How long a worker that looks for requests does so before it sleeps all the same. */
-#define FUSE_SPIN_NS	 (100 * NS_PER_US)
 
 struct counter {
 	_Atomic uint64_t v; /* written by the worker only, read by anybody */
@@ -41,20 +35,20 @@ struct fuse_worker {
 	struct fuse_worker_params params;
 	pthread_t thread;
 	int epoll_fd;
-	int wake_fd; /* for fuse_worker_stop() */
+	int wake_fd;	  /* for fuse_worker_stop() */
 	bool nonblocking; /* state of params.fd */
 	atomic_bool stop, ended;
-	uint64_t answer_ns; /* how long the device takes, smoothed */
-	uint64_t busy_since;
+	struct spin answers;  /* while something is outstanding */
+	struct spin incoming; /* in poll mode, while nothing is */
 	struct counter requests, calls, sleeps, spins;
 };
 
 /* How to wait for requests now. */
-static struct fuse_duty duty_of(const struct fuse_worker *w)
+static struct fuse_role role_of(const struct fuse_worker *w)
 {
-	if (w->params.crew)
-		return fuse_crew_duty(w->params.crew, w->params.place);
-	return (struct fuse_duty){.reads = true, .looks = w->params.polling == FUSE_POLLING_ALWAYS};
+	if (w->params.pool)
+		return fuse_pool_role(w->params.pool, w->params.place);
+	return (struct fuse_role){.reads = true, .polls = w->params.polling == SPIN_ALWAYS};
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -78,8 +72,8 @@ static enum got read_request(struct fuse_worker *w, struct iovec iov[FUSE_WORKER
 
 		memcpy(&h, iov[0].iov_base, sizeof(h));
 		count(&w->requests);
-		if (w->params.crew)
-			fuse_crew_request(w->params.crew, w->params.place, h.pid);
+		if (w->params.pool)
+			fuse_pool_request(w->params.pool, w->params.place, h.pid);
 		w->params.ops->request(w->params.ctx, w->params.fd, iov, (size_t)n);
 		return GOT_REQUEST;
 	}
@@ -102,13 +96,6 @@ static int watch(struct fuse_worker *w, int fd, uint32_t events)
 	struct epoll_event ev = {.events = events, .data.fd = fd};
 
 	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
-}
-
-static void spin_pause(struct fuse_worker *w)
-{
-	count(&w->spins);
-	/* Another thread that could run here is always worth more than our looking. */
-	sched_yield();
 }
 
 static void drain_wake(struct fuse_worker *w)
@@ -142,6 +129,7 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 	if (with_requests)
 		watch(w, w->params.fd, EPOLLIN | EPOLLEXCLUSIVE);
 	n = epoll_wait(w->epoll_fd, events, 4, timeout);
+	DELAY_POINT("worker.woken");
 	if (with_requests)
 		epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->params.fd, NULL);
 	for (int i = 0; i < n; i++) {
@@ -155,78 +143,59 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 	w->params.ops->reap(w->params.ctx);
 }
 
-/* The device's answers come about `answer_ns` after the request: is that time over? */
-static bool answer_is_near(struct fuse_worker *w, uint64_t now)
-{
-	uint64_t patience = MIN(MAX(2 * w->answer_ns, RING_SPIN_MIN_NS), RING_SPIN_MAX_NS);
-
-	/* A device that takes longer than the longest patience is not waited for at all. */
-	return w->params.spare_cpu && w->params.polling != FUSE_POLLING_NEVER &&
-	       w->answer_ns < RING_SPIN_MAX_NS && now - w->busy_since < patience;
-}
-
-static void learn_answer_time(struct fuse_worker *w, uint64_t now)
-{
-	uint64_t took = MIN(now - w->busy_since, 4 * RING_SPIN_MAX_NS);
-
-	w->answer_ns = w->answer_ns - w->answer_ns / 8 + took / 8;
-	w->busy_since = now;
-}
-
 /* ------------------------------------------------------------------ the loop */
+
+/* True: poll once more; false: block. */
+static bool poll_again(struct fuse_worker *w, bool busy, struct fuse_role role)
+{
+	bool again = busy ? spin_again(&w->answers)
+			  : role.reads && role.polls && spin_again(&w->incoming);
+
+	if (again)
+		count(&w->spins);
+	return again;
+}
 
 static void serve(struct fuse_worker *w)
 {
 	const struct fuse_worker_ops *ops = w->params.ops;
 	void *ctx = w->params.ctx;
-	uint64_t idle_since = 0;
-	bool was_busy = false;
 
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
-		uint64_t deadline, now;
 		struct iovec iov[FUSE_WORKER_IOV];
+		uint64_t deadline;
 		unsigned busy = ops->busy(ctx, &deadline);
-		struct fuse_duty duty = duty_of(w);
+		struct fuse_role role = role_of(w);
 		enum got got = GOT_NOTHING;
 
-		if (busy) {
-			if (!was_busy)
-				w->busy_since = clock_now_ns();
-			if (ops->reap(ctx)) {
-				learn_answer_time(w, clock_now_ns());
-				busy = ops->busy(ctx, &deadline);
-			}
+		if (busy && ops->reap(ctx)) {
+			spin_event(&w->answers);
+			busy = ops->busy(ctx, &deadline);
 		}
-		was_busy = busy > 0;
-		duty.reads = duty.reads && ops->buffer(ctx, iov);
-		if (duty.reads) {
-			set_nonblocking(w, busy > 0 || duty.looks);
+		if (!busy)
+			spin_forget(&w->answers);
+		role.reads = role.reads && ops->buffer(ctx, iov);
+		if (role.reads) {
+			set_nonblocking(w, busy > 0 || role.polls);
 			if (!w->nonblocking)
 				ops->flush(ctx);
+			DELAY_POINT("worker.before_block");
 			got = read_request(w, iov);
 		}
 		if (got == GOT_END) {
-			if (w->params.crew)
-				fuse_crew_end(w->params.crew, w->params.place);
+			if (w->params.pool)
+				fuse_pool_end(w->params.pool, w->params.place);
 			return;
 		}
 		if (got == GOT_REQUEST) {
-			idle_since = 0;
+			spin_event(&w->incoming);
 			continue;
 		}
 		ops->flush(ctx);
-		now = clock_now_ns();
-		if (!idle_since)
-			idle_since = now;
-		if ((busy && answer_is_near(w, now)) ||
-		    (duty.reads && duty.looks && now - idle_since < FUSE_SPIN_NS)) {
-			spin_pause(w);
+		if (poll_again(w, busy, role))
 			continue;
-		}
-		if (busy || duty.looks || !duty.reads) {
-			sleep_for_both(w, duty.reads, deadline);
-			idle_since = 0;
-		}
+		if (busy || role.polls || !role.reads)
+			sleep_for_both(w, role.reads, deadline);
 	}
 }
 
@@ -284,6 +253,8 @@ int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worke
 		goto no_worker;
 	sigaction(WAKE_SIGNAL, &wake, NULL);
 	w->params = *params;
+	spin_init(&w->answers, params->polling == SPIN_NEVER ? SPIN_NEVER : SPIN_AUTO);
+	spin_init(&w->incoming, params->polling);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->epoll_fd < 0 || w->wake_fd < 0) {
@@ -293,8 +264,8 @@ int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worke
 	err = watch_all(w);
 	if (err)
 		goto failed;
-	if (w->params.crew)
-		fuse_crew_join(w->params.crew, w->params.place, w->wake_fd);
+	if (w->params.pool)
+		fuse_pool_join(w->params.pool, w->params.place, w->wake_fd);
 	err = -pthread_create(&w->thread, NULL, worker_main, w);
 	if (err)
 		goto failed;

@@ -2,13 +2,13 @@
 /*
  * fuse/worker: the loop that serves a mount. A worker reads a request from its own clone of
  * /dev/fuse, has it handled to the end (a window hit) or as far as the ring, and goes on; answers
- * of the device are collected by the same thread. How it waits is decided here and nowhere else:
+ * of the device are collected by the same thread. How it waits:
  *
- *   nothing at the device      read(2) blocks in the kernel: one system call a request
- *   something at the device    look at both ends for as long as answers usually take, then sleep
- *                              in epoll on the request descriptor and the calls
- *   who reads, and whether     the workers of a mount are a crew, see fuse/crew.h
- *   by blocking or looking
+ *   nothing outstanding    read(2) blocks in the kernel: one system call a request
+ *   something outstanding  polls both ends (base/spin.h), then blocks in epoll on the request
+ *                          descriptor and the calls
+ *   poll mode              polls the request descriptor too; the workers of a mount are a pool,
+ * which decides that (fuse/pool.h)
  *
  * What a request is, and where answers come from, is behind struct fuse_worker_ops.
  */
@@ -20,13 +20,15 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/spin.h"
+
 #define FUSE_WORKER_IOV 3
 
 /* All are called on the worker's thread with the ctx of its parameters. */
 struct fuse_worker_ops {
 	/* Where the next request is to be read: its header to iov[0], the rest to the other pieces;
-	 * together at least max_write + 4096 bytes. False: none is free, collect answers first. Asked
-	 * before every read. */
+	 * together at least max_write + 4096 bytes. False: none is free, collect answers first.
+	 * Asked before every read. */
 	bool (*buffer)(void *ctx, struct iovec iov[FUSE_WORKER_IOV]);
 	/* A request of `len` bytes (at least a header) lies there, in memory that is the callee's
 	 * now. Answers go to `fd`. */
@@ -35,17 +37,15 @@ struct fuse_worker_ops {
 	unsigned (*reap)(void *ctx);
 	/* Makes what was queued known to the device; before every wait. */
 	void (*flush)(void *ctx);
-	/* Requests at the device, and the nearest time (monotonic, ns) at which reap() must be
-	 * called although nothing came. */
+	/* What is outstanding, and the nearest time (monotonic, ns) at which reap() must be called
+	 * although nothing came. Only at 0 the worker blocks in read(2). */
 	unsigned (*busy)(void *ctx, uint64_t *deadline_ns);
 	/* Before sleeping: asks for calls. True: there is something to reap, do not sleep. */
 	bool (*calls_on)(void *ctx);
 	void (*calls_off)(void *ctx);
 };
 
-struct fuse_crew;
-
-enum fuse_polling { FUSE_POLLING_AUTO, FUSE_POLLING_NEVER, FUSE_POLLING_ALWAYS };
+struct fuse_pool;
 
 struct fuse_worker_params {
 	const struct fuse_worker_ops *ops;
@@ -54,11 +54,10 @@ struct fuse_worker_params {
 	int call_fds[2]; /* signalled by the device; -1 where there is none. Never read. */
 	int ended_fd;	 /* an eventfd that is signalled when the thread ends; the caller's */
 	int cpu;	 /* to run on, or -1 */
-	enum fuse_polling polling;
-	bool spare_cpu;	 /* there are at least two CPUs: spinning for an answer can pay */
+	enum spin_mode polling;
 	/* The workers of the mount, and this one's place among them; NULL: it works alone. The
-	 * crew outlives its workers. */
-	struct fuse_crew *crew;
+	 * pool outlives its workers. */
+	struct fuse_pool *pool;
 	unsigned place;
 };
 
@@ -68,7 +67,7 @@ struct fuse_worker_stats {
 	uint64_t requests; /* read from /dev/fuse */
 	uint64_t calls;	   /* wake-ups by the device */
 	uint64_t sleeps;   /* waits in epoll */
-	uint64_t spins;	   /* looks that found nothing */
+	uint64_t spins;	   /* polls that found nothing */
 };
 
 /* Starts the thread. 0 or -errno; the descriptor is closed on failure too. */

@@ -11,8 +11,7 @@
 
 /* A device that says that it was interrupted is asked again, but not for ever. */
 #define INTERRUPTED_MAX 8
-/* What fits into a slot without a big buffer. */
-#define SMALL_OUT_MAX	(FS_OUT_BYTES - sizeof(struct fuse_out_header))
+
 
 /* ------------------------------------------------------------------ writing it */
 
@@ -111,15 +110,9 @@ static bool wait_for_buffer(struct vfsdax *s, struct lane *lane, uint64_t until_
 	return true;
 }
 
-/* Small ones take about the same time, and are what is waited for most. */
-static bool is_small(const struct request *r)
-{
-	return !r->data && r->out_max <= SMALL_OUT_MAX && message_len(r) <= FS_IN_BYTES;
-}
-
 static ssize_t call_once(struct vfsdax *s, const struct request *r)
 {
-	uint64_t start = clock_now_ns(), until = start + s->timeout_ms * NS_PER_MS;
+	uint64_t until = clock_now_ns() + s->timeout_ms * NS_PER_MS;
 	struct lane *lane = share_lane(s);
 	struct waited c = {
 		.call = {.done = waited_done, .data = r->data, .data_len = r->data_len},
@@ -129,7 +122,6 @@ static ssize_t call_once(struct vfsdax *s, const struct request *r)
 	struct fuse_in_header h;
 
 	waiter_init(&c.waiter);
-	lane_choose(lane, &c.waiter);
 	pthread_mutex_lock(&lane->lock);
 	while (!lane_write(s, lane, r, &h)) {
 		lane_reap_locked(lane);
@@ -145,8 +137,6 @@ static ssize_t call_once(struct vfsdax *s, const struct request *r)
 	pthread_mutex_unlock(&lane->lock);
 	/* The time-out is that of the request below: it always ends in done(). */
 	share_wait(s, &c.waiter, lane, UINT64_MAX);
-	if (is_small(r))
-		lane_learn(lane, &c.waiter, clock_now_ns() - start);
 	return c.result;
 }
 

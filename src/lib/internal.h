@@ -24,6 +24,7 @@
 #include "base/bytes.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/spin.h"
 #include "bridge/caller.h"
 #include "fs/fs.h"
 #include "vfsdax/vfsdax.h"
@@ -37,10 +38,8 @@ struct lane {
 	struct bridge_lane *bridge;
 	pthread_mutex_t lock;
 	atomic_uint watchers; /* descriptors of queues that want its calls */
-	/* How long small requests take, smoothed, when they are slept for and when they are looked
-	 * for; 0: not known yet. */
-	_Atomic uint64_t answer_ns[2];
-	atomic_uint calls; /* counts what is measured */
+	atomic_flag polled; /* a thread has claimed `spin` for the length of its wait */
+	struct spin spin;
 } __attribute__((aligned(64)));
 
 /* A directory and how it was reached, for "..". Each holds one lookup. */
@@ -54,8 +53,6 @@ struct dir {
 enum { WAITER_RUNS, WAITER_SLEEPS, WAITER_LEADS, WAITER_WOKEN };
 struct waiter {
 	_Atomic uint32_t state;
-	bool looks;	  /* before it sleeps: set by lane_choose(), or as it went best lately */
-	bool looked;	  /* it did */
 	struct list link; /* vfsdax.waiters, while share_wait() runs */
 };
 
@@ -79,7 +76,7 @@ struct vfsdax {
 	unsigned n_lanes;
 	struct lane *lanes;
 	unsigned cpus;
-	atomic_uint lookers; /* threads that look for an answer just now */
+	atomic_uint pollers; /* threads that poll a lane now */
 	bool no_calls;	     /* some lane has no descriptor: to be polled */
 
 	/* One waiter leads: it reaps for all, and sleeps in epoll; the others sleep on their own.
@@ -133,19 +130,14 @@ void wait_close(struct vfsdax *s);
 static inline void waiter_init(struct waiter *w)
 {
 	atomic_init(&w->state, WAITER_RUNS);
-	w->looks = w->looked = false;
 }
-/* How the answer to a small request is waited for best, with a trial of the other way now and then;
- * and what came of it. */
-void lane_choose(struct lane *lane, struct waiter *w);
-void lane_learn(struct lane *lane, const struct waiter *w, uint64_t took_ns);
 static inline bool waiter_woken(struct waiter *w)
 {
 	return atomic_load_explicit(&w->state, memory_order_acquire) == WAITER_WOKEN;
 }
 /* From any thread, also in done(). The waiter may be gone as soon as its state is set. */
 void waiter_wake(struct vfsdax *s, struct waiter *w);
-/* Reaps, and sleeps, until the waiter is woken (true) or until_ns. First looks at `lane`. */
+/* Reaps and blocks until the waiter is woken (true) or until_ns. Polls `lane` first. */
 bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns);
 /* Reaps one lane, or, where another thread is at it, does nothing. How many done()s. */
 unsigned lane_reap(struct lane *lane);

@@ -395,10 +395,8 @@ static bool wait_for_more(struct vfsdax_queue *q)
 
 	pthread_mutex_lock(&q->lock);
 	none = q->n_done == 0;
-	if (none) {
-		lane_choose(q->lane, &q->waiter);
+	if (none)
 		atomic_store(&q->waiter.state, WAITER_RUNS);
-	}
 	pthread_mutex_unlock(&q->lock);
 	return none;
 }

@@ -103,6 +103,7 @@ static int open_lanes(struct vfsdax *s)
 	for (unsigned i = 0; i < s->n_lanes; i++) {
 		s->lanes[i].bridge = bridge_lane(s->bridge, i);
 		pthread_mutex_init(&s->lanes[i].lock, NULL);
+		spin_init(&s->lanes[i].spin, SPIN_AUTO);
 	}
 	return wait_open(s);
 }

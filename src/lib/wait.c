@@ -2,18 +2,16 @@
 /*
  * lib/wait: how a thread waits for an answer of the device.
  *
- * First it looks at its lane for about as long as answers take, where that pays: not with more
- * threads than spare CPUs, and not where sleeping was found to be faster, as on a busy machine,
- * where who looks keeps the device from running. Then one thread of the share leads: it reaps all
- * lanes, since what one waits for may hang on the answer to another's message, and sleeps on their
- * calls. The others sleep each on its own state, and are woken by done(), or by a leader that
- * leaves.
+ * First one thread of a lane polls it, where and as long as base/spin.h says, and not with more such
+ * threads than spare CPUs. Then one thread of the share leads: it reaps all lanes, since what one waits
+ * for may hang on the answer to another's message, and blocks in epoll on their calls. The others block
+ * each on its own state, and are woken by done(), or by a leader that leaves.
  *
  *   RUNS ── SLEEPS (futex) ─┐
  *     └──── LEADS (epoll) ──┴─ WOKEN        set by done() from anywhere; nothing follows it
  *
- * No wake-up is lost: whoever goes to sleep does so by a compare-and-swap from RUNS, which a done()
- * that was there before makes fail. Whoever leaves a share without a leader runs another waiter.
+ * No wake-up is lost: a thread that is about to block does a compare-and-swap from RUNS, which a done()
+ * that was there before makes fail. A thread that leaves a share without a leader runs another waiter.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -26,15 +24,9 @@
 #include "base/clock.h"
 #include "lib/internal.h"
 
-/* How long a thread looks for an answer: as long as they usually take, within these bounds. */
-#define SPIN_MIN_NS  (5 * NS_PER_US)
-#define SPIN_MAX_NS  (200 * NS_PER_US)
-/* So many of so many calls try the other way of waiting. */
-#define TRIAL_CALLS  4
-#define TRIAL_PERIOD 256
 /* A bound on everything that was overlooked. */
 #define SLEEP_MAX_MS 1000
-/* Between looks, where the device cannot call. */
+/* Between reaps, where the device cannot call. */
 #define POLL_MS	     1
 
 /* ------------------------------------------------------------------ lanes */
@@ -165,72 +157,32 @@ static void run_another(struct vfsdax *s)
 	}
 }
 
-/* ------------------------------------------------------------------ looking */
+/* ------------------------------------------------------------------ polling */
 
-static uint64_t answer_ns(struct lane *lane, bool looking)
-{
-	return atomic_load_explicit(&lane->answer_ns[looking], memory_order_relaxed);
-}
-
-static bool looking_pays(struct lane *lane)
-{
-	/* What is not known is tried first. */
-	return answer_ns(lane, true) <= answer_ns(lane, false);
-}
-
-void lane_choose(struct lane *lane, struct waiter *w)
-{
-	unsigned n = atomic_fetch_add_explicit(&lane->calls, 1, memory_order_relaxed);
-
-	w->looks = looking_pays(lane) != (n % TRIAL_PERIOD >= TRIAL_PERIOD - TRIAL_CALLS);
-}
-
-void lane_learn(struct lane *lane, const struct waiter *w, uint64_t took_ns)
-{
-	uint64_t was = answer_ns(lane, w->looked);
-
-	/* Who meant to look and found others at it has measured neither. */
-	if (w->looked != w->looks)
-		return;
-	/* Far off is far off; and two threads that learn at once may lose one of the lessons. */
-	took_ns = MIN(took_ns, 2 * SPIN_MAX_NS);
-	atomic_store_explicit(&lane->answer_ns[w->looked],
-			      was ? was - was / 8 + took_ns / 8 : took_ns, memory_order_relaxed);
-}
-
-/* Until it is woken (true), or patience ends. */
-static bool look(struct vfsdax *s, struct waiter *w, struct lane *lane)
+/* Called by the thread that has claimed lane->spin. True: woken. */
+static bool poll_lane(struct vfsdax *s, struct waiter *w, struct lane *lane)
 {
 	unsigned others = 0; /* what is waited for may hang on one of them */
-	uint64_t start = clock_now_ns();
-	uint64_t patience = MIN(MAX(2 * answer_ns(lane, true), SPIN_MIN_NS), SPIN_MAX_NS);
 
-	while (!waiter_woken(w) && clock_now_ns() - start < patience) {
+	while (!waiter_woken(w)) {
 		if (lane_reap(lane) || lane_reap(&s->lanes[others++ % s->n_lanes]))
 			continue;
-		/* Another thread that could run here is worth more than our looking. */
-		sched_yield();
+		if (!spin_again(&lane->spin))
+			break;
 	}
 	return waiter_woken(w);
 }
 
-/* One CPU is for the device, or for whoever has the answers that we wait for. */
-static bool look_if_it_pays(struct vfsdax *s, struct waiter *w, struct lane *lane)
+/* One CPU is for the device, or for the thread that collects what we wait for. */
+static bool may_poll(struct vfsdax *s)
 {
-	bool woken = false;
-
-	if (w->looks && atomic_fetch_add(&s->lookers, 1) + 1 < s->cpus) {
-		w->looked = true;
-		woken = look(s, w, lane);
-	}
-	if (w->looks)
-		atomic_fetch_sub(&s->lookers, 1);
-	if (!woken)
-		lane_reap(lane);
-	return woken || waiter_woken(w);
+	if (atomic_fetch_add(&s->pollers, 1) + 1 < s->cpus)
+		return true;
+	atomic_fetch_sub(&s->pollers, 1);
+	return false;
 }
 
-/* ------------------------------------------------------------------ sleeping */
+/* ------------------------------------------------------------------ blocking */
 
 /* Milliseconds to sleep, for epoll. */
 static int sleep_ms(struct vfsdax *s, uint64_t now, uint64_t until_ns)
@@ -280,10 +232,8 @@ static void follow(struct waiter *w, struct lane *lane, uint64_t until_ns)
 		lane_reap(lane);
 }
 
-bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns)
+static void block(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns)
 {
-	if (waiter_woken(w) || look_if_it_pays(s, w, lane))
-		return true;
 	pthread_mutex_lock(&s->wait_lock);
 	list_push_back(&s->waiters, &w->link);
 	while (!waiter_woken(w) && clock_now_ns() < until_ns) {
@@ -303,6 +253,31 @@ bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t 
 	if (!s->leader)
 		run_another(s);
 	pthread_mutex_unlock(&s->wait_lock);
+}
+
+bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns)
+{
+	bool claimed;
+
+	if (waiter_woken(w))
+		return true;
+	claimed = !atomic_flag_test_and_set_explicit(&lane->polled, memory_order_acquire);
+	if (claimed && may_poll(s)) {
+		poll_lane(s, w, lane);
+		atomic_fetch_sub(&s->pollers, 1);
+	}
+	if (!waiter_woken(w)) {
+		lane_reap(lane);
+		block(s, w, lane, until_ns);
+	}
+	if (claimed) {
+		/* (a wait that came to its end without an answer says nothing of answers) */
+		if (waiter_woken(w))
+			spin_event(&lane->spin);
+		else
+			spin_forget(&lane->spin);
+		atomic_flag_clear_explicit(&lane->polled, memory_order_release);
+	}
 	return waiter_woken(w);
 }
 

@@ -85,11 +85,11 @@ static int set_cache(struct options *o, const char *value)
 static int set_polling(struct options *o, const char *value)
 {
 	static const char *const names[] = {"auto", "never", "always", NULL};
-	static const int values[] = {FUSE_POLLING_AUTO, FUSE_POLLING_NEVER, FUSE_POLLING_ALWAYS};
-	int v = FUSE_POLLING_AUTO;
+	static const int values[] = {SPIN_AUTO, SPIN_NEVER, SPIN_ALWAYS};
+	int v = SPIN_AUTO;
 	int err = choose("polling", value, names, values, "auto, never, always", &v);
 
-	o->bridge.polling = (enum fuse_polling)v;
+	o->bridge.polling = (enum spin_mode)v;
 	return err;
 }
 

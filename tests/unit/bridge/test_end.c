@@ -158,7 +158,7 @@ static void when_the_device_dies_every_caller_is_told(void **state)
 
 static void a_dead_device_takes_no_cpu(void **state)
 {
-	static const enum fuse_polling manners[] = {FUSE_POLLING_AUTO, FUSE_POLLING_ALWAYS};
+	static const enum spin_mode manners[] = {SPIN_AUTO, SPIN_ALWAYS};
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(manners); i++) {

@@ -156,7 +156,7 @@ static struct bench *bench_new(int call_fd)
 	return b;
 }
 
-static void bench_start(struct bench *b, enum fuse_polling polling, bool spare_cpu)
+static void bench_start(struct bench *b, enum spin_mode polling)
 {
 	int sv[2];
 
@@ -170,7 +170,6 @@ static void bench_start(struct bench *b, enum fuse_polling polling, bool spare_c
 		.ended_fd = b->ended_fd,
 		.cpu = -1,
 		.polling = polling,
-		.spare_cpu = spare_cpu,
 	};
 	assert_int_equal(fuse_worker_start(&params, &b->w), 0);
 }
@@ -233,15 +232,14 @@ static uint64_t cpu_ns(void)
 
 static void requests_are_served_in_their_order(void **state)
 {
-	static const enum fuse_polling manners[] = {FUSE_POLLING_AUTO, FUSE_POLLING_NEVER,
-						    FUSE_POLLING_ALWAYS};
+	static const enum spin_mode modes[] = {SPIN_AUTO, SPIN_NEVER, SPIN_ALWAYS};
 
 	(void)state;
-	for (unsigned m = 0; m < ARRAY_SIZE(manners); m++) {
+	for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
 		struct bench *b = bench_new(-1);
 		struct fuse_worker_stats stats;
 
-		bench_start(b, manners[m], true);
+		bench_start(b, modes[m]);
 		for (uint64_t i = 1; i <= 50; i++)
 			ask(b, i);
 		for (uint64_t i = 1; i <= 50; i++)
@@ -258,7 +256,7 @@ static void what_was_queued_is_flushed_before_the_worker_blocks(void **state)
 	unsigned before;
 
 	(void)state;
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_true(reaches(&b->n_flush, 1, WAIT_MS));
 	before = atomic_load(&b->n_flush);
 	ask(b, 1);
@@ -270,14 +268,14 @@ static void what_was_queued_is_flushed_before_the_worker_blocks(void **state)
 /* So one kick will do for all of it. */
 static void what_can_be_read_is_read_before_anything_is_flushed(void **state)
 {
-	static const enum fuse_polling manners[] = {FUSE_POLLING_NEVER, FUSE_POLLING_AUTO};
+	static const enum spin_mode modes[] = {SPIN_NEVER, SPIN_AUTO};
 
 	(void)state;
-	for (unsigned m = 0; m < ARRAY_SIZE(manners); m++) {
+	for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
 		struct bench *b = bench_new(-1);
 
 		b->burst = 1;
-		bench_start(b, manners[m], false);
+		bench_start(b, modes[m]);
 		ask(b, 1);
 		assert_true(reaches(&b->n_request, BURST, WAIT_MS));
 		for (unsigned i = 1; i < BURST; i++)
@@ -306,15 +304,14 @@ static void assert_sleeps(struct bench *b, const char *what)
 
 static void with_nothing_to_do_it_takes_no_cpu(void **state)
 {
-	static const enum fuse_polling manners[] = {FUSE_POLLING_AUTO, FUSE_POLLING_NEVER,
-						    FUSE_POLLING_ALWAYS};
+	static const enum spin_mode modes[] = {SPIN_AUTO, SPIN_NEVER, SPIN_ALWAYS};
 	static const char *const names[] = {"auto", "never", "always"};
 
 	(void)state;
-	for (unsigned m = 0; m < ARRAY_SIZE(manners); m++) {
+	for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
 		struct bench *b = bench_new(-1);
 
-		bench_start(b, manners[m], true);
+		bench_start(b, modes[m]);
 		assert_sleeps(b, names[m]);
 		bench_end(b);
 	}
@@ -326,13 +323,13 @@ static void with_a_slow_device_it_takes_no_cpu(void **state)
 
 	(void)state;
 	atomic_store(&b->busy, 1);
-	bench_start(b, FUSE_POLLING_AUTO, true);
+	bench_start(b, SPIN_AUTO);
 	assert_sleeps(b, "busy");
 	bench_end(b);
 	b = bench_new(-1);
 	atomic_store(&b->busy, 1);
 	atomic_store(&b->no_buffer, true);
-	bench_start(b, FUSE_POLLING_AUTO, true);
+	bench_start(b, SPIN_AUTO);
 	assert_sleeps(b, "busy, no buffer");
 	bench_end(b);
 }
@@ -343,7 +340,7 @@ static void answers_are_collected_while_no_request_comes(void **state)
 
 	(void)state;
 	b->defer = true;
-	bench_start(b, FUSE_POLLING_AUTO, false);
+	bench_start(b, SPIN_AUTO);
 	for (uint64_t i = 1; i <= 5; i++) {
 		ask(b, i);
 		assert_true(reaches(&b->busy, 1, WAIT_MS));
@@ -364,7 +361,7 @@ static void without_a_buffer_it_waits_for_answers_only(void **state)
 	atomic_store(&b->no_buffer, true);
 	atomic_store(&b->returns_buffer, true);
 	atomic_store(&b->busy, 1);
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
 	ask(b, 9);
 	/* neither read, nor woken by it again and again */
@@ -388,7 +385,7 @@ static void answers_that_nobody_waits_for_bring_buffers_back(void **state)
 	(void)state;
 	atomic_store(&b->no_buffer, true);
 	atomic_store(&b->returns_buffer, true);
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
 	ask(b, 9);
 	atomic_fetch_add(&b->answers, 1);
@@ -400,7 +397,7 @@ static void answers_that_nobody_waits_for_bring_buffers_back(void **state)
 	atomic_store(&b->no_buffer, true);
 	atomic_store(&b->returns_buffer, true);
 	atomic_store(&b->answers, 1);
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	ask(b, 9);
 	assert_true(readable(b->kernel, PROMPT_MS));
 	bench_end(b);
@@ -413,8 +410,8 @@ static void a_call_fd_of_two_workers_wakes_both(void **state)
 	(void)state;
 	atomic_store(&a->busy, 1);
 	atomic_store(&b->busy, 1);
-	bench_start(a, FUSE_POLLING_NEVER, false);
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(a, SPIN_NEVER);
+	bench_start(b, SPIN_NEVER);
 	for (unsigned round = 1; round <= 3; round++) {
 		unsigned a_slept = atomic_load(&a->n_sleep), b_slept = atomic_load(&b->n_sleep);
 
@@ -447,7 +444,7 @@ static void a_deadline_is_kept_without_a_call(void **state)
 	(void)state;
 	atomic_store(&b->busy, 1);
 	atomic_store(&b->deadline, deadline);
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
 	/* it reaps at the deadline, which is when the session times requests out */
 	while (clock_now_ns() < deadline)
@@ -473,7 +470,7 @@ static void stop_ends_one_that_blocks_in_read(void **state)
 	uint64_t begin;
 
 	(void)state;
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_true(reaches(&b->n_buffer, 1, WAIT_MS));
 	nanosleep(&(struct timespec){0, 5000000}, NULL);
 	assert_false(fuse_worker_ended(b->w));
@@ -488,7 +485,7 @@ static void stop_ends_one_that_sleeps_on_the_ring(void **state)
 
 	(void)state;
 	atomic_store(&b->busy, 1);
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
 	fuse_worker_stop(b->w);
 	assert_ends(b);
@@ -502,7 +499,7 @@ static void stop_is_never_missed(void **state)
 	for (unsigned i = 0; i < 100; i++) {
 		struct bench *b = bench_new(-1);
 
-		bench_start(b, i % 2 ? FUSE_POLLING_NEVER : FUSE_POLLING_ALWAYS, i % 4 > 1);
+		bench_start(b, i % 2 ? SPIN_NEVER : SPIN_ALWAYS);
 		for (unsigned spin = 0; spin < i * 300; spin++)
 			__asm__ volatile("" ::: "memory");
 		bench_end(b);
@@ -514,13 +511,13 @@ static void the_end_of_the_mount_ends_it(void **state)
 	struct bench *b = bench_new(-1);
 
 	(void)state;
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	shutdown(b->kernel, SHUT_WR);
 	assert_ends(b);
 	bench_end(b);
 	b = bench_new(-1);
 	atomic_store(&b->busy, 1);
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
 	shutdown(b->kernel, SHUT_WR);
 	assert_ends(b);
@@ -532,7 +529,7 @@ static void a_message_without_a_header_ends_it(void **state)
 	struct bench *b = bench_new(-1);
 
 	(void)state;
-	bench_start(b, FUSE_POLLING_NEVER, false);
+	bench_start(b, SPIN_NEVER);
 	assert_int_equal(write(b->kernel, "short", 5), 5);
 	assert_ends(b);
 	assert_int_equal(atomic_load(&b->n_request), 0);

@@ -7,100 +7,98 @@
 
 #include "base/clock.h"
 #include "capture.h"
-#include "fuse/crew.h"
+#include "fuse/pool.h"
 
 #define N 3
 
-static unsigned readers(struct fuse_crew *c)
+static unsigned readers(struct fuse_pool *c)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < N; i++)
-		n += fuse_crew_duty(c, i).reads;
+		n += fuse_pool_role(c, i).reads;
 	return n;
 }
 
 static void never_is_everybody_blocking(void **state)
 {
 	const int cpus[N] = {0, 1, -1};
-	struct fuse_crew *c;
+	struct fuse_pool *c;
 
 	(void)state;
-	assert_int_equal(fuse_crew_create(FUSE_POLLING_NEVER, cpus, N, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_NEVER, cpus, N, &c), 0);
 	for (unsigned i = 0; i < 10000; i++)
-		fuse_crew_request(c, i % N, 1);
+		fuse_pool_request(c, i % N, 1);
 	assert_int_equal(readers(c), N);
 	for (unsigned i = 0; i < N; i++)
-		assert_false(fuse_crew_duty(c, i).looks);
-	assert_int_equal(fuse_crew_manner(c), FUSE_MANNER_ALL);
-	fuse_crew_destroy(c);
-	fuse_crew_destroy(NULL);
+		assert_false(fuse_pool_role(c, i).polls);
+	assert_int_equal(fuse_pool_mode(c), FUSE_POOL_ALL);
+	fuse_pool_destroy(c);
+	fuse_pool_destroy(NULL);
 }
 
-static void always_is_one_that_looks(void **state)
+static void always_is_one_that_polls(void **state)
 {
 	const int cpus[N] = {0, 1, 2};
-	struct fuse_crew *c;
+	struct fuse_pool *c;
 
 	(void)state;
-	assert_int_equal(fuse_crew_create(FUSE_POLLING_ALWAYS, cpus, N, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_ALWAYS, cpus, N, &c), 0);
 	assert_int_equal(readers(c), 1);
-	assert_int_equal(fuse_crew_manner(c), FUSE_MANNER_LOOK);
-	fuse_crew_destroy(c);
+	assert_int_equal(fuse_pool_mode(c), FUSE_POOL_POLL);
+	fuse_pool_destroy(c);
 }
 
 static void one_worker_alone_always_reads(void **state)
 {
 	const int cpu = 0;
-	struct fuse_crew *c;
+	struct fuse_pool *c;
 
 	(void)state;
-	assert_int_equal(fuse_crew_create(FUSE_POLLING_AUTO, &cpu, 1, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_AUTO, &cpu, 1, &c), 0);
 	for (unsigned i = 0; i < 100000; i++)
-		fuse_crew_request(c, 0, 1);
-	assert_true(fuse_crew_duty(c, 0).reads);
-	fuse_crew_destroy(c);
+		fuse_pool_request(c, 0, 1);
+	assert_true(fuse_pool_role(c, 0).reads);
+	fuse_pool_destroy(c);
 }
 
-/* Under load other manners are tried. There is a reader at any time, and whoever may read again is
- * told so; without load, everybody reads and nobody looks. */
+/* Under load other modes are tried. There is a reader at any time, and a worker that may read again
+ * is woken; without load everybody reads and nobody polls. */
 static void load_starts_trials_and_its_end_ends_them(void **state)
 {
 	const int cpus[N] = {0, 1, 2};
-	uint64_t begin = clock_now_ns(), told = 0, n;
+	uint64_t begin = clock_now_ns(), woken = 0, n;
 	bool tried = false;
-	struct fuse_crew *c;
+	struct fuse_pool *c;
 	int wake[N];
 
 	(void)state;
-	assert_int_equal(fuse_crew_create(FUSE_POLLING_AUTO, cpus, N, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_AUTO, cpus, N, &c), 0);
 	for (unsigned i = 0; i < N; i++) {
 		wake[i] = eventfd(0, EFD_NONBLOCK);
-		fuse_crew_join(c, i, wake[i]);
+		fuse_pool_join(c, i, wake[i]);
 	}
 	assert_int_equal(readers(c), N);
-	while (clock_now_ns() - begin < 5 * NS_PER_S && !(tried && told)) {
+	while (clock_now_ns() - begin < 5 * NS_PER_S && !(tried && woken)) {
 		for (unsigned i = 0; i < N; i++)
-			if (fuse_crew_duty(c, i).reads)
-				fuse_crew_request(c, i, (uint32_t)getpid());
+			if (fuse_pool_role(c, i).reads)
+				fuse_pool_request(c, i, (uint32_t)getpid());
 		assert_true(readers(c) >= 1);
-		tried |= fuse_crew_manner(c) != FUSE_MANNER_ALL;
+		tried |= fuse_pool_mode(c) != FUSE_POOL_ALL;
 		for (unsigned i = 0; i < N; i++)
 			if (read(wake[i], &n, sizeof(n)) == sizeof(n))
-				told += n;
+				woken += n;
 	}
 	assert_true(tried);
-	assert_true(told > 0);
+	assert_true(woken > 0);
 	/* a pause, then little */
 	nanosleep(&(struct timespec){0, 300000000}, NULL);
 	for (unsigned i = 0; i < 64; i++)
 		for (unsigned p = 0; p < N; p++)
-			fuse_crew_request(c, p, 0);
-	assert_int_equal(fuse_crew_manner(c), FUSE_MANNER_ALL);
+			fuse_pool_request(c, p, 0);
+	assert_int_equal(fuse_pool_mode(c), FUSE_POOL_ALL);
 	assert_int_equal(readers(c), N);
-	for (unsigned m = 0; m < FUSE_MANNERS; m++)
-		assert_non_null(fuse_manner_name((enum fuse_manner)m));
-	fuse_crew_destroy(c);
+	fuse_pool_destroy(c);
 	for (unsigned i = 0; i < N; i++)
 		close(wake[i]);
 }
@@ -109,7 +107,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(never_is_everybody_blocking),
-		cmocka_unit_test(always_is_one_that_looks),
+		cmocka_unit_test(always_is_one_that_polls),
 		cmocka_unit_test(one_worker_alone_always_reads),
 		cmocka_unit_test(load_starts_trials_and_its_end_ends_them),
 	};
