@@ -47,7 +47,7 @@ while IFS= read -r file; do
 			continue ;;
 		esac
 		floor=${target%%/*}
-		[ "$part" != "src/$floor" ] || continue
+		[ "$part" != "src/$floor" ] && [ "$part" != "tools/$floor" ] || continue
 		[[ " $may " == *" $floor "* ]] || complain "$file" "$line" "$part may not include \"$target\""
 	done < <(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$file" |
 		sed -E 's/^([0-9]+):[^"]*"([^"]*)".*/\1:\2/')

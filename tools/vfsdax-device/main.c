@@ -25,9 +25,9 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "memory.h"
-#include "request.h"
-#include "vhost.h"
+#include "vfsdax-device/vhost/memory.h"
+#include "vfsdax-device/fs/request.h"
+#include "vfsdax-device/vhost/vhost.h"
 
 struct options {
 	struct fs_options fs;

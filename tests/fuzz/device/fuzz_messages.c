@@ -18,7 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "vhost.h"
+#include "vfsdax-device/vhost/vhost.h"
 #include "wire/vhost_user.h"
 
 #define MESSAGES_MAX 40

@@ -15,7 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "ring.h"
+#include "vfsdax-device/vhost/ring.h"
 
 #define GUEST_BYTES 65536u
 #define USER_ADDR   UINT64_C(0x10000)

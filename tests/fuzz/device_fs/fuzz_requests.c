@@ -31,7 +31,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "request.h"
+#include "vfsdax-device/fs/request.h"
 #include "wire/fuse.h"
 
 #include "../require.h"

@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "request.h"
-#include "vhost_space.h"
+#include "vfsdax-device/fs/request.h"
+#include "vfsdax-device/vhost/space.h"
 #include "wire/vhost_user.h"
 #include "wire/virtio.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "iotlb.h"
+#include "vfsdax-device/vhost/iotlb.h"
 #include "stage.h"
 
 #define TOP UINT64_MAX

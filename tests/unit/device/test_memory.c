@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "memory.h"
+#include "vfsdax-device/vhost/memory.h"
 #include "stage.h"
 
 #define TOP UINT64_MAX

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "ring.h"
+#include "vfsdax-device/vhost/ring.h"
 #include "stage.h"
 
 #define SIZE	 8

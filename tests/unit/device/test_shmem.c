@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "shmem.h"
+#include "vfsdax-device/vhost/shmem.h"
 #include "stage.h"
 
 #define WINDOW (UINT64_C(16) << 20)

@@ -18,8 +18,8 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "stage.h"
-#include "vhost.h"
-#include "vhost_message.h"
+#include "vfsdax-device/vhost/vhost.h"
+#include "vfsdax-device/vhost/message.h"
 
 #define F(n)   (UINT64_C(1) << (n))
 #define PF(n)  F(VHOST_USER_PROTOCOL_F_##n)

@@ -25,7 +25,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "request.h"
+#include "vfsdax-device/fs/request.h"
 #include "wire/fuse.h"
 
 #define REPLY_MAX (1 << 16)

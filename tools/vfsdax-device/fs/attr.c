@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* attr: struct statx -> struct fuse_attr. See attr.h. */
+#include "attr.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cred.h"
+#include "reply.h"
+
+uint64_t attr_valid_s(const struct fs *fs)
+{
+	static const uint64_t seconds[] = {
+		[CACHE_NEVER] = 0,
+		[CACHE_AUTO] = 1,
+		[CACHE_ALWAYS] = 24 * 60 * 60,
+	};
+
+	return seconds[fs->options.cache];
+}
+
+uint32_t open_flags_file(const struct fs *fs)
+{
+	static const uint32_t flags[] = {
+		[CACHE_NEVER] = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
+		[CACHE_AUTO] = 0,
+		[CACHE_ALWAYS] = FOPEN_KEEP_CACHE,
+	};
+
+	return flags[fs->options.cache];
+}
+
+uint32_t open_flags_dir(const struct fs *fs)
+{
+	return fs->options.cache == CACHE_ALWAYS ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
+}
+
+uint64_t attr_ino(const struct fs *fs, uint64_t dev, uint64_t ino)
+{
+	return dev == fs->root_dev ? ino : ino ^ (table_hash(dev) & UINT64_C(0x7fff000000000000));
+}
+
+/* FS_DAX_FL is not in statx's answer; STATX_ATTR_DAX says only what the host itself does. */
+static bool read_dax_flag(struct fs *fs, const struct inode *inode)
+{
+	struct fsxattr x = {0};
+	uint32_t caller = cred_self_begin();
+	int fd = inode_open(fs, inode, O_RDONLY | O_NOATIME | O_NONBLOCK);
+	bool dax;
+
+	cred_self_end(caller);
+	if (fd < 0)
+		return false;
+	dax = ioctl(fd, FS_IOC_FSGETXATTR, &x) == 0 && x.fsx_xflags & FS_XFLAG_DAX;
+	close(fd);
+	return dax;
+}
+
+/*
+ * Changing the flag moves ctime, so it is read again only when ctime has moved. Two changes in one
+ * tick of the clock may be missed: that costs speed, never data.
+ */
+static bool dax_by_flag(struct fs *fs, struct inode *inode, const struct statx *stx)
+{
+	uint64_t ctime = (uint64_t)stx->stx_ctime.tv_sec * NS_PER_S + stx->stx_ctime.tv_nsec + 1;
+	uint64_t cached = atomic_load_explicit(&inode->dax_flag_cache, memory_order_relaxed);
+
+	if (stx->stx_attributes & STATX_ATTR_DAX)
+		return true;
+	if (cached >> 1 != ctime << 1 >> 1) {
+		cached = ctime << 1 | read_dax_flag(fs, inode);
+		atomic_store_explicit(&inode->dax_flag_cache, cached, memory_order_relaxed);
+	}
+	return cached & 1;
+}
+
+static bool dax_wanted(struct fs *fs, struct inode *inode, const struct statx *stx)
+{
+	if (!S_ISREG(stx->stx_mode) || !fs_agreed(fs, FUSE_HAS_INODE_DAX))
+		return false;
+	switch (fs->options.dax) {
+	case DAX_ALWAYS:
+		return true;
+	case DAX_INODE:
+		return dax_by_flag(fs, inode, stx);
+	case DAX_FILESIZE:
+		return stx->stx_size > fs->options.dax_threshold_bytes;
+	case DAX_NONE:
+		break;
+	}
+	return false;
+}
+
+void attr_fill(struct fs *fs, struct inode *inode, const struct statx *stx, struct fuse_attr *out)
+{
+	*out = (struct fuse_attr){
+		.ino = attr_ino(fs, inode->key.dev, stx->stx_ino),
+		.size = stx->stx_size,
+		.blocks = stx->stx_blocks,
+		.atime = (uint64_t)stx->stx_atime.tv_sec,
+		.mtime = (uint64_t)stx->stx_mtime.tv_sec,
+		.ctime = (uint64_t)stx->stx_ctime.tv_sec,
+		.atimensec = stx->stx_atime.tv_nsec,
+		.mtimensec = stx->stx_mtime.tv_nsec,
+		.ctimensec = stx->stx_ctime.tv_nsec,
+		.mode = stx->stx_mode,
+		.nlink = stx->stx_nlink,
+		.uid = stx->stx_uid,
+		.gid = stx->stx_gid,
+		.rdev = (uint32_t)makedev(stx->stx_rdev_major, stx->stx_rdev_minor),
+		.blksize = stx->stx_blksize,
+		.flags = dax_wanted(fs, inode, stx) ? FUSE_ATTR_DAX : 0,
+	};
+}
+
+void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
+		struct fuse_entry_out *out)
+{
+	*out = (struct fuse_entry_out){
+		.nodeid = inode->nodeid,
+		.entry_valid = attr_valid_s(fs),
+		.attr_valid = attr_valid_s(fs),
+	};
+	attr_fill(fs, inode, stx, &out->attr);
+}
+
+int reply_entry(struct op *op, struct inode *inode, const struct statx *stx)
+{
+	struct fuse_entry_out out;
+
+	entry_fill(op->fs, inode, stx, &out);
+	inode_put(inode);
+	return reply(op, &out, sizeof(out));
+}
+
+int reply_attr(struct op *op, struct inode *inode, const struct statx *stx)
+{
+	struct fuse_attr_out out = {.attr_valid = attr_valid_s(op->fs)};
+
+	attr_fill(op->fs, inode, stx, &out.attr);
+	return reply(op, &out, sizeof(out));
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * attr: what replies say about a file: attributes, how long they may be cached, and whether it
+ * is for the DAX window (FUSE_ATTR_DAX, by the policy of --dax).
+ */
+#ifndef VFSDAX_DEVICE_FS_ATTR_H
+#define VFSDAX_DEVICE_FS_ATTR_H
+
+#include "fs.h"
+#include "inode.h"
+
+void attr_fill(struct fs *fs, struct inode *inode, const struct statx *stx, struct fuse_attr *out);
+void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
+		struct fuse_entry_out *out);
+
+/* Seconds for which names and attributes are valid, by --cache. */
+uint64_t attr_valid_s(const struct fs *fs);
+
+/*
+ * The inode number as the guest sees it. Mounts inside the directory are shown as plain
+ * directories of one file system, so numbers of other devices are moved out of the way of ours.
+ */
+uint64_t attr_ino(const struct fs *fs, uint64_t dev, uint64_t ino);
+
+/* FOPEN_ flags by --cache. */
+uint32_t open_flags_file(const struct fs *fs);
+uint32_t open_flags_dir(const struct fs *fs);
+
+/* Answer with an entry, which puts the inode, or with attributes, which does not. */
+int reply_entry(struct op *op, struct inode *inode, const struct statx *stx);
+int reply_attr(struct op *op, struct inode *inode, const struct statx *stx);
+
+#endif

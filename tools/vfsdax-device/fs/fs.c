@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* main: the file system's life: opened on a directory, reset between sessions, destroyed. */
+#include "fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cred.h"
+#include "handle.h"
+#include "inode.h"
+
+static int open_root(struct fs *fs, const char *dir, struct statx *stx)
+{
+	int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : inode_statx(fd, stx);
+
+	if (r < 0) {
+		log_error("cannot share %s: %s; --shared-dir wants a directory", dir, strerror(-r));
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	fs->root_dev = (uint64_t)stx->stx_dev_major << 32 | stx->stx_dev_minor;
+	return fd;
+}
+
+static int open_proc(void)
+{
+	int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	fd = -errno;
+	log_error("/proc/self/fd: %s; files are opened through it, so /proc must be mounted",
+		  strerror(-fd));
+	return fd;
+}
+
+/* In the order in which fs_destroy takes them down. Takes `root_fd`. */
+static int init_tables(struct fs *fs, int root_fd, const struct statx *stx)
+{
+	int r = inode_table_init(fs, root_fd, stx);
+
+	if (r < 0)
+		return r;
+	r = handle_table_init(fs);
+	if (r < 0)
+		goto err_inodes;
+	r = lock_table_init(fs);
+	if (r < 0)
+		goto err_handles;
+	dax_table_init(fs);
+	return 0;
+
+err_handles:
+	handle_table_fini(fs);
+err_inodes:
+	inode_table_fini(fs);
+	return r;
+}
+
+int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs **out)
+{
+	struct fs *fs = calloc(1, sizeof(*fs));
+	struct statx stx = {0};
+	int root_fd, r = -ENOMEM;
+
+	if (!fs)
+		return r;
+	fs->options = *options;
+	fs->options.shared_dir = NULL; /* the caller's string; the directory is open from here on */
+	fs->shmem = shmem;
+	fs->privileged = cred_privileged();
+	fs->proc_fd = r = open_proc();
+	if (r < 0)
+		goto err_fs;
+	root_fd = r = open_root(fs, options->shared_dir, &stx);
+	if (r < 0)
+		goto err_proc;
+	r = init_tables(fs, root_fd, &stx);
+	if (r < 0)
+		goto err_proc;
+	if (!fs->privileged)
+		log_info("not root: everything in %s is done as uid %u, whoever asks",
+			 options->shared_dir, (unsigned)geteuid());
+	*out = fs;
+	return 0;
+
+err_proc:
+	close(fs->proc_fd);
+err_fs:
+	free(fs);
+	return r;
+}
+
+static bool forget_session(struct fs *fs, bool unmap)
+{
+	bool all;
+
+	atomic_store_explicit(&fs->ready, false, memory_order_release);
+	atomic_store_explicit(&fs->init_flags, 0, memory_order_relaxed);
+	/* Blocked locks first: they hold handles and owners. */
+	all = lock_table_clear(fs);
+	handle_table_clear(fs);
+	dax_table_clear(fs, unmap);
+	inode_table_clear(fs);
+	return all;
+}
+
+void fs_forget_session(struct fs *fs, bool unmap)
+{
+	forget_session(fs, unmap);
+}
+
+void fs_reset(struct fs *fs)
+{
+	forget_session(fs, false);
+}
+
+void fs_destroy(struct fs *fs)
+{
+	if (!fs)
+		return;
+	/* A lock thread that the host does not let go of still uses it; better kept than freed. */
+	if (!forget_session(fs, false))
+		return;
+	dax_table_fini(fs);
+	lock_table_fini(fs);
+	handle_table_fini(fs);
+	inode_table_fini(fs);
+	close(fs->proc_fd);
+	free(fs);
+}

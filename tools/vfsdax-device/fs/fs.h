@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * fs: what the files of the file-system half share: the file system itself and one operation on
+ * its way through it. Knows nothing of rings, sockets or guest memory beyond request.h.
+ *
+ * Order of locks, outermost first. Whoever holds one may take only those below it.
+ *
+ *   handle.dir_lock        one directory stream: its position (handle.h)
+ *   dax.mutex              what is mapped where; held while the front end maps (dax.h)
+ *   inodes.by_key shards   identity -> inode, and nlookup (inode.h)
+ *   inodes.by_id shards    nodeid -> inode
+ *   handles shards         fh -> handle (handle.h)
+ *   locks.mutex            lock owners, blocked locks, early interrupts (lock.h)
+ */
+#ifndef VFSDAX_DEVICE_FS_H
+#define VFSDAX_DEVICE_FS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "wire/fuse.h"
+
+#include "dax.h"
+#include "inode_fd.h"
+#include "lock.h"
+#include "table.h"
+#include "request.h"
+
+/* Supplementary groups that one request may carry; Linux sends one. */
+#define OP_GROUPS_MAX 16
+
+#define FS_MAX_WRITE_BYTES MIB
+#define FS_MAX_PAGES	   256
+#define FS_PAGE_BYTES	   4096
+
+struct inode;
+
+struct inode_table {
+	struct table by_id;
+	struct table by_key;
+	_Atomic uint64_t next_id;
+	struct inode *root;
+	struct fd_budget fds; /* inode_fd.h */
+};
+
+struct handle_table {
+	struct table by_fh;
+	_Atomic uint64_t next_fh;
+};
+
+struct fs {
+	struct fs_options options;
+	struct shmem *shmem;
+	int proc_fd; /* O_PATH of /proc/self/fd: the way from an O_PATH descriptor to an open one */
+	bool privileged; /* may become the caller; else everything runs as the process user */
+	uint64_t root_dev;
+
+	/* The session: written by INIT, DESTROY and fs_reset, read by every request. */
+	_Atomic bool ready;
+	_Atomic bool version_refused; /* and logged */
+	_Atomic uint64_t init_flags;  /* what both sides agreed on, flags2 in the upper half */
+
+	struct inode_table inodes;
+	struct handle_table handles;
+	struct lock_table locks;
+	struct dax_table dax;
+};
+
+static inline bool fs_agreed(struct fs *fs, uint64_t flag)
+{
+	return atomic_load_explicit(&fs->init_flags, memory_order_relaxed) & flag;
+}
+
+/*
+ * Forgets the session. `unmap`: the device is running, so what is mapped is taken out of the
+ * window as well. Other threads may be inside requests; what they hold stays valid until they let
+ * go of it.
+ */
+void fs_forget_session(struct fs *fs, bool unmap);
+
+/* One request being served. Lives on the stack of its thread. */
+struct op {
+	struct fs *fs;
+	struct request *req;
+	struct fuse_in_header in; /* our copy; in.len is checked against the readable bytes */
+	struct bytes args;	  /* our copy of the arguments, without the extensions */
+	struct inode *node;	  /* in.nodeid, referenced, where the table asks for it */
+	uint32_t n_groups;	  /* FUSE_CREATE_SUPP_GROUP */
+	uint32_t groups[OP_GROUPS_MAX];
+};
+
+/* Takes the fixed part of the arguments, whose length the table has checked. */
+static inline void op_take(struct op *op, void *in, size_t len)
+{
+	if (!bytes_take(&op->args, in, len))
+		memset(in, 0, len); /* a row with too small a min_args; never with this table */
+}
+
+/*
+ * Takes a name from the arguments: one path component that is neither empty, "." nor "..", and at
+ * most NAME_MAX bytes. This check and O_NOFOLLOW are what keeps a request inside the directory.
+ */
+int op_take_name(struct op *op, const char **name);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* inode_fd: closing and opening again the descriptors of inodes. See inode_fd.h. */
+#include "inode_fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "cred.h"
+#include "inode.h"
+
+/* Of the descriptors that a process may have; the rest is for open files and locks. */
+#define SHARE_NUM 3
+#define SHARE_DEN 4
+/* Closed at once, so that not each new one has to search. */
+#define BATCH	  256
+
+/* The handle of an open file, or NULL where there are none. */
+static struct file_handle *handle_of(int fd)
+{
+	union {
+		struct file_handle h;
+		uint8_t room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	} u = {.h = {.handle_bytes = MAX_HANDLE_SZ}};
+	struct file_handle *fitted;
+	int mount_id;
+
+	if (name_to_handle_at(fd, "", &u.h, &mount_id, AT_EMPTY_PATH) < 0)
+		return NULL;
+	fitted = malloc(sizeof(u.h) + u.h.handle_bytes);
+	if (fitted)
+		memcpy(fitted, &u, sizeof(u.h) + u.h.handle_bytes);
+	return fitted;
+}
+
+static int open_handle(const struct fs *fs, struct file_handle *handle)
+{
+	uint32_t caller = cred_self_begin();
+	int fd =
+		open_by_handle_at(fs->inodes.fds.mount_fd, handle, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	cred_self_end(caller);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Whether what was closed could be opened again: tried on the root. */
+static bool handles_work(struct fs *fs, int root_fd)
+{
+	struct file_handle *handle = handle_of(root_fd);
+	int fd = handle ? open_handle(fs, handle) : -ENOTSUP;
+
+	free(handle);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+void inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx)
+{
+	struct fd_budget *b = &fs->inodes.fds;
+	struct rlimit limit = {0};
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	b->limit = (size_t)MIN(limit.rlim_cur, (rlim_t)UINT32_MAX) / SHARE_DEN * SHARE_NUM;
+	b->mnt_id = stx->stx_mnt_id;
+	atomic_init(&b->n_open, 1);
+	atomic_init(&b->next_shard, 0);
+	b->mount_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->mount_fd >= 0 && !handles_work(fs, root_fd)) {
+		close(b->mount_fd);
+		b->mount_fd = -1;
+	}
+	if (b->mount_fd < 0)
+		log_info("no file handles here (they need root and a file system that has them): "
+			 "the "
+			 "guest can know at most %zu files at a time",
+			 b->limit);
+}
+
+void inode_fds_fini(struct fs *fs)
+{
+	if (fs->inodes.fds.mount_fd >= 0)
+		close(fs->inodes.fds.mount_fd);
+}
+
+/* ------------------------------------------------------------------ closing */
+
+/*
+ * With the by_id shard locked. One reference is the tables' own; another could only be taken under
+ * this lock, or by the key, and who finds an inode by its key pins it under this lock.
+ */
+static bool may_close(const struct inode *inode)
+{
+	const struct fd_budget *b = &inode->fs->inodes.fds;
+
+	return inode->fd >= 0 && !inode->no_handle && inode->key.mnt_id == b->mnt_id &&
+	       atomic_load_explicit(&inode->refs.n, memory_order_acquire) == 1;
+}
+
+/* Each use buys one more round of the search. */
+static void close_if_idle(struct table_node *node, void *ctx)
+{
+	struct inode *inode = container_of(node, struct inode, by_id);
+	size_t *n_closed = ctx;
+
+	if (!may_close(inode) || atomic_exchange(&inode->recent, false))
+		return;
+	if (!inode->handle)
+		inode->handle = handle_of(inode->fd);
+	if (!inode->handle) {
+		inode->no_handle = true;
+		return;
+	}
+	inode_fd_close(inode);
+	(*n_closed)++;
+}
+
+bool inode_fds_make_room(struct fs *fs)
+{
+	struct fd_budget *b = &fs->inodes.fds;
+	size_t n_closed = 0;
+
+	if (b->mount_fd < 0)
+		return false;
+	/* Twice around at most: the first round may only take marks away. */
+	for (unsigned i = 0; i < 2 * TABLE_SHARDS && n_closed < BATCH; i++)
+		table_visit_shard(&fs->inodes.by_id,
+				  atomic_fetch_add(&b->next_shard, 1) % TABLE_SHARDS, close_if_idle,
+				  &n_closed);
+	return n_closed > 0;
+}
+
+void inode_fds_opened(struct fs *fs)
+{
+	struct fd_budget *b = &fs->inodes.fds;
+
+	if (atomic_fetch_add(&b->n_open, 1) >= b->limit)
+		inode_fds_make_room(fs);
+}
+
+void inode_fd_close(struct inode *inode)
+{
+	if (inode->fd < 0)
+		return;
+	close(inode->fd);
+	inode->fd = -1;
+	atomic_fetch_sub(&inode->fs->inodes.fds.n_open, 1);
+}
+
+/* ------------------------------------------------------------------ opening again */
+
+void inode_fd_swap(struct inode *to, struct inode *from)
+{
+	if (to->fd >= 0)
+		return;
+	to->fd = from->fd;
+	from->fd = -1;
+}
+
+/* Two may get here at once; the first one's descriptor stays. */
+static void install(struct inode *inode, int fd)
+{
+	struct table_shard *s = table_lock(&inode->fs->inodes.by_id, inode->by_id.hash);
+
+	if (inode->fd < 0) {
+		inode->fd = fd;
+		fd = -1;
+	}
+	table_unlock(s);
+	if (fd >= 0)
+		close(fd);
+	else
+		inode_fds_opened(inode->fs);
+}
+
+int inode_fd_pin(struct inode *inode)
+{
+	struct fs *fs = inode->fs;
+	struct table_shard *s = table_lock(&fs->inodes.by_id, inode->by_id.hash);
+	int fd = inode->fd;
+
+	table_unlock(s);
+	atomic_store_explicit(&inode->recent, true, memory_order_relaxed);
+	if (fd >= 0)
+		return 0;
+	/* Once closed there is a handle, and it does not change. */
+	do
+		fd = open_handle(fs, inode->handle);
+	while (fd == -EMFILE && inode_fds_make_room(fs));
+	if (fd < 0)
+		return fd;
+	install(inode, fd);
+	return 0;
+}

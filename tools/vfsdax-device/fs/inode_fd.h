@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * inode_fd: how many inodes may hold a descriptor. A guest's kernel remembers as many names as
+ * it has memory for, more than a process may have files open. So when there are too many,
+ * descriptors of inodes that nobody uses at the moment are closed; the file's handle
+ * (name_to_handle_at(2)) is kept, by which it is opened again when it is asked for.
+ *
+ * A handle names a file and its generation, so a file deleted meanwhile is -ESTALE and never the
+ * next one that got its number. The handles are our own: no byte of them comes from the guest.
+ *
+ * It needs CAP_DAC_READ_SEARCH and a file system with handles. Elsewhere, and below other mounts
+ * than the root's, inodes keep their descriptors and the guest gets EMFILE in the end.
+ */
+#ifndef VFSDAX_DEVICE_FS_INODE_FD_H
+#define VFSDAX_DEVICE_FS_INODE_FD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fs;
+struct inode;
+struct statx;
+
+struct fd_budget {
+	int mount_fd;	 /* an open file of the root's mount, or -1: handles do not work */
+	uint64_t mnt_id; /* of that mount */
+	size_t limit;
+	_Atomic size_t n_open;
+	_Atomic unsigned next_shard; /* where the search for something to close goes on */
+};
+
+/* Asks the limit of the process, which main raises before. */
+void inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx);
+void inode_fds_fini(struct fs *fs);
+
+/* Counts a descriptor that an inode owns from now on; others may be closed for it. */
+void inode_fds_opened(struct fs *fs);
+/* Closes some; false when there was nothing to close. For whoever met EMFILE. */
+bool inode_fds_make_room(struct fs *fs);
+
+/*
+ * Makes a referenced inode's descriptor stay open until the reference is put. 0; -ESTALE when the
+ * file is gone.
+ */
+int inode_fd_pin(struct inode *inode);
+/* With the by_id shard locked: gives `to` the descriptor of `from` if it has none. */
+void inode_fd_swap(struct inode *to, struct inode *from);
+/* Of an inode that nobody else can see. */
+void inode_fd_close(struct inode *inode);
+
+#endif

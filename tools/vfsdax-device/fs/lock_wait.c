@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * lock_wait: one thread for each lock that blocks, and how to end it. Owns the threads; knows
+ * of locks only the system call that waits for one.
+ *
+ * A blocked fcntl or flock ends early only by a signal, and a signal that arrives just before the
+ * thread enters the call is lost. So who cancels sets a flag, sends the signal, and sends it again
+ * every millisecond until the thread is gone; the first or second one works.
+ */
+#include "lock_wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fs.h"
+#include "handle.h"
+#include "reply.h"
+
+/* Ignored by default, so a stray one hurts nobody, and used by nothing else here. */
+#define WAKE_SIGNAL SIGURG
+
+#define RESEND_NS	   NS_PER_MS
+#define INTERRUPT_LIMIT_NS (1 * NS_PER_S)
+#define CANCEL_LIMIT_NS	   (5 * NS_PER_S)
+/* How long an interrupt waits for a request that it has overtaken. */
+#define EARLY_NS	   (2 * NS_PER_S)
+#define STACK_BYTES	   (256 * KIB)
+
+struct waiter {
+	struct list link; /* on waiters, then on finished */
+	struct fs *fs;
+	pthread_t thread;
+	_Atomic bool cancelled;
+	struct request *req; /* guarded by the mutex; NULL once somebody will answer it */
+	uint64_t unique;
+	struct lock_wait wait;
+};
+
+static void on_wake(int signal)
+{
+	(void)signal; /* being there is enough: the system call returns EINTR */
+}
+
+int lock_wait_init(struct lock_table *t)
+{
+	struct sigaction action = {.sa_handler = on_wake}; /* no SA_RESTART */
+	pthread_condattr_t attr;
+
+	list_init(&t->waiters);
+	list_init(&t->finished);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&t->waiter_gone, &attr);
+	pthread_condattr_destroy(&attr);
+	return sigaction(WAKE_SIGNAL, &action, NULL) < 0 ? -errno : 0;
+}
+
+/* ------------------------------------------------------------------ the thread */
+
+static int wait_once(const struct lock_wait *w)
+{
+	struct flock fl = {
+		.l_type = w->type, .l_whence = SEEK_SET, .l_start = w->start, .l_len = w->len};
+
+	if (w->handle)
+		return flock(w->handle->fd, w->operation) < 0 ? -errno : 0;
+	return fcntl(lock_owner_fd(w->owner), F_OFD_SETLKW, &fl) < 0 ? -errno : 0;
+}
+
+static struct request *take_request(struct waiter *w)
+{
+	struct lock_table *t = &w->fs->locks;
+	struct request *req;
+
+	pthread_mutex_lock(&t->mutex);
+	req = w->req;
+	w->req = NULL;
+	pthread_mutex_unlock(&t->mutex);
+	return req;
+}
+
+static void only_wake_signal(void)
+{
+	sigset_t set;
+
+	sigfillset(&set);
+	sigdelset(&set, WAKE_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &set, NULL);
+}
+
+static void *waiter_main(void *arg)
+{
+	struct waiter *w = arg;
+	struct lock_table *t = &w->fs->locks;
+	struct request *req;
+	int r = -EINTR;
+
+	only_wake_signal();
+	while (r == -EINTR && !atomic_load(&w->cancelled))
+		r = wait_once(&w->wait);
+	if (w->wait.handle)
+		handle_put(w->wait.handle);
+	else
+		lock_owner_put(w->fs, w->wait.owner);
+	req = take_request(w);
+	if (req)
+		reply_error(req, w->unique, r); /* 0 is an answer without an error */
+
+	pthread_mutex_lock(&t->mutex);
+	list_del(&w->link);
+	list_push_back(&t->finished, &w->link);
+	t->n_waiters--;
+	pthread_cond_broadcast(&t->waiter_gone);
+	pthread_mutex_unlock(&t->mutex);
+	return NULL;
+}
+
+/* Collects threads that have answered; each is at its last instruction. */
+static void join_finished(struct lock_table *t)
+{
+	struct list done, *link;
+
+	list_init(&done);
+	pthread_mutex_lock(&t->mutex);
+	list_splice_back(&done, &t->finished);
+	pthread_mutex_unlock(&t->mutex);
+	while ((link = list_pop_front(&done))) {
+		struct waiter *w = container_of(link, struct waiter, link);
+
+		pthread_join(w->thread, NULL);
+		free(w);
+	}
+}
+
+/* ------------------------------------------------------------------ starting */
+
+static bool interrupted_early(struct lock_table *t, uint64_t unique)
+{
+	uint64_t now = clock_now_ns();
+
+	for (unsigned i = 0; i < LOCK_EARLY_MAX; i++) {
+		if (t->early[i].at_ns && t->early[i].unique == unique) {
+			bool fresh = now - t->early[i].at_ns < EARLY_NS;
+
+			t->early[i].at_ns = 0;
+			return fresh;
+		}
+	}
+	return false;
+}
+
+static int spawn(struct waiter *w)
+{
+	pthread_attr_t attr;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	r = pthread_create(&w->thread, &attr, waiter_main, w);
+	pthread_attr_destroy(&attr);
+	return r ? -ENOLCK : 0;
+}
+
+/* With the mutex held, so that an interrupt finds either nothing or a thread to wake. */
+static int start_locked(struct lock_table *t, struct waiter *w)
+{
+	int r;
+
+	if (interrupted_early(t, w->unique))
+		return -EINTR;
+	if (t->n_waiters >= LOCK_WAITERS_MAX)
+		return -ENOLCK;
+	r = spawn(w);
+	if (r < 0)
+		return r;
+	t->n_waiters++;
+	list_push_back(&t->waiters, &w->link);
+	return 0;
+}
+
+int lock_wait_start(struct fs *fs, struct request *req, uint64_t unique,
+		    const struct lock_wait *wait)
+{
+	struct lock_table *t = &fs->locks;
+	struct waiter *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return -ENOMEM;
+	join_finished(t);
+	w->fs = fs;
+	w->req = req;
+	w->unique = unique;
+	w->wait = *wait;
+	list_init(&w->link);
+	pthread_mutex_lock(&t->mutex);
+	r = start_locked(t, w);
+	pthread_mutex_unlock(&t->mutex);
+	if (r < 0)
+		free(w);
+	return r;
+}
+
+/* ------------------------------------------------------------------ ending */
+
+static void wake_locked(struct waiter *w)
+{
+	atomic_store(&w->cancelled, true);
+	pthread_kill(w->thread, WAKE_SIGNAL);
+}
+
+/* Lets the mutex go for at most one resend interval. */
+static void wait_locked(struct lock_table *t)
+{
+	uint64_t until = clock_now_ns() + RESEND_NS;
+	struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_S),
+			      .tv_nsec = (long)(until % NS_PER_S)};
+
+	pthread_cond_timedwait(&t->waiter_gone, &t->mutex, &ts);
+}
+
+static struct waiter *find_waiter_locked(struct lock_table *t, uint64_t unique)
+{
+	list_for_each (pos, &t->waiters) {
+		struct waiter *w = container_of(pos, struct waiter, link);
+
+		if (w->unique == unique)
+			return w;
+	}
+	return NULL;
+}
+
+static void remember_locked(struct lock_table *t, uint64_t unique)
+{
+	unsigned i = t->early_next++ % LOCK_EARLY_MAX;
+
+	t->early[i].unique = unique;
+	t->early[i].at_ns = clock_now_ns();
+}
+
+void lock_interrupt(struct fs *fs, uint64_t unique)
+{
+	struct lock_table *t = &fs->locks;
+	uint64_t give_up = clock_now_ns() + INTERRUPT_LIMIT_NS;
+	struct waiter *w;
+
+	pthread_mutex_lock(&t->mutex);
+	w = find_waiter_locked(t, unique);
+	if (!w)
+		remember_locked(t, unique);
+	/* Looked for anew each time: it may be gone, and freed, after the wait. */
+	for (; w && clock_now_ns() < give_up; w = find_waiter_locked(t, unique)) {
+		wake_locked(w);
+		wait_locked(t);
+	}
+	pthread_mutex_unlock(&t->mutex);
+}
+
+/* Completes the requests of threads that do not wake; whoever takes `req` answers it. */
+static void abandon_locked(struct lock_table *t)
+{
+	list_for_each (pos, &t->waiters) {
+		struct waiter *w = container_of(pos, struct waiter, link);
+		struct request *req = w->req;
+
+		w->req = NULL;
+		log_error("a lock wait of request %llu does not end; its thread is left behind",
+			  (unsigned long long)w->unique);
+		if (req)
+			reply_none(req);
+	}
+}
+
+bool lock_wait_cancel_all(struct lock_table *t)
+{
+	uint64_t give_up = clock_now_ns() + CANCEL_LIMIT_NS;
+	bool all;
+
+	pthread_mutex_lock(&t->mutex);
+	while (!list_empty(&t->waiters) && clock_now_ns() < give_up) {
+		list_for_each (pos, &t->waiters)
+			wake_locked(container_of(pos, struct waiter, link));
+		wait_locked(t);
+	}
+	all = list_empty(&t->waiters);
+	if (!all)
+		abandon_locked(t);
+	memset(t->early, 0, sizeof(t->early));
+	pthread_mutex_unlock(&t->mutex);
+	join_finished(t);
+	return all;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* ops_name: operations that make, move and take away names in a directory. */
+#include "ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "attr.h"
+#include "cred.h"
+#include "inode.h"
+#include "reply.h"
+
+/* What MKNOD, MKDIR, SYMLINK and LINK have in common: a name that comes into being. */
+struct maker {
+	const char *name;
+	uint32_t mode, umask;
+	dev_t rdev;		/* MKNOD */
+	const char *target;	/* SYMLINK */
+	const struct inode *of; /* LINK */
+	int (*make)(const struct op *op, const struct maker *m);
+};
+
+/* Makes it as the caller and answers with its entry. */
+static int make_entry(struct op *op, const struct maker *m)
+{
+	/* fuse.h, DONT_MASK: without it the kernel has applied the umask. */
+	uint32_t mask = fs_agreed(op->fs, FUSE_DONT_MASK) ? m->umask : 0;
+	struct cred_scope scope;
+	struct inode *inode = NULL;
+	struct statx stx;
+	int r;
+
+	if (op->args.left)
+		return -EINVAL;
+	r = cred_enter(&scope, op, CRED_CALLER, mask);
+	if (r < 0)
+		return r;
+	r = m->make(op, m) < 0 ? -errno : 0;
+	if (r == 0)
+		r = inode_lookup(op->fs, op->node, m->name, &inode, &stx);
+	cred_leave(&scope);
+	return r < 0 ? r : reply_entry(op, inode, &stx);
+}
+
+static int make_node(const struct op *op, const struct maker *m)
+{
+	return mknodat(op->node->fd, m->name, cred_mode(m->mode, m->umask), m->rdev);
+}
+
+static int make_dir(const struct op *op, const struct maker *m)
+{
+	return mkdirat(op->node->fd, m->name, cred_mode(m->mode, m->umask));
+}
+
+static int make_symlink(const struct op *op, const struct maker *m)
+{
+	return symlinkat(m->target, op->node->fd, m->name);
+}
+
+/*
+ * Through /proc, because linkat(AT_EMPTY_PATH) is only for CAP_DAC_READ_SEARCH. AT_SYMLINK_FOLLOW
+ * follows the one in /proc, not the file if that is a symbolic link.
+ */
+static int make_link(const struct op *op, const struct maker *m)
+{
+	return linkat(op->fs->proc_fd, fd_name(m->of->fd).s, op->node->fd, m->name,
+		      AT_SYMLINK_FOLLOW);
+}
+
+int op_mknod(struct op *op)
+{
+	struct maker m = {.make = make_node};
+	struct fuse_mknod_in in;
+	int r;
+
+	op_take(op, &in, sizeof(in));
+	r = op_take_name(op, &m.name);
+	if (r < 0)
+		return r;
+	m.mode = in.mode;
+	m.umask = in.umask;
+	m.rdev = in.rdev;
+	return make_entry(op, &m);
+}
+
+int op_mkdir(struct op *op)
+{
+	struct maker m = {.make = make_dir};
+	struct fuse_mkdir_in in;
+	int r;
+
+	op_take(op, &in, sizeof(in));
+	r = op_take_name(op, &m.name);
+	if (r < 0)
+		return r;
+	m.mode = in.mode;
+	m.umask = in.umask;
+	return make_entry(op, &m);
+}
+
+int op_symlink(struct op *op)
+{
+	struct maker m = {.make = make_symlink};
+	int r = op_take_name(op, &m.name);
+
+	if (r < 0)
+		return r;
+	/* The target is text that the guest will interpret: anything goes. */
+	m.target = bytes_take_string(&op->args);
+	return m.target ? make_entry(op, &m) : -EINVAL;
+}
+
+int op_link(struct op *op)
+{
+	struct maker m = {.make = make_link};
+	struct fuse_link_in in;
+	struct inode *of;
+	int r;
+
+	op_take(op, &in, sizeof(in));
+	r = op_take_name(op, &m.name);
+	if (r < 0)
+		return r;
+	r = inode_get(op->fs, in.oldnodeid, &of);
+	if (r < 0)
+		return r;
+	m.of = of;
+	r = make_entry(op, &m);
+	inode_put(of);
+	return r;
+}
+
+/* ------------------------------------------------------------------ taking away, moving */
+
+static int remove_name(struct op *op, int flags)
+{
+	struct cred_scope scope;
+	const char *name = NULL;
+	int r = op_take_name(op, &name);
+
+	if (r == 0 && op->args.left)
+		r = -EINVAL;
+	if (r == 0)
+		r = cred_enter(&scope, op, CRED_CALLER, 0);
+	if (r < 0)
+		return r;
+	r = unlinkat(op->node->fd, name, flags) < 0 ? -errno : 0;
+	cred_leave(&scope);
+	return r < 0 ? r : reply_ok(op);
+}
+
+int op_unlink(struct op *op)
+{
+	return remove_name(op, 0);
+}
+
+int op_rmdir(struct op *op)
+{
+	return remove_name(op, AT_REMOVEDIR);
+}
+
+static int rename_as_caller(struct op *op, const char *from, const struct inode *to_dir,
+			    const char *to, unsigned flags)
+{
+	struct cred_scope scope;
+	int r = cred_enter(&scope, op, CRED_CALLER, 0);
+
+	if (r < 0)
+		return r;
+	r = renameat2(op->node->fd, from, to_dir->fd, to, flags) < 0 ? -errno : 0;
+	cred_leave(&scope);
+	return r < 0 ? r : reply_ok(op);
+}
+
+static int rename_between(struct op *op, uint64_t newdir, unsigned flags)
+{
+	const char *from = NULL, *to = NULL;
+	struct inode *to_dir = NULL;
+	int r = op_take_name(op, &from);
+
+	if (r == 0)
+		r = op_take_name(op, &to);
+	if (r == 0 && op->args.left)
+		r = -EINVAL;
+	if (r == 0)
+		r = inode_get(op->fs, newdir, &to_dir);
+	if (r < 0)
+		return r;
+	r = rename_as_caller(op, from, to_dir, to, flags);
+	inode_put(to_dir);
+	return r;
+}
+
+int op_rename(struct op *op)
+{
+	struct fuse_rename_in in;
+
+	op_take(op, &in, sizeof(in));
+	return rename_between(op, in.newdir, 0);
+}
+
+int op_rename2(struct op *op)
+{
+	struct fuse_rename2_in in;
+
+	op_take(op, &in, sizeof(in));
+	if (in.flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+		return -EINVAL;
+	return rename_between(op, in.newdir, in.flags);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ops_open: from a file to a handle and back. Opening is done as the caller, so that it is
+ * refused where the host would refuse it; afterwards the descriptor is the permission.
+ */
+#include "ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "attr.h"
+#include "cred.h"
+#include "handle.h"
+#include "inode.h"
+#include "reply.h"
+
+/*
+ * What of a guest's open flags reaches the host. O_DIRECT does not: it is about the guest's cache,
+ * and the host would ask the guest's memory to be aligned. Nor does O_APPEND, which fcntl(2) changes
+ * without a message: each WRITE says it, and a descriptor that has it cannot do without.
+ */
+#define OPEN_FLAGS_PASSED (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
+
+static bool wants_write(uint32_t flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+}
+
+static unsigned cred_flags_of_open(uint32_t open_flags)
+{
+	return CRED_CALLER | (open_flags & FUSE_OPEN_KILL_SUIDGID ? CRED_KILL_SUID : 0);
+}
+
+/* With the caller's credentials. Never a device or FIFO: opening those acts on the host. */
+static int open_existing(struct fs *fs, const struct inode *inode, uint32_t flags)
+{
+	if (inode_is_dir(inode))
+		return -EISDIR;
+	return inode_open(fs, inode, (int)(flags & OPEN_FLAGS_PASSED) | O_NONBLOCK);
+}
+
+int op_open(struct op *op)
+{
+	struct fs *fs = op->fs;
+	struct fuse_open_out out = {.open_flags = open_flags_file(fs)};
+	struct fuse_open_in in;
+	struct cred_scope scope;
+	int fd, r;
+
+	op_take(op, &in, sizeof(in));
+	if (fs->options.readonly && wants_write(in.flags))
+		return -EROFS;
+	r = cred_enter(&scope, op, cred_flags_of_open(in.open_flags), 0);
+	if (r < 0)
+		return r;
+	fd = open_existing(fs, op->node, in.flags);
+	cred_leave(&scope);
+	if (fd < 0)
+		return fd;
+	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
+	return r < 0 ? r : reply(op, &out, sizeof(out));
+}
+
+int op_opendir(struct op *op)
+{
+	struct fs *fs = op->fs;
+	struct fuse_open_out out = {.open_flags = open_flags_dir(fs)};
+	struct cred_scope scope;
+	int fd, r;
+
+	if (!inode_is_dir(op->node))
+		return -ENOTDIR;
+	r = cred_enter(&scope, op, CRED_CALLER, 0);
+	if (r < 0)
+		return r;
+	fd = inode_open(fs, op->node, O_RDONLY | O_DIRECTORY);
+	cred_leave(&scope);
+	if (fd < 0)
+		return fd;
+	r = handle_open(fs, op->node, HANDLE_DIR, fd, &out.fh);
+	return r < 0 ? r : reply(op, &out, sizeof(out));
+}
+
+/* ------------------------------------------------------------------ CREATE, TMPFILE */
+
+/* Answers with entry and handle; takes `fd` and the inode's reference. */
+static int reply_created(struct op *op, struct inode *inode, const struct statx *stx, int fd)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} out = {.open.open_flags = open_flags_file(op->fs)};
+	int r;
+
+	entry_fill(op->fs, inode, stx, &out.entry);
+	r = handle_open(op->fs, inode, HANDLE_FILE, fd, &out.open.fh);
+	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
+		inode_forget(op->fs, inode->nodeid, 1);
+	inode_put(inode);
+	return r < 0 ? r : reply(op, &out, sizeof(out));
+}
+
+/*
+ * A name that exists already (the guest's cache did not know): opened like OPEN would, by its
+ * inode, because opening it by name would open devices and FIFOs.
+ */
+static int open_by_name(struct op *op, const char *name, uint32_t flags)
+{
+	struct inode *inode;
+	struct statx stx;
+	int fd, r = inode_lookup(op->fs, op->node, name, &inode, &stx);
+
+	if (r < 0)
+		return r;
+	fd = open_existing(op->fs, inode, flags);
+	inode_forget(op->fs, inode->nodeid, 1); /* counted again with the answer */
+	inode_put(inode);
+	return fd;
+}
+
+/* With the caller's credentials. */
+static int create_or_open(struct op *op, const char *name, const struct fuse_create_in *in)
+{
+	int flags = (int)(in->flags & OPEN_FLAGS_PASSED & ~(uint32_t)O_TRUNC);
+	int fd = openat(op->node->fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			cred_mode(in->mode & 07777, in->umask));
+
+	if (fd < 0 && errno == EEXIST && !(in->flags & O_EXCL))
+		return open_by_name(op, name, in->flags);
+	return fd < 0 ? -errno : fd;
+}
+
+static int create_tmpfile(struct op *op, const struct fuse_create_in *in)
+{
+	int flags = (int)(in->flags & (OPEN_FLAGS_PASSED | O_EXCL) & ~(uint32_t)O_TRUNC);
+	int fd = openat(op->node->fd, ".", flags | O_TMPFILE | O_CLOEXEC,
+			cred_mode(in->mode & 07777, in->umask));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* `name` is NULL for a file without one. */
+static int create(struct op *op, const struct fuse_create_in *in, const char *name)
+{
+	uint32_t mask = fs_agreed(op->fs, FUSE_DONT_MASK) ? in->umask : 0;
+	struct cred_scope scope;
+	struct inode *inode;
+	struct statx stx;
+	int fd, r;
+
+	r = cred_enter(&scope, op, cred_flags_of_open(in->open_flags), mask);
+	if (r < 0)
+		return r;
+	fd = name ? create_or_open(op, name, in) : create_tmpfile(op, in);
+	cred_leave(&scope);
+	if (fd < 0)
+		return fd;
+	r = inode_of_open_file(op->fs, fd, &inode, &stx);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return reply_created(op, inode, &stx, fd);
+}
+
+int op_create(struct op *op)
+{
+	struct fuse_create_in in;
+	const char *name;
+	int r;
+
+	op_take(op, &in, sizeof(in));
+	r = op_take_name(op, &name);
+	if (r == 0 && op->args.left)
+		r = -EINVAL;
+	return r < 0 ? r : create(op, &in, name);
+}
+
+/* Linux sends "/" as the name; whatever it is, nothing is done with it. */
+int op_tmpfile(struct op *op)
+{
+	struct fuse_create_in in;
+
+	op_take(op, &in, sizeof(in));
+	return create(op, &in, NULL);
+}
+
+/* ------------------------------------------------------------------ FLUSH, RELEASE */
+
+/*
+ * One close(2) in the guest. POSIX: it drops all locks that its process has on the file. Closing a
+ * duplicate lets the host's file system report late write errors.
+ */
+int op_flush(struct op *op)
+{
+	struct fuse_flush_in in;
+	struct handle *h;
+	int fd, r = 0;
+
+	op_take(op, &in, sizeof(in));
+	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
+	if (!h)
+		return -EBADF;
+	lock_drop_owner(op->fs, op->in.nodeid, in.lock_owner);
+	fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd >= 0 && close(fd) < 0)
+		r = -errno;
+	handle_put(h);
+	return r < 0 ? r : reply_ok(op);
+}
+
+static int release(struct op *op, enum handle_kind kind)
+{
+	struct fuse_release_in in;
+	struct handle *h;
+
+	op_take(op, &in, sizeof(in));
+	h = handle_take(op->fs, in.fh, kind);
+	if (!h)
+		return -EBADF;
+	if (in.release_flags & FUSE_RELEASE_FLUSH)
+		lock_drop_owner(op->fs, h->inode->nodeid, in.lock_owner);
+	/* Explicitly: a blocked lock may keep the descriptor open for a while. */
+	if (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
+		flock(h->fd, LOCK_UN);
+	handle_put(h);
+	return reply_ok(op);
+}
+
+int op_release(struct op *op)
+{
+	return release(op, HANDLE_FILE);
+}
+
+int op_releasedir(struct op *op)
+{
+	return release(op, HANDLE_DIR);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "message.h"
+#include "wire/vhost_user.h"
+
+int channel_init(struct channel *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->wake_fd < 0)
+		return -errno;
+	pthread_mutex_init(&c->send_lock, NULL);
+	pthread_mutex_init(&c->call_lock, NULL);
+	return 0;
+}
+
+void channel_fini(struct channel *c)
+{
+	channel_set(c, -1);
+	close(c->wake_fd);
+	pthread_mutex_destroy(&c->send_lock);
+	pthread_mutex_destroy(&c->call_lock);
+}
+
+void channel_interrupt(struct channel *c)
+{
+	uint64_t one = 1;
+
+	if (!atomic_exchange(&c->interrupted, true) && write(c->wake_fd, &one, sizeof(one)) < 0)
+		log_error("back-end channel: eventfd: %s", strerror(errno));
+}
+
+void channel_resume(struct channel *c)
+{
+	uint64_t count;
+
+	if (atomic_exchange(&c->interrupted, false) && read(c->wake_fd, &count, sizeof(count)) < 0)
+		log_error("back-end channel: eventfd: %s", strerror(errno));
+}
+
+void channel_set(struct channel *c, int fd)
+{
+	bool was_interrupted = atomic_load(&c->interrupted);
+
+	channel_interrupt(c); /* whoever holds call_lock lets go of it soon */
+	pthread_mutex_lock(&c->call_lock);
+	pthread_mutex_lock(&c->send_lock);
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = fd;
+	c->stale = 0;
+	pthread_mutex_unlock(&c->send_lock);
+	pthread_mutex_unlock(&c->call_lock);
+	if (!was_interrupted)
+		channel_resume(c);
+}
+
+/* Waits until the channel is ready for `events`. 0, -ECANCELED, -ETIMEDOUT or -errno. */
+static int wait_ready(struct channel *c, short events, uint64_t deadline)
+{
+	struct pollfd p[2] = {{.fd = c->fd, .events = events}, {.fd = c->wake_fd, .events = POLLIN}};
+	uint64_t now = clock_now_ns();
+	int rc;
+
+	do {
+		int left_ms = now < deadline ? (int)((deadline - now) / NS_PER_MS) + 1 : 0;
+
+		rc = poll(p, 2, left_ms);
+		now = clock_now_ns();
+	} while (rc < 0 && errno == EINTR);
+	if (rc < 0)
+		return -errno;
+	if (atomic_load(&c->interrupted))
+		return -ECANCELED;
+	return rc ? 0 : -ETIMEDOUT;
+}
+
+static int send_locked(struct channel *c, uint32_t request, uint32_t flags, const void *payload,
+		       uint32_t size, int fd, uint64_t deadline)
+{
+	struct vhost_user_header header = {
+		.request = request, .flags = VHOST_USER_VERSION | flags, .size = size};
+	uint8_t wire[sizeof(header) + 64];
+	size_t len = sizeof(header) + size, done = 0;
+
+	if (c->fd < 0)
+		return -ENOTCONN;
+	if (size > 64)
+		return -EMSGSIZE;
+	memcpy(wire, &header, sizeof(header));
+	memcpy(wire + sizeof(header), payload, size);
+	while (done < len) {
+		ssize_t n;
+
+		/* Half a message cannot be taken back: once begun it is finished or the
+		 * channel is over, so an interruption counts only before the first byte. */
+		if (!done && atomic_load(&c->interrupted))
+			return -ECANCELED;
+		n = message_send_bytes(c->fd, wire + done, len - done, done ? -1 : fd);
+		if (n > 0) {
+			done += (size_t)n;
+			continue;
+		}
+		if (n != -EAGAIN)
+			return (int)n;
+		n = wait_ready(c, POLLOUT, deadline);
+		if (n && !done)
+			return (int)n;
+		if (n) {
+			shutdown(c->fd, SHUT_RDWR);
+			return (int)n;
+		}
+	}
+	return 0;
+}
+
+static int send_message(struct channel *c, uint32_t request, uint32_t flags, const void *payload,
+			uint32_t size, int fd, uint64_t deadline)
+{
+	int rc;
+
+	pthread_mutex_lock(&c->send_lock);
+	rc = send_locked(c, request, flags, payload, size, fd, deadline);
+	pthread_mutex_unlock(&c->send_lock);
+	return rc;
+}
+
+/* Reads one answer. Only the holder of call_lock reads, so the descriptor cannot change. */
+static int receive_answer(struct channel *c, uint64_t deadline, uint32_t *request,
+			  uint64_t *answer)
+{
+	struct {
+		struct vhost_user_header header;
+		uint64_t value;
+	} __attribute__((packed)) in;
+	size_t have = 0;
+
+	while (have < sizeof(in)) {
+		ssize_t n;
+		int rc = wait_ready(c, POLLIN, deadline);
+
+		if (rc && !have)
+			return rc;
+		if (rc) {
+			shutdown(c->fd, SHUT_RDWR); /* the stream is out of step for good */
+			return rc;
+		}
+		n = recv(c->fd, (uint8_t *)&in + have, sizeof(in) - have, MSG_DONTWAIT);
+		if (n == 0)
+			return -ENOTCONN;
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		have += n > 0 ? (size_t)n : 0;
+		if (have >= sizeof(in.header) && in.header.size != sizeof(in.value))
+			return -EPROTO;
+	}
+	if (!(in.header.flags & VHOST_USER_FLAG_REPLY))
+		return -EPROTO;
+	*request = in.header.request;
+	*answer = in.value;
+	return 0;
+}
+
+static int receive_fresh(struct channel *c, uint32_t request, uint64_t deadline, uint64_t *answer)
+{
+	uint32_t answered = 0;
+	int rc;
+
+	for (;;) {
+		rc = receive_answer(c, deadline, &answered, answer);
+		if (rc)
+			return rc;
+		if (!c->stale)
+			return answered == request ? 0 : -EPROTO;
+		c->stale--; /* answers come in the order of the questions */
+	}
+}
+
+int channel_send(struct channel *c, uint32_t request, const void *payload, uint32_t size,
+		 unsigned timeout_ms)
+{
+	return send_message(c, request, 0, payload, size, -1,
+			    clock_now_ns() + timeout_ms * NS_PER_MS);
+}
+
+int channel_call(struct channel *c, uint32_t request, const void *payload, uint32_t size, int fd,
+		 unsigned timeout_ms, uint64_t *answer)
+{
+	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS;
+	int rc;
+
+	pthread_mutex_lock(&c->call_lock);
+	rc = send_message(c, request, VHOST_USER_FLAG_NEED_REPLY, payload, size, fd, deadline);
+	if (!rc) {
+		rc = receive_fresh(c, request, deadline, answer);
+		if (rc == -ECANCELED || rc == -ETIMEDOUT)
+			c->stale++;
+		if (rc == -EPROTO) {
+			log_error("back-end channel: the front end's answer to request %u is malformed; "
+				  "the channel is given up",
+				  request);
+			shutdown(c->fd, SHUT_RDWR);
+		}
+	}
+	pthread_mutex_unlock(&c->call_lock);
+	return rc;
+}
