@@ -74,9 +74,9 @@ static void check_chain(uint16_t ring_size)
 	if (chain.head >= ring_size || chain.n_readable + chain.n_writable > REQUEST_PIECES_MAX)
 		abort();
 	for (unsigned i = 0; i < chain.n_readable + chain.n_writable; i++) {
-		if (!chain.extents[i].len)
+		if (!chain.ranges[i].len)
 			abort();
-		*(i < chain.n_readable ? &readable : &writable) += chain.extents[i].len;
+		*(i < chain.n_readable ? &readable : &writable) += chain.ranges[i].len;
 	}
 	if (readable != chain.readable_bytes || writable != chain.writable_bytes)
 		abort();
@@ -86,7 +86,7 @@ static void check_chain(uint16_t ring_size)
 static void check_pieces(struct misses *misses)
 {
 	static struct iovec pieces[REQUEST_PIECES_MAX];
-	int n = space_map(&space, chain.extents, chain.n_readable, VHOST_IOTLB_PERM_READ, pieces,
+	int n = space_map(&space, chain.ranges, chain.n_readable, VHOST_IOTLB_PERM_READ, pieces,
 			  REQUEST_PIECES_MAX, misses);
 
 	for (int i = 0; i < n; i++) {

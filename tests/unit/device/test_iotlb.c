@@ -29,11 +29,13 @@ static int done(void **state)
 /* Sorted, disjoint, nothing left to merge: the map's own invariant. */
 static void check_order(void)
 {
-	for (size_t i = 0; i < t.n; i++) {
-		assert_true(t.entries[i].first <= t.entries[i].last);
-		assert_true(!i || t.entries[i - 1].last < t.entries[i].first);
+	for (size_t i = 0; i < t.entries.n; i++) {
+		const struct iotlb_entry *e = extents_at(&t.entries, i);
+
+		assert_true(e->x.first <= e->x.last);
+		assert_true(!i || e[-1].x.last < e->x.first);
 	}
-	assert_true(t.n <= t.limit);
+	assert_true(t.entries.n <= t.entries.limit);
 }
 
 static void is_at(uint64_t iova, uint64_t want_user, uint64_t want_run)
@@ -75,7 +77,7 @@ static void permissions_are_kept_apart(void **state)
 	assert_int_equal(iotlb_lookup(&t, 0, RW, &user, &run), -ENOENT);
 	assert_int_equal(iotlb_add(&t, 0, 4096, 0x1000, RW), 0);
 	assert_int_equal(iotlb_lookup(&t, 0, RW, &user, &run), 0);
-	assert_int_equal(t.n, 1);
+	assert_int_equal(t.entries.n, 1);
 }
 
 static void neighbours_that_continue_each_other_become_one(void **state)
@@ -83,13 +85,13 @@ static void neighbours_that_continue_each_other_become_one(void **state)
 	(void)state;
 	iotlb_add(&t, 0x1000, 0x1000, 0x11000, RW);
 	iotlb_add(&t, 0x3000, 0x1000, 0x13000, RW);
-	assert_int_equal(t.n, 2);
+	assert_int_equal(t.entries.n, 2);
 	iotlb_add(&t, 0x2000, 0x1000, 0x12000, RW);
-	assert_int_equal(t.n, 1);
+	assert_int_equal(t.entries.n, 1);
 	is_at(0x1800, 0x11800, 0x2800);
 	/* next to it, but elsewhere */
 	iotlb_add(&t, 0x4000, 0x1000, 0x99000, RW);
-	assert_int_equal(t.n, 2);
+	assert_int_equal(t.entries.n, 2);
 	is_at(0x3fff, 0x13fff, 1);
 }
 
@@ -98,7 +100,7 @@ static void an_invalidation_splits_an_entry(void **state)
 	(void)state;
 	iotlb_add(&t, 0x10000, 0x10000, 0x70000, RW);
 	iotlb_remove(&t, 0x14000, 0x14fff);
-	assert_int_equal(t.n, 2);
+	assert_int_equal(t.entries.n, 2);
 	is_at(0x13fff, 0x73fff, 1);
 	is_gone(0x14000);
 	is_gone(0x14fff);
@@ -111,7 +113,7 @@ static void an_invalidation_over_several_trims_the_outer_ones(void **state)
 	for (uint64_t i = 0; i < 4; i++)
 		iotlb_add(&t, i * 0x2000, 0x1000, 0x100000 * (i + 1), RW);
 	iotlb_remove(&t, 0x800, 0x67ff);
-	assert_int_equal(t.n, 2);
+	assert_int_equal(t.entries.n, 2);
 	is_at(0x7ff, 0x1007ff, 1);
 	is_gone(0x800);
 	is_gone(0x2000);
@@ -126,12 +128,12 @@ static void the_ends_of_64_bits_are_addresses_like_others(void **state)
 	is_at(TOP, 0x5fff, 1);
 	assert_int_equal(iotlb_add(&t, 0, 0x1000, TOP - 0xfff, RW), 0);
 	is_at(0, TOP - 0xfff, 0x1000);
-	assert_int_equal(t.n, 2);
+	assert_int_equal(t.entries.n, 2);
 	iotlb_remove(&t, TOP, TOP);
 	is_gone(TOP);
 	is_at(TOP - 1, 0x5ffe, 1);
 	iotlb_remove(&t, 0, TOP);
-	assert_int_equal(t.n, 0);
+	assert_int_equal(t.entries.n, 0);
 	/* all but one byte of the address space: the largest that a size can say */
 	assert_int_equal(iotlb_add(&t, 0, TOP, 0, RW), 0);
 	is_at(0, 0, TOP);
@@ -148,7 +150,7 @@ static void nonsense_is_refused(void **state)
 	assert_int_equal(iotlb_add(&t, 0, 0x1000, TOP - 0xffe, RW), -EINVAL);
 	assert_int_equal(iotlb_add(&t, 0, 0x1000, 0, 0), -EINVAL);
 	assert_int_equal(iotlb_add(&t, 0, 0x1000, 0, 4), -EINVAL);
-	assert_int_equal(t.n, 0);
+	assert_int_equal(t.entries.n, 0);
 }
 
 static void a_full_cache_forgets_one_and_keeps_the_new_one(void **state)
@@ -158,10 +160,10 @@ static void a_full_cache_forgets_one_and_keeps_the_new_one(void **state)
 		assert_int_equal(iotlb_add(&t, i * 0x10000, 0x1000, i, RW), 0);
 		is_at(i * 0x10000, i, 0x1000);
 	}
-	assert_int_equal(t.n, t.limit);
+	assert_int_equal(t.entries.n, t.entries.limit);
 	/* A split has no room for its upper half. */
 	iotlb_flush(&t);
-	for (uint64_t i = 0; i < t.limit; i++)
+	for (uint64_t i = 0; i < t.entries.limit; i++)
 		iotlb_add(&t, i * 0x10000, 0x3000, 0, RW);
 	iotlb_remove(&t, 0x1000, 0x1fff);
 	is_at(0, 0, 0x1000);
@@ -176,14 +178,15 @@ static void random_changes_agree_with_a_plain_array(void **state)
 	unsigned seed = 7;
 
 	(void)state;
-	t.limit = PAGES;
+	t.entries.limit = PAGES;
 	for (int round = 0; round < 20000; round++) {
 		unsigned first = (unsigned)rand_r(&seed) % PAGES;
 		unsigned n = 1 + (unsigned)rand_r(&seed) % (PAGES - first);
 		uint64_t user = (uint64_t)(rand_r(&seed) % 4) * 1000 + first;
 
 		if (rand_r(&seed) % 2) {
-			assert_int_equal(iotlb_add(&t, first * 4096ul, n * 4096ul, user * 4096, RW), 0);
+			assert_int_equal(iotlb_add(&t, first * 4096ul, n * 4096ul, user * 4096, RW),
+					 0);
 			for (unsigned i = 0; i < n; i++)
 				model[first + i] = user + i + 1;
 		} else {

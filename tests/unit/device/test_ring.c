@@ -101,8 +101,8 @@ static void a_chain_comes_out_as_it_went_in(void **state)
 	assert_int_equal(chain.readable_bytes, 40);
 	assert_int_equal(chain.n_writable, 2);
 	assert_int_equal(chain.writable_bytes, 4112);
-	assert_int_equal(chain.extents[0].addr, guest_addr(DATA_AT));
-	assert_int_equal(chain.extents[2].addr, guest_addr(DATA_AT + 256));
+	assert_int_equal(chain.ranges[0].addr, guest_addr(DATA_AT));
+	assert_int_equal(chain.ranges[2].addr, guest_addr(DATA_AT + 256));
 	assert_int_equal(pop(), 0);
 }
 

@@ -321,7 +321,7 @@ static void threads_take_turns(void **state)
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
 	assert_int_equal(front.maps, 400);
-	assert_int_equal(shmem.n, 0);
+	assert_int_equal(shmem.mapped.n, 0);
 }
 
 int main(void)

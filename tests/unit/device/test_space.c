@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "stage.h"
 
-#define RW 3
+#define RW   3
 #define IOVA UINT64_C(0x40000000)
 
 static struct stage stage;
@@ -38,7 +38,7 @@ static int done(void **state)
 	return 0;
 }
 
-static int map(const struct extent *x, unsigned n, struct iovec *pieces, unsigned max,
+static int map(const struct guest_range *x, unsigned n, struct iovec *pieces, unsigned max,
 	       struct misses *misses)
 {
 	int rc;
@@ -52,7 +52,7 @@ static int map(const struct extent *x, unsigned n, struct iovec *pieces, unsigne
 
 static void guest_addresses_are_taken_as_they_are(void **state)
 {
-	struct extent x[2] = {{GUEST_ADDR + 5, 10000}, {GUEST_ADDR + GUEST_BYTES - 1, 1}};
+	struct guest_range x[2] = {{GUEST_ADDR + 5, 10000}, {GUEST_ADDR + GUEST_BYTES - 1, 1}};
 	struct misses misses;
 	struct iovec p[4];
 
@@ -65,9 +65,10 @@ static void guest_addresses_are_taken_as_they_are(void **state)
 	assert_int_equal(map(x, 2, p, 1, &misses), -E2BIG);
 	x[1].len = 2; /* one byte past the end */
 	assert_int_equal(map(x, 2, p, 4, &misses), -EFAULT);
-	x[1] = (struct extent){UINT64_MAX, 2};
+	x[1] = (struct guest_range){UINT64_MAX, 2};
 	assert_int_equal(map(x, 2, p, 4, &misses), -EFAULT);
-	x[1] = (struct extent){USER_ADDR, 1}; /* the front end's addresses are not the guest's */
+	x[1] = (struct guest_range){USER_ADDR,
+				    1}; /* the front end's addresses are not the guest's */
 	assert_int_equal(map(x, 2, p, 4, &misses), -EFAULT);
 }
 
@@ -75,16 +76,20 @@ static void an_extent_over_two_regions_is_two_pieces(void **state)
 {
 	struct vhost_user_mem_table t = {
 		.num_regions = 2,
-		.regions = {{.guest_addr = 0, .size = 0x1000, .user_addr = 0x10000, .mmap_offset = 0x3000},
+		.regions = {{.guest_addr = 0,
+			     .size = 0x1000,
+			     .user_addr = 0x10000,
+			     .mmap_offset = 0x3000},
 			    {.guest_addr = 0x1000, .size = 0x1000, .user_addr = 0x20000}}};
-	struct extent x = {0xff0, 0x20};
+	struct guest_range x = {0xff0, 0x20};
 	struct misses misses;
 	struct memory *m;
 	struct iovec p[4];
 	uint8_t bytes[0x20];
 
 	(void)state;
-	assert_int_equal(memory_create(&t, (int[]){stage.guest.fd, stage.guest.fd}, 2, NULL, &m), 0);
+	assert_int_equal(memory_create(&t, (int[]){stage.guest.fd, stage.guest.fd}, 2, NULL, &m),
+			 0);
 	space_set_memory(&stage.space, m);
 	memset(stage.guest.va + 0x3ff0, 1, 0x10);
 	memset(stage.guest.va, 2, 0x10);
@@ -100,7 +105,7 @@ static void an_extent_over_two_regions_is_two_pieces(void **state)
 
 static void no_memory_means_no_address(void **state)
 {
-	struct extent x = {GUEST_ADDR, 1};
+	struct guest_range x = {GUEST_ADDR, 1};
 	struct misses misses;
 	struct iovec p;
 
@@ -111,7 +116,7 @@ static void no_memory_means_no_address(void **state)
 
 static void all_misses_of_a_request_are_found_at_once(void **state)
 {
-	struct extent x[2] = {{IOVA + 0x800, 0x3000}, {IOVA + 0x100000, 1}};
+	struct guest_range x[2] = {{IOVA + 0x800, 0x3000}, {IOVA + 0x100000, 1}};
 	struct misses misses;
 	struct iovec p[8];
 
@@ -127,7 +132,7 @@ static void all_misses_of_a_request_are_found_at_once(void **state)
 
 static void scattered_pages_become_pieces_and_neighbours_one_piece(void **state)
 {
-	struct extent x = {IOVA, 0x4000};
+	struct guest_range x = {IOVA, 0x4000};
 	struct misses misses;
 	struct iovec p[8];
 
@@ -166,7 +171,8 @@ static void *answer_misses(void *arg)
 		if (a->refuse)
 			space_refuse(&stage.space, m.t.iova);
 		else if (!a->silent)
-			space_update(&stage.space, m.t.iova, 0x1000, USER_ADDR + (m.t.iova - IOVA), m.t.perm);
+			space_update(&stage.space, m.t.iova, 0x1000, USER_ADDR + (m.t.iova - IOVA),
+				     m.t.perm);
 	}
 	return NULL;
 }
@@ -191,7 +197,7 @@ static void answerer_close(struct answerer *a)
 static void misses_are_asked_for_and_waited_for(void **state)
 {
 	struct answerer a = {0};
-	struct extent x = {IOVA, 0x10000};
+	struct guest_range x = {IOVA, 0x10000};
 	struct misses misses;
 	struct iovec p[16];
 
@@ -283,8 +289,8 @@ static void *invalidate(void *arg)
 
 static void an_invalidation_waits_for_the_pin_that_it_touches(void **state)
 {
-	struct extent readable = {IOVA + 0x2000, 1}, writable = {IOVA + 0xfff, 1};
-	struct pin p = {.extents = {&readable, &writable}, .n = {1, 1}};
+	struct guest_range readable = {IOVA + 0x2000, 1}, writable = {IOVA + 0xfff, 1};
+	struct pin p = {.ranges = {&readable, &writable}, .n = {1, 1}};
 	pthread_t t;
 
 	(void)state;
@@ -325,8 +331,8 @@ static void an_invalidation_waits_for_whoever_holds_the_read_lock(void **state)
 
 static void a_pin_keeps_the_old_memory_mapped(void **state)
 {
-	struct extent x = {GUEST_ADDR, 4096};
-	struct pin p = {.extents = {&x, &x}, .n = {1, 0}};
+	struct guest_range x = {GUEST_ADDR, 4096};
+	struct pin p = {.ranges = {&x, &x}, .n = {1, 0}};
 	struct misses misses;
 	struct iovec piece;
 

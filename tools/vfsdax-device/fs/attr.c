@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "cred.h"
 #include "reply.h"
 
@@ -41,7 +42,7 @@ uint32_t open_flags_dir(const struct fs *fs)
 
 uint64_t attr_ino(const struct fs *fs, uint64_t dev, uint64_t ino)
 {
-	return dev == fs->root_dev ? ino : ino ^ (table_hash(dev) & UINT64_C(0x7fff000000000000));
+	return dev == fs->root_dev ? ino : ino ^ (hash_u64(dev) & UINT64_C(0x7fff000000000000));
 }
 
 /* FS_DAX_FL is not in statx's answer; STATX_ATTR_DAX says only what the host itself does. */

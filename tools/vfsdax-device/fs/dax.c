@@ -14,8 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "inode.h"
@@ -28,9 +26,21 @@
  */
 #define MAPPINGS_MAX 65536
 
+/* With the mutex held. */
+static int take_out(struct fs *fs, const struct mapping *m)
+{
+	return shmem_unmap(fs->shmem, m->x.first, extent_len(m->x));
+}
+
+static int put_in(struct fs *fs, int fd, const struct mapping *m, bool writable)
+{
+	return shmem_map(fs->shmem, fd, m->file_off, m->x.first, extent_len(m->x), writable);
+}
+
 void dax_table_init(struct fs *fs)
 {
 	pthread_mutex_init(&fs->dax.mutex, NULL);
+	extents_init(&fs->dax.mappings, sizeof(struct mapping), MAPPINGS_MAX);
 }
 
 void dax_table_clear(struct fs *fs, bool unmap)
@@ -38,11 +48,9 @@ void dax_table_clear(struct fs *fs, bool unmap)
 	struct dax_table *t = &fs->dax;
 
 	pthread_mutex_lock(&t->mutex);
-	for (size_t i = 0; unmap && i < t->n; i++)
-		shmem_unmap(fs->shmem, t->sorted[i].win_off, t->sorted[i].len_bytes);
-	free(t->sorted);
-	t->sorted = NULL;
-	t->n = t->capacity = 0;
+	for (size_t i = 0; unmap && i < t->mappings.n; i++)
+		take_out(fs, extents_at(&t->mappings, i));
+	extents_fini(&t->mappings);
 	pthread_mutex_unlock(&t->mutex);
 }
 
@@ -50,77 +58,6 @@ void dax_table_fini(struct fs *fs)
 {
 	dax_table_clear(fs, false);
 	pthread_mutex_destroy(&fs->dax.mutex);
-}
-
-/* ------------------------------------------------------------------ the table; mutex held */
-
-/* Where a mapping at win_off stands or would stand. */
-static size_t position(const struct dax_table *t, uint64_t win_off)
-{
-	size_t low = 0, high = t->n;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (t->sorted[mid].win_off < win_off)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-static struct mapping *find_exact(struct dax_table *t, uint64_t win_off, uint64_t len_bytes)
-{
-	size_t i = position(t, win_off);
-
-	return i < t->n && t->sorted[i].win_off == win_off && t->sorted[i].len_bytes == len_bytes
-		       ? &t->sorted[i]
-		       : NULL;
-}
-
-static bool overlaps(const struct dax_table *t, uint64_t win_off, uint64_t len_bytes)
-{
-	size_t i = position(t, win_off);
-
-	if (i < t->n && t->sorted[i].win_off < win_off + len_bytes)
-		return true;
-	return i && t->sorted[i - 1].win_off + t->sorted[i - 1].len_bytes > win_off;
-}
-
-/* Before anything is mapped, so that what is mapped can always be written down. */
-static int reserve(struct dax_table *t)
-{
-	size_t capacity = t->capacity ? t->capacity * 2 : 64;
-	struct mapping *grown;
-
-	if (t->n < t->capacity)
-		return 0;
-	if (t->n >= MAPPINGS_MAX)
-		return -ENOSPC;
-	grown = realloc(t->sorted, capacity * sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	t->sorted = grown;
-	t->capacity = capacity;
-	return 0;
-}
-
-static void insert(struct dax_table *t, const struct mapping *m)
-{
-	size_t i = position(t, m->win_off);
-
-	memmove(&t->sorted[i + 1], &t->sorted[i], (t->n - i) * sizeof(*m));
-	t->sorted[i] = *m;
-	t->n++;
-}
-
-static void erase(struct dax_table *t, struct mapping *m)
-{
-	size_t i = (size_t)(m - t->sorted);
-
-	t->n--;
-	memmove(&t->sorted[i], &t->sorted[i + 1], (t->n - i) * sizeof(*m));
 }
 
 /* ------------------------------------------------------------------ SETUPMAPPING */
@@ -181,36 +118,36 @@ static int check_inside_file(int fd, const struct fuse_setupmapping_in *in)
 static int replace(struct op *op, int fd, const struct mapping *m, struct mapping *old,
 		   bool writable)
 {
-	struct shmem *shmem = op->fs->shmem;
+	struct fs *fs = op->fs;
 	bool same = old->nodeid == m->nodeid && old->file_off == m->file_off;
-	int r = shmem_unmap(shmem, old->win_off, old->len_bytes);
+	int r = take_out(fs, old);
 
 	if (r < 0)
 		return r;
-	r = shmem_map(shmem, fd, m->file_off, m->win_off, m->len_bytes, writable);
+	r = put_in(fs, fd, m, writable);
 	if (r == 0)
 		*old = *m;
-	else if (!same || !writable ||
-		 shmem_map(shmem, fd, m->file_off, m->win_off, m->len_bytes, false) < 0)
-		erase(&op->fs->dax, old);
+	else if (!same || !writable || put_in(fs, fd, m, false) < 0)
+		extents_remove(&fs->dax.mappings, old);
 	return r;
 }
 
 static int map_locked(struct op *op, int fd, const struct mapping *m, bool writable)
 {
-	struct dax_table *t = &op->fs->dax;
-	struct mapping *old = find_exact(t, m->win_off, m->len_bytes);
+	struct extents *t = &op->fs->dax.mappings;
+	struct mapping *old = extents_find_exact(t, m->x);
 	int r;
 
 	if (old)
 		return replace(op, fd, m, old, writable);
-	if (overlaps(t, m->win_off, m->len_bytes))
+	if (extents_find_overlap(t, m->x))
 		return -EINVAL;
-	r = reserve(t);
+	/* First, so that what is mapped can always be written down. */
+	r = extents_reserve(t);
 	if (r == 0)
-		r = shmem_map(op->fs->shmem, fd, m->file_off, m->win_off, m->len_bytes, writable);
+		r = put_in(op->fs, fd, m, writable);
 	if (r == 0)
-		insert(t, m);
+		r = extents_insert(t, m);
 	return r;
 }
 
@@ -230,7 +167,7 @@ int op_setupmapping(struct op *op)
 	fd = open_for_mapping(op, writable);
 	if (fd < 0)
 		return fd;
-	m = (struct mapping){in.moffset, in.len, op->in.nodeid, in.foffset};
+	m = (struct mapping){extent_of(in.moffset, in.len), op->in.nodeid, in.foffset};
 	r = check_inside_file(fd, &in);
 	if (r == 0) {
 		pthread_mutex_lock(&t->mutex);
@@ -250,11 +187,11 @@ static int remove_one(struct fs *fs, const struct fuse_removemapping_one *one)
 	int r = -EINVAL;
 
 	pthread_mutex_lock(&t->mutex);
-	m = find_exact(t, one->moffset, one->len);
+	m = one->len ? extents_find_exact(&t->mappings, extent_of(one->moffset, one->len)) : NULL;
 	if (m) {
-		r = shmem_unmap(fs->shmem, m->win_off, m->len_bytes);
+		r = take_out(fs, m);
 		if (r == 0)
-			erase(t, m);
+			extents_remove(&t->mappings, m);
 	}
 	pthread_mutex_unlock(&t->mutex);
 	return r;

@@ -11,11 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/extents.h"
+
 struct fs;
 
 struct mapping {
-	uint64_t win_off;
-	uint64_t len_bytes;
+	struct extent x; /* of the window */
 	uint64_t nodeid;
 	uint64_t file_off;
 };
@@ -23,8 +24,7 @@ struct mapping {
 struct dax_table {
 	/* Guards the table and orders it with the front end: held while that maps or unmaps. */
 	pthread_mutex_t mutex;
-	struct mapping *sorted; /* by win_off; they do not overlap */
-	size_t n, capacity;
+	struct extents mappings; /* struct mapping */
 };
 
 void dax_table_init(struct fs *fs);

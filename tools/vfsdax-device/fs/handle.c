@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/list.h"
 
 int handle_table_init(struct fs *fs)
@@ -41,7 +42,7 @@ int handle_open(struct fs *fs, struct inode *inode, enum handle_kind kind, int f
 		return -ENOMEM;
 	}
 	h->fh = atomic_fetch_add_explicit(&fs->handles.next_fh, 1, memory_order_relaxed);
-	h->by_fh.hash = table_hash(h->fh);
+	h->by_fh.hash = hash_u64(h->fh);
 	h->kind = kind;
 	h->fd = fd;
 	h->inode = inode;
@@ -67,7 +68,7 @@ static struct handle *find_locked(struct table_shard *s, uint64_t hash, enum han
 
 struct handle *handle_get(struct fs *fs, uint64_t fh, enum handle_kind kind, uint64_t nodeid)
 {
-	uint64_t hash = table_hash(fh);
+	uint64_t hash = hash_u64(fh);
 	struct table_shard *s = table_lock(&fs->handles.by_fh, hash);
 	struct handle *h = find_locked(s, hash, kind);
 
@@ -91,7 +92,7 @@ void handle_put(struct handle *h)
 
 struct handle *handle_take(struct fs *fs, uint64_t fh, enum handle_kind kind)
 {
-	uint64_t hash = table_hash(fh);
+	uint64_t hash = hash_u64(fh);
 	struct table_shard *s = table_lock(&fs->handles.by_fh, hash);
 	struct handle *h = find_locked(s, hash, kind);
 

@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/list.h"
 
 #define INODE_STATX_MASK (STATX_BASIC_STATS | STATX_MNT_ID)
 
 static uint64_t key_hash(const struct inode_key *key)
 {
-	return table_hash(key->ino ^ table_hash(key->dev ^ table_hash(key->mnt_id)));
+	return hash_pair(key->ino, hash_pair(key->dev, key->mnt_id));
 }
 
 static bool key_equal(const struct inode_key *a, const struct inode_key *b)
@@ -65,7 +66,7 @@ static struct inode *inode_new(struct fs *fs, int fd, const struct statx *stx)
 	inode->key = key_of(stx);
 	inode->by_key.hash = key_hash(&inode->key);
 	inode->nodeid = atomic_fetch_add_explicit(&fs->inodes.next_id, 1, memory_order_relaxed);
-	inode->by_id.hash = table_hash(inode->nodeid);
+	inode->by_id.hash = hash_u64(inode->nodeid);
 	inode->fd = fd;
 	inode->type = stx->stx_mode & S_IFMT;
 	inode->fs = fs;
@@ -88,7 +89,7 @@ void inode_put(struct inode *inode)
 /* A reference; `open` says whether the descriptor was open, and so stays open with it. */
 static struct inode *find_by_id(struct fs *fs, uint64_t nodeid, bool *open)
 {
-	uint64_t hash = table_hash(nodeid);
+	uint64_t hash = hash_u64(nodeid);
 	struct table_shard *s = table_lock(&fs->inodes.by_id, hash);
 	struct table_node *node = shard_find(s, hash);
 	struct inode *inode = node ? container_of(node, struct inode, by_id) : NULL;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "fs.h"
 #include "inode.h"
 #include "lock_wait.h"
@@ -21,7 +22,7 @@ struct lock_owner {
 
 static struct list *bucket_of(struct lock_table *t, uint64_t nodeid, uint64_t owner)
 {
-	return &t->owners[table_hash(nodeid ^ table_hash(owner)) % LOCK_BUCKETS];
+	return &t->owners[hash_pair(nodeid, owner) % LOCK_BUCKETS];
 }
 
 int lock_table_init(struct fs *fs)

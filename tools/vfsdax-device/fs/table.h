@@ -32,17 +32,6 @@ struct table {
 	struct table_shard *shards;
 };
 
-/* Mixes all bits; one-to-one, so hashes of different ids differ. */
-static inline uint64_t table_hash(uint64_t v)
-{
-	v ^= v >> 33;
-	v *= UINT64_C(0xff51afd7ed558ccd);
-	v ^= v >> 33;
-	v *= UINT64_C(0xc4ceb9fe1a85ec53);
-	v ^= v >> 33;
-	return v;
-}
-
 int table_init(struct table *t);
 /* The nodes must be gone. */
 void table_fini(struct table *t);

@@ -3,9 +3,9 @@
  * iotlb: a bounded cache of translations from I/O virtual addresses to the front end's user
  * addresses, as the front end sends them (vhost-user.rst, "An IOTLB message").
  *
- * An interval map without overlaps, sorted by address; neighbours that continue each other are one
- * entry. It knows no locks, no sockets and no host pointers: space.c has those. Since it is
- * a cache it may forget anything at any time, and does so when it is full.
+ * Neighbours that continue each other are one entry. It knows no locks, no sockets and no host
+ * pointers: space.c has those. Since it is a cache it may forget anything at any time, and does so
+ * when it is full.
  */
 #ifndef VFSDAX_DEVICE_IOTLB_H
 #define VFSDAX_DEVICE_IOTLB_H
@@ -13,16 +13,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/extents.h"
+
 struct iotlb_entry {
-	uint64_t first, last; /* inclusive, so that the top of the address space has a name */
-	uint64_t user;	      /* of `first` */
-	uint8_t perm;	      /* VHOST_IOTLB_PERM_* */
+	struct extent x;
+	uint64_t user; /* of x.first */
+	uint8_t perm;  /* VHOST_IOTLB_PERM_* */
 };
 
 struct iotlb {
-	struct iotlb_entry *entries; /* sorted, disjoint */
-	size_t n, capacity, limit;
-	size_t hand; /* which entry goes next when the cache is full */
+	struct extents entries; /* struct iotlb_entry */
+	size_t next_victim;	/* when the cache is full */
 };
 
 /* Entries of 4 KiB for 128 MiB, should nothing merge; 1 MiB of memory when full. */

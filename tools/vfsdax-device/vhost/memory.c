@@ -13,6 +13,7 @@
 #include <sys/vfs.h>
 
 #include "base/bytes.h"
+#include "base/extents.h"
 #include "base/log.h"
 
 struct memory_region {
@@ -29,8 +30,13 @@ struct memory_region {
 
 struct memory {
 	_Atomic unsigned refs;
-	unsigned n;
-	struct memory_region *regions[VHOST_USER_MEM_REGIONS_MAX];
+	/* struct placed_region; the same regions by either address. */
+	struct extents by_guest, by_user;
+};
+
+struct placed_region {
+	struct extent x;
+	struct memory_region *region; /* NULL: left out */
 };
 
 /* ------------------------------------------------------------------ the SIGBUS guard */
@@ -108,10 +114,11 @@ static void region_put(struct memory_region *r)
 
 static struct memory_region *region_find_same(struct memory *old, const struct memory_region *want)
 {
-	for (unsigned i = 0; old && i < old->n; i++) {
-		struct memory_region *r = old->regions[i];
+	for (size_t i = 0; old && i < old->by_guest.n; i++) {
+		struct placed_region *p = extents_at(&old->by_guest, i);
+		struct memory_region *r = p->region;
 
-		if (memcmp(&r->key, &want->key, sizeof(r->key)) == 0 && r->dev == want->dev &&
+		if (r && memcmp(&r->key, &want->key, sizeof(r->key)) == 0 && r->dev == want->dev &&
 		    r->ino == want->ino)
 			return r;
 	}
@@ -193,11 +200,6 @@ static struct memory_region *region_map(const struct vhost_user_mem_region *key,
 
 /* ------------------------------------------------------------------ tables */
 
-static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
-{
-	return a < b ? b - a < a_len : a - b < b_len;
-}
-
 static bool region_sane(const struct vhost_user_mem_region *r)
 {
 	uint64_t sum;
@@ -207,7 +209,17 @@ static bool region_sane(const struct vhost_user_mem_region *r)
 	       sum <= INT64_MAX - (uint64_t)GIB;
 }
 
-static int table_check(const struct vhost_user_mem_table *t, unsigned n_fds)
+static int region_place(struct memory *m, const struct vhost_user_mem_region *r)
+{
+	struct placed_region guest = {.x = extent_of(r->guest_addr, r->size)};
+	struct placed_region user = {.x = extent_of(r->user_addr, r->size)};
+	int rc = extents_insert(&m->by_guest, &guest);
+
+	return rc ? rc : extents_insert(&m->by_user, &user);
+}
+
+/* Before anything is mapped: all places that the table names, or -EINVAL. */
+static int table_place(struct memory *m, const struct vhost_user_mem_table *t, unsigned n_fds)
 {
 	if (t->num_regions > VHOST_USER_MEM_REGIONS_MAX || t->num_regions != n_fds) {
 		log_error("memory table with %u regions and %u descriptors refused", t->num_regions,
@@ -216,46 +228,50 @@ static int table_check(const struct vhost_user_mem_table *t, unsigned n_fds)
 	}
 	for (unsigned i = 0; i < t->num_regions; i++) {
 		const struct vhost_user_mem_region *r = &t->regions[i];
+		int rc = region_sane(r) ? region_place(m, r) : -EINVAL;
 
-		if (!region_sane(r)) {
-			log_error("memory region %u refused: guest address 0x%" PRIx64
-				  ", user address 0x%" PRIx64 ", size 0x%" PRIx64,
-				  i, r->guest_addr, r->user_addr, r->size);
-			return -EINVAL;
-		}
-		for (unsigned j = 0; j < i; j++) {
-			const struct vhost_user_mem_region *o = &t->regions[j];
-
-			if (!overlap(r->guest_addr, r->size, o->guest_addr, o->size) &&
-			    !overlap(r->user_addr, r->size, o->user_addr, o->size))
-				continue;
-			log_error("memory regions %u and %u overlap at guest address 0x%" PRIx64
-				  " or user address 0x%" PRIx64,
-				  j, i, r->guest_addr, r->user_addr);
-			return -EINVAL;
-		}
+		if (rc == -ENOMEM)
+			return rc;
+		if (!rc)
+			continue;
+		log_error("memory region %u refused%s: guest address 0x%" PRIx64
+			  ", user address 0x%" PRIx64 ", size 0x%" PRIx64,
+			  i, rc == -EEXIST ? ", it overlaps another" : "", r->guest_addr,
+			  r->user_addr, r->size);
+		return -EINVAL;
 	}
 	return 0;
+}
+
+static void table_map(struct memory *m, const struct vhost_user_mem_table *t, const int *fds,
+		      struct memory *reuse)
+{
+	for (unsigned i = 0; i < t->num_regions; i++) {
+		const struct vhost_user_mem_region *key = &t->regions[i];
+		struct placed_region *guest = extents_find(&m->by_guest, key->guest_addr);
+		struct placed_region *user = extents_find(&m->by_user, key->user_addr);
+
+		guest->region = user->region = region_map(key, fds[i], reuse);
+	}
 }
 
 int memory_create(const struct vhost_user_mem_table *table, const int *fds, unsigned n_fds,
 		  struct memory *reuse, struct memory **out)
 {
-	struct memory *m;
-	int rc = table_check(table, n_fds);
+	struct memory *m = calloc(1, sizeof(*m));
+	int rc;
 
-	if (rc)
-		return rc;
-	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	m->refs = 1;
-	for (unsigned i = 0; i < table->num_regions; i++) {
-		struct memory_region *r = region_map(&table->regions[i], fds[i], reuse);
-
-		if (r)
-			m->regions[m->n++] = r;
+	extents_init(&m->by_guest, sizeof(struct placed_region), VHOST_USER_MEM_REGIONS_MAX);
+	extents_init(&m->by_user, sizeof(struct placed_region), VHOST_USER_MEM_REGIONS_MAX);
+	rc = table_place(m, table, n_fds);
+	if (rc) {
+		memory_put(m);
+		return rc;
 	}
+	table_map(m, table, fds, reuse);
 	*out = m;
 	return 0;
 }
@@ -270,38 +286,33 @@ void memory_put(struct memory *m)
 {
 	if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	for (unsigned i = 0; i < m->n; i++)
-		region_put(m->regions[i]);
+	for (size_t i = 0; i < m->by_guest.n; i++) {
+		struct placed_region *p = extents_at(&m->by_guest, i);
+
+		if (p->region)
+			region_put(p->region);
+	}
+	extents_fini(&m->by_guest);
+	extents_fini(&m->by_user);
 	free(m);
 }
 
-static uint8_t *region_at(const struct memory_region *r, uint64_t off, bool write,
-			  uint64_t *run_bytes)
+static uint8_t *memory_at(const struct extents *t, uint64_t addr, bool write, uint64_t *run_bytes)
 {
-	if (write && !r->writable)
+	const struct placed_region *p = extents_find(t, addr);
+
+	if (!p || !p->region || (write && !p->region->writable))
 		return NULL;
-	*run_bytes = r->key.size - off;
-	return r->host + off;
+	*run_bytes = p->x.last - addr + 1;
+	return p->region->host + (addr - p->x.first);
 }
 
 uint8_t *memory_at_guest(const struct memory *m, uint64_t addr, bool write, uint64_t *run_bytes)
 {
-	for (unsigned i = 0; i < m->n; i++) {
-		const struct memory_region *r = m->regions[i];
-
-		if (addr >= r->key.guest_addr && addr - r->key.guest_addr < r->key.size)
-			return region_at(r, addr - r->key.guest_addr, write, run_bytes);
-	}
-	return NULL;
+	return memory_at(&m->by_guest, addr, write, run_bytes);
 }
 
 uint8_t *memory_at_user(const struct memory *m, uint64_t addr, bool write, uint64_t *run_bytes)
 {
-	for (unsigned i = 0; i < m->n; i++) {
-		const struct memory_region *r = m->regions[i];
-
-		if (addr >= r->key.user_addr && addr - r->key.user_addr < r->key.size)
-			return region_at(r, addr - r->key.user_addr, write, run_bytes);
-	}
-	return NULL;
+	return memory_at(&m->by_user, addr, write, run_bytes);
 }

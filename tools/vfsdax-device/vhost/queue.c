@@ -29,9 +29,9 @@ struct ring_request {
 	bool direct;
 	struct pin pin;
 
-	/* A copy of the chain's extents, and room for their pieces; grow, never shrink. */
-	struct extent *extents;
-	unsigned n_readable, n_writable, extents_max;
+	/* A copy of the chain's ranges, and room for their pieces; grow, never shrink. */
+	struct guest_range *ranges;
+	unsigned n_readable, n_writable, ranges_max;
 	struct iovec *pieces;
 	unsigned pieces_max;
 
@@ -61,7 +61,7 @@ static struct ring_request *request_get(struct queue *q)
 
 static void request_free(struct ring_request *rr)
 {
-	free(rr->extents);
+	free(rr->ranges);
 	free(rr->pieces);
 	free(rr);
 }
@@ -74,17 +74,17 @@ static void list_free(struct list *head)
 		request_free(container_of(l, struct ring_request, link));
 }
 
-static int reserve_extents(struct ring_request *rr, unsigned n)
+static int reserve_ranges(struct ring_request *rr, unsigned n)
 {
-	struct extent *grown;
+	struct guest_range *grown;
 
-	if (n <= rr->extents_max)
+	if (n <= rr->ranges_max)
 		return 0;
-	grown = realloc(rr->extents, n * sizeof(*grown));
+	grown = realloc(rr->ranges, n * sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
-	rr->extents = grown;
-	rr->extents_max = n;
+	rr->ranges = grown;
+	rr->ranges_max = n;
 	return 0;
 }
 
@@ -112,7 +112,7 @@ static int copy_in(struct ring_request *rr, struct misses *misses)
 	int result = 0;
 
 	for (unsigned i = 0; i < rr->n_readable; i++) {
-		const struct extent *x = &rr->extents[i];
+		const struct guest_range *x = &rr->ranges[i];
 		int rc = space_read(s, x->addr, rr->in + at, x->len, misses);
 
 		if (rc && rc != -EAGAIN)
@@ -130,7 +130,7 @@ static int copy_out(struct ring_request *rr, struct misses *misses)
 	int result = 0;
 
 	for (unsigned i = 0; i < rr->n_writable && at < rr->written; i++) {
-		const struct extent *x = &rr->extents[rr->n_readable + i];
+		const struct guest_range *x = &rr->ranges[rr->n_readable + i];
 		size_t len = MIN(x->len, rr->written - at);
 		int rc = space_write(s, x->addr, rr->out + at, len, misses);
 
@@ -158,23 +158,23 @@ static void use_small(struct ring_request *rr)
 static int map_and_pin(struct ring_request *rr, struct misses *misses)
 {
 	struct space *s = rr->queue->space;
-	struct extent *w = rr->extents + rr->n_readable;
+	struct guest_range *w = rr->ranges + rr->n_readable;
 	struct request *req = &rr->req;
 	int in, out;
 
-	in = space_map(s, rr->extents, rr->n_readable, VHOST_IOTLB_PERM_READ, rr->pieces,
+	in = space_map(s, rr->ranges, rr->n_readable, VHOST_IOTLB_PERM_READ, rr->pieces,
 		       rr->pieces_max, misses);
 	if (in < 0 && in != -EAGAIN)
 		return in;
-	out = space_map(s, w, rr->n_writable, VHOST_IOTLB_PERM_WRITE,
-			rr->pieces + MAX(in, 0), rr->pieces_max - (unsigned)MAX(in, 0), misses);
+	out = space_map(s, w, rr->n_writable, VHOST_IOTLB_PERM_WRITE, rr->pieces + MAX(in, 0),
+			rr->pieces_max - (unsigned)MAX(in, 0), misses);
 	if (in < 0 || out < 0)
 		return out < 0 ? out : in;
 	req->readable = rr->pieces;
 	req->n_readable = (unsigned)in;
 	req->writable = rr->pieces + in;
 	req->n_writable = (unsigned)out;
-	rr->pin = (struct pin){.extents = {rr->extents, w}, .n = {rr->n_readable, rr->n_writable}};
+	rr->pin = (struct pin){.ranges = {rr->ranges, w}, .n = {rr->n_readable, rr->n_writable}};
 	space_pin(s, &rr->pin);
 	return 0;
 }
@@ -211,11 +211,11 @@ static int request_prepare(struct ring_request *rr)
 static int request_fill(struct ring_request *rr, const struct chain *c)
 {
 	unsigned n = c->n_readable + c->n_writable;
-	int rc = reserve_extents(rr, n);
+	int rc = reserve_ranges(rr, n);
 
 	if (rc)
 		return rc;
-	memcpy(rr->extents, c->extents, n * sizeof(c->extents[0]));
+	memcpy(rr->ranges, c->ranges, n * sizeof(c->ranges[0]));
 	rr->n_readable = c->n_readable;
 	rr->n_writable = c->n_writable;
 	rr->head = c->head;
@@ -332,7 +332,8 @@ static int take(struct queue *q, struct ring_request **out)
 		space_read_unlock(q->space);
 		if (rc == 1 && q->in_flight >= q->ring.size) {
 			q->ring.broken = true;
-			log_error("queue %u stopped: more requests in flight than the ring has entries, %u",
+			log_error("queue %u stopped: more requests in flight than the ring has "
+				  "entries, %u",
 				  q->index, q->ring.size);
 			rc = -EPROTO;
 		}
@@ -374,7 +375,8 @@ static void put_back(struct queue *q, struct ring_request *rr)
 static void refuse(struct queue *q, struct ring_request *rr, int err)
 {
 	if (!q->complained)
-		log_error("queue %u: request %u cannot be read or answered where the driver put it: %s "
+		log_error("queue %u: request %u cannot be read or answered where the driver put "
+			  "it: %s "
 			  "(said once)",
 			  q->index, rr->head, strerror(-err));
 	q->complained = true;

@@ -93,13 +93,13 @@ static uint16_t load16(const struct ring_area *a, uint32_t off)
 	return __atomic_load_n((uint16_t *)area_at(a, off), __ATOMIC_RELAXED);
 }
 
-#define AVAIL_IDX	   2u
-#define AVAIL_RING(i)	   (4u + 2u * (uint32_t)(i))
-#define AVAIL_EVENT(r)	   (4u + 2u * (uint32_t)(r)->size) /* used_event */
-#define USED_FLAGS	   0u
-#define USED_IDX	   2u
-#define USED_RING(i)	   (4u + 8u * (uint32_t)(i))
-#define USED_EVENT(r)	   (4u + 8u * (uint32_t)(r)->size) /* avail_event */
+#define AVAIL_IDX      2u
+#define AVAIL_RING(i)  (4u + 2u * (uint32_t)(i))
+#define AVAIL_EVENT(r) (4u + 2u * (uint32_t)(r)->size) /* used_event */
+#define USED_FLAGS     0u
+#define USED_IDX       2u
+#define USED_RING(i)   (4u + 8u * (uint32_t)(i))
+#define USED_EVENT(r)  (4u + 8u * (uint32_t)(r)->size) /* avail_event */
 
 static int area_locate(struct ring *r, struct ring_area *a, uint8_t perm, struct misses *misses)
 {
@@ -196,19 +196,20 @@ int ring_pending(struct ring *r, struct misses *misses)
 	return ready > 0;
 }
 
-static int add_extent(struct ring *r, struct chain *c, const struct vring_desc *d)
+static int add_range(struct ring *r, struct chain *c, const struct vring_desc *d)
 {
 	unsigned n = c->n_readable + c->n_writable;
 	bool write = d->flags & VRING_DESC_F_WRITE;
 
 	if (!write && c->n_writable)
-		return broken(r, "chain %u has a readable descriptor after a writable one", c->head);
+		return broken(r, "chain %u has a readable descriptor after a writable one",
+			      c->head);
 	if (!d->len)
 		return 0;
 	if (n == REQUEST_PIECES_MAX)
 		return broken(r, "chain %u has more than %u descriptors", c->head,
 			      REQUEST_PIECES_MAX);
-	c->extents[n] = (struct extent){.addr = d->addr, .len = d->len};
+	c->ranges[n] = (struct guest_range){.addr = d->addr, .len = d->len};
 	if (write) {
 		c->n_writable++;
 		c->writable_bytes += d->len;
@@ -230,7 +231,7 @@ static int walk_table(struct ring *r, struct chain *c, unsigned n)
 
 		if (d->flags & VRING_DESC_F_INDIRECT)
 			return broken(r, "chain %u has an indirect table inside one", c->head);
-		rc = add_extent(r, c, d);
+		rc = add_range(r, c, d);
 		if (rc || !(d->flags & VRING_DESC_F_NEXT))
 			return rc;
 		if (d->next >= n)
@@ -277,7 +278,7 @@ static int walk(struct ring *r, struct chain *c, struct misses *misses)
 		__asm__ volatile("" : : : "memory");
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return follow_indirect(r, c, &d, misses);
-		rc = add_extent(r, c, &d);
+		rc = add_range(r, c, &d);
 		if (rc || !(d.flags & VRING_DESC_F_NEXT))
 			return rc;
 		if (d.next >= r->size)

@@ -40,7 +40,7 @@ struct ring {
 	uint16_t used_idx;   /* the next one to give back; free-running */
 	uint16_t signalled;  /* used_idx at the last question whether to call */
 	bool used_known, signalled_known;
-	bool broken; /* the driver broke the protocol: nothing is taken any more */
+	bool broken;	 /* the driver broke the protocol: nothing is taken any more */
 	bool complained; /* about where the ring lies */
 
 	struct vring_desc table[REQUEST_PIECES_MAX]; /* copy of an indirect table */
@@ -52,7 +52,7 @@ struct chain {
 	unsigned n_readable, n_writable;
 	uint64_t readable_bytes, writable_bytes;
 	/* The readable ones from the front; the writable ones follow them. */
-	struct extent extents[REQUEST_PIECES_MAX];
+	struct guest_range ranges[REQUEST_PIECES_MAX];
 };
 
 void ring_init(struct ring *r, struct space *space, unsigned index);

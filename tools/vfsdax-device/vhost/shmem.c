@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -11,7 +10,8 @@
 #include "wire/vhost_user.h"
 #include "wire/virtio.h"
 
-#define PAGE 4096u
+#define PAGE		   4096u
+#define MAPPINGS_MAX	   SIZE_MAX /* the file-system half bounds them */
 #define TIMEOUT_MS	   10000u
 #define BARRIER_TIMEOUT_MS 2000u
 
@@ -20,12 +20,13 @@ void shmem_init(struct shmem *s, struct channel *channel)
 	memset(s, 0, sizeof(*s));
 	s->channel = channel;
 	s->timeout_ms = TIMEOUT_MS;
+	extents_init(&s->mapped, sizeof(struct extent), MAPPINGS_MAX);
 	pthread_mutex_init(&s->lock, NULL);
 }
 
 void shmem_fini(struct shmem *s)
 {
-	free(s->mappings);
+	extents_fini(&s->mapped);
 	pthread_mutex_destroy(&s->lock);
 }
 
@@ -54,56 +55,10 @@ void shmem_shut(struct shmem *s)
 void shmem_forget(struct shmem *s)
 {
 	pthread_mutex_lock(&s->lock);
-	s->n = 0;
+	extents_clear(&s->mapped);
 	s->lost = false;
 	s->no_barrier = false;
 	pthread_mutex_unlock(&s->lock);
-}
-
-/* ------------------------------------------------------------------ the table */
-
-/* The first mapping that ends behind win_off. */
-static size_t find(const struct shmem *s, uint64_t win_off)
-{
-	size_t low = 0, high = s->n;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (s->mappings[mid].win_off + s->mappings[mid].len_bytes <= win_off)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-static int insert(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
-{
-	size_t at = find(s, win_off);
-
-	if (at < s->n && s->mappings[at].win_off < win_off + len_bytes)
-		return -EEXIST;
-	if (s->n == s->capacity) {
-		size_t capacity = s->capacity ? 2 * s->capacity : 64;
-		struct shmem_mapping *grown =
-			realloc(s->mappings, capacity * sizeof(*s->mappings));
-
-		if (!grown)
-			return -ENOMEM;
-		s->mappings = grown;
-		s->capacity = capacity;
-	}
-	memmove(&s->mappings[at + 1], &s->mappings[at], (s->n - at) * sizeof(*s->mappings));
-	s->mappings[at] = (struct shmem_mapping){.win_off = win_off, .len_bytes = len_bytes};
-	s->n++;
-	return 0;
-}
-
-static void erase(struct shmem *s, size_t at)
-{
-	s->n--;
-	memmove(&s->mappings[at], &s->mappings[at + 1], (s->n - at) * sizeof(*s->mappings));
 }
 
 /* ------------------------------------------------------------------ the questions */
@@ -161,7 +116,8 @@ static int barrier(struct shmem *s)
 			  -1, MIN(s->timeout_ms, BARRIER_TIMEOUT_MS), &answer);
 	if (rc == -ETIMEDOUT) {
 		s->no_barrier = true;
-		log_warn("the front end does not answer SHARED_OBJECT_REMOVE; its answers to SHMEM_MAP "
+		log_warn("the front end does not answer SHARED_OBJECT_REMOVE; its answers to "
+			 "SHMEM_MAP "
 			 "are believed as they are");
 		return 0;
 	}
@@ -176,19 +132,20 @@ static bool extent_fits(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
 
 static int map_locked(struct shmem *s, const struct vhost_user_mmap *m, int fd)
 {
+	struct extent x = extent_of(m->shm_offset, m->len);
 	int rc;
 
 	if (!atomic_load(&s->is_open))
 		return -ENODEV;
-	rc = insert(s, m->shm_offset, m->len);
+	rc = extents_insert(&s->mapped, &x);
 	if (rc)
 		return rc;
 	rc = ask(s, VHOST_USER_BACKEND_SHMEM_MAP, m, fd);
 	if (rc) {
-		erase(s, find(s, m->shm_offset));
+		extents_remove(&s->mapped, extents_find_exact(&s->mapped, x));
 		return rc;
 	}
-	/* Failing here leaves the mapping in the table, as it is at the front end. */
+	/* Failing here leaves the mapping in the list, as it is at the front end. */
 	return barrier(s);
 }
 
@@ -216,17 +173,16 @@ int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64
 
 static int unmap_locked(struct shmem *s, const struct vhost_user_mmap *m)
 {
-	size_t at = find(s, m->shm_offset);
+	struct extent *x = extents_find_exact(&s->mapped, extent_of(m->shm_offset, m->len));
 	int rc;
 
 	if (!atomic_load(&s->is_open))
 		return -ENODEV;
-	if (at == s->n || s->mappings[at].win_off != m->shm_offset ||
-	    s->mappings[at].len_bytes != m->len)
+	if (!x)
 		return -EINVAL;
 	rc = ask(s, VHOST_USER_BACKEND_SHMEM_UNMAP, m, -1);
 	if (!rc)
-		erase(s, at);
+		extents_remove(&s->mapped, x);
 	return rc;
 }
 

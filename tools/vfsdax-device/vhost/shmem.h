@@ -20,25 +20,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/extents.h"
 #include "vfsdax-device/fs/request.h"
 #include "channel.h"
 
-struct shmem_mapping {
-	uint64_t win_off, len_bytes;
-};
-
 struct shmem {
 	struct channel *channel;
-	_Atomic uint64_t size;	    /* as negotiated; 0: no window */
-	_Atomic bool is_open;	    /* between start and stop of the device */
-	unsigned timeout_ms;	    /* of one question */
+	_Atomic uint64_t size; /* as negotiated; 0: no window */
+	_Atomic bool is_open;  /* between start and stop of the device */
+	unsigned timeout_ms;   /* of one question */
 
 	/* One operation at a time, from the check to the last answer. Guards what follows. */
 	pthread_mutex_t lock;
-	struct shmem_mapping *mappings; /* sorted by win_off, disjoint */
-	size_t n, capacity;
-	bool no_barrier; /* the front end does not answer the second question */
-	bool lost;	 /* an answer never came: what is mapped is unknown */
+	struct extents mapped; /* of window space; no payload */
+	bool no_barrier;       /* the front end does not answer the second question */
+	bool lost;	       /* an answer never came: what is mapped is unknown */
 };
 
 void shmem_init(struct shmem *s, struct channel *channel);

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define PAGE 4096u
+#define PAGE	     4096u
 /* An answer may be lost to an invalidation that overtakes the reader: ask again this often. */
 #define ASK_AGAIN_NS (50 * NS_PER_MS)
 
@@ -48,7 +48,8 @@ void space_fini(struct space *s)
 
 static struct timespec timespec_of(uint64_t ns)
 {
-	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S),
+				 .tv_nsec = (long)(ns % NS_PER_S)};
 }
 
 /* ------------------------------------------------------------------ translation */
@@ -136,15 +137,14 @@ int space_read(struct space *s, uint64_t addr, void *into, size_t len, struct mi
 	return copy(s, addr, into, NULL, len, misses);
 }
 
-int space_write(struct space *s, uint64_t addr, const void *from, size_t len,
-		struct misses *misses)
+int space_write(struct space *s, uint64_t addr, const void *from, size_t len, struct misses *misses)
 {
 	return copy(s, addr, NULL, from, len, misses);
 }
 
 /* Appends the pieces of one extent to pieces[n...]. */
-static int map_extent(struct space *s, const struct extent *x, uint8_t perm, struct iovec *pieces,
-		      unsigned *n, unsigned max, struct misses *misses)
+static int map_range(struct space *s, const struct guest_range *x, uint8_t perm,
+		     struct iovec *pieces, unsigned *n, unsigned max, struct misses *misses)
 {
 	uint64_t end, done = 0;
 	unsigned first = *n;
@@ -176,14 +176,14 @@ static int map_extent(struct space *s, const struct extent *x, uint8_t perm, str
 	return result;
 }
 
-int space_map(struct space *s, const struct extent *extents, unsigned n, uint8_t perm,
+int space_map(struct space *s, const struct guest_range *ranges, unsigned n, uint8_t perm,
 	      struct iovec *pieces, unsigned max, struct misses *misses)
 {
 	unsigned count = 0;
 	int result = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		int rc = map_extent(s, &extents[i], perm, pieces, &count, max, misses);
+		int rc = map_range(s, &ranges[i], perm, pieces, &count, max, misses);
 
 		if (rc && rc != -EAGAIN)
 			return rc;
@@ -222,7 +222,7 @@ static bool pin_touches(const struct pin *p, uint64_t first, uint64_t last)
 {
 	for (int k = 0; k < 2; k++)
 		for (unsigned i = 0; i < p->n[k]; i++) {
-			const struct extent *x = &p->extents[k][i];
+			const struct guest_range *x = &p->ranges[k][i];
 
 			if (x->len && x->addr <= last && x->addr + (x->len - 1) >= first)
 				return true;
@@ -232,7 +232,7 @@ static bool pin_touches(const struct pin *p, uint64_t first, uint64_t last)
 
 static bool any_pin_touches(struct space *s, uint64_t first, uint64_t last)
 {
-	list_for_each(l, &s->pins) {
+	list_for_each (l, &s->pins) {
 		if (pin_touches(container_of(l, struct pin, link), first, last))
 			return true;
 	}
@@ -257,11 +257,10 @@ static bool all_resolved(struct space *s, const struct misses *m)
 static int ask(struct space *s, const struct misses *m, unsigned timeout_ms)
 {
 	for (unsigned i = 0; i < m->n; i++) {
-		struct vhost_user_iotlb miss = {.iova = m->at[i].iova,
-						.perm = m->at[i].perm,
-						.type = VHOST_IOTLB_MISS_MSG};
-		int rc = channel_send(s->channel, VHOST_USER_BACKEND_IOTLB_MSG, &miss,
-				      sizeof(miss), timeout_ms);
+		struct vhost_user_iotlb miss = {
+			.iova = m->at[i].iova, .perm = m->at[i].perm, .type = VHOST_IOTLB_MISS_MSG};
+		int rc = channel_send(s->channel, VHOST_USER_BACKEND_IOTLB_MSG, &miss, sizeof(miss),
+				      timeout_ms);
 
 		if (rc)
 			return rc;

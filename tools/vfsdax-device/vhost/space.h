@@ -33,8 +33,8 @@
 #include "memory.h"
 #include "channel.h"
 
-/* An extent of a descriptor chain, in the driver's addresses. */
-struct extent {
+/* What a descriptor names, in the driver's addresses. */
+struct guest_range {
 	uint64_t addr;
 	uint32_t len;
 };
@@ -74,11 +74,11 @@ struct misses {
 	} at[MISSES_MAX];
 };
 
-/* A request that holds host pointers outside the read lock. Its extents must not change. */
+/* A request that holds host pointers outside the read lock. Its ranges must not change. */
 struct pin {
 	struct list link;
 	struct memory *memory;
-	const struct extent *extents[2];
+	const struct guest_range *ranges[2];
 	unsigned n[2];
 };
 
@@ -114,13 +114,13 @@ int space_write(struct space *s, uint64_t addr, const void *from, size_t len,
 		struct misses *misses);
 
 /*
- * The extents as host memory, at most `max` pieces; contiguous ones become one piece. The number of
+ * The ranges as host memory, at most `max` pieces; contiguous ones become one piece. The number of
  * pieces, or -E2BIG, or as space_at().
  */
-int space_map(struct space *s, const struct extent *extents, unsigned n, uint8_t perm,
+int space_map(struct space *s, const struct guest_range *ranges, unsigned n, uint8_t perm,
 	      struct iovec *pieces, unsigned max, struct misses *misses);
 
-/* Keeps what space_map() gave for pin->extents after the lock is given back. */
+/* Keeps what space_map() gave for pin->ranges after the lock is given back. */
 void space_pin(struct space *s, struct pin *p);
 
 /* ---- Called without any lock of the space. */
