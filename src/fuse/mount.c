@@ -144,21 +144,35 @@ static void libfuse_log(enum fuse_log_level level, const char *format, va_list a
 	log_write(level <= FUSE_LOG_ERR ? LOG_ERROR : LOG_DEBUG, "%s", line);
 }
 
+/* In libfuse's lists of options a backslash keeps the meaning of a comma and of itself away. */
+static char *escape_option(const char *value)
+{
+	char *escaped = malloc(2 * strlen(value) + 1), *to = escaped;
+
+	for (; escaped && *value; *to++ = *value++)
+		if (*value == ',' || *value == '\\')
+			*to++ = '\\';
+	if (escaped)
+		*to = '\0';
+	return escaped;
+}
+
 int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out)
 {
 	/* The operations are never called: requests are read from the descriptor by workers. */
 	static const struct fuse_lowlevel_ops none;
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct fusemnt *m = calloc(1, sizeof(*m));
-	char *options = NULL;
+	char *options = NULL, *fsname = NULL;
 	int err = -ENOMEM;
 
 	if (!m)
 		return -ENOMEM;
 	fuse_set_log_func(libfuse_log);
 	m->mountpoint = mountinfo_canonical(params->mountpoint);
-	if (!m->mountpoint ||
-	    asprintf(&options, "fsname=%s,subtype=" FUSE_MOUNT_SUBTYPE "%s%s", params->fsname,
+	fsname = escape_option(params->fsname);
+	if (!m->mountpoint || !fsname ||
+	    asprintf(&options, "fsname=%s,subtype=" FUSE_MOUNT_SUBTYPE "%s%s", fsname,
 		     params->options[0] ? "," : "", params->options) < 0) {
 		options = NULL;
 		goto out;
@@ -181,6 +195,7 @@ int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out)
 out:
 	fuse_opt_free_args(&args);
 	free(options);
+	free(fsname);
 	if (err) {
 		free(m->mountpoint);
 		free(m);
