@@ -116,6 +116,21 @@ test_stat_is_json_with_every_counter() {
 	! jq -e . "$TEST_DIR/stat.txt" >/dev/null 2>&1 || fail "vfsdax-stat without --json prints JSON"
 }
 
+# Quotes, backslashes, UTF-8; in the path of a socket also control characters and bytes that are no UTF-8.
+test_stat_json_escapes_the_tag_and_the_source() {
+	[ "$LOOPBACK" = unix ] || skip "chooses the tag and the socket's name"
+	local tag='a"b\c\n€ü' name=$'s"o\\c,k\t\x01\n\xff€'
+	SOCK=$TEST_DIR/$name
+	start_device --tag "$tag"
+	mount_share
+	stat_json >"$TEST_DIR/stat.json"
+	expect_eq "$(jq -r .tag "$TEST_DIR/stat.json")" "$tag" "the tag in JSON"
+	expect_eq "$(jq -r .source "$TEST_DIR/stat.json")" "unix:$TEST_DIR/${name/$'\xff'/$'\xef\xbf\xbd'}" "the source in JSON"
+	bounded 10 "$STAT" "$MOUNTPOINT" >"$TEST_DIR/stat.txt"
+	expect_eq "$(sed -n 's/^tag  *//p' "$TEST_DIR/stat.txt")" "$tag" "the tag for people"
+	! grep -q $'\x01' "$TEST_DIR/stat.txt" || fail "vfsdax-stat prints a control character"
+}
+
 test_stat_of_what_is_not_ours_fails() {
 	local err=$TEST_DIR/err
 	start_device

@@ -1,172 +1,178 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* report_json: as fio's --output-format=json, as far as both know the same; see jobs[]. */
+#include <inttypes.h>
 #include <math.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/bytes.h"
+#include "base/json.h"
 #include "report.h"
 
-static void print_string(FILE *f, const char *text)
-{
-	fputc('"', f);
-	for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
-		if (*at == '"' || *at == '\\')
-			fprintf(f, "\\%c", *at);
-		else if (*at < 0x20)
-			fprintf(f, "\\u%04x", *at);
-		else
-			fputc(*at, f);
-	}
-	fputc('"', f);
-}
-
-static void print_latency(FILE *f, const char *name, const struct hist *h, bool percentiles)
+static void write_latency(struct json *j, const char *name, const struct hist *h, bool percentiles)
 {
 	static const double percents[] = {1,  5,  10, 20, 30,	40,   50,    60,   70,
 					  80, 90, 95, 99, 99.5, 99.9, 99.95, 99.99};
+	char key[24];
 
-	fprintf(f, "\"%s\":{\"min\":%llu,\"max\":%llu,\"mean\":%.6f,\"stddev\":%.6f,\"N\":%llu",
-		name, h->count ? (unsigned long long)h->min : 0, (unsigned long long)h->max,
-		hist_mean(h), hist_stddev(h), (unsigned long long)h->count);
+	json_object(j, name);
+	json_u64(j, "min", h->count ? h->min : 0);
+	json_u64(j, "max", h->max);
+	json_double(j, "mean", hist_mean(h), 6);
+	json_double(j, "stddev", hist_stddev(h), 6);
+	json_u64(j, "N", h->count);
 	if (h->count && percentiles) {
-		fputs(",\"percentile\":{", f);
-		for (size_t i = 0; i < ARRAY_SIZE(percents); i++)
-			fprintf(f, "%s\"%.6f\":%llu", i ? "," : "", percents[i],
-				(unsigned long long)hist_percentile(h, percents[i]));
-		fputc('}', f);
+		json_object(j, "percentile");
+		for (size_t i = 0; i < ARRAY_SIZE(percents); i++) {
+			snprintf(key, sizeof(key), "%.6f", percents[i]);
+			json_u64(j, key, hist_percentile(h, percents[i]));
+		}
+		json_end(j);
 	}
-	fputc('}', f);
+	json_end(j);
 }
 
-static void print_direction(FILE *f, const struct result *r, unsigned d)
+static void write_direction(struct json *j, const struct result *r, unsigned d)
 {
 	double per_second = r->seconds > 0 ? 1 / r->seconds : 0;
 	double bw = (double)r->bytes[d] * per_second;
 
-	fprintf(f,
-		"\"%s\":{\"io_bytes\":%llu,\"io_kbytes\":%llu,\"bw_bytes\":%.0f,\"bw\":%.0f,"
-		"\"iops\":%.6f,\"runtime\":%.0f,\"total_ios\":%llu,\"short_ios\":%llu,\"drop_ios\":"
-		"0,",
-		d == DIR_WRITE ? "write" : "read", (unsigned long long)r->bytes[d],
-		(unsigned long long)(r->bytes[d] >> 10), bw, bw / 1024,
-		(double)r->ios[d] * per_second, r->seconds * 1e3, (unsigned long long)r->ios[d],
-		(unsigned long long)r->short_ios[d]);
-	/* from issuing to the result, whichever of the two a script looks at */
-	print_latency(f, "clat_ns", &r->clat[d], true);
-	fputc(',', f);
-	print_latency(f, "lat_ns", &r->clat[d], false);
-	fputc('}', f);
+	json_object(j, d == DIR_WRITE ? "write" : "read");
+	json_u64(j, "io_bytes", r->bytes[d]);
+	json_u64(j, "io_kbytes", r->bytes[d] >> 10);
+	json_double(j, "bw_bytes", bw, 0);
+	json_double(j, "bw", bw / 1024, 0);
+	json_double(j, "iops", (double)r->ios[d] * per_second, 6);
+	json_double(j, "runtime", r->seconds * 1e3, 0);
+	json_u64(j, "total_ios", r->ios[d]);
+	json_u64(j, "short_ios", r->short_ios[d]);
+	json_u64(j, "drop_ios", 0);
+	/* From the submission to the result, under both of fio's names. */
+	write_latency(j, "clat_ns", &r->clat[d], true);
+	write_latency(j, "lat_ns", &r->clat[d], false);
+	json_end(j);
 }
 
-static void print_options(FILE *f, const struct column *c)
+/* fio writes options as they were typed: as strings. */
+static void write_number_option(struct json *j, const char *name, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	json_string(j, name, text);
+}
+
+static void write_options(struct json *j, const struct column *c)
 {
 	const struct options *o = &c->s.o;
 
-	fprintf(f,
-		"\"job options\":{\"ioengine\":\"%s\",\"rw\":\"%s\",\"filename\":", c->s.ops->name,
-		options_rw_name(o->rw));
-	print_string(f, o->filename);
-	if (o->share) {
-		fputs(",\"share\":", f);
-		print_string(f, o->share);
-	}
-	fprintf(f,
-		",\"bs\":\"%llu\",\"iodepth\":\"%llu\",\"batch\":\"%llu\",\"numjobs\":\"%llu\","
-		"\"direct\":\"%d\",\"size\":\"%llu\",\"offset\":\"%llu\",\"rwmixread\":\"%llu\","
-		"\"randseed\":\"%llu\",\"touch\":\"%s\",\"verify\":\"%d\"}",
-		(unsigned long long)o->bs, (unsigned long long)o->iodepth,
-		(unsigned long long)o->batch, (unsigned long long)o->numjobs, o->direct,
-		(unsigned long long)c->s.blocks * o->bs, (unsigned long long)o->offset,
-		(unsigned long long)o->rwmixread, (unsigned long long)o->randseed,
-		options_touch_name(o->touch), o->verify);
+	json_object(j, "job options");
+	json_string(j, "ioengine", c->s.ops->name);
+	json_string(j, "rw", options_rw_name(o->rw));
+	json_string(j, "filename", o->filename);
+	if (o->share)
+		json_string(j, "share", o->share);
+	write_number_option(j, "bs", o->bs);
+	write_number_option(j, "iodepth", o->iodepth);
+	write_number_option(j, "batch", o->batch);
+	write_number_option(j, "numjobs", o->numjobs);
+	write_number_option(j, "direct", o->direct);
+	write_number_option(j, "size", c->s.blocks * o->bs);
+	write_number_option(j, "offset", o->offset);
+	write_number_option(j, "rwmixread", o->rwmixread);
+	write_number_option(j, "randseed", o->randseed);
+	json_string(j, "touch", options_touch_name(o->touch));
+	write_number_option(j, "verify", o->verify);
+	json_end(j);
 }
 
-static void print_job(FILE *f, const struct session *n, const struct column *c,
+static void write_job(struct json *j, const struct session *n, const struct column *c,
 		      const struct result *r)
 {
-	fputs("{\"jobname\":", f);
-	print_string(f, c->label);
-	fprintf(f, ",\"groupid\":0,\"error\":0,\"elapsed\":%.0f,", ceil(r->seconds));
-	print_options(f, c);
-	fputc(',', f);
-	print_direction(f, r, DIR_READ);
-	fputc(',', f);
-	print_direction(f, r, DIR_WRITE);
-	fprintf(f,
-		",\"job_runtime\":%.0f,\"usr_cpu\":%.6f,\"sys_cpu\":%.6f,\"ctx\":%llu,"
-		"\"lat_sample\":%u,\"choose_ns\":%.1f,\"verified_blocks\":%llu,\"rounds\":%zu}",
-		r->seconds * 1e3, r->user_percent, r->system_percent,
-		(unsigned long long)r->switches, r->sample_every, r->choose_ns,
-		(unsigned long long)c->verified, n->rounds);
+	json_object(j, NULL);
+	json_string(j, "jobname", c->label);
+	json_u64(j, "groupid", 0);
+	json_u64(j, "error", 0);
+	json_double(j, "elapsed", ceil(r->seconds), 0);
+	write_options(j, c);
+	write_direction(j, r, DIR_READ);
+	write_direction(j, r, DIR_WRITE);
+	json_double(j, "job_runtime", r->seconds * 1e3, 0);
+	json_double(j, "usr_cpu", r->user_percent, 6);
+	json_double(j, "sys_cpu", r->system_percent, 6);
+	json_u64(j, "ctx", r->switches);
+	json_u64(j, "lat_sample", r->sample_every);
+	json_double(j, "choose_ns", r->choose_ns, 1);
+	json_u64(j, "verified_blocks", c->verified);
+	json_u64(j, "rounds", n->rounds);
+	json_end(j);
 }
 
-static void print_numbers(FILE *f, const double *v, size_t n)
+static void write_rounds(struct json *j, const char *name, const double *v, size_t n)
 {
-	fputc('[', f);
+	json_array(j, name);
 	for (size_t i = 0; i < n; i++)
-		fprintf(f, "%s%.3f", i ? "," : "", v[i]);
-	fputc(']', f);
+		json_double(j, NULL, v[i], 3);
+	json_end(j);
 }
 
-static void print_estimate(FILE *f, const char *name, struct estimate e)
+static void write_estimate(struct json *j, const char *name, struct estimate e)
 {
-	fprintf(f, "\"%s\":{\"value\":%.6f", name, e.value);
-	if (e.has_interval)
-		fprintf(f, ",\"ci95\":[%.6f,%.6f]", e.low, e.high);
-	fputc('}', f);
+	json_object(j, name);
+	json_double(j, "value", e.value, 6);
+	if (e.has_interval) {
+		json_array(j, "ci95");
+		json_double(j, NULL, e.low, 6);
+		json_double(j, NULL, e.high, 6);
+		json_end(j);
+	}
+	json_end(j);
 }
 
-static void print_columns(FILE *f, const struct session *n)
+static void write_columns(struct json *j, const struct session *n)
 {
-	fprintf(f, ",\"compare\":{\"rounds\":%zu,\"columns\":[", n->rounds);
+	json_object(j, "compare");
+	json_u64(j, "rounds", n->rounds);
+	json_array(j, "columns");
 	for (size_t i = 0; i < n->count; i++) {
 		const struct column *c = &n->columns[i];
 
-		fprintf(f, "%s{\"name\":", i ? "," : "");
-		print_string(f, c->label);
-		fputs(",\"iops\":", f);
-		print_numbers(f, c->iops, n->rounds);
-		fputs(",\"bw_bytes\":", f);
-		print_numbers(f, c->bandwidth, n->rounds);
-		fprintf(f, ",\"iops_median\":%.3f,", stats_median(c->iops, n->rounds));
-		print_estimate(f, "iops_mean", stats_interval(c->iops, n->rounds));
-		fputc(',', f);
-		print_estimate(f, "ratio", session_ratio(n, i));
-		fputs(",\"p50_ns\":", f);
-		print_numbers(f, c->p50, n->rounds);
-		if (session_p50_ratio(n, i).value > 0) {
-			fputc(',', f);
-			print_estimate(f, "p50_ratio", session_p50_ratio(n, i));
-		}
-		fputc('}', f);
+		json_object(j, NULL);
+		json_string(j, "name", c->label);
+		write_rounds(j, "iops", c->iops, n->rounds);
+		write_rounds(j, "bw_bytes", c->bandwidth, n->rounds);
+		json_double(j, "iops_median", stats_median(c->iops, n->rounds), 3);
+		write_estimate(j, "iops_mean", stats_interval(c->iops, n->rounds));
+		write_estimate(j, "ratio", session_ratio(n, i));
+		write_rounds(j, "p50_ns", c->p50, n->rounds);
+		if (session_p50_ratio(n, i).value > 0)
+			write_estimate(j, "p50_ratio", session_p50_ratio(n, i));
+		json_end(j);
 	}
-	fputs("]}", f);
+	json_end(j);
+	json_end(j);
 }
 
 void report_json(FILE *f, const struct session *n)
 {
-	time_t now = time(NULL);
-	bool first = true;
+	struct json j;
 
-	fprintf(f,
-		"{\"vfsdax-bench version\":\"" VFSDAX_VERSION "\",\"timestamp\":%lld,"
-		"\"interrupted\":%s,\"jobs\":[",
-		(long long)now, n->interrupted ? "true" : "false");
+	json_init(&j, f);
+	json_object(&j, NULL);
+	json_string(&j, "vfsdax-bench version", VFSDAX_VERSION);
+	json_u64(&j, "timestamp", (uint64_t)time(NULL));
+	json_bool(&j, "interrupted", n->interrupted);
+	json_array(&j, "jobs");
 	for (size_t i = 0; i < n->count; i++) {
 		const struct column *c = &n->columns[i];
 		/* as fio: a job each, or all jobs of a group together */
 		bool group = n->o.group_reporting || c->s.o.numjobs == 1;
 
-		for (uint64_t k = 0; k < (group ? 1 : c->s.o.numjobs); k++) {
-			if (!first)
-				fputc(',', f);
-			first = false;
-			print_job(f, n, c, group ? &c->all : &c->each[k]);
-		}
+		for (uint64_t k = 0; k < (group ? 1 : c->s.o.numjobs); k++)
+			write_job(&j, n, c, group ? &c->all : &c->each[k]);
 	}
-	fputc(']', f);
+	json_end(&j);
 	if (n->count > 1 || n->o.rounds > 1)
-		print_columns(f, n);
-	fputs("}\n", f);
+		write_columns(&j, n);
+	json_end(&j);
+	putc('\n', f);
 }

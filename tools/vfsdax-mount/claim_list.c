@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/bytes.h"
+#include "base/json.h"
 
 static const char *window_text(int64_t bytes, char *out, size_t out_len)
 {
@@ -55,59 +56,40 @@ void claim_print_table(FILE *out, const struct claim_function *found, int count)
 	}
 }
 
-/* A JSON string, or null for an empty one. What is not ASCII passes as it is (UTF-8). */
-static void print_string(FILE *out, const char *key, const char *s)
+/* What is not known is null. */
+static void json_known(struct json *j, const char *key, const char *value)
 {
-	fprintf(out, "\"%s\": ", key);
-	if (!*s) {
-		fputs("null", out);
-		return;
-	}
-	fputc('"', out);
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fprintf(out, "\\%c", *s);
-		else if ((unsigned char)*s < 0x20)
-			fprintf(out, "\\u%04x", (unsigned char)*s);
-		else
-			fputc(*s, out);
-	}
-	fputc('"', out);
+	json_string(j, key, *value ? value : NULL);
 }
 
-static void print_number(FILE *out, const char *key, int64_t number)
+static void json_count(struct json *j, const char *key, int64_t n)
 {
-	if (number < 0)
-		fprintf(out, "\"%s\": null", key);
+	if (n < 0)
+		json_null(j, key);
 	else
-		fprintf(out, "\"%s\": %" PRId64, key, number);
+		json_i64(j, key, n);
 }
 
-static void print_json(FILE *out, const struct claim_function *found, int count)
+static void claim_print_json(FILE *out, const struct claim_function *found, int count)
 {
-	fputc('[', out);
-	for (int i = 0; i < count; i++) {
-		const struct claim_function *f = &found[i];
+	struct json j;
 
-		fputs(i ? ",\n {" : "\n {", out);
-		print_string(out, "address", f->address);
-		fputs(", ", out);
-		print_string(out, "name", f->name);
-		fputs(", ", out);
-		print_string(out, "driver", f->driver);
-		fputs(", ", out);
-		print_number(out, "iommu_group", f->iommu_group);
-		fputs(", ", out);
-		print_string(out, "tag", f->tag);
-		fputs(", ", out);
-		print_number(out, "window_bytes", f->window_bytes);
-		fputs(", ", out);
-		print_number(out, "request_queues", f->queues);
-		fputs(", ", out);
-		print_string(out, "mounted_at", f->mounted_at);
-		fputc('}', out);
+	json_init(&j, out);
+	json_array(&j, NULL);
+	for (const struct claim_function *f = found; f < found + count; f++) {
+		json_object(&j, NULL);
+		json_known(&j, "address", f->address);
+		json_known(&j, "name", f->name);
+		json_known(&j, "driver", f->driver);
+		json_count(&j, "iommu_group", f->iommu_group);
+		json_known(&j, "tag", f->tag);
+		json_count(&j, "window_bytes", f->window_bytes);
+		json_count(&j, "request_queues", f->queues);
+		json_known(&j, "mounted_at", f->mounted_at);
+		json_end(&j);
 	}
-	fputs(count ? "\n]\n" : "]\n", out);
+	json_end(&j);
+	putc('\n', out);
 }
 
 int claim_list(const struct claim_env *env, FILE *out, bool json)
@@ -118,7 +100,7 @@ int claim_list(const struct claim_env *env, FILE *out, bool json)
 	if (count < 0)
 		return count;
 	if (json)
-		print_json(out, found, count);
+		claim_print_json(out, found, count);
 	else
 		claim_print_table(out, found, count);
 	free(found);

@@ -26,6 +26,7 @@ enum { SYSLOG_INFO = LOG_INFO, SYSLOG_DEBUG = LOG_DEBUG };
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "bridge/bridge.h"
 #include "bridge/proof.h"
@@ -58,6 +59,16 @@ static void report_line(void *ctx, const char *name, uint64_t value)
 	fprintf(ctx, "%s %llu\n", name, (unsigned long long)value);
 }
 
+static void report_string(FILE *out, const char *name, const char *value)
+{
+	struct json j;
+
+	fprintf(out, "%s ", name);
+	json_init(&j, out);
+	json_string(&j, NULL, value);
+	putc('\n', out);
+}
+
 static void report(void *ctx, FILE *out)
 {
 	struct daemon *d = ctx;
@@ -65,9 +76,9 @@ static void report(void *ctx, FILE *out)
 	struct rusage use;
 
 	getrusage(RUSAGE_SELF, &use);
-	fprintf(out, "source \"%s\"\n", source_transport(d->source)->source);
-	fprintf(out, "transport \"%s\"\n", source_transport(d->source)->ops->kind);
-	fprintf(out, "tag \"%s\"\n", fs_tag(d->session));
+	report_string(out, "source", source_transport(d->source)->source);
+	report_string(out, "transport", source_transport(d->source)->ops->kind);
+	report_string(out, "tag", fs_tag(d->session));
 	fprintf(out, "pid %d\n", getpid());
 	fprintf(out, "uptime_ms %llu\n",
 		(unsigned long long)((clock_now_ns() - d->started_ns) / NS_PER_MS));
@@ -75,7 +86,7 @@ static void report(void *ctx, FILE *out)
 		(unsigned long long)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000 +
 			(unsigned long long)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1000);
 	fprintf(out, "dax.used %s\n", reason ? "false" : "true");
-	fprintf(out, "dax.reason \"%s\"\n", reason ? reason : "");
+	report_string(out, "dax.reason", reason ? reason : "");
 	fprintf(out, "device.failed %s\n",
 		transport_failed(source_transport(d->source)) ? "true" : "false");
 	bridge_emit_stats(d->bridge, report_line, out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vfsdax-stat: the counters of a running mount, for people and for scripts. The mount tells them as
- * lines of "dotted.name value", grouped by prefix, where a value is JSON already.
+ * vfsdax-stat: the counters of a running mount, for people and for scripts. The mount sends
+ * lines of "dotted.name value", grouped by prefix; a value is JSON.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -16,11 +16,13 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mountinfo.h"
 #include "base/rundir.h"
 
-#define DEPTH_MAX 8
+/* The longest line of a report: a string of which each byte may be six characters long. */
+#define LINE_BYTES 2048
 
 static void help(void)
 {
@@ -105,69 +107,71 @@ static bool next(FILE *f, char *line, size_t len, char **name, char **value)
 
 /* ------------------------------------------------------------------ JSON */
 
-/* Closes and opens objects between two dotted names; the depth of the new one's parent. */
-static void move_to(char *open, size_t cap, const char *name, bool *first)
+/* Closes and opens objects, so that the one that `name` belongs to is open: `open` is its path. */
+static void move_to(struct json *j, char *open, const char *name)
 {
-	const char *dot = strrchr(name, '.');
-	size_t want = dot ? (size_t)(dot - name) : 0;
 	size_t have = strlen(open);
+	const char *dot;
 
-	/* Close until what is open is a prefix of what is wanted. */
-	while (have && (have > want || strncmp(open, name, have) != 0 ||
-			(have < want && name[have] != '.'))) {
-		char *last = strrchr(open, '.');
+	while (have && (strncmp(open, name, have) != 0 || name[have] != '.')) {
+		const char *last = strrchr(open, '.');
 
-		putchar('}');
-		*first = false;
+		json_end(j);
 		have = last ? (size_t)(last - open) : 0;
 		open[have] = '\0';
 	}
-	while (have < want) {
-		const char *from = name + have + (have ? 1 : 0);
-		const char *to = strchr(from, '.');
+	while ((dot = strchr(name + have + !!have, '.'))) {
+		size_t from = have + !!have;
 
-		printf("%s\"%.*s\":{", *first ? "" : ",", (int)(to - from), from);
-		*first = true;
-		have = (size_t)(to - name);
-		snprintf(open, cap, "%.*s", (int)have, name);
+		have = (size_t)(dot - name);
+		memcpy(open, name, have);
+		open[have] = '\0';
+		json_object(j, open + from);
 	}
 }
 
 static int print_json(FILE *f)
 {
-	char line[512], open[256] = "", *name, *value;
-	bool first = true;
+	char line[LINE_BYTES], open[LINE_BYTES] = "", *name, *value;
+	struct json j;
 	unsigned n = 0;
 
-	putchar('{');
-	while (next(f, line, sizeof(line), &name, &value)) {
-		const char *leaf;
+	json_init(&j, stdout);
+	json_object(&j, NULL);
+	for (; next(f, line, sizeof(line), &name, &value); n++) {
+		const char *dot = strrchr(name, '.');
 
-		move_to(open, sizeof(open), name, &first);
-		leaf = strrchr(name, '.');
-		printf("%s\"%s\":%s", first ? "" : ",", leaf ? leaf + 1 : name, value);
-		first = false;
-		n++;
+		move_to(&j, open, name);
+		json_raw(&j, dot ? dot + 1 : name, value);
 	}
-	move_to(open, sizeof(open), "", &first);
-	puts("}");
+	move_to(&j, open, "");
+	json_end(&j);
+	putchar('\n');
 	return n ? 0 : 1;
 }
 
 /* ------------------------------------------------------------------ for people */
 
+/* A JSON string without its quotes. Control characters stay escaped: the terminal shall not obey them. */
+static char *readable(char *value)
+{
+	char *to = value, *at = value + 1;
+
+	if (*value != '"')
+		return value;
+	for (; *at && *at != '"'; *to++ = *at++)
+		at += *at == '\\' && (at[1] == '"' || at[1] == '\\');
+	*to = '\0';
+	return value;
+}
+
 static int print_table(FILE *f)
 {
-	char line[512], *name, *value;
+	char line[LINE_BYTES], *name, *value;
 	unsigned n = 0;
 
 	for (; next(f, line, sizeof(line), &name, &value); n++) {
-		size_t len = strlen(value);
-
-		if (len >= 2 && value[0] == '"') {
-			value[len - 1] = '\0';
-			value++;
-		}
+		value = readable(value);
 		if (*value)
 			printf("%-32s %s\n", name, value);
 	}
@@ -186,7 +190,7 @@ static int watch(const char *mountpoint, unsigned seconds)
 	size_t known = 0;
 
 	for (bool first = true;; first = false) {
-		char line[512], *name, *value;
+		char line[LINE_BYTES], *name, *value;
 		FILE *f = ask(mountpoint);
 
 		if (!f)

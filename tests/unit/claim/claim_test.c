@@ -348,8 +348,8 @@ static void list_is_a_table_or_json(void **state)
 	assert_non_null(strstr(listed(false), F0 "  virtio-pci  7      sh\"are            2G"));
 	assert_non_null(strstr(machine.out, F1 "  -           8      ?"));
 	assert_non_null(
-		strstr(listed(true), "\"tag\": \"sh\\\"are\", \"window_bytes\": 2147483648"));
-	assert_non_null(strstr(machine.out, "\"driver\": null"));
+		strstr(listed(true), "\"tag\":\"sh\\\"are\",\"window_bytes\":2147483648"));
+	assert_non_null(strstr(machine.out, "\"driver\":null"));
 }
 
 static void tag_cannot_command_the_terminal(void **state)
