@@ -3,14 +3,15 @@
  * transport: the seam. Above it nothing knows whether the virtio-fs device is a PCI function
  * behind VFIO or a vhost-user back end behind a socket.
  *
- *   open -> features -> set_features -> dma_arena -> queue_setup x n -> start -> kick ... -> stop -> close
+ *   open -> features -> set_features -> dma_arena -> queue_setup x n -> start -> kick ... -> stop
+ * -> close
  *
  * Offsets and addresses: `iova` is what the device uses for our memory, `win_off` counts from the
  * start of the DAX window. All functions return 0 or -errno; whoever fails for a reason that a
  * user can act on has logged it once (base/log.h).
  *
  * Threads: everything up to start() and from stop() on is for one thread. In between kick(),
- * config_read() and failed() may be called from any thread.
+ * config_read(), transport_failed() and the window's functions may be called from any thread.
  */
 #ifndef VFSDAX_TRANSPORT_TRANSPORT_H
 #define VFSDAX_TRANSPORT_TRANSPORT_H
@@ -105,6 +106,21 @@ struct transport_ops {
 	/* The DAX window, or len_bytes = 0. `reason` (static or owned by the transport) then says
 	 * why there is none, for the log and vfsdax-stat. */
 	int (*window)(struct transport *t, struct shm_window *out, const char **reason);
+
+	/*
+	 * Optional (NULL: the transport cannot know, as on PCI, where what is not mapped reads as
+	 * zeros). Claims [win_off, +len_bytes) of the window, for which SETUPMAPPING was answered
+	 * with success: 0 when all of it is mapped, and for writing if `writable`. From then on
+	 * until window_release() the memory there stays valid: a device that unmaps or replaces it
+	 * breaks the protocol, is given up, and the mapping stays; after a failure and after stop()
+	 * it stays until close() or the next start(). -EPROTO: it is not mapped like that;
+	 * transport_fail() has been called. Any thread between start() and stop().
+	 */
+	int (*window_claim)(struct transport *t, uint64_t win_off, uint64_t len_bytes,
+			    bool writable);
+	/* Optional, together with window_claim. Ends a claim of exactly this range, before the
+	 * device is asked to remove the mapping. Nobody touches the range any more. */
+	void (*window_release)(struct transport *t, uint64_t win_off, uint64_t len_bytes);
 
 	/*
 	 * Optional (NULL: it cannot). A new descriptor with which another process maps

@@ -387,6 +387,21 @@ static int vu_window(struct transport *t, struct shm_window *out, const char **r
 	return 0;
 }
 
+static int vu_claim(struct transport *t, uint64_t win_off, uint64_t len_bytes, bool writable)
+{
+	char why[VU_WHY_BYTES];
+	int err = vu_window_claim(&vu_of(t)->window, win_off, len_bytes, writable, why);
+
+	if (err)
+		transport_fail(t, err, "the back end is dropped: it %s", why);
+	return err;
+}
+
+static void vu_release(struct transport *t, uint64_t win_off, uint64_t len_bytes)
+{
+	vu_window_release(&vu_of(t)->window, win_off, len_bytes);
+}
+
 static int vu_share(struct transport *t, uint64_t win_off, uint64_t len, unsigned flags,
 		    struct transport_piece *out, const char **reason)
 {
@@ -446,6 +461,8 @@ static const struct transport_ops vhost_user_ops = {
 	.call_fd = vu_call_fd,
 	.wake_all = vu_wake_all,
 	.window = vu_window,
+	.window_claim = vu_claim,
+	.window_release = vu_release,
 	.share = vu_share,
 	.close = vu_close,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transport/vhost_user_window.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -65,14 +66,20 @@ int vu_window_reserve(struct vu_window *w, uint64_t len_bytes)
 	return 0;
 }
 
-void vu_window_open(struct vu_window *w)
+/* The first live extent that ends behind win_off, or n_live. */
+static size_t live_find(const struct vu_window *w, uint64_t win_off)
 {
-	long limit = sysconf(_SC_OPEN_MAX);
+	size_t low = 0, high = w->n_live;
 
-	pthread_mutex_lock(&w->lock);
-	w->keep_below = limit < 0 ? LONG_MAX : limit - MIN(limit / 2, FILES_SPARED);
-	w->open = w->va != NULL;
-	pthread_mutex_unlock(&w->lock);
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (w->live[mid].win_off + w->live[mid].len_bytes <= win_off)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
 }
 
 static void drop_file(struct vu_extent *e)
@@ -82,22 +89,48 @@ static void drop_file(struct vu_extent *e)
 	e->fd = -1;
 }
 
+/* The lock is held. One call for all of them: it merges mappings, so it cannot run out of them. */
+static void live_clear(struct vu_window *w)
+{
+	if (!w->n_live || put_nothing(w->va, w->len_bytes))
+		return;
+	for (size_t i = 0; i < w->n_live; i++)
+		drop_file(&w->live[i]);
+	w->n_live = 0;
+}
+
+void vu_window_open(struct vu_window *w)
+{
+	long limit = sysconf(_SC_OPEN_MAX);
+
+	pthread_mutex_lock(&w->lock);
+	live_clear(w);
+	w->keep_below = limit < 0 ? LONG_MAX : limit - MIN(limit / 2, FILES_SPARED);
+	w->open = w->va != NULL;
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* A claimed mapping in a part of the window, or NULL. The lock is held. */
+static const struct vu_extent *claimed_in(const struct vu_window *w, uint64_t win_off, uint64_t len)
+{
+	for (size_t i = live_find(w, win_off); i < w->n_live && w->live[i].win_off < win_off + len;
+	     i++)
+		if (w->live[i].claims)
+			return &w->live[i];
+	return NULL;
+}
+
 void vu_window_close(struct vu_window *w)
 {
 	pthread_mutex_lock(&w->lock);
 	w->open = false;
-	/* One call for all of them. It merges mappings, so it cannot run out of them. */
-	if (w->n_live && put_nothing(w->va, w->len_bytes) == 0) {
-		for (size_t i = 0; i < w->n_live; i++)
-			drop_file(&w->live[i]);
-		w->n_live = 0;
-	}
+	if (!claimed_in(w, 0, w->len_bytes))
+		live_clear(w);
 	pthread_mutex_unlock(&w->lock);
 }
 
 void vu_window_destroy(struct vu_window *w)
 {
-	vu_window_close(w);
 	for (size_t i = 0; i < w->n_live; i++)
 		drop_file(&w->live[i]);
 	if (w->va)
@@ -171,22 +204,6 @@ static int file_suits(const struct vhost_user_mmap *m, int fd, struct vu_extent 
 
 /* ------------------------------------------------------------------------- live mappings */
 
-/* The first live extent that ends behind win_off, or n_live. */
-static size_t live_find(const struct vu_window *w, uint64_t win_off)
-{
-	size_t low = 0, high = w->n_live;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (w->live[mid].win_off + w->live[mid].len_bytes <= win_off)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
 static int live_make_room(struct vu_window *w)
 {
 	size_t room = w->live_room ? 2 * w->live_room : 64;
@@ -230,8 +247,8 @@ static int put_file(uint8_t *at, const struct vhost_user_mmap *m, int fd, char w
 	return err;
 }
 
-/* Where the process has no more descriptors to spare it is mapped all the same, but cannot be shared:
- * the next mapping needs one to arrive, and so do others. */
+/* Where the process has no more descriptors to spare it is mapped all the same, but cannot be
+ * shared: the next mapping needs one to arrive, and so do others. */
 static int keep_file(const struct vu_window *w, int fd)
 {
 	int kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -265,7 +282,7 @@ int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
 			 "a mapping of %#" PRIx64 " bytes at %#" PRIx64
 			 ", over the live one of %#" PRIx64 " at %#" PRIx64,
 			 m->len, m->shm_offset, w->live[at].len_bytes, w->live[at].win_off);
-		err = EEXIST;
+		err = claimed_in(w, m->shm_offset, m->len) ? -EPROTO : EEXIST;
 	} else {
 		err = live_make_room(w);
 		if (!err)
@@ -291,8 +308,14 @@ int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char w
 		return -EPROTO;
 	pthread_mutex_lock(&w->lock);
 	at = live_find(w, m->shm_offset);
-	if (at == w->n_live || w->live[at].win_off != m->shm_offset ||
-	    w->live[at].len_bytes != m->len) {
+	if (claimed_in(w, m->shm_offset, m->len)) {
+		snprintf(why, VU_WHY_BYTES,
+			 "the removal of %#" PRIx64 " bytes at %#" PRIx64
+			 ", which are in use: no REMOVEMAPPING was sent",
+			 m->len, m->shm_offset);
+		err = -EPROTO;
+	} else if (at == w->n_live || w->live[at].win_off != m->shm_offset ||
+		   w->live[at].len_bytes != m->len) {
 		snprintf(why, VU_WHY_BYTES,
 			 "the removal of %#" PRIx64 " bytes at %#" PRIx64
 			 ", which is no live mapping",
@@ -305,11 +328,62 @@ int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char w
 		drop_file(&w->live[at]);
 		w->n_live--;
 		memmove(&w->live[at], &w->live[at + 1], (w->n_live - at) * sizeof(w->live[0]));
-	} else if (err != ENOENT) {
+	} else if (err > 0 && err != ENOENT) {
 		snprintf(why, VU_WHY_BYTES, "mmap: %s", strerror(err));
 	}
 	pthread_mutex_unlock(&w->lock);
 	return err;
+}
+
+/* ------------------------------------------------------------------------- claims */
+
+/* Up to where the window is mapped from win_off on without a gap, at most to `end`. */
+static uint64_t mapped_until(const struct vu_window *w, uint64_t win_off, uint64_t end,
+			     bool writable)
+{
+	for (size_t i = live_find(w, win_off); i < w->n_live && win_off < end; i++) {
+		const struct vu_extent *e = &w->live[i];
+
+		if (e->win_off > win_off || (writable && !e->writable))
+			break;
+		win_off = e->win_off + e->len_bytes;
+	}
+	return MIN(win_off, end);
+}
+
+static void count_claims(struct vu_window *w, uint64_t win_off, uint64_t end, uint32_t change)
+{
+	for (size_t i = live_find(w, win_off); i < w->n_live && w->live[i].win_off < end; i++)
+		w->live[i].claims += change;
+}
+
+int vu_window_claim(struct vu_window *w, uint64_t win_off, uint64_t len, bool writable,
+		    char why[VU_WHY_BYTES])
+{
+	uint64_t end = win_off + len, until;
+	int err = 0;
+
+	assert(len && extent_within(win_off, len, w->len_bytes));
+	pthread_mutex_lock(&w->lock);
+	until = w->open ? mapped_until(w, win_off, end, writable) : win_off;
+	if (until == end) {
+		count_claims(w, win_off, end, 1);
+	} else {
+		snprintf(why, VU_WHY_BYTES,
+			 "set up %#" PRIx64 " bytes at %#" PRIx64 " of the window, but did not map "
+			 "them%s from %#" PRIx64 " on",
+			 len, win_off, writable ? " for writing" : "", until);
+		err = -EPROTO;
+	}
+	pthread_mutex_unlock(&w->lock);
+	return err;
+}
+
+void vu_window_release(struct vu_window *w, uint64_t win_off, uint64_t len)
+{
+	pthread_mutex_lock(&w->lock);
+	count_claims(w, win_off, win_off + len, UINT32_MAX);
+	pthread_mutex_unlock(&w->lock);
 }
 
 /* ------------------------------------------------------------------------- for other processes */
@@ -355,8 +429,7 @@ static int find_file(struct vu_window *w, uint64_t win_off, uint64_t len, bool w
 	}
 	end = e->win_off + e->len_bytes;
 	while (end < win_off + len && at + 1 < w->n_live &&
-	       goes_on(&w->live[at], &w->live[at + 1]) &&
-	       (!writable || w->live[at + 1].writable)) {
+	       goes_on(&w->live[at], &w->live[at + 1]) && (!writable || w->live[at + 1].writable)) {
 		at++;
 		end += w->live[at].len_bytes;
 	}

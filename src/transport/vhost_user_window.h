@@ -8,8 +8,9 @@
  *   | PROT_NONE  | file, MAP_SHARED| PROT_NONE                          |
  *   +------------+-----------------+------------------------------------+
  *
- * What is not mapped faults. (On a PCI device it would read as zeros, without an error; here a
- * driver that believes in a mapping that is not there is caught at once.)
+ * What is not mapped faults. (On a PCI device it would read as zeros, without an error.) So the
+ * driver claims what it is going to touch, which fails where nothing is mapped; a claimed mapping
+ * is not changed before the driver released it, whatever the back end asks.
  *
  * map and unmap may be called from any thread.
  */
@@ -31,6 +32,7 @@ struct vu_extent {
 	uint64_t fd_off;
 	int fd; /* a descriptor of ours, where files are kept; -1: not kept */
 	bool writable;
+	uint32_t claims; /* of transport_ops.window_claim; while there are any it stays mapped */
 };
 
 struct vu_window {
@@ -50,23 +52,28 @@ struct vu_window {
 void vu_window_init(struct vu_window *w);
 /* Reserves len_bytes (a multiple of the page size, not 0) of address space. -EINVAL, -ENOMEM. */
 int vu_window_reserve(struct vu_window *w, uint64_t len_bytes);
-/* From here on mappings are accepted. */
+/* From here on mappings are accepted. What an earlier close left is taken out. */
 void vu_window_open(struct vu_window *w);
-/* Takes every mapping out and accepts none any more. */
+/* Accepts no mappings any more and takes all out; as long as one is claimed, none. */
 void vu_window_close(struct vu_window *w);
-/* Closes, and gives the address space back. */
+/* Gives the address space back, whatever is claimed. */
 void vu_window_destroy(struct vu_window *w);
 
 /*
  * SHMEM_MAP and SHMEM_UNMAP, on a private copy of the message. 0: done and in force. A positive
  * errno: refused (overlap, behind the end of the file, unaligned ...), an honest back end may see
- * that. -EPROTO: no honest back end asks that (outside of the window). `why` is filled in for both.
- * The fd stays the caller's. The range must lie inside of the file as it is now: whole pages,
- * nothing behind its end, as QEMU has it.
+ * that. -EPROTO: no honest back end asks that (outside of the window, or over a claimed mapping,
+ * which stays as it is). `why` is filled in for both. The fd stays the caller's. The range must lie
+ * inside of the file as it is now: whole pages, nothing behind its end, as QEMU has it.
  */
 int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
 		  char why[VU_WHY_BYTES]);
 int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char why[VU_WHY_BYTES]);
+
+/* transport_ops.window_claim and window_release. 0, or -EPROTO with `why` filled in. */
+int vu_window_claim(struct vu_window *w, uint64_t win_off, uint64_t len, bool writable,
+		    char why[VU_WHY_BYTES]);
+void vu_window_release(struct vu_window *w, uint64_t win_off, uint64_t len);
 
 /* transport_ops.share: a new open file of what is mapped from win_off on, as far as that is one
  * file in one piece. */

@@ -219,7 +219,7 @@ static void stop_takes_everything_out_and_accepts_nothing(void **state)
 	assert_running(f);
 }
 
-/* Workers may be inside of a copy when the back end dies; the mappings go at stop(). */
+/* Workers may be inside of a copy when the back end dies; unclaimed mappings go at stop(). */
 static void mappings_outlive_the_back_end_until_stop(void **state)
 {
 	struct fixture *f = *state;
@@ -372,6 +372,162 @@ static void a_removal_with_a_descriptor_drops_the_back_end(void **state)
 			 "SHMEM_UNMAP with 40 bytes and 1 file descriptors");
 }
 
+/* ------------------------------------------------------------------------- claims */
+
+static int claim(struct fixture *f, uint64_t win_off, uint64_t len, bool writable)
+{
+	return f->t->ops->window_claim(f->t, win_off, len, writable);
+}
+
+static void release(struct fixture *f, uint64_t win_off, uint64_t len)
+{
+	f->t->ops->window_release(f->t, win_off, len);
+}
+
+static void a_claim_of_what_is_mapped_succeeds(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, 0, 8192), 0);
+	assert_int_equal(map(f, 0, 8192, 4096), 0);
+	assert_int_equal(map_fd(f, f->file, 0, 12288, 4096, 0), 0);
+	/* one mapping, a part of it, several, and for reading over those for both */
+	assert_int_equal(claim(f, 0, 8192, true), 0);
+	assert_int_equal(claim(f, 4096, 4096, true), 0);
+	assert_int_equal(claim(f, 4096, 8192, true), 0);
+	assert_int_equal(claim(f, 0, 16384, false), 0);
+	assert_running(f);
+}
+
+static void a_released_mapping_can_be_removed(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, 0, 8192), 0);
+	assert_int_equal(claim(f, 0, 4096, true), 0);
+	assert_int_equal(claim(f, 4096, 4096, true), 0);
+	release(f, 4096, 4096);
+	release(f, 0, 4096);
+	assert_int_equal(unmap(f, 0, 8192), 0);
+	assert_false(is_mapped(f, 0));
+	assert_running(f);
+}
+
+static void assert_claim_drops(struct fixture *f, uint64_t win_off, uint64_t len, bool writable,
+			       const char *words)
+{
+	assert_int_equal(claim(f, win_off, len, writable), -EPROTO);
+	assert_dropped(f, words);
+}
+
+static void a_claim_of_nothing_drops_the_back_end(void **state)
+{
+	assert_claim_drops(*state, MIB, 8192, false,
+			   "set up 0x2000 bytes at 0x100000 of the window, but did not map them "
+			   "from 0x100000 on");
+}
+
+static void a_claim_of_a_mapping_that_is_too_short_drops_the_back_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, MIB, 4096), 0);
+	assert_claim_drops(f, MIB, 8192, false, "did not map them from 0x101000 on");
+}
+
+static void a_claim_over_a_gap_drops_the_back_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, 0, 4096), 0);
+	assert_int_equal(map(f, 0, 8192, 4096), 0);
+	assert_claim_drops(f, 0, 12288, false, "did not map them from 0x1000 on");
+}
+
+static void a_claim_that_begins_before_a_mapping_drops_the_back_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, 4096, 4096), 0);
+	assert_claim_drops(f, 0, 8192, false, "did not map them from 0 on");
+}
+
+static void a_claim_for_writing_of_a_read_only_mapping_drops_the_back_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, 0, 4096), 0);
+	assert_int_equal(map_fd(f, f->file, 0, 4096, 4096, 0), 0);
+	assert_claim_drops(f, 0, 8192, true, "did not map them for writing from 0x1000 on");
+}
+
+/* Whoever reads there goes on reading: the back end is dropped, its mapping is not. */
+static void assert_still_claimed(struct fixture *f, const char *words)
+{
+	assert_dropped(f, words);
+	assert_int_equal(f->w.va[MIB], 'a');
+	assert_int_equal(f->w.va[MIB + 4096], 'b');
+	f->t->ops->stop(f->t);
+	assert_int_equal(f->w.va[MIB], 'a');
+}
+
+static void removing_a_claimed_mapping_drops_the_back_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, MIB, 8192), 0);
+	assert_int_equal(claim(f, MIB, 8192, true), 0);
+	assert_int_not_equal(unmap(f, MIB, 8192), 0);
+	assert_still_claimed(f, "the removal of 0x2000 bytes at 0x100000, which are in use");
+}
+
+static void removing_more_than_a_claimed_mapping_drops_the_back_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, MIB, 8192), 0);
+	assert_int_equal(claim(f, MIB + 4096, 4096, false), 0);
+	assert_int_not_equal(unmap(f, 0, 2 * MIB), 0);
+	assert_still_claimed(f, "the removal of 0x200000 bytes at 0, which are in use");
+}
+
+static void mapping_over_a_claimed_mapping_drops_the_back_end(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, MIB, 8192), 0);
+	assert_int_equal(claim(f, MIB, 8192, true), 0);
+	assert_int_not_equal(map(f, 16384, MIB + 4096, 8192), 0);
+	assert_still_claimed(f, "over the live one of 0x2000 at 0x100000");
+}
+
+static void a_claimed_mapping_outlives_the_back_end_and_stop(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, 0, 4096), 0);
+	assert_int_equal(claim(f, 0, 4096, true), 0);
+	backend_die(&f->b);
+	assert_true(readable_within(f->t->ops->call_fd(f->t, 0), 1000));
+	f->t->ops->stop(f->t);
+	assert_int_equal(f->w.va[0], 'a');
+}
+
+static void start_takes_out_what_stop_left(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(map(f, 0, 0, 4096), 0);
+	assert_int_equal(claim(f, 0, 4096, true), 0);
+	f->t->ops->stop(f->t);
+	assert_true(is_mapped(f, 0));
+	assert_int_equal(f->t->ops->start(f->t), 0);
+	assert_false(is_mapped(f, 0));
+	assert_int_equal(map(f, 4096, 0, 4096), 0);
+	assert_int_equal(f->w.va[0], 'b');
+	assert_running(f);
+}
+
 /* ------------------------------------------------------------------------- sharing */
 
 static int share(struct fixture *f, uint64_t win_off, uint64_t len, unsigned flags,
@@ -477,7 +633,7 @@ static int setup_keeping(void **state)
 int main(void)
 {
 #define SHARES(f) cmocka_unit_test_setup_teardown(f, setup_keeping, teardown)
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE(f)	  cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(a_mapping_shows_the_file_before_its_answer),
 		CASE(an_unmapped_part_faults_again),
@@ -498,6 +654,18 @@ int main(void)
 		CASE(a_short_mapping_drops_the_back_end),
 		CASE(a_long_mapping_drops_the_back_end),
 		CASE(a_removal_with_a_descriptor_drops_the_back_end),
+		CASE(a_claim_of_what_is_mapped_succeeds),
+		CASE(a_released_mapping_can_be_removed),
+		CASE(a_claim_of_nothing_drops_the_back_end),
+		CASE(a_claim_of_a_mapping_that_is_too_short_drops_the_back_end),
+		CASE(a_claim_over_a_gap_drops_the_back_end),
+		CASE(a_claim_that_begins_before_a_mapping_drops_the_back_end),
+		CASE(a_claim_for_writing_of_a_read_only_mapping_drops_the_back_end),
+		CASE(removing_a_claimed_mapping_drops_the_back_end),
+		CASE(removing_more_than_a_claimed_mapping_drops_the_back_end),
+		CASE(mapping_over_a_claimed_mapping_drops_the_back_end),
+		CASE(a_claimed_mapping_outlives_the_back_end_and_stop),
+		CASE(start_takes_out_what_stop_left),
 		SHARES(a_shared_piece_is_the_file_at_that_place),
 		SHARES(a_piece_shared_for_reading_cannot_be_written),
 		SHARES(a_shared_piece_is_opened_anew),
