@@ -49,9 +49,28 @@ static int submit(struct bridge_worker *here, struct fs_req *req)
 struct setup {
 	struct bridge_worker *sender;
 	struct window_range *range;
+	struct window_map map;
 	uint64_t sent_ns;
-	unsigned live;
 };
+_Static_assert(sizeof(struct setup) <= offsetof(struct op, parked_unique), "it takes the place of one");
+
+/* Is it mapped indeed, as far as the transport can know? It stays so until release_extents(). */
+static int claim_mapping(struct bridge *b, const struct window_map *map)
+{
+	struct transport *t = b->transport;
+
+	return t->ops->window_claim
+		       ? t->ops->window_claim(t, map->win_off, map->len_bytes, map->writable)
+		       : 0;
+}
+
+static void release_extents(struct bridge *b, const struct window_extent *extents, unsigned n)
+{
+	struct transport *t = b->transport;
+
+	for (unsigned i = 0; i < n && t->ops->window_release; i++)
+		t->ops->window_release(t, extents[i].win_off, extents[i].len_bytes);
+}
 
 static void setup_done(struct fs_req *req, void *ctx, int err)
 {
@@ -62,9 +81,12 @@ static void setup_done(struct fs_req *req, void *ctx, int err)
 	if (!err)
 		err = req->answer.error;
 	if (!err)
-		router_note_setup(&sender->bridge->router, setup->live,
+		err = claim_mapping(sender->bridge, &setup->map);
+	if (!err)
+		router_note_setup(&sender->bridge->router, setup->map.live,
 				  clock_now_ns() - setup->sent_ns);
 	fs_req_put(req, ctx);
+	DELAY_POINT("mapping.set_up");
 	window_setup_done(range, err);
 	atomic_fetch_sub(&sender->outstanding, 1);
 }
@@ -92,7 +114,7 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 	if (node)
 		node_note_mapped(b->nodes, node, map->file_off + map->len_bytes);
 	tally_add(&here->tally.queue_requests[FUSE_SETUPMAPPING], 1);
-	*(struct setup *)req->user = (struct setup){here, range, clock_now_ns(), map->live};
+	*(struct setup *)req->user = (struct setup){here, range, *map, clock_now_ns()};
 	fs_req_header(req, FUSE_SETUPMAPPING, map->nodeid, sizeof(in));
 	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
 	req->done = setup_done;
@@ -135,6 +157,7 @@ static void mapping_remove(void *ctx, const struct window_extent *extents, unsig
 	int err;
 
 	tally_add(&here->tally.queue_requests[FUSE_REMOVEMAPPING], 1);
+	release_extents(b, extents, n);
 	*(struct removal *)req->user = (struct removal){here, clock_now_ns(), n};
 	fs_req_header(req, FUSE_REMOVEMAPPING, FUSE_ROOT_ID,
 		      (uint32_t)(sizeof(in) + n * sizeof(struct fuse_removemapping_one)));

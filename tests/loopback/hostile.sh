@@ -154,6 +154,22 @@ test_mapping_of_an_unknown_region() { maps map-shmid '\b77\b|0x4d'; }
 test_mapping_that_is_not_aligned() { refuses map-unaligned '1234567|0x12d687'; }
 test_mapping_without_a_descriptor() { maps map-no-fd 'descriptor|fd'; }
 test_mapping_request_that_is_too_short() { maps map-short '\b8\b'; }
+
+# Success that is none. The file's last bytes, which no window has, come by a READ: that is when the device breaks
+# what the driver already uses.
+breaks() { HOSTILE_OPTIONS=(-o window_admit=always) && maps "$@"; }
+test_mapping_that_was_never_made() { breaks map-not '0x[0-9a-f]+ bytes at (0x)?[0-9a-f]+ of the window, but did not map'; }
+test_mapping_of_half_the_length() { breaks map-half 'but did not map them from 0x[0-9a-f]+'; }
+test_mapping_that_is_gone_at_once() { breaks map-taken 'but did not map'; }
+test_mapping_taken_away_in_use() { breaks map-taken-later 'the removal of 0x[0-9a-f]+ bytes at .* in use'; }
+test_mapping_replaced_in_use() { breaks map-replaced 'over the live one'; }
+test_mapping_for_reading_that_is_written() {
+	HOSTILE_OPTIONS=(-o window_admit=always)
+	EXPECT_ERROR= is_dropped map-read-only 'did not map them for writing' \
+		bash -c 'for i in 1 2 3; do
+			dd if="$MNT/file" of=/dev/null bs=64k count=8 && dd if=/dev/zero of="$MNT/file" bs=64k count=8 conv=notrunc || exit 1
+		done'
+}
 test_unmapping_what_was_never_mapped() { maps unmap-outside '117440512|0x0*7000000'; }
 test_unknown_back_end_request() { refuses backend-unknown '4242|0x1092'; }
 test_back_end_request_with_a_huge_payload() { maps backend-huge '123456789|0x75bcd15'; }

@@ -88,6 +88,12 @@ static const struct {
 	{"map-unaligned", "SHMEM_MAP at 1234567"},
 	{"map-no-fd", "SHMEM_MAP without a descriptor"},
 	{"map-short", "SHMEM_MAP of 8 bytes"},
+	{"map-not", "SETUPMAPPING answered with success, though nothing was mapped"},
+	{"map-half", "half of what was asked for is mapped"},
+	{"map-taken", "what was mapped is unmapped again before the answer"},
+	{"map-taken-later", "... at the next READ, which comes after the answer"},
+	{"map-replaced", "another mapping over it at the next READ"},
+	{"map-read-only", "mapped for reading though writing was asked for, too"},
 	{"unmap-outside", "SHMEM_UNMAP at 0x7000000"},
 	{"backend-unknown", "back-end request 4242"},
 	{"backend-huge", "back-end payload of 123456789 bytes"},
@@ -115,6 +121,7 @@ static struct region regions[VHOST_USER_MEM_REGIONS_MAX];
 static unsigned n_regions;
 static struct ring rings[QUEUES];
 static int backend_fd = -1, file_fd = -1;
+static struct vhost_user_mmap last_mapped;
 
 __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
 {
@@ -224,7 +231,14 @@ static int map(const struct fuse_setupmapping_in *in)
 
 	if (backend_fd < 0)
 		return -ENODEV;
-	if (is("map-outside"))
+	last_mapped = m;
+	if (is("map-not"))
+		return 0;
+	if (is("map-half"))
+		m.len = m.len / 8192 * 4096;
+	else if (is("map-read-only"))
+		m.flags = 0;
+	else if (is("map-outside"))
 		m.shm_offset = WINDOW_BYTES;
 	else if (is("map-long"))
 		m.len = WINDOW_BYTES + (2 << 20);
@@ -244,7 +258,23 @@ static int map(const struct fuse_setupmapping_in *in)
 		fd = -1;
 	} else if (is("backend-unknown"))
 		request = 4242;
-	return backend_call(request, &m, len, fd);
+	int err = backend_call(request, &m, len, fd);
+
+	if (is("map-taken"))
+		backend_call(VHOST_USER_BACKEND_SHMEM_UNMAP, &m, len, -1);
+	return err;
+}
+
+/* At a READ, when the driver may be using what it has set up. */
+static void break_last_mapping(void)
+{
+	if (!last_mapped.len)
+		return;
+	if (is("map-taken-later"))
+		backend_call(VHOST_USER_BACKEND_SHMEM_UNMAP, &last_mapped, sizeof(last_mapped), -1);
+	else if (is("map-replaced"))
+		backend_call(VHOST_USER_BACKEND_SHMEM_MAP, &last_mapped, sizeof(last_mapped),
+			     file_fd);
 }
 
 static int unmap(const struct fuse_removemapping_one *one)
@@ -340,6 +370,7 @@ static int answer(const struct fuse_in_header *h, const void *in, uint8_t *out, 
 		const struct fuse_read_in *r = in;
 		uint64_t n = r->offset >= FILE_BYTES ? 0 : FILE_BYTES - r->offset;
 
+		break_last_mapping();
 		n = n > r->size ? r->size : n;
 		if (is("reply-more-data"))
 			n = room;
@@ -347,6 +378,13 @@ static int answer(const struct fuse_in_header *h, const void *in, uint8_t *out, 
 			die("READ of %u with room for %zu", r->size, room);
 		memset(out, 'x', n);
 		return (int)n;
+	}
+	case FUSE_WRITE: { /* says so; what it serves stays */
+		const struct fuse_write_in *w = in;
+		struct fuse_write_out *o = (void *)out;
+
+		*o = (struct fuse_write_out){.size = w->size};
+		return sizeof(*o);
 	}
 	case FUSE_SETUPMAPPING:
 		return map(in);
