@@ -6,12 +6,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -161,6 +163,14 @@ static bool names_the_window(const struct vu_window *w, const struct vhost_user_
 	return true;
 }
 
+static bool on_huge_pages(int fd, const struct vhost_user_mmap *m)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (uint64_t)fs.f_type == HUGETLBFS_MAGIC &&
+	       (m->len | m->shm_offset | m->fd_offset) % (uint64_t)fs.f_bsize;
+}
+
 /* 0 or a positive errno. What is found out about the file is noted in `e`. */
 static int file_suits(const struct vhost_user_mmap *m, int fd, struct vu_extent *e,
 		      char why[VU_WHY_BYTES])
@@ -182,6 +192,14 @@ static int file_suits(const struct vhost_user_mmap *m, int fd, struct vu_extent 
 		return errno;
 	if (!S_ISREG(st.st_mode)) {
 		snprintf(why, VU_WHY_BYTES, "a mapping of something that is no regular file");
+		return EINVAL;
+	}
+	/* With huge pages the kernel maps, moves and unmaps more than it was asked to. */
+	if (on_huge_pages(fd, m)) {
+		snprintf(why, VU_WHY_BYTES,
+			 "a mapping of %#" PRIx64 " bytes at %#" PRIx64
+			 " of a file with huge pages, to which it is not aligned",
+			 m->len, m->shm_offset);
 		return EINVAL;
 	}
 	/* Touching a page behind the end of a file is SIGBUS. */

@@ -2,6 +2,7 @@
 /* SHMEM_MAP and SHMEM_UNMAP: what they do, what is refused, and what drops the back end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,6 +276,22 @@ static void honest_mistakes_are_refused_and_change_nothing(void **state)
 	assert_int_equal(unmap(f, MIB, 8192), ENOENT);
 	assert_running(f);
 	close(folder);
+}
+
+/* Where huge pages are to be had the kernel would map 2 MiB over the neighbours. */
+static void a_part_of_a_huge_page_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+
+	if (fd < 0)
+		skip();
+	assert_int_equal(ftruncate(fd, 4 * MIB), 0);
+	assert_int_equal(map_fd(f, fd, 0, 2 * MIB, 4096, VHOST_USER_MMAP_RW), EINVAL);
+	assert_int_equal(map_fd(f, fd, 0, 4096, 2 * MIB, VHOST_USER_MMAP_RW), EINVAL);
+	assert_false(is_mapped(f, 2 * MIB));
+	close(fd);
+	assert_running(f);
 }
 
 /* ------------------------------------------------------------------------- dropped */
@@ -644,6 +661,7 @@ int main(void)
 		CASE(stop_takes_everything_out_and_accepts_nothing),
 		CASE(mappings_outlive_the_back_end_until_stop),
 		CASE(honest_mistakes_are_refused_and_change_nothing),
+		CASE(a_part_of_a_huge_page_is_refused),
 		CASE(a_mapping_behind_the_window_drops_the_back_end),
 		CASE(a_mapping_that_wraps_drops_the_back_end),
 		CASE(a_length_that_wraps_drops_the_back_end),
