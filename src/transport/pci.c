@@ -16,8 +16,9 @@
 #include "wire/virtio.h"
 #include "wire/virtio_pci.h"
 
-/* A reset has to wait for what the host has in flight. */
-#define RESET_TIMEOUT_MS 5000
+/* A reset has to wait for what the host has in flight. After a failure nobody wants that. */
+#define RESET_TIMEOUT_MS   5000
+#define CUT_OFF_TIMEOUT_MS 1000
 
 /* Bits that mean something to a transport of which this one does not do: 36 and up are barriers
  * of real hardware, SR-IOV, longer doorbells, reset of single queues, the administration queue. */
@@ -137,6 +138,8 @@ static void pci_kick(struct transport *t, uint16_t index)
 {
 	struct pci_transport *p = pci_of(t);
 
+	if (transport_failed(t))
+		return;
 	/* Orders the stores to the available ring before the one to the doorbell, for CPUs that
 	 * order memory and device accesses separately. */
 	atomic_thread_fence(memory_order_release);
@@ -189,22 +192,43 @@ static int pci_start(struct transport *t)
  * After the virtio reset the device has no queue, without bus mastering it cannot reach memory.
  * A function that does not answer in time gets the reset of PCI; the kernel does that anyway when
  * the function is closed, so it is not done twice for one that behaves.
+ *
+ * Once, by whichever of stop() and transport_fail() is first; the other one waits. BARs stay mapped
+ * and memory decoding stays on, so that a kick meanwhile is a write to a device without queues.
  */
+static void halt(struct pci_transport *p, unsigned timeout_ms)
+{
+	bool in_time;
+
+	pthread_mutex_lock(&p->halt_lock);
+	if (p->begun && !p->halted) {
+		p->halted = true;
+		in_time = pci_common_reset(p->common.io, timeout_ms) != -ETIMEDOUT;
+		vfio_bus_master(p->vfio, false);
+		if (!in_time) {
+			log_warn("%s: the device did not reset within %u ms%s", p->base.source,
+				 timeout_ms,
+				 vfio_can_reset(p->vfio) ? ": resetting the function" : "");
+			vfio_reset(p->vfio);
+		}
+	}
+	pthread_mutex_unlock(&p->halt_lock);
+}
+
 static void pci_stop(struct transport *t)
 {
-	struct pci_transport *p = pci_of(t);
-	int ret;
+	halt(pci_of(t), RESET_TIMEOUT_MS);
+}
 
-	if (!p->begun || p->stopped)
-		return;
-	p->stopped = true;
-	ret = pci_common_reset(p->common.io, RESET_TIMEOUT_MS);
-	vfio_bus_master(p->vfio, false);
-	if (ret == -ETIMEDOUT) {
-		log_warn("%s: the device did not reset within %u ms%s", t->source, RESET_TIMEOUT_MS,
-			 vfio_can_reset(p->vfio) ? ": resetting the function" : "");
-		vfio_reset(p->vfio);
-	}
+/* The IOMMU holds also for a device that does not obey. */
+static void pci_cut_off(struct transport *t)
+{
+	struct pci_transport *p = pci_of(t);
+
+	halt(p, CUT_OFF_TIMEOUT_MS);
+	if (vfio_dma_revoke(p->vfio, &p->arena))
+		log_warn("%s: the IOMMU still lets the device reach %zu MiB of memory", t->source,
+			 p->arena.len_bytes / MIB);
 }
 
 /* ------------------------------------------------------------------------- open, close */
@@ -222,6 +246,7 @@ static void pci_close(struct transport *t)
 		vfio_dma_free(p->vfio, &p->arena);
 	pci_access_close(p);
 	vfio_close(p->vfio);
+	pthread_mutex_destroy(&p->halt_lock);
 	free(p->queues);
 	free(t->source);
 	free(p);
@@ -240,6 +265,7 @@ static const struct transport_ops pci_ops = {
 	.stop = pci_stop,
 	.kick = pci_kick,
 	.call_fd = pci_call_fd,
+	.cut_off = pci_cut_off,
 	.wake_all = pci_wake_all,
 	.window = pci_window,
 	.share = pci_share,
@@ -350,6 +376,7 @@ int transport_pci_open(const char *address, const struct pci_params *params, str
 	if (!params)
 		params = &defaults;
 	p->base.ops = &pci_ops;
+	pthread_mutex_init(&p->halt_lock, NULL);
 	p->calls = (struct pci_calls){
 		.config = -1, .line = -1, .request = -1, .error = -1, .quit = -1};
 	p->base.source = strdup(address);

@@ -66,7 +66,9 @@ struct pci_transport {
 	uint64_t offered;
 	uint16_t queue_count;
 	struct pci_queue *queues;
-	bool begun, stopped;
+	bool begun;
+	pthread_mutex_t halt_lock;
+	bool halted; /* halt_lock */
 };
 
 static inline struct pci_transport *pci_of(struct transport *t)

@@ -87,7 +87,7 @@ struct transport_ops {
 	int (*start)(struct transport *t);
 
 	/* Stops and resets the device: when it returns, the device touches no queue and no DMA
-	 * memory. The caller has no mapping request in flight. Bounded; also after failed(). */
+	 * memory. The caller has no mapping request in flight. Bounded; also after a failure. */
 	void (*stop)(struct transport *t);
 
 	/* Tells the device that queue `index` has new buffers. Never blocks. */
@@ -99,8 +99,10 @@ struct transport_ops {
 	 * transport. */
 	int (*call_fd)(struct transport *t, uint16_t index);
 
-	/* Called once by transport_fail(), from any thread: signals all call fds and lets go of the
-	 * device as far as that is possible without blocking. Nobody else calls it. */
+	/* Optional. Called once by transport_fail(), from any thread, also while others kick: makes
+	 * the device unable to reach our memory, as far as the transport can. Bounded. */
+	void (*cut_off)(struct transport *t);
+	/* Called once by transport_fail(), after that, from any thread: signals all call fds. */
 	void (*wake_all)(struct transport *t);
 
 	/* The DAX window, or len_bytes = 0. `reason` (static or owned by the transport) then says
@@ -147,21 +149,42 @@ struct transport {
 	char *source;
 	/* 0, or the -errno for which the device was given up; set once, by transport_fail(). */
 	_Atomic int failure;
+	_Atomic bool is_cut_off;
 };
 
 /*
- * Has the device been given up? Returns 0 or -errno. When it turns non-zero all call fds have been
- * signalled. The callers above drain: nothing more comes back on the rings.
+ * Has the device been given up? Returns 0 or -errno. It turns non-zero first: from then on no
+ * answer is taken from the rings and nothing is submitted. Then the device is cut off, then all
+ * call fds are signalled.
+ *
+ * From then on the window of a PCI function may read as zeros and lose what is stored. So whoever
+ * copied out of it or into it looks here *after* the copy, behind a fence, before it says that the
+ * copy is good (transport_ops.window: faults == false). With vhost-user claimed mappings stay.
  */
 static inline int transport_failed(struct transport *t)
 {
 	return atomic_load_explicit(&t->failure, memory_order_acquire);
 }
 
+/* After a failure: has the device been cut off? See transport_fail(). */
+static inline bool transport_cut_off(struct transport *t)
+{
+	return atomic_load_explicit(&t->is_cut_off, memory_order_acquire);
+}
+
 /*
  * Gives the device up: records `err` (negative errno), logs the formatted reason if this call was
- * the first, and signals all call fds. From any thread; also for the floors above, when a ring
- * or an answer breaks the protocol.
+ * the first, cuts the device off, and signals all call fds. From any thread; also for the floors
+ * above, when a ring or an answer breaks the protocol. Calls that come second wait for the first.
+ *
+ * After it returned (and wherever transport_cut_off() says so):
+ *
+ *   pci         the device is reset, may not master the bus, and the IOMMU no longer translates for
+ *               it: it cannot write to the arena. Kicks have no effect. Takes at most about a
+ * second, and the time of a function level reset where the device does not answer. vhost-user  the
+ * connection is shut down. A back end that does not care keeps its mapping of the arena's memfd and
+ * can still write there. So after a failure the floors above take nothing from the arena and put
+ * nothing there that is to be used again.
  */
 void transport_fail(struct transport *t, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -220,14 +220,19 @@ static int vu_call_fd(struct transport *t, uint16_t index)
 	return index < v->n_queues ? atomic_load(&v->queues[index].call) : -EINVAL;
 }
 
+/* Wakes a thread that waits for an answer, too. */
+static void vu_cut_off(struct transport *t)
+{
+	struct vhost_user *v = vu_of(t);
+
+	if (v->sock >= 0)
+		shutdown(v->sock, SHUT_RDWR);
+}
+
 static void vu_wake_all(struct transport *t)
 {
 	struct vhost_user *v = vu_of(t);
 
-	/* Whoever waits for an answer of the back end is woken, and the back end sees that it was
-	 * dropped. */
-	if (v->sock >= 0)
-		shutdown(v->sock, SHUT_RDWR);
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		int call = atomic_load(&v->queues[i].call);
 
@@ -459,6 +464,7 @@ static const struct transport_ops vhost_user_ops = {
 	.stop = vu_stop,
 	.kick = vu_kick,
 	.call_fd = vu_call_fd,
+	.cut_off = vu_cut_off,
 	.wake_all = vu_wake_all,
 	.window = vu_window,
 	.window_claim = vu_claim,

@@ -123,12 +123,23 @@ unmap:
 	return ret;
 }
 
+int vfio_dma_revoke(struct vfio_device *d, struct vfio_dma *m)
+{
+	int ret;
+
+	if (!m->va || m->revoked)
+		return 0;
+	ret = d->iommu->unmap(d, m->iova, m->len_bytes);
+	m->revoked = ret >= 0;
+	return MIN(ret, 0);
+}
+
 void vfio_dma_free(struct vfio_device *d, struct vfio_dma *m)
 {
 	if (!m->va)
 		return;
 	/* Memory that the device may still reach must not go back to the allocator. */
-	if (d->iommu->unmap(d, m->iova, m->len_bytes) >= 0)
+	if (vfio_dma_revoke(d, m) == 0)
 		munmap(m->va, m->len_bytes);
 	*m = (struct vfio_dma){0};
 }

@@ -99,10 +99,10 @@ void vfio_region_unmap(struct vfio_map *m);
 /* ---- for another process ---- */
 
 /*
- * A dma-buf of exactly [off, off + len) of region `index`, which is `r` (VFIO_DEVICE_FEATURE_DMA_BUF,
- * Linux 6.19): *fd, the caller's to close, can be mmapped from its offset 0 on, for writing only if
- * `writable`. The kernel takes such memory away when the device is closed. -EOPNOTSUPP: it exports no dma-bufs; -ENODEV: it does, but
- * cannot mmap them.
+ * A dma-buf of exactly [off, off + len) of region `index`, which is `r`
+ * (VFIO_DEVICE_FEATURE_DMA_BUF, Linux 6.19): *fd, the caller's to close, can be mmapped from its
+ * offset 0 on, for writing only if `writable`. The kernel takes such memory away when the device is
+ * closed. -EOPNOTSUPP: it exports no dma-bufs; -ENODEV: it does, but cannot mmap them.
  */
 int vfio_export(struct vfio_device *d, uint32_t index, const struct vfio_region *r, uint64_t off,
 		uint64_t len, bool writable, int *fd);
@@ -117,6 +117,7 @@ struct vfio_dma {
 	uint64_t iova;	  /* never 0 */
 	size_t len_bytes; /* what was asked for, rounded up to 2 MiB */
 	bool huge;	  /* of huge pages; else it said so in one line of log */
+	bool revoked;
 };
 
 /*
@@ -124,6 +125,9 @@ struct vfio_dma {
  * mapping left.
  */
 int vfio_dma_alloc(struct vfio_device *d, size_t len, struct vfio_dma *out);
+/* From now on the IOMMU keeps the device out. The memory stays until vfio_dma_free(). 0 or -errno;
+ * of one that is not allocated: nothing. */
+int vfio_dma_revoke(struct vfio_device *d, struct vfio_dma *m);
 /* The device must not use it any more. Of one that is not allocated: nothing. */
 void vfio_dma_free(struct vfio_device *d, struct vfio_dma *m);
 

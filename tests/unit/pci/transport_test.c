@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,10 +46,13 @@ static struct {
 	uint8_t isr;
 	uint32_t doorbell_off;
 	uint16_t doorbell_value;
+	bool ignores_reset;
+	_Atomic unsigned resets_asked;
 
 	/* the kernel */
 	unsigned msix_vectors;
 	bool has_line, bus_master, can_map_window;
+	_Atomic bool dma_mapped;
 	int fds[8], request_fd, line_fd;
 	unsigned enabled, unmasks, resets;
 	int export_fails;
@@ -92,6 +97,11 @@ static void common_write(uint64_t off, const void *buf, size_t len)
 		break;
 	case offsetof(struct virtio_pci_common_wire, queue_enable):
 		memcpy(&fake.queue[q].enable, buf, len);
+		break;
+	case offsetof(struct virtio_pci_common_wire, device_status):
+		fake.resets_asked += !*(const uint8_t *)buf;
+		if (!fake.ignores_reset)
+			memcpy(&fake.regs.device_status, buf, len);
 		break;
 	default:
 		memcpy((uint8_t *)&fake.regs + off, buf, len);
@@ -219,6 +229,13 @@ int vfio_dma_alloc(struct vfio_device *d, size_t len, struct vfio_dma *out)
 	assert_true(len <= sizeof(fake.arena));
 	*out = (struct vfio_dma){
 		.va = fake.arena, .iova = ARENA_IOVA, .len_bytes = sizeof(fake.arena)};
+	fake.dma_mapped = true;
+	return 0;
+}
+int vfio_dma_revoke(struct vfio_device *d, struct vfio_dma *m)
+{
+	(void)d, (void)m;
+	fake.dma_mapped = false;
 	return 0;
 }
 void vfio_dma_free(struct vfio_device *d, struct vfio_dma *m)
@@ -529,6 +546,77 @@ static void function_that_left_the_bus_fails_the_device(void **state)
 	t->ops->close(t);
 }
 
+static void a_failed_device_cannot_write_to_memory_any_more(void **state)
+{
+	struct transport *t = started();
+
+	(void)state;
+	fake.resets_asked = 0;
+	assert_false(transport_cut_off(t));
+	transport_fail(t, -EPROTO, "it broke queue %u", 1u);
+	assert_int_equal(fake.regs.device_status, 0);
+	assert_false(fake.bus_master);
+	assert_false(fake.dma_mapped);
+	assert_true(transport_cut_off(t));
+	assert_int_equal(fake.resets, 0);
+	assert_true(signalled(t->ops->call_fd(t, 0)));
+	assert_said("it broke queue 1");
+	/* once is enough */
+	transport_fail(t, -EIO, "again");
+	t->ops->stop(t);
+	t->ops->close(t);
+	assert_int_equal(fake.resets_asked, 1);
+}
+
+static void a_kick_of_a_failed_device_is_not_sent(void **state)
+{
+	struct transport *t = started();
+
+	(void)state;
+	transport_fail(t, -EPROTO, "enough");
+	t->ops->kick(t, 1);
+	assert_int_equal(fake.doorbell_value, 0);
+	t->ops->close(t);
+}
+
+static void a_failed_device_that_ignores_the_reset_is_reset_as_a_function(void **state)
+{
+	struct transport *t = started();
+
+	(void)state;
+	fake.ignores_reset = true;
+	transport_fail(t, -EPROTO, "enough");
+	assert_int_equal(fake.resets, 1);
+	assert_false(fake.bus_master);
+	assert_false(fake.dma_mapped);
+	t->ops->close(t);
+	assert_int_equal(fake.resets, 1);
+}
+
+static void *fail_it(void *t)
+{
+	transport_fail(t, -EPROTO, "first");
+	return NULL;
+}
+
+static void a_second_failure_waits_until_the_first_has_cut_the_device_off(void **state)
+{
+	struct transport *t = started();
+	pthread_t thread;
+
+	(void)state;
+	fake.ignores_reset = true; /* which takes the first one a while */
+	assert_int_equal(pthread_create(&thread, NULL, fail_it, t), 0);
+	while (!transport_failed(t))
+		sched_yield();
+	transport_fail(t, -EIO, "second");
+	assert_true(transport_cut_off(t));
+	assert_false(fake.dma_mapped);
+	pthread_join(thread, NULL);
+	t->ops->close(t);
+	assert_said("first");
+}
+
 static void window_that_cannot_be_mapped_has_a_reason(void **state)
 {
 	struct shm_window window;
@@ -610,6 +698,10 @@ int main(void)
 		TEST(device_without_interrupts_is_polled),
 		TEST(unplug_fails_the_device_and_wakes_everybody),
 		TEST(function_that_left_the_bus_fails_the_device),
+		TEST(a_failed_device_cannot_write_to_memory_any_more),
+		TEST(a_kick_of_a_failed_device_is_not_sent),
+		TEST(a_failed_device_that_ignores_the_reset_is_reset_as_a_function),
+		TEST(a_second_failure_waits_until_the_first_has_cut_the_device_off),
 		TEST(window_that_cannot_be_mapped_has_a_reason),
 		TEST(the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all),
 	};

@@ -483,6 +483,23 @@ static void dma_memory_lies_at_a_high_aligned_iova(void **state)
 	vfio_close(d);
 }
 
+static void revoked_dma_memory_stays_ours(void **state)
+{
+	struct vfio_device *d = opened();
+	struct vfio_dma m;
+
+	(void)state;
+	assert_int_equal(vfio_dma_alloc(d, MIB, &m), 0);
+	assert_int_equal(vfio_dma_revoke(d, &m), 0);
+	assert_int_equal(vfio_dma_revoke(d, &m), 0);
+	assert_int_equal(kernel.unmaps, 1);
+	m.va[m.len_bytes - 1] = 1;
+	vfio_dma_free(d, &m);
+	assert_int_equal(kernel.unmaps, 1);
+	assert_int_equal(vfio_dma_revoke(d, &m), 0);
+	vfio_close(d);
+}
+
 static void dma_memory_goes_low_where_the_iommu_is_narrow_but_never_to_0(void **state)
 {
 	struct vfio_device *d;
@@ -679,6 +696,7 @@ int main(void)
 		TEST(iommufd_is_used_where_it_is),
 		TEST(iommufd_that_fails_is_explained),
 		TEST(dma_memory_lies_at_a_high_aligned_iova),
+		TEST(revoked_dma_memory_stays_ours),
 		TEST(dma_memory_goes_low_where_the_iommu_is_narrow_but_never_to_0),
 		TEST(dma_memory_without_room_is_refused),
 		TEST(dma_memory_that_cannot_be_locked_is_refused),

@@ -124,6 +124,7 @@ static void the_floors_above_can_drop_the_back_end(void **state)
 	transport_fail(t, -EPROTO, "used element %d is wrong", 7);
 	transport_fail(t, -EIO, "and something that follows from it");
 	assert_int_equal(transport_failed(t), -EPROTO);
+	assert_true(transport_cut_off(t));
 	assert_logged("used element 7 is wrong");
 	assert_true(readable_within(t->ops->call_fd(t, 0), 0));
 	assert_true(readable_within(f->b.sock, 1000)); /* it sees that it was hung up on */
