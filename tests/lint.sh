@@ -3,7 +3,8 @@
 #
 #   tests/lint.sh [gcc|clang|tidy|cppcheck|shell]...     default: all of them, each reported on a line
 #
-# gcc, clang: everything compiles with -Werror. tidy: clang-tidy by .clang-tidy. cppcheck, shell: by those tools.
+# gcc, clang: no warnings, all that build/release is made of. tidy: clang-tidy by .clang-tidy. cppcheck, shell: by those
+# tools. What was found clean is not looked at again until it, or something that it includes, changes (build/lint).
 # A tool that is not there is skipped (77), in CI a failure.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -15,26 +16,42 @@ missing() {
 	return 77
 }
 
-warnings_are_errors() {
-	local cc=$1
-	command -v "$cc" >/dev/null || { missing "$cc"; return; }
-	cmake -S . -B "build/lint-$cc" -G Ninja -DCMAKE_C_COMPILER="$cc" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 \
-		-DVFSDAX_WERROR=ON >/dev/null && cmake --build "build/lint-$cc" -j "$jobs" -- -k 0 --quiet
-}
-lint_gcc() { warnings_are_errors gcc; }
-lint_clang() { warnings_are_errors clang; }
-
-lint_tidy() {
-	command -v clang-tidy >/dev/null || { missing clang-tidy; return; }
-	[ -e build/lint-clang/compile_commands.json ] || lint_clang || return
-	local ours
-	ours=$(jq -r '.[].file' build/lint-clang/compile_commands.json | grep -E "^$PWD/(src|tools)/.*\.c$" | sort -u)
-	[ -n "$ours" ] || { echo "no sources in compile_commands.json" >&2; return 1; }
+# clean TOOL FILE FLAGS...: what the file is after preprocessing decides whether the tool has seen it
+clean() {
+	local tool=$1 file=$2 key check=()
+	shift 2
+	case $tool in
+	clang-tidy) check=(clang-tidy --quiet "$file" -- "$@") ;;
+	gcc) check=(gcc "$@" -O1 -Werror -c -o /dev/null "$file") ;;
+	clang) check=(clang "$@" -fsyntax-only -Werror "$file") ;;
+	esac
+	key=$({ echo "$tools_are $* $tool"; cc -E "$@" "$file"; } 2>/dev/null | sha256sum | cut -c 1-40)
+	[ ! -e "build/lint/$key" ] || return 0
 	# the count of suppressed warnings is noise
-	xargs -d '\n' -P "$jobs" -n 4 clang-tidy --quiet -p build/lint-clang <<<"$ours" 2>&1 |
-		grep -vE '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -header-filter|^Error while processing'
-	return "${PIPESTATUS[0]}"
+	"${check[@]}" 2>&1 | grep -vE '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -header-filter|^Error while processing'
+	[ "${PIPESTATUS[0]}" = 0 ] || return 1
+	: >"build/lint/$key"
 }
+export -f clean
+
+# each_file TOOL REGEX: TOOL on the sources that match, by the flags with which build/release compiles them
+each_file() {
+	local tool=$1 sources=build/lint/$1.sources
+	command -v "$tool" >/dev/null || { missing "$tool"; return; }
+	mkdir -p build/lint
+	[ -e build/release/compile_commands.json ] || cmake --preset release >/dev/null || return
+	# "COMPILER FLAGS -o OBJECT -c FILE" becomes "FILE FLAGS"
+	jq -r --arg of "^$PWD/$2" '[.[] | select(.file | test($of))] | unique_by(.file)[] | .file + (.command |
+		sub("^[^ ]+"; "") | sub(" -o [^ ]+ -c [^ ]+$"; "") | gsub(" -(O2|g|Werror)(?= )"; ""))' \
+		build/release/compile_commands.json >"$sources"
+	[ -s "$sources" ] || { echo "no sources in compile_commands.json" >&2; return 1; }
+	tools_are=$("$tool" --version; cat .clang-tidy)
+	export tools_are
+	xargs -P "$jobs" -L 1 bash -c 'clean "$@" || exit 1' clean "$tool" <"$sources"
+}
+lint_gcc() { each_file gcc '(src|tools|tests|examples)/'; }
+lint_clang() { each_file clang '(src|tools|tests|examples)/'; }
+lint_tidy() { each_file clang-tidy '(src|tools)/'; }
 
 lint_cppcheck() {
 	command -v cppcheck >/dev/null || { missing cppcheck; return; }

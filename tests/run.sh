@@ -1,20 +1,25 @@
 #!/usr/bin/env bash
-# Runs every test there is, on a machine with nothing installed (Debian 12 or newer; root where packages are missing).
+# Runs the tests, on a machine with nothing installed (Debian 12 or newer; root where packages are missing).
 #
-#   tests/run.sh [--preset P] [--only PATTERN] [--quick] [--long] [--no-install] [--list]
+#   tests/run.sh [--preset P] [--only PATTERN] [--quick | --long] [--no-install] [--list]
 #
+#   --quick         two minutes: the release build, its unit tests, the short loopback tests
+#   (neither)       what CI runs, twelve minutes on two CPUs: also sanitizers, delays, models, linters, a minute of fuzzing,
+#                   one boot of a guest
+#   --long          all there is: the whole loopback suite on both builds and in a guest, all guests, more rounds where
+#                   tests race, fuzzing and delays for ten minutes each
 #   --preset P      only what runs on that build: release, asan, tsan (default: all three, and the rest)
 #   --only PATTERN  only tests whose printed name matches this extended regular expression
-#   --quick         a minute: no sanitizers, fuzzers, linters or guests, no long loopback tests
-#   --long          more rounds where tests race, fuzzers for ten minutes instead of one
 #   --list          which groups there are
 #
-# One line a test; on failure the end of its log and where the log is. The last line is always
+# One line a test; on failure the end of its log and where the log is. At the end how long each group took, and as the
+# last line always
 #
 #   N passed, N failed, N skipped
 #
 # and the status 0 when nothing failed. In CI (CI=true) a test that is skipped counts as failed: there is nothing that
-# a CI machine is allowed to lack. Everything a test starts or mounts is gone when its line is printed.
+# a CI machine is allowed to lack. Everything a test starts or mounts is gone when its line is printed. Compilers run
+# through ccache where it is installed.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
@@ -33,15 +38,26 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
+[ -z "$quick" ] || [ -z "$long" ] || { echo "run.sh: --quick or --long, not both" >&2; exit 2; }
 [ "$quick" ] && [ ${#presets[@]} = 0 ] && presets=(release)
+short=(--quick)
+[ -z "$long" ] || short=()
 wants() { [ ${#presets[@]} = 0 ] || [[ " ${presets[*]} " == *" $1 "* ]]; }
 # What belongs to no preset runs unless one was asked for.
 rest() { [ ${#presets[@]} = 0 ] || [ "$quick" ]; }
 
 logs=$root/build/test-logs
 mkdir -p "$logs"
-results=$(mktemp "$logs/results.XXXXXX")
-trap 'rm -f "$results"' EXIT
+results=$(mktemp "$logs/results.XXXXXX") times=$(mktemp "$logs/times.XXXXXX")
+trap 'rm -f "$results" "$times"' EXIT
+# Builds that differ in what a file does not see share its object.
+export CCACHE_NOHASHDIR=1
+command -v ccache >/dev/null && export CMAKE_C_COMPILER_LAUNCHER=ccache
+# The sanitizers' builds have delay points (src/base/delay.h), which the group "delays" alone lets sleep.
+export VFSDAX_DELAY_US=0
+build_dir() { # PRESET
+	case $1 in release) echo build/release ;; *) echo "build/$1-delays" ;; esac
+}
 
 # ---- one line a test -------------------------------------------------------------------------------------------
 
@@ -71,23 +87,57 @@ test_step() {
 	[ "$status" = 0 ]
 }
 
+# group NAME COMMAND...: what it takes in seconds, all in all and of CPU time, is told at the end
+TIMEFORMAT='%R %U %S'
+group() {
+	local name=$1
+	shift
+	{
+		printf '%s ' "$name" >&2
+		time "$@" 2>&3
+	} 3>&2 2>>"$times"
+}
+# How much of it runs at the same time: most tests wait more than they compute.
+at_once=$((jobs * 2))
+
 # ---- groups ------------------------------------------------------------------------------------------------------
 
-build() { # PRESET
-	[[ "$1" =~ ^(release|asan|tsan|debug)$ ]] || return 1
-	local log=$logs/build.$1.log
-	if ! { cmake --preset "$1" && cmake --build --preset "$1" -j "$jobs"; } >"$log" 2>&1; then
-		record FAIL "build/$1" 0 "does not build"
-		grep -E 'error|FAILED|Error' "$log" | head -n 20 | sed 's/^/       /'
-		echo "       log: $log"
-		return 1
+# build NAME COMMAND...: reports it as a test
+build() {
+	local log=$logs/build.$1.log name=$1 start=$EPOCHREALTIME
+	shift
+	if "$@" >"$log" 2>&1; then
+		record ok "build/$name" "$(seconds_since "$start")" ""
+		return
 	fi
-	record ok "build/$1" "$(seconds_since "${2:-$EPOCHREALTIME}")" ""
+	record FAIL "build/$name" "$(seconds_since "$start")" "does not build"
+	grep -E 'error|FAILED|Error' "$log" | head -n 20 | sed 's/^/       /'
+	echo "       log: $log"
+	return 1
+}
+configure_and_build() { # PRESET [TARGET...]
+	local dir
+	dir=$(build_dir "$1")
+	cmake --preset "${dir#build/}" -DVFSDAX_WERROR="${werror:-OFF}" && cmake --build "$dir" -j "$jobs" ${2:+--target "${@:2}"}
+}
+build_release() {
+	local start=$EPOCHREALTIME
+	# Warnings fail a test of their own: other compilers have other warnings.
+	if werror=ON configure_and_build release >"$logs/lint.gcc.log" 2>&1; then
+		record ok build/release "$(seconds_since "$start")" ""
+		record ok lint/gcc 0 ""
+		return
+	fi
+	build release configure_and_build release || return
+	record FAIL lint/gcc 0 "warnings"
+	grep -A 4 'error:' "$logs/lint.gcc.log" | head -n 20 | sed 's/^/       /'
+	return 0
 }
 
 # ctest's own lines, translated: "3/9 Test #3: name ....   Passed    0.02 sec"
 unit_tests() { # PRESET [REGEX]
-	local dir=build/$1 log=$logs/ctest.$1.log name word seconds rest_of_line
+	local dir log=$logs/ctest.$1.log name word seconds rest_of_line
+	dir=$(build_dir "$1")
 	[ -e "$dir/CTestTestfile.cmake" ] || { record FAIL "unit/$1" 0 "no tests were configured"; return; }
 	# never "ctest -R only": printed names carry the preset, so the choice is made here
 	local names
@@ -95,7 +145,7 @@ unit_tests() { # PRESET [REGEX]
 		while read -r name; do [[ unit/$1/$name =~ $only && $name =~ ${2:-.} ]] && echo "$name"; done)
 	[ -n "$names" ] || return 0
 	ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
-		"$supervise" -t 900 -- ctest --test-dir "$dir" -j "$jobs" --timeout 180 --output-on-failure \
+		"$supervise" -t 900 -- ctest --test-dir "$dir" -j "$at_once" --timeout 180 --output-on-failure \
 		-R "^($(paste -sd'|' <<<"$names" | sed 's/[.+]/\\&/g'))\$" >"$log" 2>&1 </dev/null
 	while read -r name; do
 		rest_of_line=$(grep -E "Test +#[0-9]+: $name \.*" "$log" | tail -n 1)
@@ -135,10 +185,23 @@ suite() { # NAME COMMAND...: passes its lines on and adds its counts up
 	fi
 }
 
-loopback_names() { tests/loopback/run.sh --list | sed "s,^,loopback/$1/,; s/ .*//"; }
-loopback() { # PRESET
-	[ "$(loopback_names "$1" | grep -cE -- "$only")" != 0 ] || return 0
-	suite "loopback/$1" tests/loopback/run.sh --build "build/$1" --jobs "$jobs" --only "$only" ${quick:+--quick} ${long:+--long}
+# loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only
+loopback() {
+	local label=$1 dir names
+	dir=$(build_dir "$2")
+	names=$(tests/loopback/run.sh --list --label "$1" --only "$3" "${@:4}" | sed "s,^,$1/,; s/ .*//" | grep -E -- "$only")
+	[ -n "$names" ] || return 0
+	suite "$label" tests/loopback/run.sh --build "$dir" --jobs "$at_once" --label "$label" \
+		--only "^($(paste -sd'|' <<<"$names" | sed 's/\./\\./g'))\$" ${long:+--long} "${@:4}"
+}
+loopback_has() { tests/loopback/run.sh --list | sed "s,^,loopback/$1/,; s/ .*//" | grep -qE -- "$only"; }
+
+# Races are provoked: threads sleep for a moment where their order matters.
+delays() { # PRESET
+	local themes='/torture\.(with_cache_none|two|four|files)'
+	[ "$1" = tsan ] && [ -z "$long" ] || themes+='|/(data|window|coherence)\.'
+	[ -z "$long" ] || themes+='|/torture\.'
+	VFSDAX_DELAY_US=2000 VFSDAX_RACES_S=8 loopback "delays/$1" "$1" "$themes" "${short[@]}"
 }
 
 fuzz() {
@@ -148,32 +211,50 @@ fuzz() {
 		record skip fuzz 0 "clang is not installed"
 		return
 	fi
-	local start=$EPOCHREALTIME log=$logs/build.fuzz.log target name seconds
-	if ! { cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFSDAX_FUZZ=ON \
-		-DCMAKE_C_FLAGS_RELWITHDEBINFO="-O1 -g" -DVFSDAX_SANITIZE=address,undefined && cmake --build build/fuzz -j "$jobs"; } >"$log" 2>&1; then
-		record FAIL build/fuzz "$(seconds_since "$start")" "does not build"
-		grep -E 'error|FAILED' "$log" | head -n 10 | sed 's/^/       /'
-		echo "       log: $log"
+	build fuzz bash -c 'cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFSDAX_FUZZ=ON \
+		-DCMAKE_C_FLAGS_RELWITHDEBINFO="-O1 -g" -DVFSDAX_SANITIZE=address,undefined && cmake --build build/fuzz -j '"$jobs"' --target tests/fuzz/all' ||
 		return
-	fi
-	local targets=()
+	local targets=() seconds target
 	mapfile -t targets < <(find build/fuzz/tests/fuzz -maxdepth 2 -type f -executable -name '*fuzz*' ! -name '*.so*' | sort)
 	[ ${#targets[@]} -gt 0 ] || { record FAIL fuzz 0 "no targets were built"; return; }
 	seconds=$(((long ? 600 : 60) / ${#targets[@]}))
 	[ "$seconds" -ge 3 ] || seconds=3
 	for target in "${targets[@]}"; do
-		name=$(basename "$target")
-		local corpus=$root/build/fuzz/corpus/$name seeds=()
-		mkdir -p "$corpus"
-		# One folder of seeds for all targets of a floor, or one each.
-		local floor
-		floor=tests/fuzz/$(basename "$(dirname "$target")")
-		for dir in "$floor/corpus" "$floor/seeds" "$floor/seeds/${name#fuzz_device_}" "$floor/seeds/${name#fuzz_}"; do
-			compgen -G "$dir/*" >/dev/null && seeds+=("$dir")
-		done
-		[ ${#seeds[@]} -gt 0 ] || { record FAIL "fuzz/$name" 0 "no seeds in $floor"; continue; }
-		test_step "fuzz/$name" $((seconds + 60)) "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-			-print_final_stats=1 -artifact_prefix="$logs/$name-" "$corpus" "${seeds[@]}"
+		[ "$(jobs -pr | wc -l)" -lt "$jobs" ] || wait -n
+		fuzz_target "$target" "$seconds" &
+	done
+	wait
+}
+fuzz_target() { # PROGRAM SECONDS
+	local name corpus seeds=() floor dir
+	name=$(basename "$1")
+	corpus=$root/build/fuzz/corpus/$name
+	mkdir -p "$corpus"
+	# One folder of seeds for all targets of a floor, or one each.
+	floor=tests/fuzz/$(basename "$(dirname "$1")")
+	for dir in "$floor/corpus" "$floor/seeds" "$floor/seeds/${name#fuzz_device_}" "$floor/seeds/${name#fuzz_}"; do
+		compgen -G "$dir/*" >/dev/null && seeds+=("$dir")
+	done
+	[ ${#seeds[@]} -gt 0 ] || { record FAIL "fuzz/$name" 0 "no seeds in $floor"; return; }
+	test_step "fuzz/$name" $(($2 + 60)) "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 \
+		-print_final_stats=1 -artifact_prefix="$logs/$name-" "$corpus" "${seeds[@]}"
+}
+
+model() {
+	local script name
+	for script in tests/model/*.sh; do
+		[ -x "$script" ] || continue
+		name=$(basename "$script" .sh)
+		# Debian 12 has no cbmc: its harnesses run where it is.
+		[[ $name != *cbmc* ]] || command -v cbmc >/dev/null || continue
+		test_step "model/$name" 300 "$script"
+	done
+}
+
+lint() {
+	local what
+	for what in clang tidy cppcheck shell; do
+		test_step "lint/$what" 400 tests/lint.sh $what
 	done
 }
 
@@ -191,11 +272,14 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors headers api build/release build/asan build/tsan abi install unit/PRESET/NAME loopback/PRESET/THEME.NAME fuzz/NAME lint/NAME quickstart vm
+	printf '%s\n' floors headers api build/release build/asan build/tsan abi install unit/PRESET/NAME loopback/PRESET/THEME.NAME \
+		delays/PRESET/THEME.NAME model/NAME fuzz/NAME lint/NAME quickstart vm/NAME
 	exit 0
 fi
 finish() {
 	local passed failed skipped
+	[ ! -s "$times" ] || awk '{ printf "%-20s %7.1f s %8.1f s of CPU\n", $1, $2, $3 + $4 }' "$times"
+	echo "all of it took $(seconds_since "$started") s"
 	passed=$(grep -c '^ok ' "$results")
 	failed=$(grep -c '^FAIL ' "$results")
 	skipped=$(grep -c '^skip ' "$results")
@@ -215,10 +299,12 @@ finish() {
 trap 'record FAIL interrupted 0 "not everything was run"; finish' INT TERM
 
 started=$EPOCHREALTIME
-if [ "$install" ] && ! tests/install-deps.sh test; then
+install() { tests/install-deps.sh test; }
+if [ "$install" ] && ! group packages install; then
 	record FAIL install 0 "packages are missing"
 	finish
 fi
+command -v ccache >/dev/null && export CMAKE_C_COMPILER_LAUNCHER=ccache
 mkdir -p build
 supervise=$root/build/supervise
 if ! cc -std=gnu17 -D_GNU_SOURCE -O2 -o "$supervise" tests/loopback/supervise.c; then
@@ -226,36 +312,53 @@ if ! cc -std=gnu17 -D_GNU_SOURCE -O2 -o "$supervise" tests/loopback/supervise.c;
 	finish
 fi
 
-rest && test_step floors 30 tests/check-floors.sh
-rest && test_step headers 60 tests/package/headers.sh
-rest && test_step api 30 tests/package/api.sh
-for preset in release asan tsan; do
-	wants $preset || continue
-	# unit tests are known only after the build, so a pattern that is meant for them says "unit" or "build"
-	[[ $only == . || $only =~ unit|build ]] || { [ $preset = release ] && [[ abi =~ $only || install =~ $only ]]; } ||
-		{ [ $preset != tsan ] && loopback_names $preset | grep -qE -- "$only"; } || continue
-	# The thread sanitizer watches what is threaded and has no device: rings, window, workers.
-	start=$EPOCHREALTIME
-	build $preset "$start" || continue
-	case $preset in
-	tsan) unit_tests tsan 'window|ring|virtqueue|vq|worker|fuse|fs|bridge|thread' ;;
-	*)
-		unit_tests $preset
-		loopback $preset
-		;;
+sources() {
+	test_step floors 30 tests/check-floors.sh
+	test_step headers 60 tests/package/headers.sh
+	test_step api 30 tests/package/api.sh
+}
+# Unit tests are known only after the build, so a pattern that is meant for them says "unit" or "build".
+wanted() { # PRESET
+	wants "$1" || return 1
+	[[ $only == . || $only =~ unit|build ]] && return 0
+	case $1 in
+	release) [[ abi =~ $only || install =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
+	asan) loopback_has asan || [[ $only =~ delays ]] ;;
+	tsan) [[ $only =~ delays ]] ;;
 	esac
-	if [ $preset = release ]; then
-		test_step abi 60 tests/abi/check.sh build/release
-		test_step install 300 tests/package/install.sh build/release
-	fi
+}
+release() {
+	group build/release build_release || return
+	group unit/release unit_tests release
+	group loopback/release loopback loopback/release release . "${short[@]}"
+	group package package
+}
+package() {
+	test_step abi 60 tests/abi/check.sh build/release
+	test_step install 300 tests/package/install.sh build/release
+}
+asan() {
+	group build/asan build asan configure_and_build asan || return
+	group unit/asan unit_tests asan
+	group loopback/asan loopback loopback/asan asan .
+	[ "$quick" ] || group delays/asan delays asan
+}
+tsan() {
+	group build/tsan build tsan configure_and_build tsan {tests/{unit,loopback,torture},tools}/all || return
+	# The thread sanitizer watches what is threaded: rings, window, workers, libvfsdax.
+	group unit/tsan unit_tests tsan 'window|ring|virtqueue|worker|fuse|fs|bridge|thread|lib-'
+	[ "$quick" ] || group delays/tsan delays tsan
+}
+
+rest && group sources sources
+for preset in release asan tsan; do
+	! wanted $preset || $preset
 done
 if rest && [ -z "$quick" ]; then
-	for what in gcc clang tidy cppcheck shell; do
-		test_step "lint/$what" 400 tests/lint.sh $what
-	done
-	fuzz
+	group model model
+	group lint lint
+	group fuzz fuzz
+	group quickstart quickstart
+	group vm vm
 fi
-rest && quickstart
-rest && [ -z "$quick" ] && vm
-echo "all of it took $(seconds_since "$started") s"
 finish

@@ -20,6 +20,12 @@ make_sparse() {
 		printf tail | dd of=sparse3g bs=1 seek=$((3 * 1024 * 1024 * 1024 - 4)) conv=notrunc status=none'
 }
 
+# All of it, without hashing holes.
+expect_same_sparse() {
+	[ -n "$HOST_DIR" ] || { expect_same_tree; return; }
+	cmp <(dd if="$HOST_DIR/sparse3g" bs=1M status=none) <(dd if="$MNT/sparse3g" bs=1M status=none) || fail "sparse3g differs"
+}
+
 test_tree_reads_back_identical_through_the_window() {
 	start_device
 	mount_share
@@ -39,7 +45,7 @@ test_sparse_3g_reads_back_identical() {
 	start_device
 	mount_share
 	make_sparse
-	expect_same_tree
+	expect_same_sparse
 	expect_ge "$(stat_counter window.read_bytes)" $((2048 * MIB)) window.read_bytes
 }
 
@@ -54,7 +60,7 @@ test_tree_and_sparse_read_back_identical_with_a_window_of_16m() {
 	expect_ge "$(($(stat_counter window.evictions) + $(stat_counter window.removals) + $(stat_counter queue.read_bytes)))" 1 \
 		"evictions, or bytes that took the queue instead"
 	make_sparse
-	expect_same_tree
+	expect_same_sparse
 }
 
 timeout_tree_and_sparse_read_back_identical_with_dax_never=150
@@ -69,7 +75,7 @@ test_tree_and_sparse_read_back_identical_with_dax_never() {
 	expect_eq "$(dax_used)" false dax.used
 	[ -n "$(dax_reason)" ] || fail "dax.reason is empty"
 	make_sparse
-	expect_same_tree
+	expect_same_sparse
 }
 
 test_unaligned_reads_agree_with_the_host() {

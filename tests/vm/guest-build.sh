@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# guest-build.sh [--print] [--clean] [CMAKE OPTION...]: build the project for the guest.
+# guest-build.sh [--print] [--clean] [CMAKE OPTION...] [TARGET...]: build the project, or these of its targets, for the guest.
 #
 #   --print    print where the build is and nothing else; status 1 when there is none
 #   --clean    begin from an empty build directory
@@ -13,7 +13,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
-    local clean=no options=()
+    local clean=no options=() targets=()
     while [ $# -gt 0 ]; do
         case $1 in
             --print) print_build; exit ;;
@@ -21,6 +21,7 @@ main() {
             --inside) shift; enter_and_build "$@"; exit ;;
             -h | --help) vm_help; exit ;;
             -D*) options+=("$1") ;;
+            [a-z]*) targets+=("$1") ;;
             *) vm_usage_error "unknown argument '$1'" ;;
         esac
         shift
@@ -33,7 +34,7 @@ main() {
     flock --nonblock 9 || { vm_say "another guest build is running; waiting for it"; flock 9; }
     [ "$clean" = no ] || rm -rf "$VM_GUEST_BUILD"
     mkdir -p "$VM_GUEST_BUILD"
-    run_build "${options[@]}"
+    run_build "${targets[*]}" "${options[@]}"
 }
 
 print_build() {
@@ -63,10 +64,12 @@ enter_and_build() {
     mount -t proc proc "$VM_TREE/proc"
     mount --bind /dev "$VM_TREE/dev"
     mount -t tmpfs tmpfs "$VM_TREE/tmp"
-    # shellcheck disable=SC2016 # "$@" is for the inner shell
+    # shellcheck disable=SC2016 # for the inner shell
     exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 chroot "$VM_TREE" sh -ec '
+        targets=$1
+        shift
         cmake -S /src -B /build -G Ninja -DCMAKE_BUILD_TYPE=Release "$@"
-        exec cmake --build /build' sh "$@"
+        exec cmake --build /build ${targets:+--target $targets}' sh "$@"
 }
 
 main "$@"; exit

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# The VM tests: real VFIO, real IOMMU, packaged QEMU. Each is one boot of a guest (run.sh) and a script of guest/.
+# The VM tests: real VFIO, real IOMMU, packaged QEMU. Each is a script of guest/; those that need the same guest share a
+# boot of it (run.sh).
 #
 #   tests/vm/tests.sh [--only PATTERN] [--long] [--list]
+#
+# Without --long only the first boot: the driver from end to end, and all that can be tried on the same function.
 #
 # One line a test, the tail of its log when it fails; last line "N passed, N failed, N skipped". With VFSDAX_RESULTS=FILE
 # each result is appended there as well. VFSDAX_LOGS=DIR keeps the logs there.
@@ -21,50 +24,84 @@ done
 logs=${VFSDAX_LOGS:-$(mktemp -d)}
 passed=0 failed=0 skipped=0
 
-# vm NAME SECONDS [OPTIONS OF run.sh] SCRIPT: one test.
-vm() {
-    local name=vm/$1 seconds=$2 status=0 start=$SECONDS log result
-    shift 2
-    [[ $name =~ $only ]] || return 0
-    if [ -n "$list" ]; then echo "$name"; return 0; fi
-    log=$logs/${name//\//.}.log
-    "$here/run.sh" --timeout "$seconds" "$@" >"$log" 2>&1 </dev/null || status=$?
-    case $status in
+report() { # NAME STATUS SECONDS LOG
+    local name=vm/$1 result
+    case $2 in
         0) result=ok; passed=$((passed + 1)) ;;
         77) result=skip; skipped=$((skipped + 1)) ;;
         *) result=FAIL; failed=$((failed + 1)) ;;
     esac
-    printf '%-4s %s %d.0 s\n' "$result" "$name" $((SECONDS - start))
+    printf '%-4s %s %d.0 s\n' "$result" "$name" "$3"
     [ -z "${VFSDAX_RESULTS:-}" ] || printf '%s %s\n' "$result" "$name" >>"$VFSDAX_RESULTS"
     case $result in
-        skip) grep -a 'skipped:' "$log" | tail -1 | sed 's/^/       /' ;;
-        FAIL) tail -n 25 "$log" | sed 's/^/       /'; echo "       log: $log (status $status)" ;;
+        skip) grep -a 'skipped:' "$4" | tail -1 | sed 's/^/       /' ;;
+        FAIL) tail -n 25 "$4" | sed 's/^/       /'; echo "       log: $4 (status $2)" ;;
     esac
+}
+
+# boot SECONDS [OPTIONS OF run.sh] -- NAME SCRIPT [ARG...] [-- NAME SCRIPT [ARG...]]...: the tests of one boot
+boot() {
+    local options=(--timeout "$1") name words=() tests=() names=() status=0 log line done_ones
+    shift
+    while [ "$1" != -- ]; do options+=("$1"); shift; done
+    while [ $# -gt 0 ]; do
+        shift
+        words=()
+        while [ $# -gt 0 ] && [ "$1" != -- ]; do words+=("$1"); shift; done
+        [[ vm/${words[0]} =~ $only ]] || continue
+        names+=("${words[0]}")
+        tests+=("${tests[@]:+--}" "${words[@]}")
+    done
+    [ ${#names[@]} -gt 0 ] || return 0
+    if [ -n "$list" ]; then printf 'vm/%s\n' "${names[@]}"; return 0; fi
+    [ -n "${tests[0]}" ] || tests=("${tests[@]:1}")
+    log=$logs/vm.${names[0]}.log
+    "$here/run.sh" "${options[@]}" "$guest/several-scripts.sh" "${tests[@]}" >"$log" 2>&1 </dev/null || status=$?
+    split_log "$log"
+    for name in "${names[@]}"; do
+        line=$(grep -a "^@@test $name " "$log" | tail -n 1)
+        if [ -n "$line" ]; then
+            # shellcheck disable=SC2086 # words
+            set -- $line
+            report "$name" "$3" "$4" "$log.$name"
+        else # the guest ended before, or the script was not reached
+            report "$name" "$((status ? status : 125))" 0 "$log"
+        fi
+    done
+    # What run.sh finds at the end: a crash of the back end, a sanitizer's report.
+    [ "$status" = 0 ] || ! grep -qa "^@@test ${names[-1]} 0 " "$log" || report "${names[0]}-and-its-device" "$status" 0 "$log"
+}
+# What belongs to each test, as LOG.NAME
+split_log() {
+    awk -v log_="$1" '/^==== / { out = log_ "." $2; printf "" >out } out { print >>out } /^@@test / { close(out); out = "" }' "$1"
 }
 
 if [ -z "$list" ]; then
     "$here/build.sh" >"$logs/vm.build.log" 2>&1 || status=$?
     [ "${status:-0}" = 0 ] || { tail -n 20 "$logs/vm.build.log"; [ "$status" = 77 ] || exit 1; }
-    "$here/guest-build.sh" >"$logs/vm.guest-build.log" 2>&1 || { tail -n 30 "$logs/vm.guest-build.log"; exit 1; }
+    # Without --long the guest needs the programs only, and the client for direct maps.
+    targets=(tools/all src/all directop)
+    [ -z "$long" ] || targets=()
+    "$here/guest-build.sh" "${targets[@]}" >"$logs/vm.guest-build.log" 2>&1 || { tail -n 30 "$logs/vm.guest-build.log"; exit 1; }
 fi
-g=$here/guest
+guest=$here/guest
+g=/src/tests/vm/guest
 # The host side is the same build as the guest's: run.sh takes it from guest-build.sh.
 dev=(--device-bin guest)
 
-vm mission 240 "${dev[@]}" --device-args '--cache-size 1G' "$g/mission.sh"
-vm probe 120 "${dev[@]}" "$here/probe/guest.sh"
-vm cycles 300 "${dev[@]}" --device-args '--cache-size 1G' "$g/cycles.sh" ${long:+30}
-vm unplug 120 "${dev[@]}" --device-args '--cache-size 1G' "$g/unplug.sh"
-vm window-smaller-than-the-data 120 "${dev[@]}" --device-args '--cache-size 16M' "$g/shape.sh" window-small
-vm no-window 120 "${dev[@]}" --device-args '--cache-size 0' "$g/shape.sh" no-window
-vm four-queues 120 "${dev[@]}" --vq 4 --device-args '--num-request-queues 4' "$g/shape.sh" queues-4
-vm no-event-idx 120 "${dev[@]}" --device-args '--no-event-idx' "$g/shape.sh" plain
-vm no-indirect 120 "${dev[@]}" --device-args '--no-indirect' "$g/shape.sh" plain
-vm huge-pages-and-an-ordinary-user 120 "${dev[@]}" "$g/user.sh"
-vm lib 180 "${dev[@]}" --device-args '--cache-size 1G' "$g/lib.sh"
-vm direct 180 "${dev[@]}" --device-args '--cache-size 1G' "$g/direct.sh"
-vm several-functions 120 "${dev[@]}" --devices 2 "$g/several.sh"
-vm loopback-suite 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' "$g/loopback.sh" ${long:+--long}
+# (the last pulls the function out)
+boot 600 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- lib $g/lib.sh -- direct $g/direct.sh \
+    -- huge-pages-and-an-ordinary-user $g/user.sh -- unplug $g/unplug.sh
+if [ -n "$long" ]; then
+    boot 900 "${dev[@]}" --device-args '--cache-size 1G' -- cycles $g/cycles.sh 30 -- probe /src/tests/vm/probe/guest.sh
+    boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
+    boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window
+    boot 120 "${dev[@]}" --vq 4 --device-args '--num-request-queues 4' -- four-queues $g/shape.sh queues-4
+    boot 120 "${dev[@]}" --device-args '--no-event-idx' -- no-event-idx $g/shape.sh plain
+    boot 120 "${dev[@]}" --device-args '--no-indirect' -- no-indirect $g/shape.sh plain
+    boot 120 "${dev[@]}" --devices 2 -- several-functions $g/several.sh
+    boot 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' -- loopback-suite $g/loopback.sh --long
+fi
 
 [ -n "$list" ] || echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
