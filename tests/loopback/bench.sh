@@ -314,7 +314,7 @@ test_a_mount_is_measured_and_verified() {
 long_an_io_that_does_not_return_is_left=1
 test_an_io_that_does_not_return_is_left() {
 	need_bench
-	[ "$LOOPBACK" = unix ] || skip "the device is to be stopped"
+	unix_only "the device is to be stopped"
 	start_device
 	cp "$FILE" "$HOST_DIR/f"
 	mount_share -o dax=never,cache=none
@@ -339,7 +339,7 @@ test_an_io_that_does_not_return_is_left() {
 
 need_lib() { # OPTIONS OF vfsdax-device
 	need_bench
-	[ "$LOOPBACK" = unix ] || skip "the share has one driver at a time here"
+	unix_only "the share has one driver at a time here"
 	"$BENCH" --help | grep -q 'lib, map' || skip "vfsdax-bench is built without libvfsdax"
 	start_device "$@"
 	cp "$FILE" "$HOST_DIR/f"

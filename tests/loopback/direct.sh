@@ -4,7 +4,7 @@
 MIB=$((1024 * 1024))
 
 direct_setup() { # [OPTIONS OF vfsdax-mount]
-	[ "$LOOPBACK" = unix ] || skip "over VFIO: tests/vm/guest/direct.sh"
+	unix_only "over VFIO: tests/vm/guest/direct.sh"
 	DIRECTOP=$VFSDAX_HELPERS/directop
 	[ -x "$DIRECTOP" ] || fail "$DIRECTOP is not built"
 	start_device --cache-size "${CACHE:-256M}"
@@ -243,7 +243,7 @@ test_many_at_once_while_the_file_is_cut() {
 }
 
 test_options_that_make_no_sense_are_named() {
-	[ "$LOOPBACK" = unix ] || skip "of the other transport"
+	unix_only "of the other transport"
 	local o
 	for o in direct_maps=perhaps direct_maps share_device=root share_device=-1 share_device=4294967295 share_device=; do
 		must_fail bounded 10 "$MOUNT" "unix:$SOCK" "$MOUNTPOINT" -o "$o" 2>"$MOUNT_LOG"
@@ -289,7 +289,7 @@ test_other_users_need_allow_other_and_a_file() {
 test_an_ordinary_users_mount_serves_him_and_root() {
 	need_root "another user's processes"
 	DIRECTOP=$VFSDAX_HELPERS/directop
-	[ "$LOOPBACK" = unix ] || skip "over VFIO: tests/vm/guest/direct.sh"
+	unix_only "over VFIO: tests/vm/guest/direct.sh"
 	chmod o+rw /dev/fuse 2>/dev/null || true
 	[ -w /dev/fuse ] || skip "no /dev/fuse"
 	head -c 8M /dev/urandom >"$HOST_DIR/f"

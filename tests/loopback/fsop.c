@@ -553,18 +553,91 @@ static int cmd_unlinked(char **a)
 	return 0;
 }
 
-/* ---- read-until-error FILE: 4 KiB reads all over the file until one fails; prints its errno --------------- */
-static int cmd_read_until_error(char **a)
+static int errno_named(const char *name)
 {
-	int fd = open_or_die(a[0], O_RDONLY);
-	uint64_t size = size_of(fd, a[0]);
+	for (int e = 1; e < 134; e++)
+		if (strerrorname_np(e) && strcmp(strerrorname_np(e), name) == 0)
+			return e;
+	die("no errno is called %s", name);
+	return 0;
+}
+
+/* ---- strerror NAME: what a program says of EIO, say -------------------------------------------------------------- */
+static int cmd_strerror(char **a)
+{
+	puts(strerror(errno_named(a[0])));
+	return 0;
+}
+
+/*
+ * ---- errors-after-the-first FILE COUNT: 4 KiB reads all over the file, without a pause; when one has failed, COUNT
+ * more must fail alike. Prints "reading" once the file is read, and COUNT and the error's name at the end.
+ */
+static int cmd_errors_after_the_first(char **a)
+{
+	int fd = open_or_die(a[0], O_RDONLY), first = 0;
+	uint64_t size = size_of(fd, a[0]), off = 0, count = number(a[1]);
 	uint8_t buf[4096];
 
-	for (uint64_t off = 0;; off = (off + 1234567) % size)
-		if (pread(fd, buf, sizeof(buf), (off_t)off) < 0) {
-			printf("%s\n", strerrorname_np(errno));
-			return 0;
+	for (uint64_t i = 0, failed = 0; failed <= count; i++, off = (off + 1232896) % size) {
+		ssize_t n = pread(fd, buf, sizeof(buf), (off_t)off);
+
+		if (i == 1000) {
+			puts("reading");
+			fflush(stdout);
 		}
+		if (n >= 0 && !failed)
+			continue;
+		if (n >= 0)
+			die("after %llu failures (%s) a read at %llu gives %zd bytes",
+			    (unsigned long long)failed, strerrorname_np(first), (unsigned long long)off, n);
+		if (failed++ == 0)
+			first = errno;
+		if (errno != first)
+			die("failure %llu is %s, the first was %s", (unsigned long long)failed,
+			    strerrorname_np(errno), strerrorname_np(first));
+	}
+	printf("%llu %s\n", (unsigned long long)count, strerrorname_np(first));
+	return 0;
+}
+
+/*
+ * ---- all-a read|write|map FILE SECONDS: of a file that the host makes shorter and longer all the time, and that has
+ * nothing but 'A' and zeros
+ */
+static int cmd_all_a(char **a)
+{
+	int fd = open_or_die(a[1], O_RDWR);
+	time_t end = time(NULL) + (time_t)number(a[2]);
+	uint8_t buf[65536];
+
+	random_state += (uint64_t)getpid();
+	while (time(NULL) < end) {
+		off_t off = (off_t)(random_next() >> 20) % (4 << 20) & ~(off_t)4095;
+		ssize_t n = 0;
+
+		if (*a[0] == 'r') {
+			n = pread(fd, buf, sizeof(buf), off);
+		} else if (*a[0] == 'w') {
+			memset(buf, 'A', 4096);
+			if (pwrite(fd, buf, 4096, off) < 0)
+				die("%s: write at %lld: %s", a[1], (long long)off, strerror(errno));
+		} else {
+			uint8_t *map = mmap(NULL, 4 << 20, PROT_READ, MAP_SHARED, fd, 0);
+
+			if (map == MAP_FAILED)
+				continue; /* before Linux 6.6 */
+			buf[0] = map[off];
+			n = 1;
+			munmap(map, 4 << 20);
+		}
+		if (n < 0)
+			die("%s: read at %lld: %s", a[1], (long long)off, strerror(errno));
+		for (ssize_t i = 0; i < n; i++)
+			if (buf[i] != 'A' && buf[i] != 0)
+				die("%s: byte %lld is %u", a[1], (long long)off + i, buf[i]);
+	}
+	return 0;
 }
 
 /* ---- seek FILE data|hole OFFSET: prints where (lseek) ------------------------------------------------------------ */
@@ -618,7 +691,9 @@ static const struct {
 	{"rename", 3, cmd_rename, "exchange|noreplace OLD NEW"},
 	{"readdir", 1, cmd_readdir, "DIRECTORY"},
 	{"unlinked", 1, cmd_unlinked, "FILE"},
-	{"read-until-error", 1, cmd_read_until_error, "FILE"},
+	{"errors-after-the-first", 2, cmd_errors_after_the_first, "FILE COUNT"},
+	{"strerror", 1, cmd_strerror, "NAME"},
+	{"all-a", 3, cmd_all_a, "read|write|map FILE SECONDS"},
 	{"nonsense", 3, cmd_nonsense, "SOCKET BYTES SEED"},
 	{"seek", 3, cmd_seek, "FILE data|hole OFFSET"},
 };

@@ -2,18 +2,6 @@
 # A device that lies (hostile_device.c): the driver drops it with a message that names the value; nobody
 # hangs, nothing crashes, nothing stays mounted that cannot be unmounted.
 
-start_hostile() {
-	[ "$LOOPBACK" = unix ] || skip "brings its own device"
-	[ -e /dev/fuse ] || skip "no /dev/fuse on this machine"
-	"$HOSTILE" "$SOCK" "$@" 2>"$DEVICE_LOG" &
-	HOSTILE_PID=$!
-	wait_until 10 "hostile_device listens" grep -q 'listening on' "$DEVICE_LOG"
-}
-end_hostile() {
-	kill -KILL "$HOSTILE_PID" 2>/dev/null || true
-	wait "$HOSTILE_PID" 2>/dev/null || true
-}
-
 # never_mounts FAULT REGEX [REQUEST]: the mount command itself says it
 never_mounts() {
 	local fault=$1 regex=$2 status=0

@@ -65,6 +65,7 @@ wait_until() {
 }
 # A child that has ended but was not waited for is as good as gone.
 gone() { ! [ -e "/proc/$1" ] || [[ $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) =~ ^(Z|X|$) ]]; }
+unix_only() { [ "$LOOPBACK" = unix ] || skip "$*"; }
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root: $*"; }
 
 # ---- the device ---------------------------------------------------------------------------------
@@ -99,6 +100,19 @@ stop_device() {
 	wait "$DEVICE_PID" || status=$?
 	DEVICE_PID=
 	expect_eq "$status" 0 "exit status of vfsdax-device after SIGTERM"
+}
+
+# start_hostile FAULT [REQUEST]: the device that lies, on the same socket
+start_hostile() {
+	unix_only "brings its own device"
+	[ -e /dev/fuse ] || skip "no /dev/fuse on this machine"
+	"$HOSTILE" "$SOCK" "$@" 2>"$DEVICE_LOG" &
+	HOSTILE_PID=$!
+	wait_until 10 "hostile_device listens" grep -q 'listening on' "$DEVICE_LOG"
+}
+end_hostile() {
+	kill -KILL "$HOSTILE_PID" 2>/dev/null || true
+	wait "$HOSTILE_PID" 2>/dev/null || true
 }
 
 source_of_share() {
@@ -185,6 +199,13 @@ unmount_share() {
 		MOUNT_PID=
 	fi
 	! is_mounted || fail "$MOUNTPOINT is still mounted after umount"
+}
+
+# leave_mount: as unmount_share for a device that is gone or silent: in bounded time, and whatever the daemon's status
+leave_mount() {
+	bounded 15 umount "$MOUNTPOINT"
+	wait_until 15 "the daemon (process $MOUNT_PID) ends" gone "$MOUNT_PID"
+	MOUNT_PID=
 }
 
 remount_share() {

@@ -18,7 +18,6 @@ libop() {
 	[ "$status" = 0 ] || fail "libop $what: status $status: $(grep -v '^log:' "$TEST_DIR/err" | tail -n 3)"
 }
 LIBOP_WRAP=()
-unix_only() { [ "$LOOPBACK" = unix ] || skip "$*"; }
 
 test_names_and_attributes() { libop names; }
 test_paths_and_links() { libop paths; }

@@ -54,7 +54,7 @@ device_footprint() {
 long_fifty_mounts_leak_nothing=1
 timeout_fifty_mounts_leak_nothing=200
 test_fifty_mounts_leak_nothing() {
-	[ "$LOOPBACK" = unix ] || skip "looks into the device's process"
+	unix_only "looks into the device's process"
 	local i early late
 	start_device
 	host_run bash -c 'head -c 5000001 /dev/urandom >f; mkdir d; echo 1 >d/g'
@@ -77,7 +77,7 @@ test_fifty_mounts_leak_nothing() {
 }
 
 test_forget_gives_descriptors_back() {
-	[ "$LOOPBACK" = unix ] || skip "looks into the device's process"
+	unix_only "looks into the device's process"
 	need_root "drops the kernel's caches"
 	start_device
 	mount_share
@@ -159,63 +159,6 @@ test_an_idle_mount_uses_no_cpu() {
 	expect_le $(((after - before) * 100 / hz)) 6 "hundredths of a CPU second in three idle ones"
 }
 
-# Readers and writers get an error within a bounded time, and the mount can be taken away.
-test_device_killed_in_the_middle_of_io() {
-	[ "$LOOPBACK" = unix ] || skip "kills the device's process"
-	start_device
-	mount_share_fg -o timeout=5
-	host_run bash -c 'head -c 64M /dev/urandom >f'
-	cat "$MNT/f" >/dev/null
-	"$FSOP" read-until-error "$MNT/f" >"$TEST_DIR/errno" &
-	local reader=$! writer
-	(for i in $(seq 100000); do echo "$i" >"$MNT/w" || exit 1; done) 2>/dev/null &
-	writer=$!
-	sleep 0.5
-	kill -KILL "$DEVICE_PID"
-	wait "$DEVICE_PID" || true
-	DEVICE_PID=
-	wait_until 15 "the writer gets an error" gone "$writer"
-	# A reader of mapped pages may go on or get an error, but names and tails are the device's.
-	local err=$TEST_DIR/err
-	must_fail bounded 10 ls "$MNT/" 2>"$err"
-	expect_log "$err" "ls after the device died" 'Input/output error|Transport endpoint is not connected|No such device'
-	if ! gone "$reader"; then
-		wait_until 15 "the reader gets an error" gone "$reader"
-	fi
-	[[ $(cat "$TEST_DIR/errno") =~ ^(EIO|ENOTCONN|ENODEV)$ ]] || fail "the reader got '$(cat "$TEST_DIR/errno")'"
-	expect_log "$MOUNT_LOG" "the mount's log" 'device|back end|closed|gone|hung up|lost'
-	bounded 10 umount "$MOUNTPOINT"
-	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
-	MOUNT_PID=
-}
-
-test_device_stopped_dead_then_requests_time_out() {
-	[ "$LOOPBACK" = unix ] || skip "stops the device's process"
-	start_device
-	mount_share_fg -o timeout=3
-	echo 1 >"$MNT/f"
-	kill -STOP "$DEVICE_PID"
-	local err=$TEST_DIR/err
-	must_fail bounded 15 ls "$MNT/new-name" 2>"$err"
-	expect_log "$err" "ls while the device does not answer" 'Input/output error|Transport endpoint is not connected|timed out|No such device'
-	bounded 20 umount "$MOUNTPOINT"
-	wait_until 20 "the daemon ends" gone "$MOUNT_PID"
-	MOUNT_PID=
-	kill -CONT "$DEVICE_PID"
-}
-
-test_device_ends_by_sigterm_while_mounted() {
-	[ "$LOOPBACK" = unix ] || skip "ends the device's process"
-	start_device
-	mount_share_fg -o timeout=5
-	echo 1 >"$MNT/f"
-	stop_device
-	must_fail bounded 10 cat "$MNT/f" 2>/dev/null
-	bounded 10 umount "$MOUNTPOINT"
-	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
-	MOUNT_PID=
-}
-
 # The device serves the next front end after one was killed.
 test_killed_mount_is_cleaned_and_used_again() {
 	start_device
@@ -258,7 +201,7 @@ test_lazy_unmount_serves_open_files_until_they_close() {
 }
 
 test_two_shares_side_by_side() {
-	[ "$LOOPBACK" = unix ] || skip "starts a second device"
+	unix_only "starts a second device"
 	start_device
 	mount_share
 	echo first >"$MNT/f"
@@ -275,7 +218,7 @@ test_two_shares_side_by_side() {
 }
 
 test_a_device_that_is_in_use_is_not_waited_for_for_ever() {
-	[ "$LOOPBACK" = unix ] || skip "two mounts of one socket"
+	unix_only "two mounts of one socket"
 	start_device
 	mount_share
 	mkdir "$TEST_DIR/mnt2"

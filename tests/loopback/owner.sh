@@ -99,7 +99,7 @@ test_new_files_in_a_directory_of_the_callers_supplementary_group() {
 # As an ordinary user, device and mount both. Where /dev/fuse is for root only, the test's own mount
 # name space gets one with the usual mode.
 test_an_ordinary_user_can_do_it_all() {
-	[ "$LOOPBACK" = unix ] || skip "takes the function as root"
+	unix_only "takes the function as root"
 	if [ "$(id -u)" = 0 ]; then
 		if ! as_nobody test -r /dev/fuse -a -w /dev/fuse; then
 			mknod -m 666 "$TEST_DIR/fuse" c 10 229 && mount --bind "$TEST_DIR/fuse" /dev/fuse ||

@@ -6,7 +6,7 @@ MIB=$((1024 * 1024))
 POSIXOP=$VFSDAX_HELPERS/posixop
 
 # The host's files within reach, and a front end that outlives their truncation (QEMU does not)
-need_host() { [ "$LOOPBACK" = unix ] || skip "needs the host's files, and a front end that outlives their truncation"; }
+need_host() { unix_only "needs the host's files, and a front end that outlives their truncation"; }
 
 # heat FILE [COMMAND...]: overwrites its first megabyte until the window takes the writes; the command runs it
 heat() {

@@ -13,7 +13,7 @@ show_threads() {
 tortured() {
 	local status=0 program
 	# QEMU dies of a host that truncates what is mapped.
-	[ "$LOOPBACK" = unix ] || skip "needs the host's files, and a front end that outlives their truncation"
+	unix_only "needs the host's files, and a front end that outlives their truncation"
 	start_device --cache-size 8M --num-request-queues 4
 	mount_share -o "$1"
 	shift
