@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * fsop: what the loopback tests do to files where a shell cannot. Each subcommand is one check,
- * prints one line about what went wrong and where, and exits with 0 or 1; 77 means that this kernel or file
- * system does not have what the check is about. `fsop` alone lists them.
+ * prints one line about what went wrong and where, and exits with 0 or 1; 77 means that this kernel
+ * or file system does not have what the check is about. `fsop` alone lists them.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -94,8 +94,8 @@ static void full_pread(int fd, const char *name, void *buf, size_t len, uint64_t
 		if (n < 0)
 			die("%s: read of %zu at %" PRIu64 ": %s", name, len, off, strerror(errno));
 		if (n == 0)
-			die("%s: end of file at %" PRIu64 " while reading %zu at %" PRIu64, name, off + got,
-			    len, off);
+			die("%s: end of file at %" PRIu64 " while reading %zu at %" PRIu64, name,
+			    off + got, len, off);
 		got += (size_t)n;
 	}
 }
@@ -127,11 +127,13 @@ static void compare(const uint8_t *a, const uint8_t *b, size_t len, uint64_t off
 		return;
 	for (size_t i = 0; i < len; i++)
 		if (a[i] != b[i])
-			die("%s: byte %" PRIu64 " is 0x%02x, expected 0x%02x (extent %" PRIu64 "+%zu)",
+			die("%s: byte %" PRIu64 " is 0x%02x, expected 0x%02x (extent %" PRIu64
+			    "+%zu)",
 			    what, off + i, a[i], b[i], off, len);
 }
 
-/* ---- random-read FILE REFERENCE COUNT SEED: preads of any offset and length agree ------------- */
+/* ---- random-read FILE REFERENCE COUNT SEED: preads of any offset and length agree -------------
+ */
 static int cmd_random_read(char **a)
 {
 	int fd = open_or_die(a[0], O_RDONLY), ref = open_or_die(a[1], O_RDONLY);
@@ -153,8 +155,10 @@ static int cmd_random_read(char **a)
 	return 0;
 }
 
-/* ---- model FILE SHADOW COUNT SEED MAX_BYTES: random operations on a file and on a plain one ------ */
-static void model_compare(int fd, int shadow, char **a, uint64_t off, size_t len, uint8_t *x, uint8_t *y)
+/* ---- model FILE SHADOW COUNT SEED MAX_BYTES: random operations on a file and on a plain one
+ * ------ */
+static void model_compare(int fd, int shadow, char **a, uint64_t off, size_t len, uint8_t *x,
+			  uint8_t *y)
 {
 	uint64_t size = size_of(shadow, a[1]);
 
@@ -243,7 +247,8 @@ static int cmd_model(char **a)
 	return 0;
 }
 
-/* ---- mmap-shared FILE REFERENCE: stores through a shared mapping are in the file -------------- */
+/* ---- mmap-shared FILE REFERENCE: stores through a shared mapping are in the file --------------
+ */
 static int cmd_mmap_shared(char **a)
 {
 	int fd = open_or_die(a[0], O_RDWR);
@@ -260,8 +265,8 @@ static int cmd_mmap_shared(char **a)
 	for (uint64_t off = 0; off < size; off += 4096 + 13) {
 		full_pread(fd, a[0], &byte, 1, off);
 		if (byte != (uint8_t)(off * 7 + 1))
-			die("%s: read at %" PRIu64 " gives 0x%02x, the store was 0x%02x", a[0], off, byte,
-			    (uint8_t)(off * 7 + 1));
+			die("%s: read at %" PRIu64 " gives 0x%02x, the store was 0x%02x", a[0], off,
+			    byte, (uint8_t)(off * 7 + 1));
 	}
 	/* A write(2) is seen through the mapping, too. */
 	byte = 0xa5;
@@ -272,7 +277,8 @@ static int cmd_mmap_shared(char **a)
 	return 0;
 }
 
-/* ---- mmap-private FILE: stores through a private mapping are not -------------------------------- */
+/* ---- mmap-private FILE: stores through a private mapping are not --------------------------------
+ */
 static int cmd_mmap_private(char **a)
 {
 	int fd = open_or_die(a[0], O_RDONLY);
@@ -286,7 +292,8 @@ static int cmd_mmap_private(char **a)
 
 		full_pread(fd, a[0], &before, 1, off);
 		if (map[off] != before)
-			die("%s: mapping shows 0x%02x at %" PRIu64 ", read 0x%02x", a[0], map[off], off, before);
+			die("%s: mapping shows 0x%02x at %" PRIu64 ", read 0x%02x", a[0], map[off],
+			    off, before);
 		map[off] = (uint8_t)~before;
 		full_pread(fd, a[0], &after, 1, off);
 		if (after != before)
@@ -296,7 +303,8 @@ static int cmd_mmap_private(char **a)
 	return 0;
 }
 
-/* ---- truncate-race FILE SECONDS: a reader sees the pattern or zeros, whatever the size does ---- */
+/* ---- truncate-race FILE SECONDS: a reader sees the pattern or zeros, whatever the size does ----
+ */
 static uint8_t pattern_at(uint64_t off)
 {
 	return (uint8_t)(off * 2654435761u >> 13) | 1;
@@ -368,13 +376,14 @@ static int cmd_truncate_race(char **a)
 	full_pread(fd, a[0], back, full, 0);
 	for (uint64_t off = 0; off < full; off++)
 		if (back[off] != pattern_at(off))
-			die("%s: at the end byte %" PRIu64 " is 0x%02x, expected 0x%02x", a[0], off, back[off],
-			    pattern_at(off));
+			die("%s: at the end byte %" PRIu64 " is 0x%02x, expected 0x%02x", a[0], off,
+			    back[off], pattern_at(off));
 	printf("%u rounds\n", rounds);
 	return 0;
 }
 
-/* ---- append-race FILE PROCESSES RECORDS: no record of O_APPEND writers is lost or torn --------- */
+/* ---- append-race FILE PROCESSES RECORDS: no record of O_APPEND writers is lost or torn ---------
+ */
 static int cmd_append_race(char **a)
 {
 	unsigned procs = (unsigned)number(a[1]), records = (unsigned)number(a[2]), failed = 0;
@@ -405,19 +414,22 @@ static int cmd_append_race(char **a)
 	int fd = open_or_die(a[0], O_RDONLY);
 
 	if (size_of(fd, a[0]) != 64ull * procs * records)
-		die("%s: size %" PRIu64 ", expected %llu", a[0], size_of(fd, a[0]), 64ull * procs * records);
+		die("%s: size %" PRIu64 ", expected %llu", a[0], size_of(fd, a[0]),
+		    64ull * procs * records);
 	for (uint64_t i = 0; i < (uint64_t)procs * records; i++) {
 		unsigned p, r;
 
 		full_pread(fd, a[0], record, 64, i * 64);
 		record[64] = '\0';
-		if (sscanf(record, "%u %u", &p, &r) != 2 || p >= procs || r >= records || seen[p * records + r]++)
+		if (sscanf(record, "%u %u", &p, &r) != 2 || p >= procs || r >= records ||
+		    seen[p * records + r]++)
 			die("record %" PRIu64 " is torn or there twice: %.20s", i, record);
 	}
 	return 0;
 }
 
-/* ---- lock FILE rd|wr START LENGTH try|wait COMMAND...: holds a POSIX lock while COMMAND runs ------- */
+/* ---- lock FILE rd|wr START LENGTH try|wait COMMAND...: holds a POSIX lock while COMMAND runs
+ * ------- */
 static int cmd_lock(char **a)
 {
 	bool wr = strcmp(a[1], "wr") == 0;
@@ -437,7 +449,8 @@ static int cmd_lock(char **a)
 	die("%s: %s", a[5], strerror(errno));
 }
 
-/* ---- getlock FILE START LENGTH: prints "free" or "locked" (F_GETLK) ----------------------------------- */
+/* ---- getlock FILE START LENGTH: prints "free" or "locked" (F_GETLK)
+ * ----------------------------------- */
 static int cmd_getlock(char **a)
 {
 	int fd = open_or_die(a[0], O_RDWR);
@@ -452,7 +465,8 @@ static int cmd_getlock(char **a)
 	return 0;
 }
 
-/* ---- tmpfile DIRECTORY NAME: O_TMPFILE, write, give it a name ------------------------------------------- */
+/* ---- tmpfile DIRECTORY NAME: O_TMPFILE, write, give it a name
+ * ------------------------------------------- */
 static int cmd_tmpfile(char **a)
 {
 	int fd = open(a[0], O_TMPFILE | O_RDWR | O_CLOEXEC, 0640);
@@ -472,7 +486,8 @@ static int cmd_tmpfile(char **a)
 	return 0;
 }
 
-/* ---- rename exchange|noreplace OLD NEW: exits with 0, or 3 for EEXIST -------------------------------------- */
+/* ---- rename exchange|noreplace OLD NEW: exits with 0, or 3 for EEXIST
+ * -------------------------------------- */
 static int cmd_rename(char **a)
 {
 	unsigned flag = strcmp(a[0], "exchange") == 0 ? 2u : 1u;
@@ -483,7 +498,8 @@ static int cmd_rename(char **a)
 	return errno == EEXIST ? 3 : errno == EINVAL ? STATUS_SKIP : 1;
 }
 
-/* ---- readdir DIRECTORY: every name once, also after seekdir; prints how many ------------------------------- */
+/* ---- readdir DIRECTORY: every name once, also after seekdir; prints how many
+ * ------------------------------- */
 static int by_text(const void *x, const void *y)
 {
 	return strcmp(*(char *const *)x, *(char *const *)y);
@@ -519,7 +535,8 @@ static int cmd_readdir(char **a)
 		seekdir(dir, middle);
 		e = readdir(dir);
 		if (!e || strcmp(e->d_name, after_middle) != 0)
-			die("after seekdir readdir says %s, expected %s", e ? e->d_name : "end", after_middle);
+			die("after seekdir readdir says %s, expected %s", e ? e->d_name : "end",
+			    after_middle);
 	}
 	qsort(names, count, sizeof(*names), by_text);
 	for (size_t i = 1; i < count; i++)
@@ -530,7 +547,8 @@ static int cmd_readdir(char **a)
 	return 0;
 }
 
-/* ---- unlinked FILE: a file without a name lives as long as it is open ------------------------------------- */
+/* ---- unlinked FILE: a file without a name lives as long as it is open
+ * ------------------------------------- */
 static int cmd_unlinked(char **a)
 {
 	int fd = open_or_die(a[0], O_RDWR | O_CREAT | O_EXCL);
@@ -562,7 +580,8 @@ static int errno_named(const char *name)
 	return 0;
 }
 
-/* ---- strerror NAME: what a program says of EIO, say -------------------------------------------------------------- */
+/* ---- strerror NAME: what a program says of EIO, say
+ * -------------------------------------------------------------- */
 static int cmd_strerror(char **a)
 {
 	puts(strerror(errno_named(a[0])));
@@ -570,8 +589,9 @@ static int cmd_strerror(char **a)
 }
 
 /*
- * ---- errors-after-the-first FILE COUNT: 4 KiB reads all over the file, without a pause; when one has failed, COUNT
- * more must fail alike. Prints "reading" once the file is read, and COUNT and the error's name at the end.
+ * ---- errors-after-the-first FILE COUNT: 4 KiB reads all over the file, without a pause; when one
+ * has failed, COUNT more must fail alike. Prints "reading" once the file is read, and COUNT and the
+ * error's name at the end.
  */
 static int cmd_errors_after_the_first(char **a)
 {
@@ -590,7 +610,8 @@ static int cmd_errors_after_the_first(char **a)
 			continue;
 		if (n >= 0)
 			die("after %llu failures (%s) a read at %llu gives %zd bytes",
-			    (unsigned long long)failed, strerrorname_np(first), (unsigned long long)off, n);
+			    (unsigned long long)failed, strerrorname_np(first),
+			    (unsigned long long)off, n);
 		if (failed++ == 0)
 			first = errno;
 		if (errno != first)
@@ -602,8 +623,8 @@ static int cmd_errors_after_the_first(char **a)
 }
 
 /*
- * ---- all-a read|write|map FILE SECONDS: of a file that the host makes shorter and longer all the time, and that has
- * nothing but 'A' and zeros
+ * ---- all-a read|write|map FILE SECONDS: of a file that the host makes shorter and longer all the
+ * time, and that has nothing but 'A' and zeros
  */
 static int cmd_all_a(char **a)
 {
@@ -640,11 +661,13 @@ static int cmd_all_a(char **a)
 	return 0;
 }
 
-/* ---- seek FILE data|hole OFFSET: prints where (lseek) ------------------------------------------------------------ */
+/* ---- seek FILE data|hole OFFSET: prints where (lseek)
+ * ------------------------------------------------------------ */
 static int cmd_seek(char **a)
 {
 	int fd = open_or_die(a[0], O_RDONLY);
-	off_t at = lseek(fd, (off_t)number(a[2]), strcmp(a[1], "data") == 0 ? SEEK_DATA : SEEK_HOLE);
+	off_t at =
+		lseek(fd, (off_t)number(a[2]), strcmp(a[1], "data") == 0 ? SEEK_DATA : SEEK_HOLE);
 
 	if (at < 0)
 		die("%s: lseek: %s", a[0], strerror(errno));
@@ -652,7 +675,8 @@ static int cmd_seek(char **a)
 	return 0;
 }
 
-/* ---- nonsense SOCKET BYTES SEED: connects to a Unix socket, sends random bytes, hangs up ------------------- */
+/* ---- nonsense SOCKET BYTES SEED: connects to a Unix socket, sends random bytes, hangs up
+ * ------------------- */
 static int cmd_nonsense(char **a)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * races: threads that meet in one file at the same moment, round after round, and a watchdog that tells a
- * request that is never answered from a slow machine:
+ * races: threads that meet in one file at the same moment, round after round, and a watchdog that
+ * tells a request that is never answered from a slow machine:
  *
  *   races PATTERN --mount DIR --host DIR [--seconds N] [--threads N]
  *
- *   read-fresh    the host makes a file of 65636 bytes; all threads, each pinned to a CPU, read it at once
- *                 through the mount. Each sees a miss, a set-up that another thread's worker may finish,
+ *   read-fresh    the host makes a file of 65636 bytes; all threads, each pinned to a CPU, read it
+ * at once through the mount. Each sees a miss, a set-up that another thread's worker may finish,
  *                 and a tail from the queue.
- *   punch-unlink  each thread makes a file, punches a hole into it, closes and unlinks it: the node's last
- *                 answer is followed at once by its FORGET.
- *   cut-unlink    the same with a truncation and a read in between, so that ranges leave.
+ *   punch-unlink  each thread makes a file, punches a hole into it, closes and unlinks it: the
+ * node's last answer is followed at once by its FORGET. cut-unlink    the same with a truncation
+ * and a read in between, so that ranges leave.
  *
- * A thread hangs when it has not finished an operation for STUCK_LOOKS looks of the watchdog, which has
- * to be run by the machine for each of them: a machine that is too busy to run the threads does not run
- * the watchdog either.
+ * A thread hangs when it has not finished an operation for STUCK_LOOKS looks of the watchdog, which
+ * has to be run by the machine for each of them: a machine that is too busy to run the threads does
+ * not run the watchdog either.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -192,7 +192,8 @@ static void unlink_round(struct worker *w, const char *path, bool cut, uint8_t *
 		end(w, ftruncate(fd, 5000) == 0, path);
 	} else {
 		begin(w, "hole");
-		end(w, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192) == 0, path);
+		end(w, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192) == 0,
+		    path);
 	}
 	begin(w, "close");
 	end(w, close(fd) == 0, path);
@@ -259,8 +260,8 @@ static void look(unsigned *stuck, uint64_t *seen)
 		stuck[i] = doing && finished == seen[i] ? stuck[i] + 1 : 0;
 		seen[i] = finished;
 		if (stuck[i] >= STUCK_LOOKS)
-			die("a hang: thread %u has been in one %s for %u looks of %u ms, after %" PRIu64
-			    " operations of its own and %" PRIu64 " of all (round %u)",
+			die("a hang: thread %u has been in one %s for %u looks of %u ms, after "
+			    "%" PRIu64 " operations of its own and %" PRIu64 " of all (round %u)",
 			    i, doing, STUCK_LOOKS, LOOK_MS, finished, all_finished(),
 			    atomic_load(&round_number));
 	}
@@ -279,7 +280,8 @@ static const struct {
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: races PATTERN --mount DIR --host DIR [--seconds N] [--threads N]\npatterns:");
+	fprintf(stderr, "usage: races PATTERN --mount DIR --host DIR [--seconds N] [--threads "
+			"N]\npatterns:");
 	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++)
 		fprintf(stderr, " %s", patterns[i].name);
 	fputc('\n', stderr);
@@ -325,10 +327,11 @@ int main(int argc, char **argv)
 		look(stuck, seen);
 		if (now_ms() >= deadline)
 			atomic_store(&stop, true);
-		while (left && atomic_load(&stop) && pthread_tryjoin_np(workers[left - 1].thread, NULL) == 0)
+		while (left && atomic_load(&stop) &&
+		       pthread_tryjoin_np(workers[left - 1].thread, NULL) == 0)
 			left--;
 	}
-	printf("%s: %" PRIu64 " operations of %u threads in %" PRIu64 " s\n", argv[1], all_finished(),
-	       n_threads, seconds);
+	printf("%s: %" PRIu64 " operations of %u threads in %" PRIu64 " s\n", argv[1],
+	       all_finished(), n_threads, seconds);
 	return 0;
 }

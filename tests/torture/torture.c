@@ -121,7 +121,6 @@ struct shared {
 	_Atomic uint32_t generation;
 	_Atomic uint64_t bytes_read, bytes_written;
 	_Atomic bool stop, failed;
-	pthread_mutex_t report;
 	struct file file[FILES_MAX];
 };
 
@@ -418,11 +417,10 @@ static size_t random_len(const struct file *f)
 	return (size_t)(1 + random_below(max));
 }
 
-static uint64_t random_off(const struct file *f, uint64_t limit)
+static uint64_t random_off(uint64_t limit)
 {
 	uint64_t off = random_below(limit);
 
-	(void)f;
 	if (random_below(4) == 0)
 		off &= ~(uint64_t)(PAGE - 1);
 	return off;
@@ -434,7 +432,7 @@ static void check_read(unsigned file, enum what what)
 {
 	struct file *f = &all->file[file];
 	size_t len = random_len(f), expected, got;
-	uint64_t off = random_off(f, f->max + PAGE), size;
+	uint64_t off = random_off(f->max + PAGE), size;
 	struct event *e;
 
 	pthread_rwlock_rdlock(&f->whole);
@@ -468,7 +466,7 @@ static void check_write(unsigned file)
 		pthread_rwlock_unlock(&f->whole);
 		return;
 	}
-	off = random_off(f, size);
+	off = random_off(size);
 	if (len > size - off)
 		len = size - off;
 	fill(buffer, file, off, len, generation);
@@ -550,7 +548,7 @@ static void glimpse(unsigned file)
 {
 	struct file *f = &all->file[file];
 	size_t len = random_len(f), got;
-	uint64_t off = random_off(f, f->max), first, last, shortest;
+	uint64_t off = random_off(f->max), first, last, shortest;
 	struct event *e;
 	ssize_t n;
 
@@ -678,7 +676,7 @@ static void hole(unsigned file, enum what what)
 		[FALLOCATE] = 0,
 	};
 	struct file *f = &all->file[file];
-	uint64_t size = atomic_load(&f->size), off = random_off(f, f->max);
+	uint64_t size = atomic_load(&f->size), off = random_off(f->max);
 	uint64_t len = random_len(f), zero_end;
 	struct event *e;
 
@@ -993,12 +991,6 @@ static void open_all(void)
 	}
 }
 
-/* Not ended: somebody may have died with a lock, and this is how it is noticed. */
-static void on_alarm(int sig)
-{
-	(void)sig;
-}
-
 static int process(void)
 {
 	random_state = (seed + 1) * 2654435769u + (uint64_t)self * UINT64_C(88172645463325253) + 1;
@@ -1063,7 +1055,6 @@ static void make_files(void)
 static void share(void)
 {
 	pthread_rwlockattr_t rw;
-	pthread_mutexattr_t mutex;
 
 	all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (all == MAP_FAILED) {
@@ -1074,9 +1065,6 @@ static void share(void)
 	pthread_rwlockattr_setpshared(&rw, PTHREAD_PROCESS_SHARED);
 	/* Else truncations would wait for ever behind a stream of readers. */
 	pthread_rwlockattr_setkind_np(&rw, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_mutexattr_init(&mutex);
-	pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED);
-	pthread_mutex_init(&all->report, &mutex);
 	atomic_store(&all->generation, 1);
 	for (unsigned i = 0; i < n_files; i++) {
 		pthread_rwlock_init(&all->file[i].whole, &rw);
@@ -1175,7 +1163,6 @@ int main(int argc, char **argv)
 		child[self] = fork();
 		if (child[self] == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			signal(SIGALRM, on_alarm);
 			on_host = self == n_processes;
 			exit(process());
 		}
