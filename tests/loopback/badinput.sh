@@ -60,8 +60,7 @@ test_non_empty_mountpoint() {
 }
 
 test_busy_mountpoint() {
-	start_device
-	mount_share
+	serve_and_mount
 	local err=$TEST_DIR/err
 	mkdir "$TEST_DIR/other"
 	"$DEVICE" --shared-dir "$TEST_DIR/other" --socket-path "$TEST_DIR/sock2" 2>"$TEST_DIR/device2.log" &
@@ -94,8 +93,7 @@ test_socket_without_a_listener() {
 	test -S "$SOCK"
 	refused "a socket that nobody listens at" "$SOCK" "$MOUNT" "unix:$SOCK" "$MOUNTPOINT"
 	# and the device takes its place again
-	start_device
-	mount_share
+	serve_and_mount
 }
 
 test_device_refuses_bad_arguments() {

@@ -298,8 +298,7 @@ test_help_and_manual_know_the_same_options() {
 # The same as a user of the mount: blocks written with verify through it are right on the host as well.
 test_a_mount_is_measured_and_verified() {
 	need_bench
-	start_device
-	mount_share
+	serve_and_mount
 	bench_json --filename "$MNT/f" --size 4m --rw randwrite --bs 16k --iodepth 4 --verify 2>/dev/null
 	expect_eq "$(said '.jobs[0].verified_blocks')" 256 "blocks read back"
 	[ -z "$HOST_DIR" ] || bench_json --engine psync --filename "$HOST_DIR/f" --rw read --bs 16k --verify

@@ -22,21 +22,18 @@ byte_seen_both_ways() {
 }
 
 test_a_changed_byte_is_seen_both_ways() {
-	start_device
-	mount_share
+	serve_and_mount
 	byte_seen_both_ways
 	expect_ge "$(stat_counter window.read_bytes)" 1 window.read_bytes
 }
 
 test_a_changed_byte_is_seen_both_ways_without_a_window() {
-	start_device
-	mount_share -o dax=never
+	serve_and_mount -o dax=never
 	byte_seen_both_ways
 }
 
 test_a_changed_byte_is_seen_by_an_open_file() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 4M /dev/zero | tr "\0" a >f'
 	exec 5<"$MNT/f"
 	expect_eq "$(dd bs=1 count=1 status=none <&5)" a "first byte"
@@ -46,8 +43,7 @@ test_a_changed_byte_is_seen_by_an_open_file() {
 }
 
 test_growth_and_new_names_are_seen() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 4096 /dev/zero >f'
 	expect_eq "$(stat -c %s "$MNT/f")" 4096 size
 	must_fail test -e "$MNT/new"
@@ -60,8 +56,7 @@ test_growth_and_new_names_are_seen() {
 }
 
 test_a_replaced_file_is_read_anew() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 3M /dev/urandom >f'
 	expect_same_tree
 	host_run bash -c 'head -c 2M /dev/urandom >g && mv g f'

@@ -27,8 +27,7 @@ expect_same_sparse() {
 }
 
 test_tree_reads_back_identical_through_the_window() {
-	start_device
-	mount_share
+	serve_and_mount
 	make_tree
 	expect_same_tree
 	expect_eq "$(dax_used)" true "dax.used ($(dax_reason))"
@@ -42,8 +41,7 @@ test_tree_reads_back_identical_through_the_window() {
 timeout_sparse_3g_reads_back_identical=150
 long_sparse_3g_reads_back_identical=1
 test_sparse_3g_reads_back_identical() {
-	start_device
-	mount_share
+	serve_and_mount
 	make_sparse
 	expect_same_sparse
 	expect_ge "$(stat_counter window.read_bytes)" $((2048 * MIB)) window.read_bytes
@@ -65,8 +63,7 @@ test_tree_and_sparse_read_back_identical_with_a_window_of_16m() {
 
 timeout_tree_and_sparse_read_back_identical_with_dax_never=150
 test_tree_and_sparse_read_back_identical_with_dax_never() {
-	start_device
-	mount_share -o dax=never
+	serve_and_mount -o dax=never
 	make_tree
 	expect_same_tree
 	expect_eq "$(stat_counter window.read_bytes)" 0 window.read_bytes
@@ -79,8 +76,7 @@ test_tree_and_sparse_read_back_identical_with_dax_never() {
 }
 
 test_unaligned_reads_agree_with_the_host() {
-	start_device
-	mount_share
+	serve_and_mount
 	[ -n "$HOST_DIR" ] || skip "compares with the host's file byte by byte"
 	head -c 20M /dev/urandom >"$HOST_DIR/f"
 	printf odd >>"$HOST_DIR/f"
@@ -104,8 +100,7 @@ test_unaligned_reads_agree_with_the_host_in_a_small_window() {
 }
 
 test_reads_through_mmap_and_of_an_executable() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 3000001 /dev/urandom >f; cp /bin/ls program'
 	bounded 20 "$FSOP" mmap-private "$MNT/f"
 	bounded 20 "$MNT/program" / >/dev/null || fail "a program on the mount does not run"

@@ -3,8 +3,7 @@
 
 timeout_git_clone_and_build=120
 test_git_clone_and_build() {
-	start_device
-	mount_share
+	serve_and_mount
 	command -v git >/dev/null || skip "no git"
 	export HOME=$TEST_DIR GIT_CONFIG_NOSYSTEM=1
 	git config --global user.name test
@@ -60,8 +59,7 @@ fio_verify() {
 }
 timeout_fio_verifies_with_four_jobs=100
 test_fio_verifies_with_four_jobs() {
-	start_device
-	mount_share
+	serve_and_mount
 	fio_verify 16M
 }
 timeout_fio_verifies_with_four_jobs_in_a_small_window=100
@@ -73,8 +71,7 @@ test_fio_verifies_with_four_jobs_in_a_small_window() {
 
 timeout_fio_verifies_mmap=100
 test_fio_verifies_mmap() {
-	start_device
-	mount_share
+	serve_and_mount
 	command -v fio >/dev/null || skip "no fio"
 	(cd "$TEST_DIR" && bounded 80 fio --name=verify --directory="$MNT" --numjobs=2 --size=8M --ioengine=mmap --rw=randwrite \
 		--bs=4k --verify=crc32c --do_verify=1 --verify_fatal=1 --group_reporting --minimal) >"$TEST_DIR/fio.out" 2>&1 ||
@@ -82,8 +79,7 @@ test_fio_verifies_mmap() {
 }
 
 test_tar_of_a_tree_there_and_back() {
-	start_device
-	mount_share
+	serve_and_mount
 	tar -C /usr/include -cf "$TEST_DIR/in.tar" linux
 	tar -C "$MNT" -xf "$TEST_DIR/in.tar"
 	host_run tar --sort=name -cf - linux | sha256sum >"$TEST_DIR/host.sum"
@@ -93,8 +89,7 @@ test_tar_of_a_tree_there_and_back() {
 }
 
 test_many_processes_at_once() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'for i in $(seq 16); do head -c 3000001 /dev/urandom >f$i; done'
 	host_sums >"$TEST_DIR/sums.host"
 	local pids=() p

@@ -164,7 +164,13 @@ mount_share() {
 	after_mount
 }
 
-# The same in the foreground (-f), as a child: its log and its exit status can be looked at.
+# serve_and_mount [OPTIONS OF vfsdax-mount]: what most tests begin with
+serve_and_mount() {
+	start_device
+	mount_share "$@"
+}
+
+# mount_share in the foreground (-f), as a child: its log and its exit status can be looked at.
 mount_share_fg() {
 	mkdir -p "$MOUNTPOINT" 2>/dev/null || true
 	local src
@@ -253,6 +259,11 @@ expect_same_tree() {
 	mnt_sums >"$TEST_DIR/sums.mnt" || fail "reading the tree through the mount failed"
 	[ -s "$TEST_DIR/sums.host" ] || fail "the host's tree is empty"
 	diff "$TEST_DIR/sums.host" "$TEST_DIR/sums.mnt" >&2 || fail "the trees differ (host <, mount >)"
+}
+
+# expect_on_host NAME FILE: the host has there what FILE has
+expect_on_host() {
+	expect_eq "$(host_run sha256sum "$1" | cut -c1-64)" "$(sha256sum <"$2" | cut -c1-64)" "sha256 of $1 on the host"
 }
 
 as_nobody() { setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$@"; }

@@ -2,8 +2,7 @@
 # Locks are the host's: between processes here, and with processes there.
 
 test_flock_excludes() {
-	start_device
-	mount_share
+	serve_and_mount
 	touch "$MNT/f"
 	flock "$MNT/f" sleep 3 &
 	sleep 0.3
@@ -18,8 +17,7 @@ test_flock_excludes() {
 }
 
 test_fcntl_locks_exclude_by_range() {
-	start_device
-	mount_share
+	serve_and_mount
 	head -c 100 /dev/zero >"$MNT/f"
 	"$FSOP" lock "$MNT/f" wr 10 10 try sleep 2 &
 	sleep 0.3
@@ -36,8 +34,7 @@ test_fcntl_locks_exclude_by_range() {
 
 # Locks that only this side sees would lie to both.
 test_locks_meet_those_of_the_host() {
-	start_device
-	mount_share
+	serve_and_mount
 	[ -n "$HOST_DIR" ] || skip "needs a lock held on the host"
 	touch "$MNT/f"
 	"$FSOP" lock "$HOST_DIR/f" wr 0 0 try sleep 2 &
@@ -56,8 +53,7 @@ test_locks_meet_those_of_the_host() {
 
 # More waiters than any pool of workers, queues or threads has.
 test_blocked_setlkw_stalls_nothing_and_can_be_killed() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 4M /dev/urandom >data'
 	touch "$MNT/f"
 	"$FSOP" lock "$MNT/f" wr 0 0 try sleep 100 &
@@ -89,8 +85,7 @@ test_blocked_setlkw_stalls_nothing_and_can_be_killed() {
 }
 
 test_blocked_flock_stalls_nothing_and_can_be_killed() {
-	start_device
-	mount_share
+	serve_and_mount
 	touch "$MNT/f"
 	flock --no-fork "$MNT/f" sleep 100 &
 	local holder=$! p waiters=()
@@ -112,8 +107,7 @@ test_blocked_flock_stalls_nothing_and_can_be_killed() {
 }
 
 test_unmount_with_a_lock_request_blocked() {
-	start_device
-	mount_share
+	serve_and_mount
 	[ "$(id -u)" = 0 ] || skip "needs umount -l"
 	touch "$MNT/f"
 	"$FSOP" lock "$MNT/f" wr 0 0 try sleep 100 &

@@ -2,8 +2,7 @@
 # Names, links, attributes: what a directory holds.
 
 test_renames() {
-	start_device
-	mount_share
+	serve_and_mount
 	cd "$MNT"
 	mkdir d e
 	echo 1 >d/a
@@ -22,8 +21,7 @@ test_renames() {
 }
 
 test_rename_exchange_and_noreplace() {
-	start_device
-	mount_share
+	serve_and_mount
 	echo 1 >"$MNT/a"
 	echo 2 >"$MNT/b"
 	local status=0
@@ -40,8 +38,7 @@ test_rename_exchange_and_noreplace() {
 }
 
 test_links_and_symlinks() {
-	start_device
-	mount_share
+	serve_and_mount
 	cd "$MNT"
 	echo text >f
 	ln f hard
@@ -64,8 +61,7 @@ test_links_and_symlinks() {
 
 # A symlink is followed by this side, never by the host: it cannot show the host's files.
 test_symlinks_do_not_leave_the_share() {
-	start_device
-	mount_share
+	serve_and_mount
 	echo outside >"$TEST_DIR/secret"
 	host_run ln -s /etc/hostname abs
 	host_run ln -s ../secret up
@@ -77,8 +73,7 @@ test_symlinks_do_not_leave_the_share() {
 }
 
 test_xattrs() {
-	start_device
-	mount_share
+	serve_and_mount
 	echo text >"$MNT/f"
 	host_run setfattr -n user.probe -v 1 f 2>/dev/null || skip "the host's file system has no user xattrs"
 	expect_eq "$(getfattr --only-values -n user.probe "$MNT/f")" 1 "an xattr that the host set"
@@ -94,8 +89,7 @@ test_xattrs() {
 }
 
 test_o_tmpfile() {
-	start_device
-	mount_share
+	serve_and_mount
 	local status=0
 	host_can tmpfile . probe || skip "the host's file system has no O_TMPFILE"
 	"$FSOP" tmpfile "$MNT" named || status=$?
@@ -105,8 +99,7 @@ test_o_tmpfile() {
 }
 
 test_readdir_of_20000_names() {
-	start_device
-	mount_share
+	serve_and_mount
 	mkdir "$MNT/many"
 	host_run bash -c 'cd many && seq -f "a name of some length %g" 20000 | tr "\n" "\0" | xargs -0 touch'
 	expect_eq "$(bounded 30 "$FSOP" readdir "$MNT/many")" 20002 "names"
@@ -118,14 +111,12 @@ test_readdir_of_20000_names() {
 timeout_readdir_of_20000_names=120
 
 test_unlinked_files_live_on() {
-	start_device
-	mount_share
+	serve_and_mount
 	bounded 20 "$FSOP" unlinked "$MNT/f"
 }
 
 test_odd_names() {
-	start_device
-	mount_share
+	serve_and_mount
 	cd "$MNT"
 	local long
 	long=$(printf 'n%.0s' $(seq 255))
@@ -146,8 +137,7 @@ test_odd_names() {
 }
 
 test_special_files_and_modes() {
-	start_device
-	mount_share
+	serve_and_mount
 	mkfifo "$MNT/fifo"
 	host_run test -p fifo || fail "no fifo on the host"
 	(echo through >"$MNT/fifo") &
@@ -166,7 +156,6 @@ test_special_files_and_modes() {
 }
 
 test_statfs_agrees_with_the_host() {
-	start_device
-	mount_share
+	serve_and_mount
 	expect_eq "$(stat -f -c '%S %b %l' "$MNT")" "$(host_run stat -f -c '%S %b %l' .)" "block size, blocks, name length"
 }

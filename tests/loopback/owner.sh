@@ -10,8 +10,7 @@ open_to_all() {
 
 test_new_files_belong_to_the_caller() {
 	open_to_all
-	start_device
-	mount_share -o allow_other
+	serve_and_mount -o allow_other
 	as_nobody bash -c 'umask 027; cd "$1"; echo 1 >f; mkdir d; ln -s f s; mkfifo p; (umask 0; echo 2 >open)' - "$MNT"
 	expect_eq "$(host_run stat -c '%u:%g %a' f)" "$NOBODY:$NOBODY 640" "a file made with umask 027"
 	expect_eq "$(host_run stat -c '%u:%g %a' d)" "$NOBODY:$NOBODY 750" "a directory made with umask 027"
@@ -43,22 +42,19 @@ permissions_hold() {
 
 test_permissions_are_the_hosts() {
 	open_to_all
-	start_device
-	mount_share -o allow_other
+	serve_and_mount -o allow_other
 	permissions_hold
 }
 
 test_permissions_are_the_hosts_with_default_permissions() {
 	open_to_all
-	start_device
-	mount_share -o allow_other,default_permissions
+	serve_and_mount -o allow_other,default_permissions
 	permissions_hold
 }
 
 test_set_group_id_directories_pass_their_group_on() {
 	open_to_all
-	start_device
-	mount_share -o allow_other
+	serve_and_mount -o allow_other
 	host_run bash -c 'mkdir shared; chgrp 4242 shared; chmod 2777 shared'
 	as_nobody touch "$MNT/shared/f"
 	as_nobody mkdir "$MNT/shared/d"
@@ -68,8 +64,7 @@ test_set_group_id_directories_pass_their_group_on() {
 
 test_sticky_directories_protect_others_files() {
 	open_to_all
-	start_device
-	mount_share -o allow_other
+	serve_and_mount -o allow_other
 	host_run bash -c 'mkdir tmp; chmod 1777 tmp; echo x >tmp/roots'
 	must_fail as_nobody rm -f "$MNT/tmp/roots" 2>/dev/null
 	as_nobody touch "$MNT/tmp/mine"
@@ -78,8 +73,7 @@ test_sticky_directories_protect_others_files() {
 
 test_without_allow_other_others_stay_out() {
 	open_to_all
-	start_device
-	mount_share
+	serve_and_mount
 	echo 1 >"$MNT/f"
 	chmod 666 "$MNT/f"
 	must_fail as_nobody cat "$MNT/f" 2>/dev/null
@@ -87,8 +81,7 @@ test_without_allow_other_others_stay_out() {
 
 test_new_files_in_a_directory_of_the_callers_supplementary_group() {
 	open_to_all
-	start_device
-	mount_share -o allow_other
+	serve_and_mount -o allow_other
 	host_run bash -c 'mkdir team; chgrp 4242 team; chmod 2775 team'
 	# FUSE_CREATE_SUPP_GROUP: the kernel names the group of the parent when the caller is in it
 	setpriv --reuid=$NOBODY --regid=$NOBODY --groups=4242 touch "$MNT/team/f" ||

@@ -4,33 +4,30 @@
 MIB=$((1024 * 1024))
 
 test_writes_reach_the_host() {
-	start_device
-	mount_share
+	serve_and_mount
 	head -c 64M /dev/urandom >"$TEST_DIR/data"
 	cp "$TEST_DIR/data" "$MNT/copy"
 	for size in 0 1 4095 4096 4097 2097151 2097153; do head -c $size "$TEST_DIR/data" >"$MNT/f$size"; done
-	expect_eq "$(host_run sha256sum <"$TEST_DIR/data" copy | cut -c1-64)" "$(sha256sum <"$TEST_DIR/data" | cut -c1-64)" "sha256 on the host"
+	expect_on_host copy "$TEST_DIR/data"
 	for size in 0 1 4095 4096 4097 2097151 2097153; do
-		expect_eq "$(host_run sha256sum f$size | cut -c1-64)" "$(head -c $size "$TEST_DIR/data" | sha256sum | cut -c1-64)" "sha256 of f$size"
+		expect_on_host f$size <(head -c $size "$TEST_DIR/data")
 	done
 	expect_same_tree
 }
 
 test_overwrites_in_place_use_the_window() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 16M /dev/urandom >f'
 	head -c 16M /dev/urandom >"$TEST_DIR/new"
 	cat "$MNT/f" >/dev/null
 	dd if="$TEST_DIR/new" of="$MNT/f" bs=1M conv=notrunc status=none
 	dd if="$TEST_DIR/new" of="$MNT/f" bs=1M conv=notrunc,fsync status=none
-	expect_eq "$(host_run sha256sum f | cut -c1-64)" "$(sha256sum <"$TEST_DIR/new" | cut -c1-64)" "sha256 on the host"
+	expect_on_host f "$TEST_DIR/new"
 	expect_ge "$(stat_counter window.write_bytes)" $((8 * MIB)) window.write_bytes
 }
 
 test_appends_of_several_writers_are_all_there() {
-	start_device
-	mount_share
+	serve_and_mount
 	bounded 30 "$FSOP" append-race "$MNT/log" 4 500
 	expect_eq "$(host_run stat -c %s log)" $((4 * 500 * 64)) "size on the host"
 	for _ in 1 2 3; do echo line >>"$MNT/shell"; done
@@ -43,13 +40,12 @@ random_model() {
 	note "seed $seed"
 	bounded 50 "$FSOP" model "$MNT/model" "$TEST_DIR/shadow" "$rounds" "$seed" $((9 * MIB + 77))
 	bounded 10 cmp "$MNT/model" "$TEST_DIR/shadow"
-	expect_eq "$(host_run sha256sum model | cut -c1-64)" "$(sha256sum <"$TEST_DIR/shadow" | cut -c1-64)" "sha256 on the host"
+	expect_on_host model "$TEST_DIR/shadow"
 }
 long_random_operations_agree_with_a_local_file=1
 timeout_random_operations_agree_with_a_local_file=120
 test_random_operations_agree_with_a_local_file() {
-	start_device
-	mount_share
+	serve_and_mount
 	random_model
 }
 timeout_random_operations_agree_with_a_local_file_in_a_small_window=120
@@ -60,14 +56,12 @@ test_random_operations_agree_with_a_local_file_in_a_small_window() {
 }
 timeout_random_operations_agree_with_a_local_file_without_a_window=120
 test_random_operations_agree_with_a_local_file_without_a_window() {
-	start_device
-	mount_share -o dax=never
+	serve_and_mount -o dax=never
 	random_model 1000
 }
 
 test_truncation_while_others_read() {
-	start_device
-	mount_share
+	serve_and_mount
 	bounded 40 "$FSOP" truncate-race "$MNT/f" "$([ -z "${VFSDAX_LONG:-}" ] && echo 5 || echo 30)"
 	is_mounted && ! gone "$MOUNT_PID" || fail "the daemon did not survive"
 }
@@ -75,8 +69,7 @@ test_truncation_while_others_read() {
 test_truncation_by_the_host_while_we_read() {
 	# The page that is read is mapped in QEMU, which has no handler for it.
 	[ "$LOOPBACK" != pci ] || skip "QEMU 11.1 dies of SIGBUS when the host cuts a file whose pages the guest reads in the window"
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 16M /dev/zero >f'
 	local reader
 	(
@@ -99,8 +92,7 @@ test_truncation_by_the_host_while_we_read() {
 }
 
 test_truncating_opens_and_holes() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 8M /dev/urandom >f; cp f g'
 	cat "$MNT/f" "$MNT/g" >/dev/null
 	echo short >"$MNT/f"
@@ -118,8 +110,7 @@ test_truncating_opens_and_holes() {
 }
 
 test_holes_and_data_are_found() {
-	start_device
-	mount_share
+	serve_and_mount
 	truncate -s 8M "$MNT/f"
 	printf data | dd of="$MNT/f" bs=1 seek=4194304 conv=notrunc status=none
 	expect_eq "$("$FSOP" seek "$MNT/f" data 0)" "$(host_fsop seek f data 0 || echo 4194304)" SEEK_DATA
@@ -127,8 +118,7 @@ test_holes_and_data_are_found() {
 }
 
 test_mmap_shared_and_private() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 5000000 /dev/urandom >f; cp f g'
 	bounded 30 "$FSOP" mmap-shared "$MNT/f"
 	expect_same_tree
@@ -139,8 +129,7 @@ test_mmap_shared_and_private() {
 
 test_write_by_another_user_clears_suid() {
 	need_root "changes owners"
-	start_device
-	mount_share -o allow_other,default_permissions
+	serve_and_mount -o allow_other,default_permissions
 	host_run bash -c 'head -c 1M /dev/urandom >f; chown 65534:65534 f; chmod 6777 f; head -c 1M /dev/urandom >g; chmod 6777 g'
 	cat "$MNT/f" "$MNT/g" >/dev/null
 	chmod o+x "$TEST_DIR"
@@ -153,8 +142,7 @@ test_write_by_another_user_clears_suid() {
 }
 
 test_copies_inside_the_mount() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 9000001 /dev/urandom >f'
 	cp "$MNT/f" "$MNT/g"
 	cmp "$MNT/f" "$MNT/g"
@@ -162,8 +150,7 @@ test_copies_inside_the_mount() {
 }
 
 test_write_times_are_seen() {
-	start_device
-	mount_share
+	serve_and_mount
 	host_run bash -c 'head -c 1M /dev/urandom >f; touch -d 2001-01-01 f'
 	cat "$MNT/f" >/dev/null
 	printf X | dd of="$MNT/f" bs=1 seek=4000 conv=notrunc,fsync status=none
