@@ -5,16 +5,9 @@
  * or file system does not have what the check is about. `fsop` alone lists them.
  */
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,28 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "loopback/op.h"
+
 enum { STATUS_SKIP = 77 };
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	fputs("fsop: ", stderr);
-	vfprintf(stderr, format, ap);
-	fputc('\n', stderr);
-	va_end(ap);
-	exit(1);
-}
-
-static int open_or_die(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		die("open %s: %s", path, strerror(errno));
-	return fd;
-}
 
 static void *alloc_or_die(size_t len)
 {
@@ -56,17 +30,6 @@ static void *alloc_or_die(size_t len)
 	return p;
 }
 
-static uint64_t number(const char *text)
-{
-	char *end;
-	uint64_t v;
-
-	errno = 0;
-	v = strtoull(text, &end, 0);
-	if (errno || *end || end == text)
-		die("%s is not a number", text);
-	return v;
-}
 
 /* xorshift: the same sequence on every machine, so a failing seed can be run again. */
 static uint64_t random_state = 88172645463325252u;

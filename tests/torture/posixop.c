@@ -4,17 +4,10 @@
  * check, says what is wrong, and exits with 0 or 1.
  * `posixop` alone lists them.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -23,38 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "loopback/op.h"
+
 #define PAGE 4096u
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	fputs("posixop: ", stderr);
-	vfprintf(stderr, format, ap);
-	fputc('\n', stderr);
-	va_end(ap);
-	exit(1);
-}
-
-static int open_or_die(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		die("open %s: %s", path, strerror(errno));
-	return fd;
-}
-
-static uint64_t number(const char *text)
-{
-	char *end;
-	uint64_t v = strtoull(text, &end, 0);
-
-	if (*end || end == text)
-		die("%s is not a number", text);
-	return v;
-}
 
 static void put(int fd, const void *from, size_t len, uint64_t off)
 {

@@ -16,21 +16,16 @@
  * has to be run by the machine for each of them: a machine that is too busy to run the threads does
  * not run the watchdog either.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "loopback/op.h"
 
 #define THREADS_MAX 16
 #define FRESH_BYTES 65636u
@@ -50,18 +45,6 @@ static struct worker {
 	_Atomic uint64_t finished;
 	_Atomic(const char *) doing; /* NULL: has ended, or waits for the others */
 } workers[THREADS_MAX];
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
-{
-	va_list ap;
-
-	fputs("races: FAIL: ", stderr);
-	va_start(ap, format);
-	vfprintf(stderr, format, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	_exit(1); /* other threads may be stuck in the kernel */
-}
 
 static void begin(struct worker *w, const char *what)
 {
@@ -260,7 +243,7 @@ static void look(unsigned *stuck, uint64_t *seen)
 		stuck[i] = doing && finished == seen[i] ? stuck[i] + 1 : 0;
 		seen[i] = finished;
 		if (stuck[i] >= STUCK_LOOKS)
-			die("a hang: thread %u has been in one %s for %u looks of %u ms, after "
+			die("FAIL: a hang: thread %u has been in one %s for %u looks of %u ms, after "
 			    "%" PRIu64 " operations of its own and %" PRIu64 " of all (round %u)",
 			    i, doing, STUCK_LOOKS, LOOK_MS, finished, all_finished(),
 			    atomic_load(&round_number));
