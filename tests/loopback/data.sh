@@ -20,10 +20,16 @@ make_sparse() {
 		printf tail | dd of=sparse3g bs=1 seek=$((3 * 1024 * 1024 * 1024 - 4)) conv=notrunc status=none'
 }
 
-# All of it, without hashing holes.
+# same_part BLOCK COUNT: of sparse3g
+same_part() {
+	cmp <(host_run dd if=sparse3g bs=4k skip="$1" count="$2" status=none) <(dd if="$MNT/sparse3g" bs=4k skip="$1" count="$2" status=none) ||
+		fail "sparse3g differs in the $2 blocks from $1"
+}
+# Around each block that holds something, in holes, at the end; with --long all of it. One test reads all in any case.
 expect_same_sparse() {
-	[ -n "$HOST_DIR" ] || { expect_same_tree; return; }
-	cmp <(dd if="$HOST_DIR/sparse3g" bs=1M status=none) <(dd if="$MNT/sparse3g" bs=1M status=none) || fail "sparse3g differs"
+	local at
+	[ -z "${VFSDAX_LONG:-}" ] || { expect_same_tree; return; }
+	for at in 0 1000 4095 300000 524288 600000 786431; do same_part $((at > 600 ? at - 600 : 0)) 1201; done
 }
 
 test_tree_reads_back_identical_through_the_window() {
@@ -43,7 +49,11 @@ long_sparse_3g_reads_back_identical=1
 test_sparse_3g_reads_back_identical() {
 	serve_and_mount
 	make_sparse
-	expect_same_sparse
+	if [ -n "$HOST_DIR" ]; then # without hashing holes
+		cmp <(dd if="$HOST_DIR/sparse3g" bs=1M status=none) <(dd if="$MNT/sparse3g" bs=1M status=none) || fail "sparse3g differs"
+	else
+		expect_same_tree
+	fi
 	expect_ge "$(stat_counter window.read_bytes)" $((2048 * MIB)) window.read_bytes
 }
 
