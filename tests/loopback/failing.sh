@@ -151,13 +151,13 @@ test_the_host_cuts_a_file_that_is_read_written_and_mapped() {
 # ---- lies to a program --------------------------------------------------------------------------------------------------
 
 # libvfsdax in a program, as copies and as pointers into the window: an error, or what the file has; no signal.
-program_outlives() { # FAULT OF hostile_device
+program_outlives() { # FAULT OF hostile_device, RW OF vfsdax-bench
 	local engine status
 	needs_its_device
 	for engine in lib map; do
 		start_hostile "$1"
 		status=0
-		timeout $((60 * SLOW)) "$(tool vfsdax-bench)" --engine=$engine --share="unix:$SOCK" --filename=/file --rw=randread --bs=4k --numjobs=1 \
+		timeout $((60 * SLOW)) "$(tool vfsdax-bench)" --engine=$engine --share="unix:$SOCK" --filename=/file --rw=${2:-randread} --bs=4k --numjobs=1 \
 			>"$TEST_DIR/out" 2>"$TEST_DIR/err" || status=$?
 		note "$1, $engine: status $status: $(tail -n 1 "$TEST_DIR/err")"
 		[ "$status" -lt 124 ] || fail "a program with libvfsdax ($engine) ended with status $status: $(tail -n 3 "$TEST_DIR/err")"
@@ -168,4 +168,4 @@ test_a_program_outlives_a_mapping_that_was_never_made() { program_outlives map-n
 test_a_program_outlives_half_a_mapping() { program_outlives map-half; }
 test_a_program_outlives_a_mapping_that_is_taken_at_once() { program_outlives map-taken; }
 test_a_program_outlives_a_mapping_that_is_taken_in_use() { program_outlives map-taken-later; }
-test_a_program_outlives_a_mapping_that_cannot_be_written() { program_outlives map-read-only; }
+test_a_program_outlives_a_mapping_that_cannot_be_written() { program_outlives map-read-only randwrite; }
