@@ -92,6 +92,8 @@ int bridge_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t len,
 	case WINDOW_PENDING:
 		return -EINPROGRESS;
 	case WINDOW_QUEUE:
+		if (bridge_failure(b))
+			return -ENODEV; /* since we asked */
 		return hold->pin.over_budget || !(flags & BRIDGE_HOLD_NOWAIT) ? -ENOSPC : -EAGAIN;
 	case WINDOW_PINNED:
 		break;
