@@ -75,7 +75,7 @@ unsigned bridge_worker_reap(struct bridge_worker *w)
 unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns)
 {
 	struct bridge *b = w->bridge;
-	unsigned n = atomic_load(&w->outstanding);
+	unsigned n = atomic_load(&w->outstanding) + fs_channel_abandoned(w->channel);
 
 	*deadline_ns = UINT64_MAX;
 	/* The hiprio queue has no caller that waits for it: somebody comes back while it is full. */

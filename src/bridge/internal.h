@@ -373,7 +373,8 @@ void start_fallocate(struct op *op);
 void start_copy(struct op *op);
 int finish_create(struct op *op, uint8_t *payload, size_t len);
 int finish_copy(struct op *op, uint8_t *payload, size_t len);
-/* The op's truncation, if it began one, has ended: op->size_clock is then that of its end. */
+/* The op's truncation, if it began one, has ended: op->size_clock is then that of its end, unless another
+ * truncation of the node was under way meanwhile. */
 void op_unblock(struct op *op);
 
 /* route_window.c */

@@ -281,14 +281,17 @@ void node_truncate_begin(struct node_table *t, struct node *n, uint64_t size)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void node_truncate_end(struct node_table *t, struct node *n, uint64_t now)
+bool node_truncate_end(struct node_table *t, struct node *n, uint64_t now, uint64_t begun)
 {
 	struct shard *s = shard_of(t, n->nodeid);
+	bool alone;
 
 	pthread_mutex_lock(&s->lock);
 	n->truncating--;
-	n->truncated_at = now;
+	alone = !n->truncating && n->truncated_at <= begun;
+	n->truncated_at = MAX(n->truncated_at, now);
 	pthread_mutex_unlock(&s->lock);
+	return alone;
 }
 
 void node_note_mapped(struct node_table *t, struct node *n, uint64_t end)

@@ -67,9 +67,11 @@ void node_note_reach(struct node_table *t, struct node *n, uint64_t end);
 /* The host took pages away: nothing at or behind `size` is to be believed. */
 void node_note_shrunk(struct node_table *t, struct node *n, uint64_t size);
 
-/* Between the two the size is believed only where it falls. `now` is a new value of the clock. */
+/* Between the two the size is believed only where it falls. `now` is a new value of the clock, `begun` the
+ * one before the request went out. True: no other truncation of the node was under way since, so that
+ * the answer is the truth as of `now`; else nobody knows which of them the device did last. */
 void node_truncate_begin(struct node_table *t, struct node *n, uint64_t size);
-void node_truncate_end(struct node_table *t, struct node *n, uint64_t now);
+bool node_truncate_end(struct node_table *t, struct node *n, uint64_t now, uint64_t begun);
 
 /* A mapping that ends here is about to be set up. */
 void node_note_mapped(struct node_table *t, struct node *n, uint64_t end);

@@ -38,7 +38,8 @@ static void op_block(struct op *op, struct node *node, uint64_t off, uint64_t si
 	node_truncate_begin(b->nodes, node, UINT64_MAX);
 	/* From here on no long pin begins. Those that are there would make it wait for ever. */
 	if (off < view.mapped_end && holds_revoke(b, node)) {
-		node_truncate_end(b->nodes, node, atomic_fetch_add(&b->size_clock, 1) + 1);
+		node_truncate_end(b->nodes, node, atomic_fetch_add(&b->size_clock, 1) + 1,
+				  op->size_clock);
 		op_end(op, -EBUSY, NULL, 0);
 		return;
 	}
@@ -56,13 +57,15 @@ void op_unblock(struct op *op)
 {
 	struct bridge *b = op->bridge;
 	struct node_view view;
+	uint64_t now;
 
 	if (!op->blocked)
 		return;
 	DELAY_POINT("op.unblock");
 	op->blocked = false;
-	op->size_clock = atomic_fetch_add(&b->size_clock, 1) + 1;
-	node_truncate_end(b->nodes, op->node, op->size_clock);
+	now = atomic_fetch_add(&b->size_clock, 1) + 1;
+	if (node_truncate_end(b->nodes, op->node, now, op->size_clock))
+		op->size_clock = now;
 	node_look(b->nodes, op->node, &view);
 	window_unblock(view.window);
 }

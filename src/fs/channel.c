@@ -381,6 +381,7 @@ static enum delivery note_returned(struct fs_channel *ch, const struct vq_done *
 	req->written_bytes = done->written_bytes;
 	if (req->state == FS_REQ_ABANDONED) {
 		req->returned = true;
+		ch->n_abandoned--;
 		return req->put ? DELIVER_LATE : DELIVER_BY_PUT;
 	}
 	list_del(&req->link);
@@ -484,6 +485,11 @@ void fs_channel_disable_calls(struct fs_channel *ch)
 		vq_disable_calls(ch->vq);
 	ch->calls_wanted = false;
 	pthread_mutex_unlock(&ch->lock);
+}
+
+unsigned fs_channel_abandoned(struct fs_channel *ch)
+{
+	return atomic_load_explicit(&ch->n_abandoned, memory_order_relaxed);
 }
 
 struct fs_req *fs_channel_slots(struct fs_channel *ch, unsigned *n)

@@ -46,8 +46,10 @@ static void take_back_abandoned(struct fs_channel *ch, void *ctx)
 
 		pthread_mutex_lock(&ch->lock);
 		put = req->state == FS_REQ_ABANDONED && req->put && !req->returned;
-		if (req->state == FS_REQ_ABANDONED && !req->returned)
+		if (req->state == FS_REQ_ABANDONED && !req->returned) {
 			req->state = FS_REQ_OWNED; /* where it is not put, its user will */
+			ch->n_abandoned--;
+		}
 		pthread_mutex_unlock(&ch->lock);
 		if (put)
 			fs_req_free(req, ctx);
@@ -94,17 +96,23 @@ unsigned fs_channel_fail(struct fs_channel *ch, void *ctx, int err)
 	return n;
 }
 
+/* Called with the lock held: nobody waits for it any more. What waited for the ring never was there. */
+static void give_to_device(struct fs_channel *ch, struct fs_req *req)
+{
+	bool there = req->state == FS_REQ_IN_FLIGHT;
+
+	req->state = there ? FS_REQ_ABANDONED : FS_REQ_OWNED;
+	ch->n_abandoned += there;
+}
+
 void fs_channel_abandon(struct fs_channel *ch, void *ctx, int err)
 {
 	struct list all;
 
 	pthread_mutex_lock(&ch->lock);
 	take_all(ch, &all);
-	list_for_each (pos, &all) {
-		struct fs_req *req = container_of(pos, struct fs_req, link);
-
-		req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED : FS_REQ_OWNED;
-	}
+	list_for_each (pos, &all)
+		give_to_device(ch, container_of(pos, struct fs_req, link));
 	pthread_mutex_unlock(&ch->lock);
 	end_all(&all, ctx, err);
 	pthread_mutex_lock(&ch->lock);
@@ -136,9 +144,9 @@ struct fs_req *fs_first_to_expire(struct fs_channel *ch)
 static void abandon(struct fs_channel *ch, struct fs_req *req)
 {
 	list_del(&req->link);
-	req->state = req->state == FS_REQ_IN_FLIGHT ? FS_REQ_ABANDONED : FS_REQ_OWNED;
 	ch->n_busy--;
 	ch->n_untimed -= req->untimed;
+	give_to_device(ch, req);
 }
 
 unsigned fs_channel_expire(struct fs_channel *ch, void *ctx)

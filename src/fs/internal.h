@@ -34,6 +34,7 @@ struct fs_channel {
 	 */
 	_Atomic unsigned n_busy;
 	unsigned n_untimed;	 /* of those, without a deadline */
+	_Atomic unsigned n_abandoned; /* not on the lists, and still the device's; as n_busy */
 	atomic_bool unpublished; /* as n_busy */
 	bool kick_owed;		 /* by fs_channel_publish() */
 	bool calls_wanted;

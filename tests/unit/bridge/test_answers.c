@@ -345,24 +345,29 @@ static void a_late_directory_is_forgotten(void **state)
 	rig_close(&rig);
 }
 
-/* Every buffer is with a request that timed out. When the device answers after all, the mount goes
- * on; and meanwhile nobody was kept waiting for longer than the time-out. */
+/* Every payload buffer is with a request that timed out. When the device answers after all, the mount
+ * goes on; and meanwhile nobody was kept waiting for longer than the time-out. */
 static void a_device_that_recovers_is_used_again(void **state)
 {
-	struct fake_request *r[7];
+	struct fake_request *r[8]; /* reads of this size hold a payload buffer each: 6 + 2, 1 to read with */
 	struct rig rig;
-	uint64_t unique[7];
+	uint64_t unique[8];
 
 	(void)state;
 	rig_open(&rig, &hasty);
-	for (unsigned i = 0; i < 7; i++) { /* reads hold a big buffer each: 6 + 1 */
-		unique[i] = ask_read(&rig, &file, 0, 4096);
+	for (unsigned i = 0; i < 7; i++) {
+		unique[i] = ask_read(&rig, &file, 0, 65536);
 		r[i] = device_gets(&rig, FUSE_READ);
 	}
 	for (unsigned i = 0; i < 7; i++)
 		assert_answer(&rig, unique[i], -EIO);
+	/* this one waits for a payload buffer, and holds up nobody that needs none */
+	unique[7] = ask_read(&rig, &file, 0, 65536);
+	ping(&rig);
 	for (unsigned i = 0; i < 7; i++)
 		device_answers(&rig, r[i], 0, NULL, 0);
+	device_answers(&rig, device_gets(&rig, FUSE_READ), 0, NULL, 0);
+	assert_answer(&rig, unique[7], 0);
 	ping(&rig);
 	rig_close(&rig);
 }

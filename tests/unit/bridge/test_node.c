@@ -114,7 +114,7 @@ static void attributes_from_before_a_truncation_may_only_lower_the_size(void **s
 	assert_int_equal(size_of(t, n), 100);
 	note(t, n, 50, 0);
 	assert_int_equal(size_of(t, n), 50);
-	node_truncate_end(t, n, 5);
+	assert_true(node_truncate_end(t, n, 5, 4));
 	assert_true(dax_of(t, n));
 	note(t, n, 1000, 4);
 	assert_int_equal(size_of(t, n), 50);
@@ -142,11 +142,11 @@ static void truncations_nest(void **state)
 	note(t, n, 1000, 0);
 	node_truncate_begin(t, n, 500);
 	node_truncate_begin(t, n, 700);
-	node_truncate_end(t, n, 1);
+	assert_false(node_truncate_end(t, n, 1, 0));
 	assert_false(dax_of(t, n));
 	note(t, n, 1000, 1);
 	assert_int_equal(size_of(t, n), 500);
-	node_truncate_end(t, n, 2);
+	assert_false(node_truncate_end(t, n, 2, 0));
 	assert_true(dax_of(t, n));
 	node_table_destroy(t);
 }

@@ -472,6 +472,40 @@ static void files_in_the_window_are_direct_and_no_backing_id_passes(void **state
 	rig_close(&rig);
 }
 
+/* Two threads cut one file. The device answers in another order than it cut: which of the sizes is the
+ * file's nobody knows, so the larger one is not believed. */
+static void of_two_truncations_at_once_the_larger_size_is_not_believed(void **state)
+{
+	const struct file larger = {.nodeid = 7, .size = 2 * MIB_BYTES, .fh = 70};
+	const struct file smaller = {.nodeid = 7, .size = MIB_BYTES, .fh = 70};
+	struct fuse_attr_out first = {.attr = attr_of(&larger)}, second = {.attr = attr_of(&smaller)};
+	struct fake_request *cut[2];
+	struct rig rig;
+	uint64_t unique[2];
+
+	(void)state;
+	rig_open(&rig, NULL);
+	open_file(&rig, &file);
+	unique[0] = ask_setsize(&rig, &larger, larger.size);
+	cut[0] = device_gets(&rig, FUSE_SETATTR);
+	unique[1] = ask_setsize(&rig, &smaller, smaller.size);
+	cut[1] = device_gets(&rig, FUSE_SETATTR);
+	device_answers(&rig, cut[1], 0, &second, sizeof(second));
+	assert_answer(&rig, unique[1], 0);
+	device_answers(&rig, cut[0], 0, &first, sizeof(first));
+	assert_answer(&rig, unique[0], 0);
+	/* behind the smaller size: not by the window */
+	read_by_queue(&rig, &smaller, MIB_BYTES + 65536);
+	/* an answer from after both is believed */
+	unique[0] = ask(&rig, FUSE_GETATTR, 7, (uint8_t[16]){0}, 16);
+	device_says_attr(&rig, FUSE_GETATTR, &larger);
+	assert_answer(&rig, unique[0], 0);
+	unique[0] = ask_read(&rig, &larger, MIB_BYTES + 65536, 4096);
+	device_maps(&rig, &larger);
+	assert_content(answer_of(&rig, unique[0]), &larger, MIB_BYTES + 65536, 4096);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -491,6 +525,7 @@ int main(void)
 		cmocka_unit_test(a_create_whose_truncation_fails_is_taken_back),
 		cmocka_unit_test(tmpfile_is_a_create),
 		cmocka_unit_test(files_in_the_window_are_direct_and_no_backing_id_passes),
+		cmocka_unit_test(of_two_truncations_at_once_the_larger_size_is_not_believed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
