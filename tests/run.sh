@@ -166,9 +166,8 @@ unit_tests() { # PRESET [REGEX]
 
 # A suite that prints lines of our kind and ends with "N passed, N failed, N skipped".
 suite() { # NAME COMMAND...: passes its lines on and adds its counts up
-	local name=$1 log=$logs/$1.log start=$EPOCHREALTIME status=0 counts p f s
+	local name=$1 log=$logs/${1//\//.}.log start=$EPOCHREALTIME status=0 counts p f s
 	shift
-	log=${log//\//.}
 	"$@" 2>&1 </dev/null | tee "$log" | grep -vE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$'
 	status=${PIPESTATUS[0]}
 	counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
@@ -198,10 +197,10 @@ loopback_has() { tests/loopback/run.sh --list | sed "s,^,loopback/$1/,; s/ .*//"
 
 # Races are provoked: threads sleep for a moment where their order matters.
 delays() { # PRESET
-	local themes='/torture\.(with_cache_none|two|four|files)'
-	[ "$1" = tsan ] && [ -z "$long" ] || themes+='|/(data|window|coherence)\.'
-	[ -z "$long" ] || themes+='|/torture\.'
-	VFSDAX_DELAY_US=2000 VFSDAX_RACES_S=8 loopback "delays/$1" "$1" "$themes" "${short[@]}"
+	export VFSDAX_DELAY_US=2000 VFSDAX_RACES_S=8
+	loopback "delays/$1" "$1" "/torture\.$([ "$long" ] || echo '(with_cache_none|two|four|files)')"
+	[ "$1" = tsan ] && [ -z "$long" ] || loopback "delays/$1" "$1" '/(data|window|coherence)\.' "${short[@]}"
+	export VFSDAX_DELAY_US=0
 }
 
 fuzz() {

@@ -88,6 +88,7 @@ test_tar_of_a_tree_there_and_back() {
 	expect_eq "$(host_run ls -A | wc -l)" 0 "names left on the host"
 }
 
+long_many_processes_at_once=1
 test_many_processes_at_once() {
 	serve_and_mount
 	host_run bash -c 'for i in $(seq 16); do head -c 3000001 /dev/urandom >f$i; done'

@@ -52,6 +52,7 @@ test_with_cache_none() {
 }
 
 timeout_with_cache_auto=500
+long_with_cache_auto=1
 test_with_cache_auto() {
 	torture "cache=auto"
 	used_the_window
@@ -59,18 +60,21 @@ test_with_cache_auto() {
 
 # The page cache is not the host's, so the host only looks.
 timeout_with_cache_always=500
+long_with_cache_always=1
 test_with_cache_always() {
 	torture "cache=always,window_admit=always" --host-reads-only
 	used_the_window
 }
 
 timeout_without_a_window=500
+long_without_a_window=1
 test_without_a_window() {
 	torture "dax=never,cache=none"
 	expect_eq "$(stat_counter window.read_bytes)" 0 window.read_bytes
 }
 
 timeout_without_a_window_through_the_page_cache=500
+long_without_a_window_through_the_page_cache=1
 test_without_a_window_through_the_page_cache() {
 	torture "dax=never" --host-reads-only
 }
@@ -85,8 +89,10 @@ races() { # OPTIONS OF vfsdax-mount, PATTERN, OPTIONS OF races
 timeout_two_threads_read_one_fresh_file=500
 test_two_threads_read_one_fresh_file() { races workers=2,queues=2 read-fresh; }
 timeout_four_threads_read_one_fresh_file_in_a_tiny_window=500
+long_four_threads_read_one_fresh_file_in_a_tiny_window=1
 test_four_threads_read_one_fresh_file_in_a_tiny_window() { races workers=4,queues=2,window_ranges=1 read-fresh --threads 4; }
 timeout_files_are_unlinked_while_their_last_hole_is_answered=500
 test_files_are_unlinked_while_their_last_hole_is_answered() { races workers=4,queues=2 punch-unlink --threads 4; }
 timeout_files_are_unlinked_while_their_last_truncation_is_answered=500
+long_files_are_unlinked_while_their_last_truncation_is_answered=1
 test_files_are_unlinked_while_their_last_truncation_is_answered() { races workers=4,queues=4 cut-unlink --threads 4; }
