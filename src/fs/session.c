@@ -33,6 +33,7 @@ static const struct {
 	{VIRTIO_F_BIT(VIRTIO_F_EVENT_IDX), false},
 	/* Where a transport can carry it, an IOMMU stands between: always accept. */
 	{VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM), false},
+	{VIRTIO_F_BIT(VIRTIO_F_ORDER_PLATFORM), false},
 };
 
 static int negotiate_features(struct fs_session *s)
@@ -130,6 +131,7 @@ static int queue_open(struct fs_session *s, uint16_t index, uint16_t size, struc
 		.size = size,
 		.indirect = indirect,
 		.event_idx = s->features & VIRTIO_F_BIT(VIRTIO_F_EVENT_IDX),
+		.hardware = s->features & VIRTIO_F_BIT(VIRTIO_F_ORDER_PLATFORM),
 	};
 	struct queue_addr addr = {.size = size};
 	struct virtqueue *vq;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/barrier.h"
 #include "base/bytes.h"
 #include "base/log.h"
 #include "transport/pci_internal.h"
@@ -20,9 +21,9 @@
 #define RESET_TIMEOUT_MS   5000
 #define CUT_OFF_TIMEOUT_MS 1000
 
-/* Bits that mean something to a transport of which this one does not do: 36 and up are barriers
- * of real hardware, SR-IOV, longer doorbells, reset of single queues, the administration queue. */
-#define CARRIED_FEATURES (VIRTIO_F_BIT(36) - 1)
+/* Bits that mean something to a transport, which this one does not do: from 37 on SR-IOV, longer
+ * doorbells, reset of single queues, the administration queue. */
+#define CARRIED_FEATURES (VIRTIO_F_BIT(VIRTIO_F_ORDER_PLATFORM + 1) - 1)
 
 /* ------------------------------------------------------------------------- features, config */
 
@@ -134,15 +135,20 @@ static int pci_queue_setup(struct transport *t, uint16_t index, const struct que
 	return transport_failed(t);
 }
 
+/* Orders the stores to a ring (descriptors, available ring and index) and to the buffers that it
+ * names before the store to the queue's doorbell, which makes the function read them (4.1.5.2). */
+static inline void barrier_doorbell(void)
+{
+	barrier_stores();
+}
+
 static void pci_kick(struct transport *t, uint16_t index)
 {
 	struct pci_transport *p = pci_of(t);
 
 	if (transport_failed(t))
 		return;
-	/* Orders the stores to the available ring before the one to the doorbell, for CPUs that
-	 * order memory and device accesses separately. */
-	atomic_thread_fence(memory_order_release);
+	barrier_doorbell();
 	p->notify.io->ops->write(p->notify.io, p->queues[index].doorbell, 2, index);
 }
 

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/barrier.h"
 #include "base/bytes.h"
 #include "wire/virtio.h"
 
@@ -47,6 +48,7 @@ struct virtqueue {
 	uint16_t mask;
 	bool indirect;
 	bool event_idx;
+	bool hardware;
 	bool calls_wanted; /* what we told the device last */
 	bool broken;
 	char why[WHY_BYTES];
@@ -79,12 +81,33 @@ struct virtqueue {
  * those of the operations: acquire and release for the indices, and sequentially consistent
  * store-then-load pairs where both sides write one thing and read the other (on every machine that
  * we run on, that pair is a full barrier, also against a device that uses explicit fences).
+ *
+ * That is enough where the device is another CPU. With ORDER_PLATFORM (6.1) it is hardware, and a
+ * barrier for the whole system stands in each of these places as well: order_*() below.
  */
 #define ring_load(p)	      __atomic_load_n((p), __ATOMIC_RELAXED)
 #define ring_load_acquire(p)  __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define ring_load_full(p)     __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define ring_store(p, v)      __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define ring_store_full(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+
+static inline void order_stores(const struct virtqueue *vq)
+{
+	if (vq->hardware)
+		barrier_stores();
+}
+
+static inline void order_loads(const struct virtqueue *vq)
+{
+	if (vq->hardware)
+		barrier_loads();
+}
+
+static inline void order_store_load(const struct virtqueue *vq)
+{
+	if (vq->hardware)
+		barrier_full();
+}
 
 /* ------------------------------------------------------------------------- set-up */
 
@@ -125,6 +148,7 @@ int vq_create(const struct vq_params *params, struct virtqueue **out)
 	vq->mask = (uint16_t)(size - 1);
 	vq->indirect = params->indirect;
 	vq->event_idx = params->event_idx;
+	vq->hardware = params->hardware;
 	vq->iova = params->iova;
 	vq->avail_off = avail_offset(size);
 	vq->used_off = used_offset(size);
@@ -312,7 +336,9 @@ bool vq_publish(struct virtqueue *vq)
 	 * avail_event (or used->flags): the device stores its event, then loads avail->idx, so at
 	 * least one side sees the other and no kick is lost.
 	 */
+	order_stores(vq);
 	ring_store_full(&vq->avail->idx, vq->avail_idx);
+	order_store_load(vq);
 	if (vq->event_idx)
 		return vring_need_event(ring_load_full(vq->avail_event), vq->avail_idx, old);
 	return !(ring_load_full(&vq->used->flags) & VRING_USED_F_NO_NOTIFY);
@@ -368,6 +394,7 @@ int vq_reap(struct virtqueue *vq, struct vq_done *done, unsigned max, char why[1
 	if (!vq->broken) {
 		/* Orders the load of used->idx before the loads of the elements (2.7.14). */
 		idx = ring_load_acquire(&vq->used->idx);
+		order_loads(vq);
 		waiting = (uint16_t)(idx - vq->used_next);
 		if (waiting > vq->n_published)
 			vq_break(vq,
@@ -406,6 +433,7 @@ bool vq_enable_calls(struct virtqueue *vq)
 		ring_store_full(vq->used_event, vq->used_next);
 	else
 		ring_store_full(&vq->avail->flags, 0);
+	order_store_load(vq);
 	return vq->broken || ring_load_full(&vq->used->idx) != vq->used_next;
 }
 

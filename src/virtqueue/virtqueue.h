@@ -26,11 +26,12 @@ struct vq_segment {
 #define VQ_SEGMENTS_MAX 8
 
 struct vq_params {
-	uint16_t size;	   /* entries, a power of two, 2 to 32768 */
-	bool indirect;	   /* INDIRECT_DESC was negotiated */
-	bool event_idx;	   /* EVENT_IDX was negotiated */
-	uint8_t *va;	   /* vq_memory_bytes() of zeroed DMA memory, 16-byte aligned; the caller's */
-	uint64_t iova;	   /* its device address */
+	uint16_t size;	/* entries, a power of two, 2 to 32768 */
+	bool indirect;	/* INDIRECT_DESC was negotiated */
+	bool event_idx; /* EVENT_IDX was negotiated */
+	uint8_t *va;	/* vq_memory_bytes() of zeroed DMA memory, 16-byte aligned; the caller's */
+	uint64_t iova;	/* its device address */
+	bool hardware;	/* ORDER_PLATFORM was negotiated: the device is no other CPU */
 };
 
 /* Bytes of DMA memory that a queue of this size needs (rings and indirect tables). */

@@ -27,6 +27,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vfsdax needs a little-
 #define VIRTIO_F_EVENT_IDX	  29
 #define VIRTIO_F_VERSION_1	  32
 #define VIRTIO_F_ACCESS_PLATFORM  33
+#define VIRTIO_F_ORDER_PLATFORM	  36
 #define VIRTIO_F_BIT(n)		  (UINT64_C(1) << (n))
 
 /* 5.11.1 Device ID, and the PCI device id that follows from it (4.1.2: 0x1040 + id) */

@@ -104,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	p.size = d.size = (uint16_t)(2u << (first & 3));
 	p.indirect = first & 4;
 	p.event_idx = first & 8;
+	p.hardware = first & 16;
 	len = vq_memory_bytes(p.size, p.indirect);
 	/* exactly as long as it was said, so that the sanitizer guards its ends */
 	if (posix_memalign((void **)&p.va, 16, len) != 0)

@@ -186,7 +186,8 @@ static void only_known_features_are_accepted(void **state)
 {
 	uint64_t known = VIRTIO_F_BIT(VIRTIO_F_VERSION_1) | VIRTIO_F_BIT(VIRTIO_F_EVENT_IDX) |
 			 VIRTIO_F_BIT(VIRTIO_F_INDIRECT_DESC) |
-			 VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM);
+			 VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM) |
+			 VIRTIO_F_BIT(VIRTIO_F_ORDER_PLATFORM);
 	struct fake_params device = {.features = ~UINT64_C(0)};
 	struct rig rig;
 
