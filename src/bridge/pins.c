@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/barrier.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "bridge/internal.h"
@@ -61,7 +62,9 @@ bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t 
 		to += pins->pin[i].len_bytes;
 	}
 	measure_copied(here->bridge, &sample, is_first(pins));
-	return true;
+	/* A device that was given up meanwhile may have shown zeros; see transport_failed(). */
+	barrier_loads();
+	return !transport_failed(here->bridge->transport);
 }
 
 bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct iovec from[2],
@@ -94,7 +97,9 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 		}
 	}
 	measure_copied(here->bridge, &sample, is_first(pins));
-	return true;
+	/* As above; here the stores come before the load, which takes a full barrier. */
+	barrier_full();
+	return !transport_failed(here->bridge->transport);
 }
 
 /* The host took pages away under a copy: the file is shorter than we knew. So is our idea of its
