@@ -4,9 +4,9 @@
  * descriptors, through the code that serves them.
  *
  * Input: byte 0 chooses a socket (bit 0: the channel, else answers on the main socket), the number
- * of descriptors with the first byte (bits 1-3), and IOTLB (bit 4); the rest is what comes.
- * Checked: sanitizers; every mapping lies inside of the window, in order and disjoint; no
- * descriptor is left.
+ * of descriptors with the first byte (bits 1-3), IOTLB (bit 4), and a claim (bit 5); the rest is
+ * what comes. Checked: sanitizers; every mapping lies inside of the window, in order and disjoint;
+ * no descriptor is left.
  */
 #include <assert.h>
 #include <fcntl.h>
@@ -82,6 +82,24 @@ static void check_window(const struct vu_window *w)
 	}
 }
 
+/* The first mapping that came is claimed; while it is, nothing that is said takes it away. */
+static void check_claim(struct vu_window *w, struct vu_extent *claimed)
+{
+	char why[VU_WHY_BYTES];
+	bool there = false;
+
+	if (!claimed->len_bytes && w->n_live) {
+		*claimed = w->live[0];
+		if (vu_window_claim(w, claimed->win_off, claimed->len_bytes, claimed->writable,
+				    why))
+			abort();
+	}
+	for (size_t i = 0; i < w->n_live; i++)
+		there |= w->live[i].win_off == claimed->win_off &&
+			 w->live[i].len_bytes == claimed->len_bytes;
+	assert(there || !claimed->len_bytes);
+}
+
 static void answers(struct vhost_user *v)
 {
 	struct vu_message m;
@@ -107,6 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct vhost_user *v;
 	int main_pair[2], channel_pair[2], lowest;
+	struct vu_extent claimed = {0};
 	unsigned choice;
 
 	if (size < 1 || size > 16384)
@@ -138,9 +157,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (choice & 1) {
 		put(channel_pair[1], data, size, (choice >> 1) & 7);
 		shutdown(channel_pair[1], SHUT_WR);
-		while (vu_channel_serve(v) == 0)
+		while (vu_channel_serve(v) == 0) {
 			check_window(&v->window);
+			if (choice & 32)
+				check_claim(&v->window, &claimed);
+		}
 		check_window(&v->window);
+		if (choice & 32)
+			check_claim(&v->window, &claimed);
 	} else {
 		put(main_pair[1], data, size, (choice >> 1) & 7);
 		shutdown(main_pair[1], SHUT_WR);
