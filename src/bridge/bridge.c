@@ -23,6 +23,7 @@
 #define WINDOW_LOOK_NS (20 * NS_PER_MS)
 /* The time that an unmount waits for a device that does not answer. */
 #define CLOSE_MS       3000u
+#define INIT_WAIT_NS   (10 * NS_PER_S)
 
 size_t bridge_user_bytes(void)
 {
@@ -178,18 +179,31 @@ static const struct fuse_worker_ops worker_ops = {
 
 /* ------------------------------------------------------------------ INIT */
 
+/* Signals do not shorten the time, nor make it longer. */
+static bool wait_readable(int fd, uint64_t time_ns)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t now = clock_now_ns(), end = now + time_ns;
+	int n;
+
+	do {
+		n = poll(&p, 1, (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
+		now = clock_now_ns();
+	} while (n < 0 && errno == EINTR && now < end);
+	return n == 1;
+}
+
 /* The kernel sends INIT by itself, right after the mount. */
 static int read_init(int fd, struct fuse_in_header *h, struct fuse_init_in *in)
 {
 	size_t cap = FS_IN_BYTES + FS_PAYLOAD_BYTES; /* the kernel refuses a shorter buffer */
-	struct pollfd p = {.fd = fd, .events = POLLIN};
 	uint8_t *buf = malloc(cap);
 	ssize_t n = -1;
 	int err = 0;
 
 	if (!buf)
 		return -ENOMEM;
-	if (poll(&p, 1, 10000) == 1)
+	if (wait_readable(fd, INIT_WAIT_NS))
 		n = read(fd, buf, cap);
 	if (n < (ssize_t)(sizeof(*h) + FUSE_COMPAT_INIT_OUT_SIZE)) {
 		log_error("the kernel sent no FUSE INIT: was it unmounted meanwhile?");
