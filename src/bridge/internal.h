@@ -431,8 +431,6 @@ struct copy_sample {
 /* How to copy, and whether it is timed; measure_copied() when it is through. */
 struct copy_sample measure_copy(struct bridge_worker *here, enum router_dir dir, uint64_t len);
 void measure_copied(struct bridge *b, const struct copy_sample *s, bool first);
-void measure_emit(struct bridge *b, const struct window_stats *w,
-		  void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx);
 
 /* mapping.c: the window's callbacks as FUSE requests */
 extern const struct window_ops bridge_window_ops;

@@ -1,129 +1,133 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* stats: the counters of the bridge and of what it stands on, as vfsdax-stat(1) shows them. */
+/* stats: the counters of the bridge and of what it stands on; which there are says counters.def. */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bytes.h"
+#include "base/clock.h"
 #include "bridge/bridge.h"
 #include "bridge/internal.h"
 
-struct sums {
-	uint64_t window_read_bytes, window_write_bytes, queue_read_bytes, queue_write_bytes;
-	uint64_t copy_faults, mtime_updates, interrupts;
-	uint64_t requests[OPCODES_COUNTED];
+struct snapshot {
+	struct bridge *b;
+	struct tally tally; /* of all workers */
+	struct window_stats window;
+	struct fs_stats fs;
+	struct fuse_worker_stats workers;
 };
-
-static void add_tally(struct sums *s, const struct tally *t)
-{
-	s->window_read_bytes += atomic_load_explicit(&t->window_read_bytes, memory_order_relaxed);
-	s->window_write_bytes += atomic_load_explicit(&t->window_write_bytes, memory_order_relaxed);
-	s->queue_read_bytes += atomic_load_explicit(&t->queue_read_bytes, memory_order_relaxed);
-	s->queue_write_bytes += atomic_load_explicit(&t->queue_write_bytes, memory_order_relaxed);
-	s->copy_faults += atomic_load_explicit(&t->copy_faults, memory_order_relaxed);
-	s->mtime_updates += atomic_load_explicit(&t->mtime_updates, memory_order_relaxed);
-	s->interrupts += atomic_load_explicit(&t->interrupts, memory_order_relaxed);
-	for (unsigned i = 0; i < OPCODES_COUNTED; i++)
-		s->requests[i] += atomic_load_explicit(&t->queue_requests[i], memory_order_relaxed);
-}
 
 typedef void (*emit_fn)(void *ctx, const char *name, uint64_t value);
 
-static void emit_window(struct bridge *b, const struct sums *s, emit_fn emit, void *ctx)
+static void tally_sum(struct tally *sum, const struct tally *one)
 {
-	struct window_stats w = {0};
-	char name[64];
+	_Atomic uint64_t *to = (_Atomic uint64_t *)sum;
+	const _Atomic uint64_t *from = (const _Atomic uint64_t *)one;
 
-	if (b->window)
-		window_get_stats(b->window, &w);
-	emit(ctx, "window.read_bytes", s->window_read_bytes);
-	emit(ctx, "window.write_bytes", s->window_write_bytes);
-	emit(ctx, "window.bytes_total", w.bytes_total);
-	emit(ctx, "window.bytes_mapped", w.bytes_mapped);
-	emit(ctx, "window.bytes_pinned", w.bytes_pinned);
-	emit(ctx, "window.bytes_lost", w.bytes_lost);
-	emit(ctx, "window.ranges_live", w.ranges_live);
-	emit(ctx, "window.hits", w.hits);
-	emit(ctx, "window.misses", w.misses);
-	emit(ctx, "window.waits", w.waits);
-	emit(ctx, "window.blocked", w.blocked);
-	emit(ctx, "window.setups", w.setups);
-	emit(ctx, "window.removals", w.removals);
-	emit(ctx, "window.evictions", w.evictions);
-	emit(ctx, "window.upgrades", w.upgrades);
-	emit(ctx, "window.copy_faults", s->copy_faults);
-	emit(ctx, "window.mtime_updates", s->mtime_updates);
-	emit(ctx, "window.refused", w.refused_total);
-	for (unsigned i = 0; i < WINDOW_REFUSAL_ERRNOS; i++) {
-		const char *err = strerrorname_np(w.refusals[i].err);
-
-		if (!w.refusals[i].count)
-			continue;
-		snprintf(name, sizeof(name), "window.refusals.%s",
-			 w.refusals[i].err && err ? err : "other");
-		emit(ctx, name, w.refusals[i].count);
-	}
-	measure_emit(b, &w, emit, ctx);
+	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+		tally_add(&to[i], atomic_load_explicit(&from[i], memory_order_relaxed));
 }
 
-static void emit_queue(struct bridge *b, const struct sums *s, emit_fn emit, void *ctx)
+static void snapshot_take(struct snapshot *s, struct bridge *b)
 {
-	struct fs_stats f;
+	memset(s, 0, sizeof(*s));
+	s->b = b;
+	if (b->window)
+		window_get_stats(b->window, &s->window);
+	fs_get_stats(b->session, &s->fs);
+	tally_sum(&s->tally, &b->aside->tally);
+	for (unsigned i = 0; i < b->n_workers; i++) {
+		struct fuse_worker_stats one;
+
+		tally_sum(&s->tally, &b->workers[i]->tally);
+		if (!b->pool)
+			continue;
+		fuse_worker_get_stats(b->workers[i]->thread, &one);
+		s->workers.requests += one.requests;
+		s->workers.calls += one.calls;
+		s->workers.sleeps += one.sleeps;
+		s->workers.spins += one.spins;
+	}
+}
+
+/* ------------------------------------------------------------------ families of counters */
+
+static void emit_refusals(const struct snapshot *s, emit_fn emit, void *ctx)
+{
+	char name[64];
+
+	for (unsigned i = 0; i < WINDOW_REFUSAL_ERRNOS; i++) {
+		const char *err = strerrorname_np(s->window.refusals[i].err);
+
+		if (!s->window.refusals[i].count)
+			continue;
+		snprintf(name, sizeof(name), "window.refusals.%s",
+			 s->window.refusals[i].err && err ? err : "other");
+		emit(ctx, name, s->window.refusals[i].count);
+	}
+}
+
+static void emit_requests(const struct snapshot *s, emit_fn emit, void *ctx)
+{
 	uint64_t others = 0;
 	char name[64];
 
-	fs_get_stats(b->session, &f);
-	emit(ctx, "queue.read_bytes", s->queue_read_bytes);
-	emit(ctx, "queue.write_bytes", s->queue_write_bytes);
-	emit(ctx, "queue.submitted", f.submitted);
-	emit(ctx, "queue.answered", f.answered);
-	emit(ctx, "queue.timeouts", f.timeouts);
-	emit(ctx, "queue.interrupts", s->interrupts);
-	emit(ctx, "queue.forgets", f.forgets);
 	for (unsigned i = 0; i < OPCODES_COUNTED; i++) {
+		uint64_t n = s->tally.queue_requests[i];
+
 		if (route_find(i)->opcode != i) {
-			others += s->requests[i];
-			continue;
+			others += n;
+		} else if (n) {
+			snprintf(name, sizeof(name), "queue.requests.%s", route_find(i)->name);
+			emit(ctx, name, n);
 		}
-		if (!s->requests[i])
-			continue;
-		snprintf(name, sizeof(name), "queue.requests.%s", route_find(i)->name);
-		emit(ctx, name, s->requests[i]);
 	}
 	if (others)
 		emit(ctx, "queue.requests.OTHER", others);
-	emit(ctx, "kicks", f.kicks);
 }
 
-static void emit_pool(struct bridge *b, const struct fuse_worker_stats *all, emit_fn emit, void *ctx)
+static void emit_means(const char *what, const struct router_mean means[ROUTER_CLASSES], emit_fn emit,
+		       void *ctx)
 {
-	emit(ctx, "calls", all->calls);
-	emit(ctx, "spins", all->spins);
-	emit(ctx, "sleeps", all->sleeps);
-	emit(ctx, "requests", all->requests);
-	emit(ctx, "looks", fuse_pool_mode(b->pool) == FUSE_POOL_POLL);
+	char name[64];
+
+	for (unsigned c = 0; c < ROUTER_CLASSES; c++) {
+		if (!means[c].samples)
+			continue;
+		snprintf(name, sizeof(name), "router.%s_%uk_ns", what, 4u << c);
+		emit(ctx, name, means[c].ns);
+	}
+}
+
+static void emit_queue_costs(const struct snapshot *s, emit_fn emit, void *ctx)
+{
+	emit_means("queue_read", s->b->router.queue[ROUTER_READ], emit, ctx);
+	emit_means("queue_write", s->b->router.queue[ROUTER_WRITE], emit, ctx);
+}
+
+static void emit_copy_costs(const struct snapshot *s, emit_fn emit, void *ctx)
+{
+	emit_means("window_read", s->b->router.copy[ROUTER_READ][ROUTER_COPY_PLAIN], emit, ctx);
+	emit_means("window_write", s->b->router.copy[ROUTER_WRITE][ROUTER_COPY_PLAIN], emit, ctx);
+}
+
+static void emit_wide_copy_costs(const struct snapshot *s, emit_fn emit, void *ctx)
+{
+	emit_means("window_read_wide", s->b->router.copy[ROUTER_READ][ROUTER_COPY_WIDE], emit, ctx);
+	emit_means("window_write_wide", s->b->router.copy[ROUTER_WRITE][ROUTER_COPY_WIDE], emit, ctx);
 }
 
 void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 {
-	struct fuse_worker_stats all = {0};
-	struct sums sums = {0};
+	struct snapshot snapshot, *s = &snapshot;
 
-	add_tally(&sums, &b->aside->tally);
-	for (unsigned i = 0; i < b->n_workers; i++) {
-		struct fuse_worker_stats one;
-
-		add_tally(&sums, &b->workers[i]->tally);
-		if (!b->pool)
-			continue;
-		fuse_worker_get_stats(b->workers[i]->thread, &one);
-		all.requests += one.requests;
-		all.calls += one.calls;
-		all.sleeps += one.sleeps;
-		all.spins += one.spins;
-	}
-	emit_window(b, &sums, emit, ctx);
-	emit_queue(b, &sums, emit, ctx);
-	if (b->pool)
-		emit_pool(b, &all, emit, ctx);
-	emit(ctx, "nodes", node_count(b->nodes));
-	emit(ctx, b->pool ? "workers" : "lanes", b->n_workers);
+	snapshot_take(s, b);
+#define COUNTER(when, name, kind, value, help) \
+	if (when)                              \
+		emit(ctx, name, value);
+#define FAMILY(when, name, kind, emit_all, help) \
+	if (when)                                \
+		emit_all(s, emit, ctx);
+#include "bridge/counters.def"
+#undef COUNTER
+#undef FAMILY
 }

@@ -248,13 +248,15 @@ void direct_free(struct direct *d)
 	free(d);
 }
 
-void direct_emit_stats(const struct direct *d,
-		       void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx)
+struct direct_stats direct_stats(const struct direct *d)
 {
-	const struct peer_home *home = d ? &d->home : NULL;
+	struct direct_stats stats = {0};
 
-	emit(ctx, "direct.connections", home ? atomic_load(&home->connections) : 0);
-	emit(ctx, "direct.maps", home ? atomic_load(&home->maps) : 0);
-	emit(ctx, "direct.bytes", home ? atomic_load(&home->bytes) : 0);
-	emit(ctx, "direct.refused", home ? atomic_load(&home->refused) : 0);
+	if (d) {
+		stats.connections = atomic_load(&d->home.connections);
+		stats.maps = atomic_load(&d->home.maps);
+		stats.bytes = atomic_load(&d->home.bytes);
+		stats.refused = atomic_load(&d->home.refused);
+	}
+	return stats;
 }

@@ -36,8 +36,10 @@ unsigned direct_stop(struct direct *d);
 /* After bridge_close(): what a worker had then is through. NULL is fine. */
 void direct_free(struct direct *d);
 
-/* Counters, as bridge_emit_stats(). Any thread; zeros for NULL. */
-void direct_emit_stats(const struct direct *d,
-		       void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx);
+/* Any thread; zeros for NULL. */
+struct direct_stats {
+	uint64_t connections, maps, bytes, refused;
+};
+struct direct_stats direct_stats(const struct direct *d);
 
 #endif

@@ -12,6 +12,7 @@ enum { SYSLOG_INFO = LOG_INFO, SYSLOG_DEBUG = LOG_DEBUG };
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -54,12 +55,19 @@ struct daemon {
 
 /* ------------------------------------------------------------------ counters */
 
-static void report_line(void *ctx, const char *name, uint64_t value)
+/* Lines of "name value", where a value is JSON. */
+static void emit_gauge(void *out, const char *name, uint64_t value)
 {
-	fprintf(ctx, "%s %llu\n", name, (unsigned long long)value);
+	fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+#define emit_counter emit_gauge
+
+static void emit_flag(FILE *out, const char *name, bool value)
+{
+	fprintf(out, "%s %s\n", name, value ? "true" : "false");
 }
 
-static void report_string(FILE *out, const char *name, const char *value)
+static void emit_text(FILE *out, const char *name, const char *value)
 {
 	struct json j;
 
@@ -69,28 +77,32 @@ static void report_string(FILE *out, const char *name, const char *value)
 	putc('\n', out);
 }
 
-static void report(void *ctx, FILE *out)
+static uint64_t cpu_ms(void)
 {
-	struct daemon *d = ctx;
-	const char *reason = bridge_no_dax_reason(d->bridge);
 	struct rusage use;
 
 	getrusage(RUSAGE_SELF, &use);
-	report_string(out, "source", source_transport(d->source)->source);
-	report_string(out, "transport", source_transport(d->source)->ops->kind);
-	report_string(out, "tag", fs_tag(d->session));
-	fprintf(out, "pid %d\n", getpid());
-	fprintf(out, "uptime_ms %llu\n",
-		(unsigned long long)((clock_now_ns() - d->started_ns) / NS_PER_MS));
-	fprintf(out, "cpu_ms %llu\n",
-		(unsigned long long)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000 +
-			(unsigned long long)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1000);
-	fprintf(out, "dax.used %s\n", reason ? "false" : "true");
-	report_string(out, "dax.reason", reason ? reason : "");
-	fprintf(out, "device.failed %s\n",
-		transport_failed(source_transport(d->source)) ? "true" : "false");
-	bridge_emit_stats(d->bridge, report_line, out);
-	direct_emit_stats(d->direct, report_line, out);
+	return (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000 +
+	       (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1000;
+}
+
+struct report {
+	struct daemon *d;
+	struct transport *transport;
+	const char *no_dax; /* NULL: it is used */
+	struct direct_stats direct;
+};
+
+static void report(void *ctx, FILE *out)
+{
+	struct daemon *d = ctx;
+	const struct report *s = &(struct report){d, source_transport(d->source),
+						  bridge_no_dax_reason(d->bridge), direct_stats(d->direct)};
+
+#define COUNTER(when, name, kind, value, help) emit_##kind(out, name, value);
+#include "counters.def"
+#undef COUNTER
+	bridge_emit_stats(d->bridge, emit_counter, out);
 }
 
 /* ------------------------------------------------------------------ CPUs */
