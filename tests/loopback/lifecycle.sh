@@ -116,6 +116,23 @@ test_stat_is_json_with_every_counter() {
 	! jq -e . "$TEST_DIR/stat.txt" >/dev/null 2>&1 || fail "vfsdax-stat without --json prints JSON"
 }
 
+# In the tables: capitals in a name stand for what varies.
+test_every_counter_is_documented() {
+	local manual=$VFSDAX_BUILD/obj/vfsdax-stat/vfsdax-stat.1 name
+	[ -e "$manual" ] || skip "the manual is not here"
+	start_device
+	mount_share
+	host_run bash -c 'head -c 8M /dev/urandom >f'
+	expect_same_tree
+	sed -nE 's/^\.BR ([a-z][a-zA-Z0-9_.]*) " \((counter|gauge|flag|text)\)"$/\1/p' "$manual" >"$TEST_DIR/documented"
+	"$STAT" --list | cut -d' ' -f1 | diff - "$TEST_DIR/documented" >&2 || fail "vfsdax-stat --list and the manual differ"
+	sed -E 's/\./\\./g; s/[A-Z]+/[A-Za-z0-9_]+/g' "$TEST_DIR/documented" >"$TEST_DIR/patterns"
+	bounded 10 "$STAT" "$MOUNTPOINT" | cut -d' ' -f1 >"$TEST_DIR/shown"
+	expect_ge "$(wc -l <"$TEST_DIR/shown")" 40 "counters of a mount"
+	name=$(grep -vxEf "$TEST_DIR/patterns" "$TEST_DIR/shown") || return 0
+	fail "counters that are not in a table:" $name
+}
+
 # Quotes, backslashes, UTF-8; in the path of a socket also control characters and bytes that are no UTF-8.
 test_stat_json_escapes_the_tag_and_the_source() {
 	[ "$LOOPBACK" = unix ] || skip "chooses the tag and the socket's name"

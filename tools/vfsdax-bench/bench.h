@@ -98,6 +98,7 @@ struct job {
 /* One column of a comparison: an engine, a file, options. Several rounds are run of it. */
 struct subject {
 	struct options o;
+	char *share; /* where o.share is, if it was a part of --filename */
 	const struct engine_ops *ops;
 	int fd;	      /* engines on files */
 	void *engine; /* the engine's */

@@ -10,60 +10,22 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bench.h"
-#include "mem.h"
-#include "report.h"
+#include "vfsdax-bench/engine/mem.h"
+#include "vfsdax-bench/report/report.h"
 #include "session.h"
 
 #define EXIT_INTERRUPTED 130
-
-void options_help(void)
-{
-	printf("Usage: vfsdax-bench --filename F --rw R [OPTION]...\n"
-	       "       vfsdax-bench compare COLUMN COLUMN... [OPTION]...\n"
-	       "Measures I/O. COLUMN is 'key=value,...' of the options marked *; the others are\n"
-	       "related to the first one. Names and meanings are fio's (b: 0 or 1):\n"
-	       " *--engine=E            %s (default uring)\n"
-	       " *--filename=F          file or device; lib, map: a path in the share\n"
-	       " *--share=SOURCE        lib, map: unix:SOCKET, a PCI function or a tag; or write\n"
-	       "                        --filename=SOURCE:/PATH\n"
-	       " *--rw=read|write|randread|randwrite|rw|randrw|stat\n"
-	       " *--bs=4k               size of a block\n"
-	       " *--offset=S --size=S   what part of the file (default: all)\n"
-	       " *--iodepth=N           I/Os at a time (uring, lib)\n"
-	       " *--batch=N             submit N, wait for all of them, then the next N\n"
-	       " *--numjobs=N           threads\n"
-	       " *--rwmixread=50        of rw, randrw: percent of reads\n"
-	       " *--random_distribution=random|zipf:THETA|pareto:H\n"
-	       " *--norandommap=b       random blocks may come twice in a pass\n"
-	       " *--randseed=N          other random numbers\n"
-	       " *--direct=b            O_DIRECT (uring, psync)\n"
-	       " *--registerfiles=b --fixedbufs=b --sqthread_poll=b --hipri=b   uring only\n"
-	       " *--touch=copy|checksum|byte   what mmap and map do with a block\n"
-	       " *--prefault=b          mmap, map: fill the page tables first (default 1)\n"
-	       " *--nodax=b             lib: not through the window\n"
-	       " *--verify=b            write blocks that know their place, check what is read\n"
-	       " *--lat_sample=N        latency of 1 in N (default 0: as the clock allows)\n"
-	       " *--name=TEXT           in the report\n"
-	       "  --runtime=T           5, 5s, 500ms (default: one pass; compare: 1s)\n"
-	       "  --ramp_time=T         warm-up that does not count (compare: 100ms)\n"
-	       "  --time_based=b        0: one pass, --runtime is the longest it may take\n"
-	       "  --rounds=N            measure so often (default 1; compare: 5, in turn)\n"
-	       "  --output-format=normal|json  --group_reporting=b\n"
-	       "  --plot=F.svg          draw it with gnuplot\n"
-	       "  -h, --help    -V, --version\n",
-	       engine_names());
-}
 
 static void set_defaults(struct options *o, bool compare)
 {
 	bool one_pass = o->time_based_given && !o->time_based;
 
-	if (compare && !o->runtime_given && !one_pass)
+	if (compare && !o->runtime_ns && !one_pass)
 		o->runtime_ns = NS_PER_S;
-	if (compare && !o->ramp_given)
-		o->ramp_ns = 100 * NS_PER_MS;
-	if (compare && !o->rounds_given)
-		o->rounds = 5;
+	if (o->ramp_ns == RAMP_NOT_GIVEN)
+		o->ramp_ns = compare ? 100 * NS_PER_MS : 0;
+	if (!o->rounds)
+		o->rounds = compare ? 5 : 1;
 	if (!o->time_based_given)
 		o->time_based = o->runtime_ns != 0;
 }
@@ -138,26 +100,30 @@ int main(int argc, char **argv)
 {
 	struct options o;
 	bool compare;
-	int words, err = 0;
+	int first, words, err;
 
 	log_set_name("vfsdax-bench");
 	options_init(&o);
-	words = options_parse(&o, argc - 1, argv + 1);
-	compare = words > 0 && strcmp(argv[1], "compare") == 0;
-	if (words < 0) {
-		err = words;
-	} else if (o.help) {
-		options_help();
-	} else if (o.version) {
-		puts("vfsdax-bench " VFSDAX_VERSION);
-	} else {
-		set_defaults(&o, compare);
-		err = check_words(&o, argv + 1, words);
-		run_catch_signals();
-		mem_catch_sigbus();
-		if (!err)
-			err = run(&o, compare ? argv + 2 : NULL, compare ? (size_t)words - 1 : 1);
+	first = options_parse(&o, argc, argv);
+	if (first < 0)
+		return 1;
+	if (o.help) {
+		options_help(engine_names());
+		return 0;
 	}
-	options_free(&o);
+	if (o.version) {
+		puts("vfsdax-bench " VFSDAX_VERSION);
+		return 0;
+	}
+	argv += first;
+	words = argc - first;
+	compare = words > 0 && strcmp(argv[0], "compare") == 0;
+	set_defaults(&o, compare);
+	err = check_words(&o, argv, words);
+	if (err)
+		return 1;
+	run_catch_signals();
+	mem_catch_sigbus();
+	err = run(&o, compare ? argv + 1 : NULL, compare ? (size_t)words - 1 : 1);
 	return !err ? 0 : run_interrupted() ? EXIT_INTERRUPTED : 1;
 }

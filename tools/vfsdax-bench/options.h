@@ -14,10 +14,11 @@ enum workload { RW_READ, RW_WRITE, RW_RANDREAD, RW_RANDWRITE, RW_RW, RW_RANDRW, 
 enum distribution { DIST_RANDOM, DIST_ZIPF, DIST_PARETO };
 enum touch { TOUCH_COPY, TOUCH_CHECKSUM, TOUCH_BYTE };
 enum output { OUTPUT_NORMAL, OUTPUT_JSON };
+#define RAMP_NOT_GIVEN UINT64_MAX
 
 struct options {
 	/* of a column */
-	char *engine, *filename, *share, *name;
+	const char *engine, *filename, *share, *name;
 	enum workload rw;
 	uint64_t bs, size, offset; /* size 0: to the end of the file */
 	uint64_t iodepth, batch, numjobs, rwmixread, randseed, lat_sample;
@@ -27,24 +28,21 @@ struct options {
 	bool direct, norandommap, verify, registerfiles, fixedbufs, sqthread_poll, hipri;
 	bool prefault, nodax, randseed_given;
 	/* of a run */
-	uint64_t runtime_ns, ramp_ns, rounds;
-	bool time_based, group_reporting, runtime_given, ramp_given, rounds_given, time_based_given;
+	uint64_t runtime_ns, ramp_ns, rounds; /* 0, RAMP_NOT_GIVEN, 0: not given */
+	bool time_based, time_based_given, group_reporting;
 	enum output output;
-	char *plot;
+	const char *plot;
 	bool help, version;
 };
 
 void options_init(struct options *o);
-void options_free(struct options *o);
-/* A copy that is freed by itself; -ENOMEM. */
-int options_copy(struct options *to, const struct options *from);
-
-/* Takes the options out of argv and moves the other words to its front; their number, or -EINVAL
- * after one log line. `argv` has no program name. */
+/* Reads the options and moves all other words behind them: the index of the first, or -EINVAL after
+ * one log line. Strings point into argv. */
 int options_parse(struct options *o, int argc, char **argv);
-/* The list of a column, on top of what `o` has. -EINVAL after one log line. */
-int options_apply_spec(struct options *o, const char *spec);
-void options_help(void);
+/* The list of a column, on top of what `o` has: split in place, strings point into it. -EINVAL after
+ * one log line. */
+int options_apply_spec(struct options *o, char *spec);
+void options_help(const char *engines);
 
 const char *options_rw_name(enum workload rw);
 bool options_rw_random(enum workload rw);

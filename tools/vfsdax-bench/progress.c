@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "parse.h"
+#include "base/parse.h"
 
 #define PERIOD_NS (250 * NS_PER_MS)
 

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bench.h"
-#include "parse.h"
+#include "base/parse.h"
 #include "progress.h"
 #include "verify.h"
 

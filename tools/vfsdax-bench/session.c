@@ -13,24 +13,23 @@
 static int column_open(struct column *c, const struct options *common, const char *spec,
 		       size_t rounds)
 {
-	struct options o;
-	int err = options_copy(&o, common);
+	struct options o = *common;
+	int err;
 
-	if (err)
-		return err;
-	if (spec)
-		err = options_apply_spec(&o, spec);
+	c->spec = strdup(spec ? spec : "");
+	c->values = strdup(spec ? spec : "");
+	if (!c->spec || !c->values)
+		return -ENOMEM;
+	err = options_apply_spec(&o, c->values);
 	if (!err)
 		err = subject_open(&c->s, &o);
-	options_free(&o);
 	if (err)
 		return err;
-	c->spec = strdup(spec ? spec : "");
 	c->iops = calloc(rounds, sizeof(*c->iops));
 	c->bandwidth = calloc(rounds, sizeof(*c->bandwidth));
 	c->p50 = calloc(rounds, sizeof(*c->p50));
 	c->each = calloc(c->s.o.numjobs, sizeof(*c->each));
-	if (!c->spec || !c->iops || !c->bandwidth || !c->p50 || !c->each || result_alloc(&c->all))
+	if (!c->iops || !c->bandwidth || !c->p50 || !c->each || result_alloc(&c->all))
 		return -ENOMEM;
 	for (uint64_t i = 0; i < c->s.o.numjobs && !err; i++)
 		err = result_alloc(&c->each[i]);
@@ -47,6 +46,7 @@ static void column_close(struct column *c)
 	free(c->bandwidth);
 	free(c->p50);
 	free(c->spec);
+	free(c->values);
 	free(c->label);
 	if (c->s.ops || c->s.o.bs)
 		subject_close(&c->s);
@@ -72,10 +72,10 @@ static int name_columns(struct session *n)
 
 int session_open(struct session *n, const struct options *o, char **specs, size_t count)
 {
-	int err;
+	int err = 0;
 
 	memset(n, 0, sizeof(*n));
-	err = options_copy(&n->o, o);
+	n->o = *o;
 	for (size_t i = 0; !err && i < count; i++) {
 		err = column_open(&n->columns[i], o, specs ? specs[i] : NULL, o->rounds);
 		n->count = i + 1;
@@ -93,7 +93,6 @@ void session_close(struct session *n)
 {
 	for (size_t i = 0; i < n->count; i++)
 		column_close(&n->columns[i]);
-	options_free(&n->o);
 }
 
 /* ------------------------------------------------------------------ rounds */

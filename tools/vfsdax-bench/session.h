@@ -9,12 +9,12 @@
 #include <stddef.h>
 
 #include "bench.h"
-#include "stats.h"
+#include "vfsdax-bench/report/stats.h"
 
 #define COLUMNS_MAX 16
 
 struct column {
-	char *label, *spec;
+	char *label, *spec, *values; /* values: `spec`, cut up; where strings of s.o are */
 	struct subject s;
 	double *iops, *bandwidth, *p50; /* of each round */
 	struct result all, *each;	/* of all rounds; each: by job */

@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "bench.h"
-#include "parse.h"
+#include "base/parse.h"
 #include "verify.h"
 
 bool subject_writes(const struct subject *s)
@@ -85,21 +85,22 @@ static int check_values(const struct options *o)
 }
 
 /* "unix:/run/x.sock:/dir/file" without --share: share and path. */
-static int split_filename(struct options *o)
+static int split_filename(struct subject *s)
 {
-	char *cut = NULL;
+	struct options *o = &s->o;
+	const char *cut = NULL;
 
 	if (o->share || !o->filename)
 		return 0;
-	for (char *at = o->filename; (at = strstr(at, ":/")); at++)
+	for (const char *at = o->filename; (at = strstr(at, ":/")); at++)
 		cut = at;
 	/* "unix:/run/x.sock" alone is no file */
 	if (!cut || (strncmp(o->filename, "unix:", 5) == 0 && cut == o->filename + 4))
 		return 0;
-	o->share = strndup(o->filename, (size_t)(cut - o->filename));
+	o->share = s->share = strndup(o->filename, (size_t)(cut - o->filename));
 	if (!o->share)
 		return -ENOMEM;
-	memmove(o->filename, cut + 1, strlen(cut + 1) + 1);
+	o->filename = cut + 1;
 	return 0;
 }
 
@@ -184,15 +185,13 @@ int subject_open(struct subject *s, const struct options *o)
 	memset(s, 0, sizeof(*s));
 	s->fd = -1;
 	init_locks(s);
-	err = options_copy(&s->o, o);
-	if (err)
-		goto no_memory;
+	s->o = *o;
 	s->ops = engine_find(s->o.engine ? s->o.engine : "uring");
 	if (!s->ops) {
 		log_error("--engine=%s: use one of %s", s->o.engine, engine_names());
 		return -EINVAL;
 	}
-	err = s->ops->shares ? split_filename(&s->o) : 0;
+	err = s->ops->shares ? split_filename(s) : 0;
 	if (err)
 		goto no_memory;
 	if (check_values(&s->o) || check_engine(&s->o, s->ops))
@@ -229,6 +228,6 @@ void subject_close(struct subject *s)
 		s->ops->close(s);
 	pthread_cond_destroy(&s->start);
 	pthread_mutex_destroy(&s->lock);
-	options_free(&s->o);
+	free(s->share);
 	memset(s, 0, sizeof(*s));
 }

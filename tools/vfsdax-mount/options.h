@@ -15,7 +15,7 @@ struct options {
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
 	bool others;	      /* allow_other */
-	bool no_direct_maps;
+	unsigned no_direct_maps; /* 0 or 1 */
 	int64_t share_device; /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */
 	char kernel[1024]; /* what libfuse3 and the kernel get, comma-separated */

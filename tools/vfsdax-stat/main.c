@@ -4,7 +4,6 @@
  * lines of "dotted.name value", grouped by prefix; a value is JSON.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,21 +18,46 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mountinfo.h"
+#include "base/options.h"
 #include "base/rundir.h"
 
 /* The longest line of a report: a string of which each byte may be six characters long. */
 #define LINE_BYTES 2048
 
+struct options {
+	bool json, list, help, version;
+	uint32_t watch_s;
+};
+
+#define AT(field) OPTION_FIELD(struct options, field)
+static const struct option_row rows[] = {
+	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "one JSON object"},
+	{"watch", OPTION_NUMBER, AT(watch_s), "SECONDS", "what has changed, every second or so often",
+	 .letter = 'w', .without = "1", .min = 1, .max = 86400},
+	{"list", OPTION_FLAG, AT(list), .letter = 'l', .help = "the counters and what they mean"},
+	{"help", OPTION_LAST, AT(help), .letter = 'h', .help = ""},
+	{"version", OPTION_LAST, AT(version), .letter = 'V', .help = ""},
+};
+static const struct option_table table = {"vfsdax-stat", "--", rows, ARRAY_SIZE(rows)};
+
 static void help(void)
 {
 	puts("Usage: vfsdax-stat [--json] [--watch[=SECONDS]] MOUNTPOINT\n"
-	     "\n"
-	     "Shows what a mount of vfsdax-mount did: bytes and requests by route (the DAX window\n"
-	     "or the queue), the window's ranges, kicks, calls and spins, and why DAX is not used.\n"
-	     "\n"
-	     "  -j, --json       one JSON object\n"
-	     "  -w, --watch[=S]  every S seconds (default 1) what has changed, until interrupted\n"
-	     "  -h, --help    -V, --version");
+	     "       vfsdax-stat --list\n"
+	     "Shows the counters of a mount of vfsdax-mount: bytes and requests by route (the DAX\n"
+	     "window or the queue), the window's ranges, and why DAX is not used.");
+	options_print(&table);
+}
+
+/* What vfsdax-mount may say, in its order. */
+static void list_counters(void)
+{
+#define COUNTER(when, name, kind, value, help) puts(name " (" #kind "): " help);
+#define FAMILY(when, name, kind, emit, help)   puts(name " (" #kind "): " help);
+#include "vfsdax-mount/counters.def"
+#include "bridge/counters.def"
+#undef COUNTER
+#undef FAMILY
 }
 
 /* ------------------------------------------------------------------ asking */
@@ -219,50 +243,41 @@ static int watch(const char *mountpoint, unsigned seconds)
 	}
 }
 
-int main(int argc, char **argv)
+static int show(const char *mountpoint, bool json)
 {
-	static const struct option longs[] = {
-		{"json", no_argument, NULL, 'j'}, {"watch", optional_argument, NULL, 'w'},
-		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
-	unsigned interval = 0;
-	bool json = false;
-	FILE *f;
-	int c, status;
+	FILE *f = ask(mountpoint);
+	int status;
 
-	log_set_name("vfsdax-stat");
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "jw::hV", longs, NULL)) != -1) {
-		switch (c) {
-		case 'j': json = true; break;
-		case 'w':
-			interval = optarg ? (unsigned)strtoul(optarg, NULL, 10) : 1;
-			if (!interval) {
-				log_error("--watch=%s: use a number of seconds", optarg);
-				return 1;
-			}
-			break;
-		case 'h': help(); return 0;
-		case 'V': puts("vfsdax-stat " VFSDAX_VERSION); return 0;
-		default:
-			log_error("unknown option %s; vfsdax-stat --help lists those that there are",
-				  argv[optind - 1]);
-			return 1;
-		}
-	}
-	if (argc - optind != 1) {
-		log_error("usage: vfsdax-stat [--json] [--watch] MOUNTPOINT");
-		return 1;
-	}
-	if (interval)
-		return watch(argv[optind], interval);
-	f = ask(argv[optind]);
 	if (!f)
 		return 1;
 	status = json ? print_json(f) : print_table(f);
 	fclose(f);
 	if (status)
-		log_error("%s: its daemon told nothing", argv[optind]);
+		log_error("%s: its daemon sent nothing", mountpoint);
 	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {0};
+	int first;
+
+	log_set_name("vfsdax-stat");
+	first = options_read(&table, &o, argc, argv);
+	if (first < 0)
+		return 1;
+	if (o.help || o.version || o.list) {
+		if (o.help)
+			help();
+		else if (o.version)
+			puts("vfsdax-stat " VFSDAX_VERSION);
+		else
+			list_counters();
+		return 0;
+	}
+	if (argc - first != 1) {
+		log_error("name one mountpoint; usage: vfsdax-stat [--json] [--watch] MOUNTPOINT");
+		return 1;
+	}
+	return o.watch_s ? watch(argv[first], o.watch_s) : show(argv[first], o.json);
 }

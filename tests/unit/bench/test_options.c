@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -19,8 +20,8 @@ static void keep(enum log_level level, const char *line, void *ctx)
 }
 
 #define PARSE(o, ...)                                                            \
-	options_parse(o, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), \
-		      (char **)(uintptr_t)(const char *[]){__VA_ARGS__})
+	options_parse(o, sizeof((const char *[]){"bench", __VA_ARGS__}) / sizeof(char *), \
+		      (char **)(uintptr_t)(const char *[]){"bench", __VA_ARGS__, NULL})
 
 static void both_ways_to_write_a_value_and_fios_names(void **state)
 {
@@ -32,52 +33,48 @@ static void both_ways_to_write_a_value_and_fios_names(void **state)
 			       "--iodepth", "8", "--direct=1", "--runtime", "500ms",
 			       "--norandommap", "--size=1g", "--output-format=json", "--blocksize",
 			       "16k"),
-			 0);
+			 17);
 	assert_int_equal(o.rw, RW_RANDREAD);
 	assert_int_equal(o.bs, 16 * KIB);
 	assert_string_equal(o.engine, "io_uring");
 	assert_int_equal(o.iodepth, 8);
-	assert_true(o.direct && o.norandommap && o.runtime_given);
+	assert_true(o.direct && o.norandommap);
 	assert_int_equal(o.runtime_ns, 500 * NS_PER_MS);
 	assert_int_equal(o.size, GIB);
 	assert_int_equal(o.output, OUTPUT_JSON);
-	options_free(&o);
 }
 
 static void words_that_are_no_options_stay_in_order(void **state)
 {
-	char compare[] = "compare", a[] = "engine=psync", bs[] = "--bs", value[] = "4k",
+	char name[] = "bench", compare[] = "compare", a[] = "engine=psync", bs[] = "--bs", value[] = "4k",
 	     b[] = "engine=mmap";
-	char *argv[] = {compare, a, bs, value, b};
+	char *argv[] = {name, compare, a, bs, value, b, NULL};
 	struct options o;
 
 	(void)state;
 	options_init(&o);
-	assert_int_equal(options_parse(&o, ARRAY_SIZE(argv), argv), 3);
-	assert_ptr_equal(argv[0], compare);
-	assert_ptr_equal(argv[1], a);
-	assert_ptr_equal(argv[2], b);
-	options_free(&o);
+	assert_int_equal(options_parse(&o, 6, argv), 3);
+	assert_ptr_equal(argv[3], compare);
+	assert_ptr_equal(argv[4], a);
+	assert_ptr_equal(argv[5], b);
 }
 
 static void a_column_overrides_and_commas_can_be_written(void **state)
 {
+	char spec[] = "engine=psync,direct,filename=/a\\,b:/c=d,bs=4k";
 	struct options o, column;
 
 	(void)state;
 	options_init(&o);
-	assert_int_equal(PARSE(&o, "--bs=8k", "--filename", "/tmp/f"), 0);
-	assert_int_equal(options_copy(&column, &o), 0);
-	assert_int_equal(
-		options_apply_spec(&column, "engine=psync,direct,filename=/a\\,b:/c=d,bs=4k"), 0);
+	assert_int_equal(PARSE(&o, "--bs=8k", "--filename", "/tmp/f"), 4);
+	column = o;
+	assert_int_equal(options_apply_spec(&column, spec), 0);
 	assert_string_equal(column.filename, "/a,b:/c=d");
 	assert_string_equal(column.engine, "psync");
 	assert_true(column.direct);
 	assert_int_equal(column.bs, 4096);
 	assert_int_equal(o.bs, 8192);
 	assert_string_equal(o.filename, "/tmp/f");
-	options_free(&column);
-	options_free(&o);
 }
 
 static void refused(const char *word, const char *in_message)
@@ -86,11 +83,10 @@ static void refused(const char *word, const char *in_message)
 
 	options_init(&o);
 	last_line[0] = '\0';
-	if (options_parse(&o, 1, (char *[]){(char *)(uintptr_t)word}) != -EINVAL)
+	if (PARSE(&o, word) != -EINVAL)
 		fail_msg("%s was accepted", word);
 	if (!strstr(last_line, in_message))
 		fail_msg("%s: '%s' does not say %s", word, last_line, in_message);
-	options_free(&o);
 }
 
 static void what_is_wrong_is_named(void **state)
@@ -99,8 +95,6 @@ static void what_is_wrong_is_named(void **state)
 	refused("--frobnicate", "frobnicate");
 	refused("--frobnicate=1", "--help");
 	refused("-x", "-x");
-	refused("--", "--");
-	refused("-", "-");
 	refused("--bs", "needs a value");
 	refused("--bs=0", "--bs=0");
 	refused("--bs=65m", "64m");
@@ -130,13 +124,14 @@ static void a_column_takes_no_options_of_the_run(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char spec[32];
 		struct options o;
 
+		snprintf(spec, sizeof(spec), "%s", bad[i]);
 		options_init(&o);
-		if (options_apply_spec(&o, bad[i]) != -EINVAL)
+		if (options_apply_spec(&o, spec) != -EINVAL)
 			fail_msg("'%s' was accepted", bad[i]);
-		options_free(&o);
-	}
+		}
 }
 
 static int no_log(void **state)

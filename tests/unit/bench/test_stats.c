@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 #include "rng.h"
-#include "stats.h"
+#include "report/stats.h"
 
 static bool near(double a, double b)
 {

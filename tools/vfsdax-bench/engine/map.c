@@ -9,7 +9,7 @@
 #include "engines.h"
 #include "lib_share.h"
 #include "mem.h"
-#include "parse.h"
+#include "base/parse.h"
 
 struct map_engine {
 	struct mem mem; /* first: see mem_issue() */

@@ -8,7 +8,7 @@
 
 #include <vfsdax/vfsdax.h>
 
-#include "bench.h"
+#include "vfsdax-bench/bench.h"
 
 struct lib_share;
 

@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "file.h"
-#include "parse.h"
+#include "base/parse.h"
 
 struct lib_share {
 	struct lib_share *next;

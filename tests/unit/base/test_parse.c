@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "test.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 
+#include <cmocka.h>
 #include <errno.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "parse.h"
+#include "base/parse.h"
 
 struct sample {
 	const char *text;

@@ -3,7 +3,7 @@
 #ifndef VFSDAX_BENCH_FILE_H
 #define VFSDAX_BENCH_FILE_H
 
-#include "bench.h"
+#include "vfsdax-bench/bench.h"
 
 /* Opens s->o.filename with `flags` besides O_RDONLY or O_RDWR, writes what is missing of it, and
  * sets s->fd and s->file_bytes. One log line on failure. */

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "session.h"
+#include "vfsdax-bench/session.h"
 
 void report_run(FILE *f, const struct session *n);
 void report_compare(FILE *f, const struct session *n);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "parse.h"
+#include "base/parse.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -147,7 +147,7 @@ const char *format_size(uint64_t bytes, char out[24])
 		v /= 1024;
 		i++;
 	}
-	snprintf(out, 24, v == floor(v) ? "%.0f %s" : "%.1f %s", v, names[i]);
+	snprintf(out, 24, v == (double)(uint64_t)v ? "%.0f %s" : "%.1f %s", v, names[i]);
 	return out;
 }
 
@@ -161,7 +161,7 @@ static const char *scaled(double v, const char *const *names, size_t n, char out
 		i++;
 	}
 	snprintf(out, 24, "%.*f%s",
-		 v >= 99.95 || (i == 0 && v == floor(v)) ? 0
+		 v >= 99.95 || (i == 0 && v == (double)(uint64_t)v) ? 0
 		 : v >= 9.995				 ? 1
 							 : 2,
 		 v, names[i]);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "parse.h"
+#include "base/parse.h"
 #include "report.h"
 
 void report_latencies(const struct result *r, struct hist *both)

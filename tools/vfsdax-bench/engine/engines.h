@@ -3,7 +3,7 @@
 #ifndef VFSDAX_BENCH_ENGINES_H
 #define VFSDAX_BENCH_ENGINES_H
 
-#include "bench.h"
+#include "vfsdax-bench/bench.h"
 
 extern const struct engine_ops engine_uring, engine_psync, engine_mmap;
 #ifdef BENCH_WITH_LIB

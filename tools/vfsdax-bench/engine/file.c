@@ -12,8 +12,8 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "parse.h"
-#include "rng.h"
+#include "base/parse.h"
+#include "vfsdax-bench/rng.h"
 
 int file_missing(const struct subject *s, bool exists, uint64_t have, uint64_t *from, uint64_t *to)
 {

@@ -6,7 +6,7 @@
 #ifndef VFSDAX_BENCH_MEM_H
 #define VFSDAX_BENCH_MEM_H
 
-#include "bench.h"
+#include "vfsdax-bench/bench.h"
 
 struct mem {
 	uint64_t first;	    /* file offset of the table's beginning */
