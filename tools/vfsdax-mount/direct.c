@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -20,7 +19,6 @@
 #include "direct_peer.h"
 
 #define BACKLOG	  64
-#define EVENTS	  32
 /* A process without a descriptor left cannot accept, and would be told so again and again. */
 #define PAUSE_MS  100
 #define ATTEND_MS 1
@@ -32,7 +30,6 @@ struct direct {
 	bool attending; /* the device was asked for something, which nobody else may see to */
 	bool paused;	/* the listener is out of epoll */
 	int listen_fd;
-	struct watch listen_watch, wake_watch;
 	char path[108];
 	atomic_bool stop;
 	bool runs;
@@ -40,13 +37,6 @@ struct direct {
 };
 
 /* ------------------------------------------------------------------ the thread */
-
-static int watch(struct direct *d, int fd, struct watch *w)
-{
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = w};
-
-	return epoll_ctl(d->home.epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
-}
 
 static void let_in(struct direct *d, int sock)
 {
@@ -82,50 +72,22 @@ static void accept_one(struct direct *d)
 	if (sock >= 0) {
 		let_in(d, sock);
 	} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-		epoll_ctl(d->home.epoll_fd, EPOLL_CTL_DEL, d->listen_fd, NULL);
+		peer_home_ignore(&d->home, d->listen_fd);
 		d->paused = true;
-	}
-}
-
-static void serve(struct direct *d, const struct epoll_event *event)
-{
-	struct watch *w = event->data.ptr;
-	uint64_t n;
-
-	/* Closed by an event before this one. */
-	if (w->dead)
-		return;
-	switch (w->kind) {
-	case WATCH_LISTEN:
-		accept_one(d);
-		break;
-	case WATCH_PEER:
-		peer_readable(container_of(w, struct peer, watch));
-		break;
-	case WATCH_LIFE:
-		map_life_ended(w);
-		break;
-	case WATCH_WAKE:
-		if (read(d->home.wake_fd, &n, sizeof(n)) == sizeof(n))
-			peers_look(&d->home);
-		break;
 	}
 }
 
 static void *thread_main(void *arg)
 {
 	struct direct *d = arg;
-	struct epoll_event events[EVENTS];
 
 	while (!atomic_load(&d->stop)) {
-		int timeout = d->attending ? ATTEND_MS : d->paused ? PAUSE_MS : -1;
-		int n = epoll_wait(d->home.epoll_fd, events, EVENTS, timeout);
+		int timeout_ms = d->attending ? ATTEND_MS : d->paused ? PAUSE_MS : -1;
 
-		if (d->paused && watch(d, d->listen_fd, &d->listen_watch) == 0)
+		if (peer_home_serve(&d->home, timeout_ms))
+			accept_one(d);
+		else if (d->paused && peer_home_listen(&d->home, d->listen_fd) == 0)
 			d->paused = false;
-		for (int i = 0; i < n; i++)
-			serve(d, &events[i]);
-		peers_bury(&d->home);
 		d->attending = bridge_attend(d->bridge);
 	}
 	return NULL;
@@ -184,29 +146,22 @@ int direct_open(const struct direct_params *params, struct direct **out)
 
 	if (!d)
 		return -ENOMEM;
-	peer_home_init(&d->home);
 	d->listen_fd = -1;
 	d->bridge = params->bridge;
 	d->others = params->others;
-	d->listen_watch.kind = WATCH_LISTEN;
-	d->wake_watch.kind = WATCH_WAKE;
 	d->home.proofs = params->proofs;
 	d->home.transport = params->transport;
 	/* Several mappings of a page must have the same colour in the cache. */
 	d->home.alignment = MAX(MAX(page, (uint64_t)SHMLBA), params->map_alignment);
 	d->home.owner = geteuid();
 	d->home.device_uid = params->device_uid;
-	d->home.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	d->home.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	err = d->home.epoll_fd < 0 || d->home.wake_fd < 0 ? -errno : 0;
+	err = peer_home_init(&d->home);
 	if (!err)
 		err = find_place(d, params->dev);
 	if (!err)
 		err = open_socket(d);
 	if (!err)
-		err = watch(d, d->listen_fd, &d->listen_watch);
-	if (!err)
-		err = watch(d, d->home.wake_fd, &d->wake_watch);
+		err = peer_home_listen(&d->home, d->listen_fd);
 	if (!err)
 		err = start_thread(d);
 	if (err) {
@@ -240,10 +195,6 @@ void direct_free(struct direct *d)
 {
 	if (!d)
 		return;
-	if (d->home.epoll_fd >= 0)
-		close(d->home.epoll_fd);
-	if (d->home.wake_fd >= 0)
-		close(d->home.wake_fd);
 	peer_home_destroy(&d->home);
 	free(d);
 }

@@ -220,7 +220,7 @@ static void serve_proved(struct peer *peer, const struct direct_request *r)
 					 ? "this user may not use the mount"
 					 : "the descriptor is not of an open file of this mount";
 	peer->proved = true;
-	/* Somebody is showing it just now: peers_look() answers. */
+	/* Somebody is showing it just now: peers_conclude() answers. */
 	if (map_done(map))
 		conclude(peer);
 }
@@ -366,7 +366,7 @@ void peer_readable(struct peer *peer)
 		serve(peer, packet, (size_t)n);
 }
 
-void peers_look(struct peer_home *home)
+void peers_conclude(struct peer_home *home)
 {
 	struct list *link = home->peers.next;
 
@@ -377,62 +377,4 @@ void peers_look(struct peer_home *home)
 		if (peer->proved && map_done(peer->asked))
 			conclude(peer);
 	}
-}
-
-void map_life_ended(struct watch *watch)
-{
-	map_release(container_of(watch, struct direct_map, watch));
-}
-
-void peers_bury(struct peer_home *home)
-{
-	struct list *link;
-
-	while ((link = list_pop_front(&home->dead))) {
-		struct watch *watch = container_of(link, struct watch, link);
-
-		if (watch->kind == WATCH_PEER)
-			free(container_of(watch, struct peer, watch));
-		else
-			free(container_of(watch, struct direct_map, watch));
-	}
-}
-
-unsigned peers_of(const struct peer_home *home, uid_t uid)
-{
-	unsigned n = 0;
-
-	list_for_each (link, &home->peers)
-		n += container_of(link, struct peer, link)->uid == uid;
-	return n;
-}
-
-/* ------------------------------------------------------------------ the whole */
-
-void peer_home_init(struct peer_home *home)
-{
-	pthread_mutex_init(&home->lock, NULL);
-	list_init(&home->peers);
-	list_init(&home->lone);
-	list_init(&home->dead);
-}
-
-unsigned peer_home_close(struct peer_home *home)
-{
-	struct list *link;
-	unsigned n = 0;
-
-	while (!list_empty(&home->peers))
-		peer_close(container_of(home->peers.next, struct peer, link));
-	while ((link = list_pop_front(&home->lone))) {
-		map_release(container_of(link, struct direct_map, link));
-		n++;
-	}
-	peers_bury(home);
-	return n;
-}
-
-void peer_home_destroy(struct peer_home *home)
-{
-	pthread_mutex_destroy(&home->lock);
 }

@@ -34,7 +34,7 @@
 enum watch_kind { WATCH_LISTEN, WATCH_WAKE, WATCH_PEER, WATCH_LIFE };
 struct watch {
 	enum watch_kind kind;
-	bool dead;	  /* closed, and freed once the events at hand are through */
+	bool dead;	  /* closed, and freed after the events of this round */
 	struct list link; /* of the dead */
 };
 
@@ -45,9 +45,10 @@ struct peer_home {
 	uint64_t alignment; /* of offsets */
 	uid_t owner; /* with root, the one to whom the limits for a single user do not apply */
 	int64_t device_uid; /* who gets the device if need be; -1: nobody */
+
 	int epoll_fd;
 	int wake_fd; /* an eventfd: some proof is done that a peer waits for */
-
+	struct watch wake_watch, listen_watch;
 	pthread_mutex_t lock; /* guards direct_map.done and .orphan */
 	struct list peers;
 	struct list lone; /* maps whose peer is gone; they last as long as their `life` */
@@ -70,8 +71,16 @@ struct peer {
 	bool proved;		  /* the client says so, and waits for the answer */
 };
 
-/* NULL or 0 fields of `home` are the caller's to fill in before. */
-void peer_home_init(struct peer_home *home);
+/* direct_home.c. 0 or -errno; peer_home_destroy() in both cases. Fields up to device_uid are the
+ * caller's to fill in. */
+int peer_home_init(struct peer_home *home);
+/* One socket whose arrivals peer_home_serve() reports from now on; until peer_home_ignore(). */
+int peer_home_listen(struct peer_home *home, int fd);
+void peer_home_ignore(struct peer_home *home, int fd);
+/* Waits for events for `timeout_ms` (-1: as long as it takes) and serves them. True: somebody waits to
+ * be accepted. */
+bool peer_home_serve(struct peer_home *home, int timeout_ms);
+unsigned peers_of(const struct peer_home *home, uid_t uid);
 /* No peer is left; gives up what maps of former peers hold. What is with a worker stays, and frees
  * itself. How many maps of the window other processes may still have. */
 unsigned peer_home_close(struct peer_home *home);
@@ -85,12 +94,7 @@ void peer_turn_away(struct peer_home *home, int sock, int err, const char *reaso
 void peer_close(struct peer *peer);
 /* There is something to read, or the end. The peer may be dead afterwards. */
 void peer_readable(struct peer *peer);
-/* After `wake_fd`: answers those whose proofs are done. */
-void peers_look(struct peer_home *home);
-/* The last descriptor of the map's `life` is closed. */
-void map_life_ended(struct watch *watch);
-/* Frees the dead. Between two batches of events. */
-void peers_bury(struct peer_home *home);
-unsigned peers_of(const struct peer_home *home, uid_t uid);
+/* Answers those whose proofs are done. */
+void peers_conclude(struct peer_home *home);
 
 #endif

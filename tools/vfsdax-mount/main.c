@@ -4,14 +4,7 @@
  * serves it. See src/README.md for the walk of a request.
  */
 
-/* syslog.h has names that base/log.h has too. */
-#include <syslog.h>
-enum { SYSLOG_INFO = LOG_INFO, SYSLOG_DEBUG = LOG_DEBUG };
-#undef LOG_INFO
-#undef LOG_DEBUG
-
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
@@ -22,7 +15,6 @@ enum { SYSLOG_INFO = LOG_INFO, SYSLOG_DEBUG = LOG_DEBUG };
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -31,6 +23,7 @@ enum { SYSLOG_INFO = LOG_INFO, SYSLOG_DEBUG = LOG_DEBUG };
 #include "base/log.h"
 #include "bridge/bridge.h"
 #include "bridge/proof.h"
+#include "background.h"
 #include "control.h"
 #include "direct.h"
 #include "fuse/mount.h"
@@ -295,37 +288,10 @@ static void serve(struct daemon *d)
 	}
 }
 
-/* ------------------------------------------------------------------ foreground, background */
-
-static void log_to_syslog(enum log_level level, const char *line, void *ctx)
+/* `ready_fd`: background.h; -1: in the foreground. */
+static int run(void *ctx, int ready_fd)
 {
-	static const int priorities[] = {LOG_ERR, LOG_WARNING, SYSLOG_INFO, SYSLOG_DEBUG};
-
-	(void)ctx;
-	syslog(priorities[level], "%s", line);
-}
-
-/* From here on nobody waits for us: the terminal is let go, messages go to syslog. */
-static void detach(int ready_fd)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	char ok = 0;
-
-	openlog("vfsdax-mount", LOG_PID, LOG_DAEMON);
-	log_set_handler(log_to_syslog, NULL);
-	if (chdir("/") < 0 || write(ready_fd, &ok, 1) < 0)
-		log_warn("the parent is gone: %s", strerror(errno));
-	close(ready_fd);
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-		dup2(null, STDERR_FILENO);
-		close(null);
-	}
-}
-
-static int run(struct daemon *d, int ready_fd)
-{
+	struct daemon *d = ctx;
 	const char *reason;
 	int err = bring_up(d);
 	bool failed;
@@ -339,7 +305,7 @@ static int run(struct daemon *d, int ready_fd)
 	if (reason && d->o.bridge.dax != BRIDGE_DAX_NEVER)
 		log_warn("DAX is not used: %s", reason);
 	if (ready_fd >= 0)
-		detach(ready_fd);
+		background_detach(ready_fd);
 	log_info("%s (tag '%s') is mounted at %s, %u workers, %s", source_transport(d->source)->source,
 		 fs_tag(d->session), d->o.mountpoint, d->o.bridge.workers,
 		 reason ? reason : "through the DAX window");
@@ -347,40 +313,6 @@ static int run(struct daemon *d, int ready_fd)
 	failed = transport_failed(source_transport(d->source));
 	take_down(d);
 	return failed ? 1 : 0;
-}
-
-/* The parent: the child's status, or 0 as soon as it says that the mount answers. */
-static int wait_for_mount(pid_t child, int fd)
-{
-	char ok;
-	int status;
-
-	if (read(fd, &ok, 1) == 1)
-		return 0;
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFEXITED(status))
-		return WEXITSTATUS(status);
-	log_error("the daemon was killed by signal %d before the mount answered", WTERMSIG(status));
-	return 1;
-}
-
-static int run_in_background(struct daemon *d)
-{
-	int fds[2];
-	pid_t child;
-
-	if (pipe2(fds, O_CLOEXEC) < 0 || (child = fork()) < 0) {
-		log_error("no background process: %s", strerror(errno));
-		return 1;
-	}
-	if (child > 0) {
-		close(fds[1]);
-		return wait_for_mount(child, fds[0]);
-	}
-	close(fds[0]);
-	setsid();
-	return run(d, fds[1]);
 }
 
 int main(int argc, char **argv)
@@ -406,5 +338,5 @@ int main(int argc, char **argv)
 	if (!d.o.bridge.workers)
 		d.o.bridge.workers = list_cpus(cpus);
 	d.control.fd = d.signal_fd = d.ended_fd = -1;
-	return d.o.foreground ? run(&d, -1) : run_in_background(&d);
+	return d.o.foreground ? run(&d, -1) : background_run(run, &d);
 }

@@ -8,8 +8,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -113,23 +111,7 @@ static void listen_to_all(void)
 
 static void turn(void)
 {
-	struct epoll_event events[16];
-	int n = epoll_wait(world.home.epoll_fd, events, 16, 0);
-	uint64_t woken;
-
-	for (int i = 0; i < n; i++) {
-		struct watch *w = events[i].data.ptr;
-
-		if (w->dead)
-			continue;
-		if (w->kind == WATCH_PEER)
-			peer_readable((struct peer *)w);
-		else
-			map_life_ended(w);
-	}
-	if (read(world.home.wake_fd, &woken, sizeof(woken)) == sizeof(woken))
-		peers_look(&world.home);
-	peers_bury(&world.home);
+	assert(!peer_home_serve(&world.home, 0));
 	listen_to_all();
 }
 
@@ -241,12 +223,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	memset(&world, 0, sizeof(world));
 	fake_bridge_init();
-	peer_home_init(&world.home);
+	assert(!peer_home_init(&world.home));
 	world.home.transport = &fake.transport;
 	world.home.alignment = 4096;
 	world.home.device_uid = 1001;
-	world.home.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	world.home.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		world.clients[i] = -1;
 	open_client(0);
@@ -266,8 +246,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		close_client(i);
 	while (world.n_lives)
 		close(world.lives[--world.n_lives]);
-	close(world.home.epoll_fd);
-	close(world.home.wake_fd);
 	fake_bridge_destroy();
 	return 0;
 }

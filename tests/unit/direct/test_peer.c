@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -61,12 +59,10 @@ static int setup(void **state)
 
 	s->fds = open_fds();
 	fake_bridge_init();
-	peer_home_init(&s->home);
+	assert_int_equal(peer_home_init(&s->home), 0);
 	s->home.transport = &fake.transport;
 	s->home.alignment = 4096;
 	s->home.device_uid = -1;
-	s->home.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	s->home.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->client = connect_as(s, USER, &s->peer);
 	*state = s;
 	return 0;
@@ -84,8 +80,6 @@ static int teardown(void **state)
 	peer_home_destroy(&s->home);
 	if (s->client >= 0)
 		close(s->client);
-	close(s->home.epoll_fd);
-	close(s->home.wake_fd);
 	fake_bridge_destroy();
 	assert_int_equal(open_fds(), s->fds);
 	free(s);
@@ -95,23 +89,7 @@ static int teardown(void **state)
 /* One round of the server's loop. */
 static void turn(struct stage *s)
 {
-	struct epoll_event events[8];
-	int n = epoll_wait(s->home.epoll_fd, events, 8, 0);
-	uint64_t woken;
-
-	for (int i = 0; i < n; i++) {
-		struct watch *w = events[i].data.ptr;
-
-		if (w->dead)
-			continue;
-		if (w->kind == WATCH_PEER)
-			peer_readable((struct peer *)w);
-		else
-			map_life_ended(w);
-	}
-	if (read(s->home.wake_fd, &woken, sizeof(woken)) == sizeof(woken))
-		peers_look(&s->home);
-	peers_bury(&s->home);
+	assert_false(peer_home_serve(&s->home, 0));
 }
 
 static void tell(int sock, const struct direct_request *r)
