@@ -3,15 +3,16 @@
  * sweeper: reads the same sequence of places from each of several files, in turn for a moment each,
  * and says how fast that was. Whatever else the machine does meanwhile, it does to all of them.
  *
- *     sweeper [--bs BYTES] [--seconds S] [--slice S] [--range BYTES] [--zipf THETA] [--scan PERCENT]
+ *     sweeper [--bs BYTES] [--seconds S] [--slice S] [--range BYTES] [--zipf THETA] [--scan
+ * PERCENT]
  *             [--scan-bs BYTES] [--warm S] [--seed N] FILE...
  *
  * Random reads of --bs (4096) in the first --range bytes of FILE, uniform, or with --zipf after
  * Gray et al., "Quickly Generating Billion-Record Synthetic Databases" (SIGMOD 1994), ranks
  * scattered over the file by a hash. --scan: this share of the bytes is read by a sequential scan
- * instead, in pieces of --scan-bs (128 KiB) taken in turn with the random reads. --warm: the first S
- * seconds of each do not count. One JSON object a file: reads per second (of all sizes), MB/s, the
- * 50th and 99th percentile of random reads.
+ * instead, in pieces of --scan-bs (128 KiB) taken in turn with the random reads; 100: all of them.
+ * --warm: the first S seconds of each do not count. One JSON object a file: reads per second (of
+ * all sizes), MB/s, the 50th and 99th percentile of random reads.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,7 @@
 #include <unistd.h>
 
 #define LATENCIES 4000000
-#define SUBJECTS  8
+#define SUBJECTS  24
 
 static uint64_t state;
 
@@ -128,7 +129,7 @@ static void turn(struct subject *s, bool counts)
 	state = s->state;
 	while (before < end) {
 		/* So much by scanning that it is the wanted share of all. */
-		bool scanning = s->debt >= (double)scan_bs;
+		bool scanning = scan >= 1 || s->debt >= (double)scan_bs;
 		uint64_t len = scanning ? scan_bs : bs, off, after;
 
 		if (scanning) {
@@ -136,7 +137,7 @@ static void turn(struct subject *s, bool counts)
 				s->scan_at = 0;
 			off = s->scan_at;
 			s->scan_at += len;
-			s->debt -= (double)len;
+			s->debt -= scan < 1 ? (double)len : 0;
 		} else {
 			off = (theta > 0 ? scatter(zipf_next(&zipf), blocks) : rnd() % blocks) * bs;
 			s->debt += (double)len * scan / (1 - scan);
@@ -145,7 +146,7 @@ static void turn(struct subject *s, bool counts)
 			die(s->path);
 		after = now_ns();
 		if (counts) {
-			if (!scanning && s->n < LATENCIES)
+			if ((!scanning || scan >= 1) && s->n < LATENCIES)
 				s->latency_ns[s->n++] = (uint32_t)(after - before);
 			s->ops++;
 			s->bytes += len;
@@ -173,31 +174,50 @@ static void report(const struct subject *s)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"bs", required_argument, NULL, 'b'},	   {"seconds", required_argument, NULL, 's'},
-		{"range", required_argument, NULL, 'r'},   {"zipf", required_argument, NULL, 'z'},
-		{"scan", required_argument, NULL, 'c'},	   {"scan-bs", required_argument, NULL, 'B'},
-		{"warm", required_argument, NULL, 'w'},	   {"seed", required_argument, NULL, 'e'},
-		{"slice", required_argument, NULL, 'l'},   {0}};
+		{"bs", required_argument, NULL, 'b'},	 {"seconds", required_argument, NULL, 's'},
+		{"range", required_argument, NULL, 'r'}, {"zipf", required_argument, NULL, 'z'},
+		{"scan", required_argument, NULL, 'c'},	 {"scan-bs", required_argument, NULL, 'B'},
+		{"warm", required_argument, NULL, 'w'},	 {"seed", required_argument, NULL, 'e'},
+		{"slice", required_argument, NULL, 'l'}, {0}};
 	static struct subject subjects[SUBJECTS];
 	uint64_t seed = 0;
 	int o, n;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (o) {
-		case 'b': bs = strtoull(optarg, NULL, 0); break;
-		case 'B': scan_bs = strtoull(optarg, NULL, 0); break;
-		case 's': seconds = atof(optarg); break;
-		case 'l': slice = atof(optarg); break;
-		case 'w': warm = atof(optarg); break;
-		case 'r': range = strtoull(optarg, NULL, 0); break;
-		case 'z': theta = atof(optarg); break;
-		case 'c': scan = atof(optarg) / 100; break;
-		case 'e': seed = strtoull(optarg, NULL, 0); break;
-		default: return 2;
+		case 'b':
+			bs = strtoull(optarg, NULL, 0);
+			break;
+		case 'B':
+			scan_bs = strtoull(optarg, NULL, 0);
+			break;
+		case 's':
+			seconds = atof(optarg);
+			break;
+		case 'l':
+			slice = atof(optarg);
+			break;
+		case 'w':
+			warm = atof(optarg);
+			break;
+		case 'r':
+			range = strtoull(optarg, NULL, 0);
+			break;
+		case 'z':
+			theta = atof(optarg);
+			break;
+		case 'c':
+			scan = atof(optarg) / 100;
+			break;
+		case 'e':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		default:
+			return 2;
 		}
 	}
 	n = argc - optind;
-	if (n < 1 || n > SUBJECTS || !bs || !scan_bs || scan >= 1 || slice <= 0) {
+	if (n < 1 || n > SUBJECTS || !bs || !scan_bs || scan > 1 || slice <= 0) {
 		fprintf(stderr, "sweeper: see the head of sweeper.c\n");
 		return 2;
 	}
