@@ -76,7 +76,7 @@ unsigned bridge_worker_reap(struct bridge_worker *w)
 unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns)
 {
 	struct bridge *b = w->bridge;
-	unsigned n = atomic_load(&w->outstanding) + fs_channel_abandoned(w->channel);
+	unsigned n = atomic_load(&w->outstanding->n) + fs_channel_abandoned(w->channel);
 
 	*deadline_ns = UINT64_MAX;
 	/* The hiprio queue has no caller that waits for it: somebody comes back while it is full. */
@@ -254,9 +254,7 @@ static int open_window(struct bridge *b)
 	struct window_params params = {
 		.map_alignment = limits->map_alignment,
 		.ranges_max = b->params.window_ranges_max,
-		.policy = b->params.window_policy,
 		.admit = b->params.window_admit,
-		.lazy_unmap = b->params.lazy_unmap,
 		.router = &b->router,
 		.ops = &bridge_window_ops,
 		.ctx = b,
@@ -288,10 +286,6 @@ static int open_window(struct bridge *b)
 	params.va = b->window_va = shm.va;
 	params.len_bytes = shm.len_bytes;
 	params.remove_batch_max = (FS_IN_BYTES - 128) / sizeof(struct fuse_removemapping_one);
-	if (b->params.window_admit == WINDOW_ADMIT_AUTO)
-		measure_start(b);
-	else
-		router_init(&b->router, 0, 0);
 	err = window_copy_init();
 	if (!err)
 		err = window_create(&params, &b->window);
@@ -337,6 +331,7 @@ void bridge_free(struct bridge *b)
 	node_table_destroy(b->nodes);
 	fuse_pool_destroy(b->pool);
 	free(b->cpus);
+	free(b->outstanding);
 	free(b->workers);
 	free(b);
 }
@@ -357,7 +352,12 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	list_init(&b->holds);
 	list_init(&b->interrupts);
 	atomic_init(&b->interrupt_ns, UINT64_MAX);
-	b->aside = bridge_worker_new(b, 0);
+	b->outstanding = aligned_alloc(64, (fs_channel_count(s) + 1) * sizeof(*b->outstanding));
+	if (b->outstanding)
+		memset(b->outstanding, 0, (fs_channel_count(s) + 1) * sizeof(*b->outstanding));
+	b->aside = b->outstanding ? bridge_worker_new(b, 0) : NULL;
+	if (b->aside)
+		b->aside->outstanding = &b->outstanding[fs_channel_count(s)];
 	if (!b->aside || node_table_create(&b->nodes)) {
 		bridge_free(b);
 		return NULL;
@@ -415,6 +415,7 @@ struct bridge_worker *bridge_worker_new(struct bridge *b, unsigned channel)
 	memset(w, 0, sizeof(*w));
 	w->bridge = b;
 	w->channel = fs_channel(b->session, channel);
+	w->outstanding = &b->outstanding[channel % fs_channel_count(b->session)];
 	w->scratch = aligned_alloc(4096, FS_PAYLOAD_BYTES);
 	w->remover = fs_req_get(w->channel, 0);
 	if (w->scratch && w->remover)
@@ -496,10 +497,8 @@ static int reap_all(void *ctx)
 
 static bool all_quiet(struct bridge *b)
 {
-	if (atomic_load(&b->aside->outstanding))
-		return false;
-	for (unsigned i = 0; i < b->n_workers; i++)
-		if (atomic_load(&b->workers[i]->outstanding))
+	for (unsigned i = 0; i <= fs_channel_count(b->session); i++)
+		if (atomic_load(&b->outstanding[i].n))
 			return false;
 	return true;
 }

@@ -29,9 +29,7 @@ struct bridge_params {
 	unsigned queues; /* 0: one for each worker */
 	int ended_fd; /* an eventfd, signalled whenever a worker has ended; the caller's */
 	unsigned window_ranges_max; /* 0: the window's default */
-	enum window_policy window_policy;
 	enum window_admit window_admit;
-	bool lazy_unmap; /* window_params */
 };
 
 struct bridge;

@@ -79,6 +79,17 @@ static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
 }
 
 /*
+ * Requests that were taken for a channel and have not ended, wherever they are (running, parked, at the
+ * device), and mapping requests sent through it. Raised before another thread can know of one, lowered
+ * when nothing is left to do for it. Only at 0 a worker of the channel blocks in read(2), where no call
+ * wakes it. One counter for all workers that share a channel: any of them may be the last to turn the
+ * channel's calls off. tests/model/worker.pml proves that nothing is left behind.
+ */
+struct outstanding {
+	atomic_uint n;
+} __attribute__((aligned(64)));
+
+/*
  * What a thread works with: a worker of a mount, a lane of a program, or bridge.aside, for threads
  * that are neither. It is for one thread at a time.
  */
@@ -94,13 +105,7 @@ struct bridge_worker {
 	/* FS_PAYLOAD_BYTES of our own memory: copies of answers that are checked, data from the
 	 * window on its way to the kernel. */
 	uint8_t *scratch;
-	/*
-	 * Requests that this worker took and that have not ended, wherever they are (running,
-	 * parked, at the device), and mapping requests that it sent. Raised before another thread
-	 * can know of one, lowered when nothing is left to do for it. Only at 0 the worker blocks
-	 * in read(2).
-	 */
-	atomic_uint outstanding;
+	struct outstanding *outstanding; /* of its channel; of `aside`, its own */
 	/* The slot that carries this worker's REMOVEMAPPING. */
 	struct fs_req *remover;
 	unsigned sample; /* counts what may be measured */
@@ -118,7 +123,6 @@ struct bridge {
 	uint8_t *window_va;    /* where it begins */
 	bool per_inode_dax;    /* FUSE_ATTR_DAX decides */
 	struct router router;  /* what both ways cost */
-	uint64_t calibration_ns;
 	const char *no_window_reason;
 	char refusal_reason[64];
 	atomic_bool hiprio_waits; /* FORGETs wait for room: some worker must come back for them */
@@ -133,6 +137,7 @@ struct bridge {
 	unsigned n_workers;
 	struct bridge_worker **workers;
 	struct bridge_worker *aside;
+	struct outstanding *outstanding; /* one for each channel, one for `aside` */
 	int *cpus;
 	struct fuse_pool *pool;
 
@@ -417,7 +422,6 @@ int finish_create_file(struct op *op, uint8_t *payload, size_t len);
 void proof_undo_open(struct op *op);
 
 /* measure.c: the router's figures */
-void measure_start(struct bridge *b);
 void measure_sent(struct op *op);
 void measure_answered(struct op *op);
 /* The queue is the faster way for this, though a range may be there. */
@@ -425,12 +429,11 @@ bool measure_avoids(struct bridge_worker *here, enum router_dir dir, uint64_t le
 struct copy_sample {
 	uint64_t len, start_ns;
 	enum router_dir dir;
-	enum router_copy how;
 	bool timed;
 };
-/* How to copy, and whether it is timed; measure_copied() when it is through. */
+/* Whether a copy is timed; measure_copied() when it is through. */
 struct copy_sample measure_copy(struct bridge_worker *here, enum router_dir dir, uint64_t len);
-void measure_copied(struct bridge *b, const struct copy_sample *s, bool first);
+void measure_copied(struct bridge *b, const struct copy_sample *s);
 
 /* mapping.c: the window's callbacks as FUSE requests */
 extern const struct window_ops bridge_window_ops;

@@ -34,10 +34,10 @@ static int submit(struct bridge_worker *here, struct fs_req *req)
 
 	req->out_len = sizeof(struct fuse_out_header);
 	req->fatal_on_timeout = true;
-	atomic_fetch_add(&here->outstanding, 1);
+	atomic_fetch_add(&here->outstanding->n, 1);
 	err = fs_req_submit(req);
 	if (err)
-		atomic_fetch_sub(&here->outstanding, 1);
+		atomic_fetch_sub(&here->outstanding->n, 1);
 	else if (here == here->bridge->aside)
 		fs_channel_flush(here->channel);
 	return err;
@@ -83,12 +83,11 @@ static void setup_done(struct fs_req *req, void *ctx, int err)
 	if (!err)
 		err = claim_mapping(sender->bridge, &setup->map);
 	if (!err)
-		router_note_setup(&sender->bridge->router, setup->map.live,
-				  clock_now_ns() - setup->sent_ns);
+		router_note_setup(&sender->bridge->router, clock_now_ns() - setup->sent_ns);
 	fs_req_put(req, ctx);
 	DELAY_POINT("mapping.set_up");
 	window_setup_done(range, err);
-	atomic_fetch_sub(&sender->outstanding, 1);
+	atomic_fetch_sub(&sender->outstanding->n, 1);
 }
 
 static void mapping_setup(void *ctx, struct window_range *range, const struct window_map *map)
@@ -144,7 +143,7 @@ static void remove_done(struct fs_req *req, void *ctx, int err)
 		router_note_remove(&b->router, removal->n, clock_now_ns() - removal->sent_ns);
 	/* The slot is kept for the next removal, so that one can always be sent. */
 	window_remove_done(b->window, err ? err : req->answer.error);
-	atomic_fetch_sub(&sender->outstanding, 1);
+	atomic_fetch_sub(&sender->outstanding->n, 1);
 }
 
 static void mapping_remove(void *ctx, const struct window_extent *extents, unsigned n)

@@ -41,7 +41,7 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	int err = 0;
 
 	w->slot = NULL;
-	atomic_fetch_add(&w->outstanding, 1);
+	atomic_fetch_add(&w->outstanding->n, 1);
 	memset(op, 0, offsetof(struct op, saved));
 	op->bridge = w->bridge;
 	op->worker = op->here = w;
@@ -76,7 +76,7 @@ void op_free(struct op *op)
 	op->state = OP_ENDED;
 	fs_req_put(op->req, op->here);
 	/* The op may be another one by now. */
-	atomic_fetch_sub(&worker->outstanding, 1);
+	atomic_fetch_sub(&worker->outstanding->n, 1);
 }
 
 /* `refused`: what answer_*() returned. */

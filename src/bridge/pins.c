@@ -42,26 +42,16 @@ void pins_drop(struct pins *pins)
 		window_unpin(&pins->pin[--pins->n]);
 }
 
-static bool is_first(const struct pins *pins)
-{
-	for (unsigned i = 0; i < pins->n; i++)
-		if (pins->pin[i].first)
-			return true;
-	return false;
-}
-
 bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t *to, uint64_t len)
 {
 	struct copy_sample sample = measure_copy(here, ROUTER_READ, len);
-	int (*copy)(void *dst, const uint8_t *src, size_t n) =
-		sample.how == ROUTER_COPY_WIDE ? window_copy_out_wide : window_copy_out;
 
 	for (unsigned i = 0; i < pins->n; i++) {
-		if (copy(to, pins->pin[i].va, pins->pin[i].len_bytes))
+		if (window_copy_out(to, pins->pin[i].va, pins->pin[i].len_bytes))
 			return false;
 		to += pins->pin[i].len_bytes;
 	}
-	measure_copied(here->bridge, &sample, is_first(pins));
+	measure_copied(here->bridge, &sample);
 	/* A device that was given up meanwhile may have shown zeros; see transport_failed(). */
 	barrier_loads();
 	return !transport_failed(here->bridge->transport);
@@ -71,8 +61,6 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 		  uint64_t total)
 {
 	struct copy_sample sample = measure_copy(here, ROUTER_WRITE, total);
-	int (*copy)(uint8_t * dst, const void *src, size_t n) =
-		sample.how == ROUTER_COPY_WIDE ? window_copy_in_wide : window_copy_in;
 	const uint8_t *at = from[0].iov_base;
 	size_t left = from[0].iov_len;
 
@@ -88,7 +76,7 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 				left = from[1].iov_len;
 			}
 			n = MIN(len, left);
-			if (copy(to, at, n))
+			if (window_copy_in(to, at, n))
 				return false;
 			to += n;
 			at += n;
@@ -96,7 +84,7 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 			left -= n;
 		}
 	}
-	measure_copied(here->bridge, &sample, is_first(pins));
+	measure_copied(here->bridge, &sample);
 	/* As above; here the stores come before the load, which takes a full barrier. */
 	barrier_full();
 	return !transport_failed(here->bridge->transport);

@@ -259,8 +259,8 @@ void start_release(struct op *op)
 
 bool bridge_attend(struct bridge *b)
 {
-	if (!atomic_load(&b->aside->outstanding))
+	if (!atomic_load(&b->aside->outstanding->n))
 		return false;
 	bridge_reap(b);
-	return atomic_load(&b->aside->outstanding);
+	return atomic_load(&b->aside->outstanding->n);
 }

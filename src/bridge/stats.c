@@ -106,14 +106,8 @@ static void emit_queue_costs(const struct snapshot *s, emit_fn emit, void *ctx)
 
 static void emit_copy_costs(const struct snapshot *s, emit_fn emit, void *ctx)
 {
-	emit_means("window_read", s->b->router.copy[ROUTER_READ][ROUTER_COPY_PLAIN], emit, ctx);
-	emit_means("window_write", s->b->router.copy[ROUTER_WRITE][ROUTER_COPY_PLAIN], emit, ctx);
-}
-
-static void emit_wide_copy_costs(const struct snapshot *s, emit_fn emit, void *ctx)
-{
-	emit_means("window_read_wide", s->b->router.copy[ROUTER_READ][ROUTER_COPY_WIDE], emit, ctx);
-	emit_means("window_write_wide", s->b->router.copy[ROUTER_WRITE][ROUTER_COPY_WIDE], emit, ctx);
+	emit_means("window_read", s->b->router.copy[ROUTER_READ], emit, ctx);
+	emit_means("window_write", s->b->router.copy[ROUTER_WRITE], emit, ctx);
 }
 
 void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)

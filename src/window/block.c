@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * block: what keeps a part of a file out of the window, and waits until it is out.
+ * block: keeps a part of a file out of the window, and waits until it is out.
  */
 #include <assert.h>
 
@@ -40,13 +40,27 @@ void block_check(struct window_inode *inode, const struct window_range *gone, in
 	}
 }
 
+/* Inode and window lock. */
+static void take_out_part(struct window_inode *inode, uint64_t file_off, uint64_t file_end,
+			  struct list *gone)
+{
+	struct window_range *r = omap_floor(&inode->map, file_off, NULL);
+
+	if (!r || !overlaps(r, file_off, file_end))
+		r = omap_ceil(&inode->map, file_off, NULL);
+	for (; r && overlaps(r, file_off, file_end); r = omap_ceil(&inode->map, file_off, NULL)) {
+		range_detach(r);
+		if (range_kill(r))
+			range_retire(inode->w, r, gone);
+	}
+}
+
 bool window_block(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 		  struct window_waiter *waiter)
 {
 	struct window *w = inode->w;
-	uint64_t file_end;
-	struct window_range *r;
 	struct list gone;
+	uint64_t file_end;
 	bool clear;
 	int err;
 
@@ -56,17 +70,12 @@ bool window_block(struct window_inode *inode, uint64_t file_off, uint64_t len_by
 	pthread_mutex_lock(&inode->lock);
 	inode->blocked++;
 	pthread_mutex_lock(&w->lock);
-	r = omap_floor(&inode->map, file_off, NULL);
-	if (!r || !overlaps(r, file_off, file_end))
-		r = omap_ceil(&inode->map, file_off, NULL);
-	for (; r && overlaps(r, file_off, file_end); r = omap_ceil(&inode->map, file_off, NULL)) {
-		range_detach(r);
-		if (range_kill(r))
-			range_retire(w, r, &gone);
-	}
+	take_out_part(inode, file_off, file_end, &gone);
 	err = w->fail_err;
 	pthread_mutex_unlock(&w->lock);
-	clear = is_clear(inode, file_off, file_end);
+	DELAY_POINT("window.block");
+	/* After window_fail() no waiter would be woken. */
+	clear = err || is_clear(inode, file_off, file_end);
 	if (!clear && waiter) {
 		waiter->file_off = file_off;
 		waiter->file_end = file_end;

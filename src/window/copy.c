@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * copy: loads and stores that may touch a page which the host has taken away (it truncated the
- * file). The kernel then sends SIGBUS to the thread that touched it; a guard on that thread's stack
- * says which bytes may do so and where to go on. Every other SIGBUS is none of ours.
+ * file), which it mapped read-only, or never mapped. The kernel then sends SIGBUS or SIGSEGV to the
+ * thread that touched it; a guard on that thread's stack says which bytes may do so and where to
+ * continue. Every other such signal keeps its effect.
+ *
+ * There are two ways to copy. memcpy() is the faster one for memory that the CPU caches. A window
+ * of a PCI function may be uncached (VFIO maps it so, and on AMD hosts the guest's choice counts):
+ * then each access is a bus transaction, and memcpy(), whose string instructions work bytewise
+ * there, needs up to 64 times as many as the widest vector loads. Which it is the first copies
+ * tell: both ways are timed in turns, and the faster one is used from then on.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -13,11 +20,8 @@
 #include <ucontext.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "window/window.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 struct guard {
 	sigjmp_buf env;
@@ -27,68 +31,76 @@ struct guard {
 
 /* Initial-exec: the handler must not allocate a thread's storage. */
 static _Thread_local struct guard *current_guard __attribute__((tls_model("initial-exec")));
-static struct sigaction old_action;
+static struct sigaction old_bus, old_segv;
 
 /* What would have happened without us. */
-static void chain(int sig, siginfo_t *info, void *ucontext)
+static void chain_signal(int sig, siginfo_t *info, void *ucontext)
 {
-	if (old_action.sa_flags & SA_SIGINFO) {
-		old_action.sa_sigaction(sig, info, ucontext);
-	} else if (old_action.sa_handler == SIG_DFL || old_action.sa_handler == SIG_IGN) {
-		if (old_action.sa_handler == SIG_IGN && info->si_code <= 0)
+	const struct sigaction *old = sig == SIGBUS ? &old_bus : &old_segv;
+
+	if (old->sa_flags & SA_SIGINFO) {
+		old->sa_sigaction(sig, info, ucontext);
+	} else if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
+		if (old->sa_handler == SIG_IGN && info->si_code <= 0)
 			return;
-		/* A fault happens again on return, now without a handler; a signal that somebody
-		 * sent does not, so send it again. */
+		/* A fault happens again on return, now without a handler; a signal that was sent
+		 * does not, so send it again. */
 		signal(sig, SIG_DFL);
 		if (info->si_code <= 0)
 			raise(sig);
 	} else {
-		old_action.sa_handler(sig);
+		old->sa_handler(sig);
 	}
 }
 
-static void on_sigbus(int sig, siginfo_t *info, void *ucontext)
+static void on_lost_page(int sig, siginfo_t *info, void *ucontext)
 {
 	struct guard *g = current_guard;
 	uintptr_t at = (uintptr_t)info->si_addr;
 
-	/* si_code > 0: the kernel saw a fault; somebody else may send any si_addr. */
+	/* si_code > 0: the kernel saw a fault; a signal that was sent may carry any si_addr. */
 	if (g && info->si_code > 0 && at >= g->first && at <= g->last) {
 		/* Leaving by a jump, with the mask that the copy ran with: sigsetjmp() did not save
 		 * it, which would be a system call for each copy. */
 		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)ucontext)->uc_sigmask, NULL);
 		siglongjmp(g->env, 1);
 	}
-	chain(sig, info, ucontext);
+	chain_signal(sig, info, ucontext);
 }
 
 static int install_err;
+static void select_wide(void);
 
-static void install(void)
+static void install_handlers(void)
 {
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	struct sigaction action = {.sa_sigaction = on_lost_page,
+				   .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
+	select_wide();
 	sigemptyset(&action.sa_mask);
-	install_err = sigaction(SIGBUS, &action, &old_action) ? -errno : 0;
+	install_err = sigaction(SIGBUS, &action, &old_bus) || sigaction(SIGSEGV, &action, &old_segv)
+			      ? -errno
+			      : 0;
 }
 
 int window_copy_init(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	pthread_once(&once, install);
+	pthread_once(&once, install_handlers);
 	return install_err;
 }
 
-typedef void (*copy_fn)(void *dst, const void *src, size_t len_bytes);
+/* out: `src` is in the window, else `dst`. */
+typedef void (*copy_fn)(uint8_t *dst, const uint8_t *src, size_t len, bool out);
 
-static int copy_guarded(copy_fn copy, void *dst, const void *src, const void *window, size_t len)
+static int copy_guarded(copy_fn copy, void *dst, const void *src, size_t len, bool out)
 {
 	struct guard g;
 
 	if (!len)
 		return 0;
-	g.first = (uintptr_t)window;
+	g.first = (uintptr_t)(out ? src : dst);
 	g.last = g.first + len - 1;
 	g.outer = current_guard;
 	if (sigsetjmp(g.env, 0)) {
@@ -97,152 +109,140 @@ static int copy_guarded(copy_fn copy, void *dst, const void *src, const void *wi
 	}
 	current_guard = &g;
 	__asm__ volatile("" ::: "memory"); /* the guard stands before the first access ... */
-	copy(dst, src, len);
+	copy(dst, src, len, out);
 	__asm__ volatile("" ::: "memory"); /* ... and until after the last */
 	current_guard = g.outer;
 	return 0;
 }
 
-static void copy_plain(void *dst, const void *src, size_t len)
+static void copy_plain(uint8_t *dst, const uint8_t *src, size_t len, bool out)
 {
+	(void)out;
 	memcpy(dst, src, len);
-}
-
-int window_copy_out(void *dst, const uint8_t *src_window, size_t len_bytes)
-{
-	return copy_guarded(copy_plain, dst, src_window, src_window, len_bytes);
-}
-
-int window_copy_in(uint8_t *dst_window, const void *src, size_t len_bytes)
-{
-	return copy_guarded(copy_plain, dst_window, src, dst_window, len_bytes);
 }
 
 /* ---- wide copies: every access to the window is aligned to its own size ---- */
 
+typedef uint64_t word __attribute__((aligned(1), may_alias));
+
 /* In words where the window's side is aligned for them, else in bytes. */
-static void copy_words(uint8_t *d, const uint8_t *s, size_t len, bool out)
+static void copy_words(uint8_t *dst, const uint8_t *src, size_t len, bool out)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		uintptr_t window = out ? (uintptr_t)(s + done) : (uintptr_t)(d + done);
+		uintptr_t window = out ? (uintptr_t)(src + done) : (uintptr_t)(dst + done);
 
-		if (window % 8 == 0 && len - done >= 8) {
-			uint64_t word;
-
-			if (out) {
-				word = *(const volatile uint64_t *)(s + done);
-				memcpy(d + done, &word, 8);
-			} else {
-				memcpy(&word, s + done, 8);
-				*(volatile uint64_t *)(d + done) = word;
-			}
-			done += 8;
+		if (window % sizeof(word) == 0 && len - done >= sizeof(word)) {
+			*(volatile word *)(dst + done) = *(const volatile word *)(src + done);
+			done += sizeof(word);
 		} else {
-			*(volatile uint8_t *)(d + done) = *(const volatile uint8_t *)(s + done);
+			*(volatile uint8_t *)(dst + done) = *(const volatile uint8_t *)(src + done);
 			done++;
 		}
 	}
 }
 
-static void copy_out_words(void *dst, const void *src, size_t len)
-{
-	copy_words(dst, src, len, true);
-}
-
-static void copy_in_words(void *dst, const void *src, size_t len)
-{
-	copy_words(dst, src, len, false);
-}
-
 #if defined(__x86_64__)
-/*
- * One pair for each vector width: words up to the first aligned vector of the window, vectors,
- * words. The streaming loads and stores are plain ones to uncached memory and whole lines to
- * write-combining memory. The fence orders streaming stores before the range's unpin.
- */
-#define WIDE_COPY(name, isa, type, load_window, load, store, store_window)                   \
-	__attribute__((target(isa))) static void copy_out_##name(void *dst, const void *src, \
-								 size_t len)                 \
-	{                                                                                    \
-		const size_t width = sizeof(type);                                           \
-		const uint8_t *s = src;                                                      \
-		uint8_t *d = dst;                                                            \
-		size_t head = MIN(len, (size_t)(-(uintptr_t)s % width));                     \
-                                                                                             \
-		copy_words(d, s, head, true);                                                \
-		for (s += head, d += head, len -= head; len >= width;                        \
-		     s += width, d += width, len -= width)                                   \
-			store((void *)d, load_window((void *)(uintptr_t)s));                 \
-		copy_words(d, s, len, true);                                                 \
-	}                                                                                    \
-                                                                                             \
-	__attribute__((target(isa))) static void copy_in_##name(void *dst, const void *src,  \
-								size_t len)                  \
-	{                                                                                    \
-		const size_t width = sizeof(type);                                           \
-		const uint8_t *s = src;                                                      \
-		uint8_t *d = dst;                                                            \
-		size_t head = MIN(len, (size_t)(-(uintptr_t)d % width));                     \
-                                                                                             \
-		copy_words(d, s, head, false);                                               \
-		for (s += head, d += head, len -= head; len >= width;                        \
-		     s += width, d += width, len -= width)                                   \
-			store_window((void *)d, load((const void *)s));                      \
-		copy_words(d, s, len, false);                                                \
-		_mm_sfence();                                                                \
+/* Words up to the first aligned vector of the window, vectors, words. */
+#define WIDE_COPY(name, isa, bytes)                                                               \
+	typedef uint8_t vector_##name __attribute__((vector_size(bytes), aligned(1), may_alias)); \
+	__attribute__((target(isa))) static void copy_##name(uint8_t *dst, const uint8_t *src,    \
+							     size_t len, bool out)                \
+	{                                                                                         \
+		uintptr_t window = out ? (uintptr_t)src : (uintptr_t)dst;                         \
+		size_t done = MIN(len, (size_t)(-window % (bytes)));                              \
+                                                                                                  \
+		copy_words(dst, src, done, out);                                                  \
+		for (; len - done >= (bytes); done += (bytes))                                    \
+			*(volatile vector_##name *)(dst + done) =                                 \
+				*(const volatile vector_##name *)(src + done);                    \
+		copy_words(dst + done, src + done, len - done, out);                              \
 	}
 
-WIDE_COPY(avx512, "avx512f", __m512i, _mm512_stream_load_si512, _mm512_loadu_si512,
-	  _mm512_storeu_si512, _mm512_stream_si512)
-WIDE_COPY(avx2, "avx2", __m256i, _mm256_stream_load_si256, _mm256_loadu_si256, _mm256_storeu_si256,
-	  _mm256_stream_si256)
-WIDE_COPY(sse41, "sse4.1", __m128i, _mm_stream_load_si128, _mm_loadu_si128, _mm_storeu_si128,
-	  _mm_stream_si128)
+WIDE_COPY(avx512, "avx512f", 64)
+WIDE_COPY(avx2, "avx2", 32)
 #endif
 
-static struct {
-	const char *name;
-	copy_fn out, in;
-} wide = {"words", copy_out_words, copy_in_words};
+/* ---- which of the two ---- */
 
-static void wide_select(void)
+#define TRIALS	    32 /* half of them each way */
+#define TRIAL_BYTES (4 * KIB)
+
+/* One direction. It is the process's, since a process has one kind of window. */
+struct copy_choice {
+	copy_fn fn[2]; /* plain, wide */
+	_Atomic unsigned started, measured;
+	_Atomic uint64_t best_ps[2]; /* a byte */
+	_Atomic unsigned chosen;
+	bool out;
+};
+
+static struct copy_choice choice_out = {
+	.fn = {copy_plain, copy_words}, .best_ps = {UINT64_MAX, UINT64_MAX}, .out = true};
+static struct copy_choice choice_in = {.fn = {copy_plain, copy_words},
+				       .best_ps = {UINT64_MAX, UINT64_MAX}};
+
+static void select_wide(void)
 {
 #if defined(__x86_64__)
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f")) {
-		wide.name = "avx512";
-		wide.out = copy_out_avx512;
-		wide.in = copy_in_avx512;
-	} else if (__builtin_cpu_supports("avx2")) {
-		wide.name = "avx2";
-		wide.out = copy_out_avx2;
-		wide.in = copy_in_avx2;
-	} else if (__builtin_cpu_supports("sse4.1")) {
-		wide.name = "sse4.1";
-		wide.out = copy_out_sse41;
-		wide.in = copy_in_sse41;
-	}
+	if (__builtin_cpu_supports("avx512f"))
+		choice_out.fn[1] = choice_in.fn[1] = copy_avx512;
+	else if (__builtin_cpu_supports("avx2"))
+		choice_out.fn[1] = choice_in.fn[1] = copy_avx2;
 #endif
 }
 
-static pthread_once_t wide_once = PTHREAD_ONCE_INIT;
-
-int window_copy_out_wide(void *dst, const uint8_t *src_window, size_t len_bytes)
+/* Of two threads that note at once one is lost. */
+static void note_trial(struct copy_choice *c, unsigned way, uint64_t ps)
 {
-	pthread_once(&wide_once, wide_select);
-	return copy_guarded(wide.out, dst, src_window, src_window, len_bytes);
+	uint64_t plain, wide;
+
+	if (ps < atomic_load_explicit(&c->best_ps[way], memory_order_relaxed))
+		atomic_store_explicit(&c->best_ps[way], ps, memory_order_relaxed);
+	if (atomic_fetch_add_explicit(&c->measured, 1, memory_order_relaxed) != TRIALS - 1)
+		return;
+	plain = atomic_load_explicit(&c->best_ps[0], memory_order_relaxed);
+	wide = atomic_load_explicit(&c->best_ps[1], memory_order_relaxed);
+	/* With a distance, so that noise does not choose what is slower on cached memory. */
+	atomic_store_explicit(&c->chosen, wide < plain - plain / 4, memory_order_relaxed);
 }
 
-int window_copy_in_wide(uint8_t *dst_window, const void *src, size_t len_bytes)
+static int copy_chosen(struct copy_choice *c, void *dst, const void *src, size_t len)
 {
-	pthread_once(&wide_once, wide_select);
-	return copy_guarded(wide.in, dst_window, src, dst_window, len_bytes);
+	unsigned way = atomic_load_explicit(&c->chosen, memory_order_relaxed);
+	uint64_t start;
+	int err;
+
+	if (len < TRIAL_BYTES || atomic_load_explicit(&c->measured, memory_order_relaxed) >= TRIALS)
+		return copy_guarded(c->fn[way], dst, src, len, c->out);
+	way = atomic_fetch_add_explicit(&c->started, 1, memory_order_relaxed) % 2;
+	start = clock_now_ns();
+	err = copy_guarded(c->fn[way], dst, src, len, c->out);
+	if (!err)
+		note_trial(c, way, (clock_now_ns() - start) * 1000 / len);
+	return err;
 }
 
-const char *window_copy_wide_name(void)
+int window_copy_out(void *dst, const uint8_t *src_window, size_t len_bytes)
 {
-	pthread_once(&wide_once, wide_select);
-	return wide.name;
+	return copy_chosen(&choice_out, dst, src_window, len_bytes);
+}
+
+int window_copy_in(uint8_t *dst_window, const void *src, size_t len_bytes)
+{
+	return copy_chosen(&choice_in, dst_window, src, len_bytes);
+}
+
+static void fix_choice(struct copy_choice *c, bool wide)
+{
+	atomic_store(&c->measured, TRIALS);
+	atomic_store(&c->chosen, wide);
+}
+
+void window_copy_fix(bool wide)
+{
+	fix_choice(&choice_out, wide);
+	fix_choice(&choice_in, wide);
 }

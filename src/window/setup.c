@@ -1,179 +1,83 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * setup: from a miss to a new range: its part of the file, its place in the window, the device's
- * answer. The window's lock nests inside the inode's; the device is called after both are released.
- *
- * Ranges of one inode never overlap in the file. Each has a number of blocks of order 0 there
- * (window_range.cover), at a multiple of their size, so that a block of order 0 fits around
- * any offset that no range has. Usually that number is its block's, and it begins at a multiple of
- * it; a span begins where it must and ends where the next range does.
+ * setup: from a miss to a new range: its place in the window, its set-up, the device's answer. The
+ * window's lock nests inside the inode's; the device is called after both are released.
  */
 #include <assert.h>
 #include <errno.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "window/internal.h"
 
-/* Where a range is to be. */
-struct place {
-	uint64_t file_off, cover_bytes;
-	unsigned order;
-	bool span; /* the whole block or none; what is in the way goes */
-	bool anew; /* what is in the way is the same range, mapped too short or read-only */
-};
+#define REFUSAL_FIRST_NS NS_PER_S
+#define REFUSAL_LAST_NS	 (64 * NS_PER_S)
 
-/* ---- the place: inode lock ---- */
+/* ---- refusals: inode lock ---- */
 
-/* The largest order up to `order` whose block around file_off touches no other range. */
-static unsigned fit_order(struct window_inode *inode, uint64_t file_off, unsigned order)
+static bool is_refused(const struct window_inode *inode, const struct pin_request *q)
 {
-	const struct window *w = inode->w;
-	const struct window_range *prev = map_floor(inode, file_off);
-	const struct window_range *next = map_ceil(inode, file_off);
+	const struct refusal *r = &inode->refusal[!!(q->flags & WINDOW_WRITE)];
 
-	for (; order > 0; order--) {
-		uint64_t size = block_bytes(w, order);
-		uint64_t start = round_down(file_off, size);
-
-		if (prev &&
-		    (prev->file_off >= start || start - prev->file_off < cover_bytes(w, prev)))
-			continue;
-		if (next && next->file_off - start < size)
-			continue;
-		break;
-	}
-	return order;
+	return r->until_ns && r->file_size == q->file_size && clock_now_ns() < r->until_ns;
 }
 
-static struct place place_for(struct window_inode *inode, const struct window_range *old,
-			      const struct request *q)
+static void note_refusal(struct window_inode *inode, const struct window_range *range)
 {
-	const struct window *w = inode->w;
-	unsigned order;
+	struct refusal *r = &inode->refusal[range->writable];
 
-	if (old)
-		return (struct place){
-			.file_off = old->file_off,
-			.cover_bytes = cover_bytes(w, old),
-			.order = old->order,
-			.anew = true,
-		};
-	order = fit_order(inode, q->file_off, policy_order(inode, q->file_off, q->map_end));
-	return (struct place){
-		.file_off = round_down(q->file_off, block_bytes(w, order)),
-		.cover_bytes = block_bytes(w, order),
-		.order = order,
-	};
+	r->backoff_ns = r->backoff_ns ? MIN(2 * r->backoff_ns, REFUSAL_LAST_NS) : REFUSAL_FIRST_NS;
+	r->file_size = range->file_size;
+	r->until_ns = clock_now_ns() + r->backoff_ns;
 }
 
-/* False: too large for a span. */
-static bool place_for_span(struct window_inode *inode, const struct request *q, struct place *p)
-{
-	const struct window *w = inode->w;
-	uint64_t start = round_down(q->file_off, block_bytes(w, 0));
-	uint64_t need = round_up(q->file_off - start + q->len_bytes, block_bytes(w, 0));
-	const struct window_range *r = map_first(inode, q->file_off);
-	unsigned order = 0;
+/* ---- a new range: inode and window lock ---- */
 
-	/* One range has it all, but will not do. */
-	if (r && r->file_off <= start && start - r->file_off < cover_bytes(w, r) &&
-	    need <= cover_bytes(w, r) - (start - r->file_off)) {
-		*p = place_for(inode, r, q);
-		p->span = true;
-		return true;
-	}
-	while (order + 1 < w->space.orders && block_bytes(w, order) < need)
-		order++;
-	if (block_bytes(w, order) < need || block_bytes(w, order) > w->len_bytes / 2)
-		return false;
-	*p = (struct place){
-		.file_off = start,
-		.cover_bytes = block_bytes(w, order),
-		.order = order,
-		.span = true,
-	};
-	/* What is behind it, up to the block's end, comes along if nobody else has it. */
-	r = u64_add(start, need, &start) ? map_ceil(inode, start) : NULL;
-	if (r)
-		p->cover_bytes = MIN(p->cover_bytes, r->file_off - p->file_off);
-	return true;
-}
-
-static bool is_in_the_way(const struct window_range *r, const struct place *p)
-{
-	return r && (r->file_off <= p->file_off || r->file_off - p->file_off < p->cover_bytes);
-}
-
-/* The one to wait for before anything is taken out. */
-static struct window_range *first_not_live(struct window_inode *inode, const struct place *p)
-{
-	struct window_range *r = map_first(inode, p->file_off);
-
-	while (is_in_the_way(r, p) && r->live)
-		r = map_ceil(inode, r->file_off + 1);
-	return is_in_the_way(r, p) ? r : NULL;
-}
-
-/* Window lock, too. */
-static bool has_long_pins(struct window_inode *inode, const struct place *p)
-{
-	struct window_range *r = map_first(inode, p->file_off);
-
-	while (is_in_the_way(r, p) && !r->long_pins)
-		r = map_ceil(inode, r->file_off + 1);
-	return is_in_the_way(r, p);
-}
-
-/* Where the range would go on from a neighbour in the window as it does in the file. */
-static uint64_t place_beside(struct window_inode *inode, const struct place *p)
-{
-	const struct window *w = inode->w;
-	const struct window_range *prev = p->file_off ? map_floor(inode, p->file_off - 1) : NULL;
-	const struct window_range *next = map_ceil(inode, p->file_off + 1);
-	uint64_t size = block_bytes(w, p->order), at = UINT64_MAX;
-
-	if (prev && prev->len_bytes == block_bytes(w, prev->order) &&
-	    p->file_off - prev->file_off == prev->len_bytes)
-		at = prev->win_off + prev->len_bytes;
-	else if (next && p->cover_bytes == size && next->file_off - p->file_off == size &&
-		 next->win_off >= size)
-		at = next->win_off - size;
-	return at % size ? UINT64_MAX : at;
-}
-
-/* ---- inode and window lock ---- */
-
-/* They stay mapped for whoever is inside; the device may have a part of a file twice. */
-static void take_out(struct window_inode *inode, const struct place *p, bool *writable)
+/* The ranges in the way stay mapped as long as they are pinned; the device may have a part of a
+ * file twice. */
+static void take_out_of_way(struct window_inode *inode, const struct file_extent *e, bool *writable)
 {
 	struct window *w = inode->w;
 	struct window_range *r;
 
-	for (r = map_first(inode, p->file_off); is_in_the_way(r, p);
-	     r = map_ceil(inode, p->file_off)) {
+	for (r = map_first(inode, e->file_off); is_in_the_way(r, e);
+	     r = map_ceil(inode, e->file_off)) {
 		*writable |= r->writable;
-		r->due = 0; /* not a failure of the range */
 		range_detach(r);
 		if (range_kill(r))
 			range_retire(w, r, NULL);
 	}
 }
 
-/* Of a smaller block than the place is for: the part around file_off. */
-static void shrink(const struct window *w, struct place *p, unsigned order, uint64_t file_off)
+static struct window_range *range_alloc(struct window_inode *inode, const struct file_extent *e,
+					uint64_t win_off, const struct pin_request *q)
 {
-	uint64_t size = block_bytes(w, order), block = round_down(file_off, size);
-	uint64_t start = MAX(block, p->file_off);
+	struct window *w = inode->w;
+	struct list *link = list_pop_front(&w->spare);
+	struct window_range *r =
+		link ? container_of(link, struct window_range, link) : &w->pool[w->pool_used++];
 
-	p->cover_bytes = MIN(size - (start - block), p->cover_bytes - (start - p->file_off));
-	p->file_off = start;
-	p->order = order;
+	RANGE_SHOW(r);
+	*r = (struct window_range){
+		.inode = inode,
+		.file_off = e->file_off,
+		.win_off = win_off,
+		.len_bytes = MIN(e->cover_bytes, q->map_end - e->file_off),
+		.order = (uint8_t)e->order,
+		.cover = (uint32_t)(e->cover_bytes >> w->space.min_shift),
+		.file_size = q->file_size,
+		.in_map = true,
+	};
+	atomic_init(&r->pins, 1);
+	atomic_init(&r->ref, REF_RECENT);
+	list_init(&r->link);
+	list_init(&r->inode_link);
+	list_init(&r->waiters);
+	return r;
 }
 
 /* Gives a new range its place in the window, in the file and on the lists. NULL: no space now. */
-static struct window_range *range_place(struct window_inode *inode, struct place p,
-					const struct space_want *want, const struct request *q)
+static struct window_range *range_place(struct window_inode *inode, struct file_extent e,
+					const struct pin_request *q)
 {
 	struct window *w = inode->w;
 	bool writable = q->flags & WINDOW_WRITE;
@@ -181,120 +85,159 @@ static struct window_range *range_place(struct window_inode *inode, struct place
 	uint64_t win_off;
 	unsigned got;
 
-	if (!space_claim(w, want, &got, &win_off))
+	if (!space_claim(w, e.order, e.span && e.order, &got, &win_off))
 		return NULL;
-	if (got < p.order)
-		shrink(w, &p, got, q->file_off);
-	take_out(inode, &p, &writable);
-	w->stats.upgrades += p.anew;
-	r = range_alloc(w, win_off, got);
-	r->inode = inode;
-	r->file_off = p.file_off;
-	r->cover = (uint32_t)(p.cover_bytes >> w->space.min_shift);
-	r->len_bytes = MIN(p.cover_bytes, q->map_end - p.file_off);
-	r->file_size = q->file_size;
+	if (got < e.order)
+		extent_shrink(w, &e, got, q->file_off);
+	take_out_of_way(inode, &e, &writable);
+	r = range_alloc(inode, &e, win_off, q);
+	if (omap_insert(&inode->map, r->file_off, r)) {
+		range_free(w, r);
+		space_give(&w->space, win_off, got);
+		w->nranges--;
+		return NULL;
+	}
+	w->stats.upgrades += e.renew;
 	r->writable = writable;
-	r->epoch = w->epoch;
 	list_push_back(&w->ranges, &r->link);
-	if (!(q->flags & (WINDOW_MUST | WINDOW_SPAN)))
-		admission_placed(r, q->len_bytes,
-				 policy_sequential(inode, q->file_off, q->len_bytes),
-				 q->flags & WINDOW_WRITE);
+	if (w->policy->placed && !(q->flags & (WINDOW_MUST | WINDOW_SPAN)))
+		w->policy->placed(w, r, q);
 	inode->nranges++;
 	atomic_fetch_add_explicit(&inode->refs, 1, memory_order_relaxed);
 	return r;
 }
 
-/* ---- the set-up: inode lock held, and released ---- */
+/* Does a range in the way have a long pin? */
+static bool meets_long_pin(struct window_inode *inode, const struct file_extent *e)
+{
+	struct window_range *r = map_first(inode, e->file_off);
 
-static enum window_result start(struct window_inode *inode, const struct place *p,
-				const struct request *q, struct window_pin *pin)
+	while (is_in_the_way(r, e) && !r->long_pins)
+		r = map_ceil(inode, r->file_off + 1);
+	return is_in_the_way(r, e);
+}
+
+static bool may_set_up(struct window_inode *inode, const struct file_extent *e,
+		       const struct pin_request *q, struct window_pin *pin)
 {
 	struct window *w = inode->w;
+	uint64_t ahead;
+
+	if (!is_open(w))
+		return false;
+	if (q->flags & WINDOW_LONG && !long_has_room(w, e->order)) {
+		pin->over_budget = true;
+		return false;
+	}
+	if (e->span)
+		return e->renew || !meets_long_pin(inode, e);
+	ahead = MIN(e->cover_bytes - (q->file_off - e->file_off), q->map_end - q->file_off);
+	if (e->renew || q->flags & WINDOW_MUST || w->policy->admit(w, q, ahead))
+		return true;
+	w->stats.declined++;
+	return false;
+}
+
+/* ---- the set-up: inode lock held, and released ---- */
+
+static enum window_result wait_for_setup(struct window_range *r, const struct pin_request *q)
+{
+	if (!may_wait(q))
+		return WINDOW_QUEUE;
+	list_push_back(&r->waiters, &q->waiter->link);
+	count(&r->inode->w->waits);
+	return WINDOW_PENDING;
+}
+
+static enum window_result setup_start(struct window_inode *inode, const struct file_extent *e,
+				      const struct pin_request *q, struct window_pin *pin)
+{
 	enum window_result result = WINDOW_QUEUE;
-	const struct space_want want = {
-		.inode = inode,
-		.order = p->order,
-		.exact = p->span && p->order,
-		.near = p->anew ? UINT64_MAX : place_beside(inode, p),
-	};
+	struct window *w = inode->w;
 	struct window_range *r = NULL;
-	struct list wakes, gone;
 	struct window_map map;
-	unsigned live;
+	struct list wakes;
 
 	list_init(&wakes);
-	list_init(&gone);
 	pthread_mutex_lock(&w->lock);
-	if (atomic_load_explicit(&w->closed, memory_order_relaxed))
-		goto unlock;
-	if (q->flags & WINDOW_LONG && !long_has_room(w, p->order)) {
-		pin->over_budget = true;
-		goto unlock;
-	}
-	if (p->span && !p->anew && has_long_pins(inode, p))
-		goto unlock;
-	r = range_place(inode, *p, &want, q);
-	if (!r) {
+	if (may_set_up(inode, e, q, pin)) {
+		r = range_place(inode, *e, q);
 		space_expire(w, clock_now_ns(), &wakes);
-		if (may_wait(q) && space_wait(w, &want, q->waiter))
+		if (r && e->span)
+			space_wake(w, &wakes); /* a reservation may be over */
+		else if (!r && may_wait(q) &&
+			 space_wait(w, e->order, e->span && e->order, q->waiter))
 			result = WINDOW_PENDING;
-	} else if (omap_insert(&inode->map, r->file_off, r)) {
-		/* No memory. It ends like a set-up that was refused, without having begun. */
-		range_retire_unmapped(w, r, &gone);
-		r = NULL;
 	}
-unlock:
-	live = w->nranges - w->nretired;
 	pthread_mutex_unlock(&w->lock);
 
 	if (r) {
-		r->in_map = true;
-		index_add(r);
-		if (!p->span)
-			policy_mapped(inode, r);
-		if (may_wait(q))
-			result = wait_for_setup(r, q);
-		map = (struct window_map){
-			.nodeid = inode->nodeid,
-			.file_off = r->file_off,
-			.win_off = r->win_off,
-			.len_bytes = r->len_bytes,
-			.writable = r->writable,
-			.live = live - 1,
-		};
+		if (!e->span) {
+			inode->last_order = r->order;
+			/* Wraps to 0, "none", for the last block of all. */
+			inode->last_end = r->file_off + block_bytes(w, r->order);
+		}
+		result = wait_for_setup(r, q);
+		map = (struct window_map){inode->nodeid, r->file_off, r->win_off, r->len_bytes,
+					  r->writable};
 	}
 	pthread_mutex_unlock(&inode->lock);
 	window_kick(w);
-	range_settle(w, &gone, 0);
 	wake_all(&wakes);
 	if (r)
 		w->ops->setup(w->ctx, r, &map);
 	return result;
 }
 
-enum window_result setup_start(struct window_inode *inode, struct window_range *old,
-			       const struct request *q, struct window_pin *pin)
+/* The one to wait for before anything is taken out. */
+static struct window_range *first_not_live(struct window_inode *inode, const struct file_extent *e)
 {
-	const struct place p = place_for(inode, old, q);
+	struct window_range *r = map_first(inode, e->file_off);
 
-	return start(inode, &p, q, pin);
+	while (is_in_the_way(r, e) && r->live)
+		r = map_ceil(inode, r->file_off + 1);
+	return is_in_the_way(r, e) ? r : NULL;
 }
 
-enum window_result setup_start_span(struct window_inode *inode, const struct request *q,
-				    struct window_pin *pin)
+/*
+ * A set-up anew is two round trips to the device. A log that grows by a line at a time would pay
+ * them for each line read; its last pages are cheaper through the queue until they are many.
+ */
+static bool is_worth_growing(const struct window_range *r, const struct pin_request *q)
 {
-	enum window_result result = WINDOW_QUEUE;
-	struct window_range *other = NULL;
-	struct place p;
-	bool fits = place_for_span(inode, q, &p);
+	uint64_t len = MIN(cover_bytes(r->inode->w, r), q->map_end - r->file_off);
 
-	if (fits)
-		other = first_not_live(inode, &p);
-	if (fits && !other)
-		return start(inode, &p, q, pin);
-	if (other)
-		result = wait_for_setup(other, q);
+	return q->flags & WINDOW_SPAN || q->file_off - r->file_off < r->len_bytes ||
+	       len - r->len_bytes >= MAX(r->len_bytes / 8, 64 * KIB);
+}
+
+enum window_result pin_miss(struct window_inode *inode, const struct pin_request *q,
+			    struct window_pin *pin)
+{
+	struct window_range *old = map_floor(inode, q->file_off), *pending = NULL;
+	enum window_result result = WINDOW_QUEUE;
+	bool span = q->flags & WINDOW_SPAN;
+	struct file_extent e;
+
+	if (old && !covers(old, q->file_off))
+		old = NULL;
+	if (span) {
+		if (!extent_for_span(inode, q, &e))
+			goto unlock;
+		pending = first_not_live(inode, &e);
+	} else {
+		e = extent_for(inode, old, q);
+		pending = old && !old->live ? old : NULL;
+	}
+	if (pending) {
+		result = wait_for_setup(pending, q);
+		goto unlock;
+	}
+	count(&inode->w->misses);
+	if (q->flags & WINDOW_PROBE || is_refused(inode, q) || (old && !is_worth_growing(old, q)))
+		goto unlock;
+	return setup_start(inode, &e, q, pin);
+unlock:
 	pthread_mutex_unlock(&inode->lock);
 	return result;
 }
@@ -313,10 +256,13 @@ static void count_refusal(struct window_stats *st, int err)
 	st->refusals[i].count++;
 }
 
+/* Inode lock. */
 static void setup_refused(struct window_range *r, int err, struct list *gone)
 {
 	struct window *w = r->inode->w;
 
+	note_refusal(r->inode, r);
+	range_detach(r);
 	pthread_mutex_lock(&w->lock);
 	count_refusal(&w->stats, err);
 	range_retire_unmapped(w, r, gone);
@@ -327,6 +273,10 @@ static void setup_accepted(struct window_range *r)
 {
 	struct window *w = r->inode->w;
 
+	r->inode->refusal[r->writable] = (struct refusal){0};
+	atomic_store_explicit(&r->born_ms, (uint32_t)(clock_now_ns() / NS_PER_MS),
+			      memory_order_relaxed);
+	r->live = true;
 	pthread_mutex_lock(&w->lock);
 	w->stats.setups++;
 	w->stats.ranges_live++;
@@ -342,24 +292,20 @@ void window_setup_done(struct window_range *r, int err)
 
 	list_init(&wakes);
 	list_init(&gone);
+	DELAY_POINT("window.setup_done");
 	pthread_mutex_lock(&inode->lock);
-	if (list_empty(&r->waiters)) /* nobody will come at once: a victim like any other */
+	if (list_empty(&r->waiters)) /* no waiter will pin it at once: a victim like any other */
 		atomic_store_explicit(&r->ref, REF_RECENT | REF_USED, memory_order_relaxed);
 	while ((pos = r->waiters.next) != &r->waiters)
 		wake_later(&wakes, container_of(pos, struct window_waiter, link), err);
-	if (err) {
-		policy_refuse(inode, r->file_size, r->writable);
-		range_detach(r);
+	if (err)
 		setup_refused(r, err, &gone);
-	} else {
-		policy_accept(inode, r->writable);
-		atomic_store_explicit(&r->born_ms, now_ms(), memory_order_relaxed);
-		r->live = true;
+	else
 		setup_accepted(r);
-	}
 	pthread_mutex_unlock(&inode->lock);
 
-	/* Wake before the set-up's own pin is dropped: who pins at once finds the range there. */
+	/* Wake before the set-up's own pin is dropped: a waiter that pins at once finds the range.
+	 */
 	wake_all(&wakes);
 	if (err)
 		range_settle(w, &gone, 0);

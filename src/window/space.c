@@ -95,24 +95,6 @@ bool space_take(struct space *s, unsigned order, uint64_t *win_off)
 	return true;
 }
 
-bool space_take_at(struct space *s, unsigned order, uint64_t win_off)
-{
-	size_t i = (size_t)(win_off >> (order + s->min_shift));
-	unsigned k = order;
-
-	while (k < s->orders && i >> (k - order) < s->order[k].blocks &&
-	       !bit_test(s, k, i >> (k - order)))
-		k++;
-	if (k >= s->orders || i >> (k - order) >= s->order[k].blocks)
-		return false;
-	bit_clear(s, k, i >> (k - order));
-	/* Halve it down to the one; the other halves stay free. */
-	while (k-- > order)
-		bit_set(s, k, i >> (k - order) ^ 1);
-	s->free_bytes -= UINT64_C(1) << (order + s->min_shift);
-	return true;
-}
-
 void space_give(struct space *s, uint64_t win_off, unsigned order)
 {
 	unsigned k = order;

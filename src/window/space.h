@@ -33,8 +33,6 @@ void space_fini(struct space *s);
 
 /* The free block of this order at the lowest offset of the best fitting order; false: none. */
 bool space_take(struct space *s, unsigned order, uint64_t *win_off);
-/* This block, if it is free, also as part of a larger one. */
-bool space_take_at(struct space *s, unsigned order, uint64_t win_off);
 void space_give(struct space *s, uint64_t win_off, unsigned order);
 
 #endif

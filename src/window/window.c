@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * window: its beginning and its ends, inodes, statistics. See internal.h for the locks.
+ * window: create and destroy, inodes, statistics, drain and failure. See internal.h for the locks.
  */
 #include <assert.h>
 #include <errno.h>
@@ -16,8 +16,9 @@
 #define BLOCK_BYTES	 (2 * MIB)
 #define RANGES_MAX	 512
 #define REMOVE_BATCH_MAX 64
-#define RECLAIM_PERCENT	 20
 #define DRAIN_NAP_NS	 (50 * NS_PER_US)
+
+static const struct router usual_costs;
 
 static unsigned log2_floor(uint64_t v)
 {
@@ -36,7 +37,7 @@ static int lock_init(pthread_mutex_t *lock)
 
 	if (err)
 		return -err;
-	/* Held for less time than going to sleep takes. */
+	/* Held for less time than blocking takes. */
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
 	err = pthread_mutex_init(lock, &attr);
 	pthread_mutexattr_destroy(&attr);
@@ -59,40 +60,43 @@ static void set_sizes(struct window *w, const struct window_params *p, unsigned 
 
 	w->ranges_max = p->ranges_max ? p->ranges_max : RANGES_MAX;
 	w->batch_max = p->remove_batch_max ? p->remove_batch_max : REMOVE_BATCH_MAX;
-	w->low_percent = p->reclaim_percent ? MIN(p->reclaim_percent, 50u) : RECLAIM_PERCENT;
 	base = w->len_bytes / w->ranges_max;
 	w->order_max = largest >> min_shift ? log2_floor(largest >> min_shift) : 0;
 	w->order_base = base >> min_shift ? log2_ceil(base >> min_shift) : 0;
 	w->order_base = MIN(w->order_base, w->order_max);
+	w->long_max = p->pinned_bytes_max ? p->pinned_bytes_max : w->len_bytes / 4 * 3;
+	w->long_max = MIN(w->long_max, w->len_bytes);
+	w->stats.bytes_total = w->len_bytes;
 }
 
-/* Address space for all ranges at once: memory comes with the first use of each page. */
-static int pool_init(struct window *w, uint64_t block)
+static void init_lists(struct window *w)
 {
-	size_t blocks = (size_t)(w->len_bytes / block);
+	list_init(&w->ranges);
+	list_init(&w->queue);
+	list_init(&w->batch);
+	list_init(&w->lost);
+	list_init(&w->spare);
+	list_init(&w->space_waiters);
+	list_init(&w->inodes);
+}
 
-	w->pool_len = MIN((size_t)w->ranges_max, blocks);
-	if (w->pool_len >= OWNER_HELD)
-		return -EINVAL;
-	w->pool = mmap(NULL, w->pool_len * sizeof(*w->pool), PROT_READ | PROT_WRITE,
+/* Address space for all ranges at once, in whole cache lines: memory comes with the first use of
+ * each page. Each range has a part of the window, so there are enough. */
+static int pool_init(struct window *w)
+{
+	size_t n = MIN((size_t)w->ranges_max, (size_t)(w->len_bytes / block_bytes(w, 0)));
+
+	w->pool_bytes = n * sizeof(*w->pool);
+	w->pool = mmap(NULL, w->pool_bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (w->pool == MAP_FAILED)
-		return -errno;
-	/* A look-up among many is two misses of the cache; let it not be as many of the TLB. */
-	madvise(w->pool, w->pool_len * sizeof(*w->pool), MADV_HUGEPAGE);
-	w->owner = calloc(blocks, sizeof(*w->owner));
-	if (w->owner)
-		return 0;
-	munmap(w->pool, w->pool_len * sizeof(*w->pool));
-	return -ENOMEM;
+	return w->pool == MAP_FAILED ? -errno : 0;
 }
 
 static void pool_fini(struct window *w)
 {
 	for (size_t i = 0; i < w->pool_used; i++)
 		RANGE_SHOW(&w->pool[i]);
-	munmap(w->pool, w->pool_len * sizeof(*w->pool));
-	free(w->owner);
+	munmap(w->pool, w->pool_bytes);
 }
 
 int window_create(const struct window_params *p, struct window **out)
@@ -114,25 +118,12 @@ int window_create(const struct window_params *p, struct window **out)
 	w->va = p->va;
 	w->len_bytes = round_down(p->len_bytes, block);
 	w->len_unit = MIN(align, PAGE_BYTES_MAX);
-	w->policy = p->policy;
-	w->admit = p->admit;
-	w->lazy_unmap = p->lazy_unmap;
-	w->caution = CAUTION_ONE;
-	w->roomy = true;
-	router_init(&w->own_router, 0, 0);
-	w->router = p->router ? p->router : &w->own_router;
+	w->policy = p->policy ? p->policy : window_policies[p->admit];
+	w->router = p->router ? p->router : &usual_costs;
 	w->ops = p->ops;
 	w->ctx = p->ctx;
 	set_sizes(w, p, log2_floor(block));
-	w->long_max = p->pinned_bytes_max ? p->pinned_bytes_max : w->len_bytes / 4 * 3;
-	w->long_max = MIN(w->long_max, w->len_bytes);
-	list_init(&w->spare);
-	list_init(&w->ranges);
-	list_init(&w->queue);
-	list_init(&w->batch);
-	list_init(&w->space_waiters);
-	list_init(&w->inodes);
-	w->stats.bytes_total = w->len_bytes;
+	init_lists(w);
 
 	err = space_init(&w->space, w->len_bytes, log2_floor(block));
 	if (err)
@@ -142,20 +133,20 @@ int window_create(const struct window_params *p, struct window **out)
 		err = -ENOMEM;
 		goto fini_space;
 	}
-	err = pool_init(w, block);
+	err = pool_init(w);
 	if (err)
 		goto free_extents;
-	err = sketch_init(&w->sketch, MIN(w->ranges_max, w->len_bytes / block));
-	if (err)
-		goto fini_pool;
 	err = lock_init(&w->lock);
 	if (err)
-		goto fini_sketch;
+		goto fini_pool;
+	err = w->policy->create ? w->policy->create(w) : 0;
+	if (err)
+		goto destroy_lock;
 	*out = w;
 	return 0;
 
-fini_sketch:
-	sketch_fini(&w->sketch);
+destroy_lock:
+	pthread_mutex_destroy(&w->lock);
 fini_pool:
 	pool_fini(w);
 free_extents:
@@ -170,7 +161,6 @@ free_window:
 static void inode_destroy(struct window_inode *inode)
 {
 	omap_clear(&inode->map);
-	index_drop(inode);
 	pthread_mutex_destroy(&inode->lock);
 	free(inode);
 }
@@ -192,8 +182,9 @@ void window_destroy(struct window *w)
 	       !is_any_pinned(&w->batch));
 	while ((link = list_pop_front(&w->inodes)))
 		inode_destroy(container_of(link, struct window_inode, link));
+	if (w->policy->destroy)
+		w->policy->destroy(w);
 	pthread_mutex_destroy(&w->lock);
-	sketch_fini(&w->sketch);
 	pool_fini(w);
 	free(w->extents);
 	space_fini(&w->space);
@@ -259,7 +250,7 @@ void window_inode_free(struct window_inode *inode)
 }
 
 /* The inode behind `prev` (NULL: the first), with a reference; drops the one on `prev`. An inode
- * stays on the list as long as somebody refers to it. */
+ * stays on the list as long as there is a reference. */
 static struct window_inode *inode_next(struct window *w, struct window_inode *prev)
 {
 	struct window_inode *inode = NULL;
@@ -285,12 +276,14 @@ static struct window_inode *inode_next(struct window *w, struct window_inode *pr
 
 /* ---- the ends ---- */
 
-/* Window lock: no more pins; every range dies, and those without pins are retired. */
-static void close_window(struct window *w, struct list *gone, struct list *wakes)
+/* Window lock: no more pins and set-ups; every range dies, and those without pins are retired. */
+static void kill_all_ranges(struct window *w, enum window_state state, struct list *gone,
+			    struct list *wakes)
 {
 	struct list *pos = w->ranges.next;
 
-	atomic_store_explicit(&w->closed, true, memory_order_relaxed);
+	if (atomic_load_explicit(&w->state, memory_order_relaxed) < state)
+		atomic_store_explicit(&w->state, state, memory_order_relaxed);
 	while (pos != &w->ranges) {
 		struct window_range *r = container_of(pos, struct window_range, link);
 
@@ -301,25 +294,24 @@ static void close_window(struct window *w, struct list *gone, struct list *wakes
 	space_wake(w, wakes);
 }
 
-/* Inode lock: everybody who waits for a set-up or a block. */
+static void wake_list(struct list *waiters, int err, struct list *wakes)
+{
+	struct list *pos;
+
+	while ((pos = waiters->next) != waiters)
+		wake_later(wakes, container_of(pos, struct window_waiter, link), err);
+}
+
+/* Inode lock: all that wait for a set-up or a block. */
 static void wake_inode(struct window_inode *inode, int err, struct list *wakes)
 {
 	struct window_range *r;
-	struct list *pos;
-	uint64_t key = 0;
 
-	list_for_each (at, &inode->detached) {
-		r = container_of(at, struct window_range, inode_link);
-		while ((pos = r->waiters.next) != &r->waiters)
-			wake_later(wakes, container_of(pos, struct window_waiter, link), err);
-	}
-	while ((r = omap_ceil(&inode->map, key, NULL))) {
-		while ((pos = r->waiters.next) != &r->waiters)
-			wake_later(wakes, container_of(pos, struct window_waiter, link), err);
-		key = r->file_off + 1;
-	}
-	while ((pos = inode->block_waiters.next) != &inode->block_waiters)
-		wake_later(wakes, container_of(pos, struct window_waiter, link), err);
+	list_for_each (at, &inode->detached)
+		wake_list(&container_of(at, struct window_range, inode_link)->waiters, err, wakes);
+	for (uint64_t key = 0; (r = omap_ceil(&inode->map, key, NULL)); key = r->file_off + 1)
+		wake_list(&r->waiters, err, wakes);
+	wake_list(&inode->block_waiters, err, wakes);
 }
 
 void window_fail(struct window *w, int err)
@@ -336,11 +328,12 @@ void window_fail(struct window *w, int err)
 		return;
 	}
 	w->fail_err = err;
+	kill_all_ranges(w, WINDOW_FAILED, &gone, &wakes);
 	list_splice_back(&gone, &w->queue);
 	list_splice_back(&gone, &w->batch); /* a late window_remove_done() finds it empty */
-	close_window(w, &gone, &wakes);
 	pthread_mutex_unlock(&w->lock);
 
+	DELAY_POINT("window.fail");
 	range_settle(w, &gone, err);
 	while ((inode = inode_next(w, inode))) {
 		pthread_mutex_lock(&inode->lock);
@@ -370,7 +363,7 @@ int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsign
 	list_init(&gone);
 	list_init(&wakes);
 	pthread_mutex_lock(&w->lock);
-	close_window(w, &gone, &wakes);
+	kill_all_ranges(w, WINDOW_DRAINED, &gone, &wakes);
 	err = w->fail_err;
 	pthread_mutex_unlock(&w->lock);
 	window_kick(w);
@@ -411,7 +404,6 @@ void window_get_stats(struct window *w, struct window_stats *out)
 	list_for_each (pos, &w->ranges)
 		out->hits += atomic_load_explicit(
 			&container_of(pos, struct window_range, link)->hits, memory_order_relaxed);
-	out->caution_percent = w->caution * 100 / CAUTION_ONE;
 	pthread_mutex_unlock(&w->lock);
 	out->misses = atomic_load_explicit(&w->misses, memory_order_relaxed);
 	out->blocked = atomic_load_explicit(&w->blocked, memory_order_relaxed);

@@ -11,14 +11,15 @@
  *     and window space is handed out again only after the device confirmed its removal.
  *
  *   state of a range
- *                      setup_done(0)             evict / block / upgrade, pins == 0
+ *                      setup_done(0)             evict / block / replace, pins == 0
  *        SETTING_UP ------------------> LIVE ----------------------------------> REMOVING
  *            | setup_done(err)                    (dying: no new pins; the last        |
  *            v                                     unpin moves it on)     remove_done  v
  *           free <------------------------------------------------------------------ free
  *
- * All functions may be called from any thread. Callbacks and wakes run without a lock of the
- * window held, on the thread that caused them.
+ * What is mapped and what is evicted a policy decides (policy.h). All functions may be called from
+ * any thread. Callbacks and wakes run without a lock of the window held, on the thread that caused
+ * them.
  */
 #ifndef VFSDAX_WINDOW_WINDOW_H
 #define VFSDAX_WINDOW_WINDOW_H
@@ -41,7 +42,6 @@ struct window_map {
 	uint64_t win_off;
 	uint64_t len_bytes; /* whole pages inside the file; may be less than the block's size */
 	bool writable;
-	unsigned live; /* mappings that the device has besides this one, at most */
 };
 
 struct window_extent {
@@ -59,9 +59,9 @@ struct window_ops {
 	void (*remove)(void *ctx, const struct window_extent *extents, unsigned n);
 };
 
-enum window_policy { WINDOW_POLICY_LRU, WINDOW_POLICY_LIFO };
-/* Always: each miss is mapped. Auto: those that are expected to pay for it; see admission.c. */
+/* The policy. Always: each miss is mapped. Auto: those that are expected to pay for it. */
 enum window_admit { WINDOW_ADMIT_ALWAYS, WINDOW_ADMIT_AUTO };
+struct window_policy_ops;
 
 struct window_params {
 	uint8_t *va;
@@ -69,15 +69,11 @@ struct window_params {
 	uint64_t map_alignment;	   /* from INIT, bytes, a power of two; 0: 4096 */
 	unsigned ranges_max;	   /* budget of live mappings; 0: 512 */
 	unsigned remove_batch_max; /* 0: 64 */
-	unsigned reclaim_percent;  /* reclaim below this free share of what is not pinned; 0: 20 */
-	enum window_policy policy;
 	enum window_admit admit;
-	/* Nothing is evicted before its space is wanted. Else free space is kept at hand, so that
-	 * a set-up need not wait for a removal. */
-	bool lazy_unmap;
+	const struct window_policy_ops *policy; /* not NULL: instead of the one for `admit` */
 	uint64_t pinned_bytes_max; /* of the window, for pins with WINDOW_LONG; 0: three quarters */
-	/* What WINDOW_ADMIT_AUTO reckons with; the caller's; NULL: usual costs. */
-	struct router *router;
+	/* The costs by which WINDOW_ADMIT_AUTO decides; the caller's; NULL: usual ones. */
+	const struct router *router;
 	const struct window_ops *ops;
 	void *ctx;
 };
@@ -99,41 +95,40 @@ void window_destroy(struct window *w);
  */
 int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsigned timeout_ms);
 
-/* The device is gone: from now on window_pin() refuses; every waiter is woken with `err`; live
- * ranges are forgotten as soon as they are unpinned, without asking the device. */
+/*
+ * The device has failed. At any time, on any thread: when it returns no window_pin() succeeds any
+ * more and no request waits; each waiter was woken with `err`. Pins that there are keep their
+ * memory until they are unpinned. Ranges are forgotten without asking the device; answers that
+ * still come, to set-ups and to the removal, are taken and change nothing. Only the first call
+ * counts.
+ */
 void window_fail(struct window *w, int err);
 
 /*
- * The inode's handle; one for each nodeid at a time (the caller's node table sees to that).
+ * The inode's handle; one for each nodeid at a time (the caller's node table guarantees it).
  * window_inode_free() asserts that no range is left: window_block(inode, 0, UINT64_MAX) first.
  * After window_fail() ranges may be left; the last of them frees the inode.
  */
 int window_inode_create(struct window *w, uint64_t nodeid, struct window_inode **out);
 void window_inode_free(struct window_inode *inode);
 
-/* Somebody who waits. Embedded in the caller's request; woken exactly once, without locks held. */
+/* A request that waits. Embedded in the caller's request; woken exactly once, without locks held.
+ */
 struct window_waiter {
 	void (*wake)(struct window_waiter *waiter, int err);
 	/* The window's while waiting; need not be initialised. */
 	struct list link;
 	uint64_t file_off, file_end, deadline_ns;
-	unsigned order; /* of the block without which he cannot go on; 0: any */
+	unsigned order; /* of the block that it needs; 0: any */
 	int err;
 };
-
-/* Ranges of one inode that follow each other in the file and in the window are one extent: a pin
- * holds up to so many of them. */
-#define WINDOW_PIN_RANGES 4
 
 struct window_pin {
 	uint8_t *va;
 	uint64_t len_bytes;
 	struct window_range *range;
-	struct window_range *more[WINDOW_PIN_RANGES - 1]; /* behind it, nmore of them */
-	uint8_t nmore;
-	bool first;	  /* nobody has pinned this range before */
 	bool counted;	  /* among pinned_bytes_max */
-	bool over_budget; /* after WINDOW_QUEUE with WINDOW_LONG: for want of pinned_bytes_max */
+	bool over_budget; /* after WINDOW_QUEUE with WINDOW_LONG: pinned_bytes_max is used up */
 };
 
 enum window_result {
@@ -147,14 +142,14 @@ enum window_result {
 	(1u << 1)	       /* start a set-up, but say WINDOW_QUEUE instead of waiting for it \
 				*/
 #define WINDOW_PROBE (1u << 2) /* only an existing range; start nothing */
-#define WINDOW_MUST  (1u << 3) /* map a miss, whatever admission thinks of it and of a victim */
+#define WINDOW_MUST  (1u << 3) /* map a miss, whatever the policy thinks of it */
 /*
- * All of [file_off, file_off + len) in one piece, or WINDOW_QUEUE. Admission is not asked. What is
- * not there in one piece is mapped in one: a block of the next power of two, from the block of the
+ * All of [file_off, file_off + len) in one range, or WINDOW_QUEUE. The policy is not asked. If no
+ * range has it all a new one is mapped: a block of the next power of two, from the block of the
  * smallest size (2 MiB) on in which file_off lies, at most half of the window. Ranges in its way
- * are taken out, whole; who has pinned them keeps what he has. It is WINDOW_QUEUE when one of them
- * is pinned with WINDOW_LONG, when the length runs over the file's whole pages, and when there are
- * so many long pins that no such block can become free.
+ * are taken out, whole; pins of them stay valid. It is WINDOW_QUEUE when one of them has a pin with
+ * WINDOW_LONG, when the length runs over the file's whole pages, and when there are so many long
+ * pins that no such block can become free.
  */
 #define WINDOW_SPAN  (1u << 4)
 /*
@@ -166,12 +161,12 @@ enum window_result {
 #define WINDOW_LONG  (1u << 5)
 
 /*
- * Pins the ranges from file_off on that are one extent. On WINDOW_PINNED pin->len_bytes is
- * min(len_bytes, the rest of the extent, the rest of the file's whole pages), at least 1.
- * `file_size` is the trusted size: nothing at or behind its last whole page is ever mapped, and a
- * file_off there is WINDOW_QUEUE. (With a map_alignment above 4 KiB a page is that large, up to 64
- * KiB: the host's pages may be.) `waiter` may be NULL with NOWAIT or PROBE. A wake with err != 0
- * says why there is no range; trying again then is harmless.
+ * Pins the range that has file_off. On WINDOW_PINNED pin->len_bytes is min(len_bytes, the rest of
+ * the range, the rest of the file's whole pages), at least 1. `file_size` is the trusted size:
+ * nothing at or behind its last whole page is ever mapped, and a file_off there is WINDOW_QUEUE.
+ * (With a map_alignment above 4 KiB a page is that large, up to 64 KiB: the host's pages may be.)
+ * `waiter` may be NULL with NOWAIT or PROBE. A wake with err != 0 says why there is no range;
+ * trying again then is harmless.
  */
 enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 			      uint64_t file_size, unsigned flags, struct window_pin *pin,
@@ -180,9 +175,9 @@ void window_unpin(struct window_pin *pin);
 
 /*
  * A wait for window space (not one for a set-up or a block, which end with the device's answer)
- * lasts 100 ms at most: then the waiter is woken with -ETIMEDOUT, and the queue is the way. The
- * window has no thread to see to that; a worker calls this now and then, at the latest at the time
- * that it returned last (UINT64_MAX: nobody waits). Cheap when nobody waits.
+ * lasts 100 ms at most: then the waiter is woken with -ETIMEDOUT, and the request is sent through
+ * the queue. The window has no thread for that; a worker calls this now and then, at the latest at
+ * the time that it returned last (UINT64_MAX: none waits). Cheap when none waits.
  */
 uint64_t window_expire(struct window *w, uint64_t now_ns);
 
@@ -191,6 +186,7 @@ uint64_t window_expire(struct window *w, uint64_t now_ns);
  * the window (window_pin says WINDOW_QUEUE) until window_unblock(). Blocks nest. Returns true when
  * nothing had to be waited for; else false, and the waiter is woken when no reader is inside and
  * the device has removed the ranges. A wake with err != 0: the device would not remove or is gone.
+ * Of a window that has failed nothing is waited for.
  */
 bool window_block(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 		  struct window_waiter *waiter);
@@ -210,32 +206,21 @@ struct window_stats {
 		int err; /* positive errno */
 		uint64_t count;
 	} refusals[WINDOW_REFUSAL_ERRNOS]; /* by errno; the last row collects the others, err 0 */
-	uint64_t declined;		   /* misses that were not worth a set-up */
-	uint64_t earned; /* set-ups that were worth it though the window was full, or nearly */
-	uint64_t unpaid; /* ranges that went before they had saved what they cost */
-	unsigned caution_percent; /* a set-up must be worth this much of its cost; grows with unpaid
-				   */
-	uint64_t bytes_pinned;	  /* by long pins, as pinned_bytes_max counts them */
+	uint64_t declined;		   /* misses that the policy did not map */
+	uint64_t bytes_pinned;		   /* by long pins, as pinned_bytes_max counts them */
 	uint64_t bytes_lost; /* window space whose removal the device refused: never used again */
 };
 void window_get_stats(struct window *w, struct window_stats *out);
 
 /*
  * Copies out of or into the window, where the host may have taken a page away: 0, or -EFAULT when a
- * page was gone (the rest is then undefined: go through the queue). A SIGBUS outside such a copy
- * keeps its default effect. window_copy_init() installs the process-wide handler once, chained.
+ * page was gone (the rest is then undefined: use the queue). A SIGBUS or SIGSEGV outside of such a
+ * copy keeps its effect. window_copy_init() installs the process-wide handlers once, chained.
  */
 int window_copy_init(void);
 int window_copy_out(void *dst, const uint8_t *src_window, size_t len_bytes);
 int window_copy_in(uint8_t *dst_window, const void *src, size_t len_bytes);
-
-/*
- * The same for a mapping that the CPU does not cache (or may not, see the measurement at start):
- * with the widest aligned loads and stores that this CPU has, since each is one bus transaction.
- * Slower than the plain ones on cached memory. The name (e.g. "avx512") is for logs.
- */
-int window_copy_out_wide(void *dst, const uint8_t *src_window, size_t len_bytes);
-int window_copy_in_wide(uint8_t *dst_window, const void *src, size_t len_bytes);
-const char *window_copy_wide_name(void);
+/* Sets which way is used from now on, which otherwise is measured; for tests. */
+void window_copy_fix(bool wide);
 
 #endif

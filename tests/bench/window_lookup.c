@@ -8,7 +8,7 @@
  * time:
  *
  *   map    finding the range in the ordered map
- *   hit    window_pin() and window_unpin(): finding it by the index, and touching it
+ *   hit    window_pin() and window_unpin(): finding it, and touching it
  *   bytes  resident memory for each range, all included
  *
  * and the ratio of each time to that of 10^2. The last line is what one access to memory costs here
@@ -124,11 +124,6 @@ static int subject_open(struct subject *s, size_t n, unsigned repetitions)
 	}
 	for (size_t i = 0; i < n; i++)
 		window_pin(s->inode, order[i] * s->block, 1, s->size, WINDOW_NOWAIT, &pin, NULL);
-	/* The index knows what was looked for since it grew. */
-	for (size_t i = 0; i < n; i++)
-		if (window_pin(s->inode, order[i] * s->block, 1, s->size, WINDOW_PROBE, &pin,
-			       NULL) == WINDOW_PINNED)
-			window_unpin(&pin);
 	s->bytes = (double)(resident_bytes() - before) / (double)n;
 	free(order);
 	if (s->inode->map.count < n * 9 / 10)

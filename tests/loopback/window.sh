@@ -13,7 +13,7 @@ read_at_random() { # MIB_OF_FILE COUNT: 4 KiB each, of which nothing comes from 
 test_every_policy_shows_the_same_file() {
 	local o
 	start_device --cache-size 16M
-	for o in window_policy=lifo window_admit=always window_admit=always,window_policy=lifo window_ranges=4; do
+	for o in window_admit=auto window_admit=always window_ranges=4; do
 		mount_share -o "$o"
 		[ -e "$MNT/f" ] || host_run bash -c 'head -c 70M /dev/urandom >f'
 		expect_same_tree
@@ -24,35 +24,17 @@ test_every_policy_shows_the_same_file() {
 	done
 }
 
-test_lazy_unmap_keeps_what_nobody_needs_the_place_of() {
-	local o
+test_nothing_is_unmapped_before_its_place_is_wanted() {
 	start_device --cache-size 32M
-	for o in window_admit=always window_admit=always,lazy_unmap; do
-		mount_share -o "cache=none,$o"
-		[ -e "$MNT/f" ] || host_run bash -c 'head -c 32M /dev/urandom >f'
-		cat "$MNT/f" >/dev/null
-		case $o in
-		*lazy*)
-			expect_eq "$(stat_counter window.bytes_mapped)" $((32 * MIB)) window.bytes_mapped
-			expect_eq "$(stat_counter window.evictions)" 0 window.evictions
-			# A file more: something goes, and what comes is right.
-			host_run bash -c 'head -c 8M /dev/urandom >g'
-			expect_same_tree
-			expect_ge "$(stat_counter window.evictions)" 1 "window.evictions after a second file"
-			host_run rm g
-			;;
-		*) expect_ge "$(stat_counter window.evictions)" 1 "window.evictions without lazy_unmap" ;;
-		esac
-		unmount_share
-	done
-}
-
-test_mounting_takes_no_longer_for_being_calibrated() {
-	start_device
-	mount_share
-	expect_le "$(stat_counter router.calibration_us)" $((50000 * SLOW)) router.calibration_us
-	expect_ge "$(stat_counter router.round_trip_ns)" 1 router.round_trip_ns
-	expect_ge "$(stat_counter router.memory_ns_per_kib)" 1 router.memory_ns_per_kib
+	mount_share -o cache=none,window_admit=always
+	host_run bash -c 'head -c 32M /dev/urandom >f'
+	cat "$MNT/f" >/dev/null
+	expect_eq "$(stat_counter window.bytes_mapped)" $((32 * MIB)) window.bytes_mapped
+	expect_eq "$(stat_counter window.evictions)" 0 window.evictions
+	# A file more: something goes, and what comes is right.
+	host_run bash -c 'head -c 8M /dev/urandom >g'
+	expect_same_tree
+	expect_ge "$(stat_counter window.evictions)" 1 "window.evictions after a second file"
 }
 
 test_too_much_data_at_random_is_not_mapped_again_and_again() {

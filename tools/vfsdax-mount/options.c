@@ -13,7 +13,6 @@
 static const char *const dax_names[] = {"always", "never", "inode", NULL};
 static const char *const auto_none_always[] = {"auto", "none", "always", NULL};
 static const char *const auto_never_always[] = {"auto", "never", "always", NULL};
-static const char *const policy_names[] = {"lru", "lifo", NULL};
 static const char *const admit_names[] = {"always", "auto", NULL};
 static const char *const on_off[] = {"on", "off", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
@@ -24,7 +23,6 @@ _Static_assert(BRIDGE_CACHE_AUTO == 0 && BRIDGE_CACHE_NONE == 1 && BRIDGE_CACHE_
 	       "auto_none_always");
 _Static_assert(SPIN_AUTO == 0 && SPIN_NEVER == 1 && SPIN_ALWAYS == 2,
 	       "auto_never_always");
-_Static_assert(WINDOW_POLICY_LRU == 0 && WINDOW_POLICY_LIFO == 1, "policy_names");
 _Static_assert(WINDOW_ADMIT_ALWAYS == 0 && WINDOW_ADMIT_AUTO == 1, "admit_names");
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "level_names");
 
@@ -86,11 +84,8 @@ static const struct option_row mount_rows[] = {
 	 .help = "poll for requests instead of blocking"},
 	{"window_admit", OPTION_CHOICE, AT(bridge.window_admit), .names = admit_names,
 	 .help = "map all, or what pays (default)"},
-	{"window_policy", OPTION_CHOICE, AT(bridge.window_policy), .names = policy_names,
-	 .help = "what is unmapped first"},
 	{"window_ranges", OPTION_NUMBER, AT(bridge.window_ranges_max), "N",
 	 "mappings at a time (512)", .min = 1, .max = 1u << 20},
-	{"lazy_unmap", OPTION_FLAG, AT(bridge.lazy_unmap), .help = "unmap when the space is needed"},
 	{"direct_maps", OPTION_CHOICE, AT(no_direct_maps), .names = on_off,
 	 .help = "map files into other processes"},
 	{"share_device", OPTION_CALL, .argument = "UID", .set = set_share_device,

@@ -18,28 +18,24 @@
 #define PAGE (4 * KIB)
 #define LEN  (64 * PAGE)
 
-typedef int (*copy_out_fn)(void *dst, const uint8_t *src_window, size_t len_bytes);
-typedef int (*copy_in_fn)(uint8_t *dst_window, const void *src, size_t len_bytes);
-
-static const copy_out_fn outs[] = {window_copy_out, window_copy_out_wide};
-static const copy_in_fn ins[] = {window_copy_in, window_copy_in_wide};
-
 struct hole {
 	uint8_t *window; /* LEN bytes, of which the file has only `kept` */
 	int fd;
 };
 
 /* cmocka puts a handler of its own in place around each test. */
-static struct sigaction our_action;
+static struct sigaction our_bus, our_segv;
 
 static void use_our_handler(void)
 {
-	assert_int_equal(sigaction(SIGBUS, &our_action, NULL), 0);
+	assert_int_equal(sigaction(SIGBUS, &our_bus, NULL), 0);
+	assert_int_equal(sigaction(SIGSEGV, &our_segv, NULL), 0);
 }
 
 static bool install(void)
 {
-	return !window_copy_init() && !sigaction(SIGBUS, NULL, &our_action);
+	return !window_copy_init() && !sigaction(SIGBUS, NULL, &our_bus) &&
+	       !sigaction(SIGSEGV, NULL, &our_segv);
 }
 
 static struct hole hole_open(size_t kept)
@@ -66,18 +62,18 @@ static void every_length_and_alignment_is_copied_exactly(void **state)
 	static uint8_t from[1024], to[1024];
 
 	(void)state;
-	print_message("wide copies: %s\n", window_copy_wide_name());
 	for (unsigned i = 0; i < sizeof(from); i++)
 		from[i] = (uint8_t)(i * 7 + i / 256 + 1);
-	for (unsigned f = 0; f < 2; f++)
+	for (unsigned wide = 0; wide < 2; wide++) {
+		window_copy_fix(wide);
 		for (size_t s = 0; s < 70; s += 3)
 			for (size_t d = 0; d < 70; d += 3)
 				for (size_t len = 0; len < 300; len += len < 20 ? 1 : 37) {
 					for (int in = 0; in < 2; in++) {
 						memset(to, 0, sizeof(to));
 						assert_int_equal(
-							in ? ins[f](to + d, from + s, len)
-							   : outs[f](to + d, from + s, len),
+							in ? window_copy_in(to + d, from + s, len)
+							   : window_copy_out(to + d, from + s, len),
 							0);
 						assert_memory_equal(to + d, from + s, len);
 						if (d)
@@ -85,6 +81,7 @@ static void every_length_and_alignment_is_copied_exactly(void **state)
 						assert_int_equal(to[d + len], 0);
 					}
 				}
+	}
 }
 
 static void a_page_that_is_gone_is_an_error(void **state)
@@ -93,24 +90,49 @@ static void a_page_that_is_gone_is_an_error(void **state)
 
 	(void)state;
 	use_our_handler();
-	for (unsigned f = 0; f < 2; f++) {
+	for (unsigned wide = 0; wide < 2; wide++) {
 		struct hole h = hole_open(10 * PAGE);
 
-		assert_int_equal(outs[f](buffer, h.window, 10 * PAGE), 0);
+		window_copy_fix(wide);
+		assert_int_equal(window_copy_out(buffer, h.window, 10 * PAGE), 0);
 		assert_int_equal(buffer[10 * PAGE - 1], 0x5a);
 		/* Again and again: the signal must not stay blocked. */
 		for (int i = 0; i < 3; i++) {
-			assert_int_equal(outs[f](buffer, h.window, 10 * PAGE + 1), -EFAULT);
-			assert_int_equal(outs[f](buffer, h.window + 11 * PAGE + 5, 1), -EFAULT);
-			assert_int_equal(ins[f](h.window + 9 * PAGE, buffer, 2 * PAGE), -EFAULT);
-			assert_int_equal(ins[f](h.window + LEN - 1, buffer, 1), -EFAULT);
+			assert_int_equal(window_copy_out(buffer, h.window, 10 * PAGE + 1), -EFAULT);
+			assert_int_equal(window_copy_out(buffer, h.window + 11 * PAGE + 5, 1),
+					 -EFAULT);
+			assert_int_equal(window_copy_in(h.window + 9 * PAGE, buffer, 2 * PAGE),
+					 -EFAULT);
+			assert_int_equal(window_copy_in(h.window + LEN - 1, buffer, 1), -EFAULT);
 		}
-		assert_int_equal(outs[f](buffer, h.window, 10 * PAGE), 0);
+		assert_int_equal(window_copy_out(buffer, h.window, 10 * PAGE), 0);
 		hole_close(&h);
 	}
 }
 
-/* In a child: what happens to a SIGBUS that is none of ours. */
+/* A back end that answers without a mapping, or with a read-only one. */
+static void memory_that_may_not_be_touched_is_an_error(void **state)
+{
+	static uint8_t buffer[LEN];
+
+	(void)state;
+	use_our_handler();
+	for (unsigned wide = 0; wide < 2; wide++) {
+		struct hole h = hole_open(LEN);
+
+		window_copy_fix(wide);
+		assert_int_equal(mprotect(h.window, LEN, PROT_READ), 0);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(window_copy_in(h.window + PAGE, buffer, PAGE), -EFAULT);
+		assert_int_equal(window_copy_out(buffer, h.window, LEN), 0);
+		assert_int_equal(mprotect(h.window, LEN, PROT_NONE), 0);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(window_copy_out(buffer, h.window, LEN), -EFAULT);
+		hole_close(&h);
+	}
+}
+
+/* In a child: what happens to a signal that is none of ours. */
 static int status_of(void (*child)(void))
 {
 	int status;
@@ -178,8 +200,9 @@ static void *copy_and_fail(void *arg)
 	intptr_t wrong = 0;
 
 	for (int i = 0; i < 500; i++) {
-		wrong += outs[i % 2](buffer, h->window, 10 * PAGE) != 0;
-		wrong += outs[i % 2](buffer, h->window, LEN) != -EFAULT;
+		window_copy_fix(i % 2);
+		wrong += window_copy_out(buffer, h->window, 10 * PAGE) != 0;
+		wrong += window_copy_out(buffer, h->window, LEN) != -EFAULT;
 	}
 	free(buffer);
 	return (void *)wrong;
@@ -233,6 +256,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_length_and_alignment_is_copied_exactly),
 		cmocka_unit_test(a_page_that_is_gone_is_an_error),
+		cmocka_unit_test(memory_that_may_not_be_touched_is_an_error),
 		cmocka_unit_test(a_bus_error_elsewhere_keeps_its_effect),
 		cmocka_unit_test(threads_fail_each_for_itself),
 	};

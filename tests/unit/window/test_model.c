@@ -5,9 +5,9 @@
  *   test_window_model [STEPS [SEED]]     STEPS: operations, 200 000 by default (some seconds)
  *
  * The reference is naive: the device's own list of mappings, what is pinned, who waits. Asserted:
- * a pinned extent shows the file's pages from pin to unpin, a span all of them; no two mappings
- * overlap in the window, no two ranges of one inode in the file; the budgets are kept; what a block
- * took out is gone, and nothing outlives its nodeid; every wait ends, once.
+ * a pinned extent shows the file's pages from pin to unpin, a span all that was asked for; no two
+ * mappings overlap in the window, no two ranges of one inode in the file; the budgets are kept;
+ * what a block took out is gone, and nothing outlives its nodeid; every wait ends, once.
  */
 #include "test.h"
 
@@ -71,8 +71,10 @@ static struct router *cheap_router(void)
 {
 	static struct router router;
 
-	router_init(&router, 100000, 0);
-	router_note_setup(&router, 0, 150000);
+	for (unsigned c = 0; c < ROUTER_CLASSES; c++)
+		for (int dir = 0; dir < 2; dir++)
+			router_note_queue(&router, (enum router_dir)dir, PAGE << c, 100000);
+	router_note_setup(&router, 150000);
 	router_note_remove(&router, 1, 50000);
 	return &router;
 }
@@ -86,10 +88,7 @@ static struct window_params random_window(struct rng *r, struct fake_device *d)
 		.map_alignment = alignments[rnd(r, ARRAY_SIZE(alignments))],
 		.ranges_max = rnd(r, 2) ? 0 : 3 + (unsigned)rnd(r, 20),
 		.remove_batch_max = rnd(r, 2) ? 0 : 1 + (unsigned)rnd(r, 8),
-		.reclaim_percent = rnd(r, 2) ? 0 : 1 + (unsigned)rnd(r, 60),
-		.policy = rnd(r, 3) ? WINDOW_POLICY_LRU : WINDOW_POLICY_LIFO,
 		.admit = rnd(r, 2) ? WINDOW_ADMIT_ALWAYS : WINDOW_ADMIT_AUTO,
-		.lazy_unmap = !rnd(r, 4),
 		.pinned_bytes_max = rnd(r, 2) ? 0 : 2 * MIB + rnd(r, 32 * MIB),
 		.router = rnd(r, 4) ? cheap_router() : NULL,
 		.ops = &fake_ops,
@@ -121,30 +120,8 @@ static void check_pin(struct fake_device *d, const struct window_pin *pin, uint6
 
 /* What happened, that a run must have seen. */
 static struct {
-	_Atomic uint64_t extents, spans, long_pins, over_budget, indexed;
+	_Atomic uint64_t spans, long_pins, over_budget;
 } seen;
-
-/* What the index knows is so. */
-static void check_index(struct window_inode *inode)
-{
-	const struct index *x = &inode->index;
-	struct window_range *r;
-
-	for (uint64_t i = 0; x->slot && i <= x->mask; i++) {
-		uint64_t off, first;
-
-		if (!x->slot[i])
-			continue;
-		r = &inode->w->pool[x->slot[i] - 1];
-		CHECK(r->inode == inode && r->in_map);
-		/* One of the pieces with this slot is the range's. */
-		first = r->file_off >> x->shift;
-		off = (first + ((i - first) & x->mask)) << x->shift;
-		CHECK(MAX(off, r->file_off) - r->file_off < cover_bytes(inode->w, r));
-		CHECK(index_find(inode, r->file_off) == r);
-		seen.indexed++;
-	}
-}
 
 /* What the naive reference cannot see from outside. Nobody else is running. */
 static void check_inside(struct window *w)
@@ -158,17 +135,12 @@ static void check_inside(struct window *w)
 
 			used += block_bytes(w, r->order);
 			live += r->live && i == 0;
-			for (uint64_t at = 0; at < block_bytes(w, r->order);
-			     at += block_bytes(w, 0))
-				CHECK(&w->pool[w->owner[(r->win_off + at) / block_bytes(w, 0)] -
-					       1] == r);
 			if (r->long_pins)
 				pinned +=
 					MAX(block_bytes(w, r->order), w->len_bytes / w->ranges_max);
 		}
 	CHECK(pinned == w->stats.bytes_pinned && pinned <= w->long_max);
-	CHECK(used + w->space.free_bytes + w->stats.bytes_lost + w->hold.held * block_bytes(w, 0) ==
-	      w->len_bytes);
+	CHECK(used + w->space.free_bytes + w->stats.bytes_lost == w->len_bytes);
 	CHECK(w->stats.ranges_live == live);
 	CHECK(w->nranges + w->nlost <= w->ranges_max);
 	list_for_each (pos, &w->inodes) {
@@ -184,7 +156,6 @@ static void check_inside(struct window *w)
 			end = at + cover_bytes(w, r);
 			key = at + 1;
 		}
-		check_index(inode);
 	}
 }
 
@@ -273,7 +244,6 @@ static unsigned random_flags(struct rng *r)
 static void see(enum window_result result, unsigned flags, const struct window_pin *pin)
 {
 	if (result == WINDOW_PINNED) {
-		seen.extents += pin->nmore > 0;
 		seen.spans += !!(flags & WINDOW_SPAN);
 		seen.long_pins += !!(flags & WINDOW_LONG);
 		CHECK(pin->counted == !!(flags & WINDOW_LONG));
@@ -539,14 +509,12 @@ static void print_total(uint64_t steps)
 		      (unsigned long long)total.evictions, (unsigned long long)total.waits,
 		      (unsigned long long)total.refused_total,
 		      (unsigned long long)(total.bytes_lost / MIB));
-	print_message("%llu extents of several ranges, %llu spans, %llu long pins, "
-		      "%llu over the budget, %llu seen in an index\n",
-		      (unsigned long long)seen.extents, (unsigned long long)seen.spans,
-		      (unsigned long long)seen.long_pins, (unsigned long long)seen.over_budget,
-		      (unsigned long long)seen.indexed);
+	print_message("%llu spans, %llu long pins, %llu over the budget\n",
+		      (unsigned long long)seen.spans, (unsigned long long)seen.long_pins,
+		      (unsigned long long)seen.over_budget);
 	/* A run in which something never happened has shown nothing about it. */
 	assert_true(total.setups && total.hits && total.evictions && total.refused_total &&
-		    total.upgrades && total.waits && total.blocked && seen.extents && seen.spans &&
+		    total.upgrades && total.waits && total.blocked && seen.spans &&
 		    seen.long_pins && seen.over_budget);
 }
 
@@ -557,7 +525,7 @@ static void random_operations_keep_every_promise(void **state)
 
 	(void)state;
 	total = (struct window_stats){0};
-	seen.extents = seen.spans = seen.long_pins = seen.over_budget = seen.indexed = 0;
+	seen.spans = seen.long_pins = seen.over_budget = 0;
 	for (unsigned episode = 0; done < steps_wanted; episode++) {
 		m = (struct model){.r = rng_for(episode)};
 		random_window(&m.r, &m.dev);
@@ -573,7 +541,6 @@ static void random_operations_keep_every_promise(void **state)
 		end_episode(&m);
 	}
 	print_total(done);
-	assert_true(seen.indexed);
 }
 
 /* ---- several threads ---- */
@@ -585,7 +552,9 @@ struct crowd {
 	struct window *w;
 	struct window_inode *shared[INODES]; /* nodeids 1 .. INODES */
 	_Atomic uint64_t size[INODES];
-	_Atomic bool stop, device_stop, failed;
+	_Atomic bool stop, device_stop;
+	_Atomic bool failed;	   /* window_fail() was called, ... */
+	_Atomic bool fail_is_over; /* ... and has returned */
 	_Atomic uint64_t done;
 	uint64_t steps;
 };
@@ -628,7 +597,10 @@ static void crowd_pin(struct worker *t, struct window_inode *inode, uint64_t nod
 	struct window_pin pin;
 
 	for (int tries = 0; result == WINDOW_PENDING && tries < 4; tries++) {
+		bool over = atomic_load(&t->c->fail_is_over);
+
 		result = window_pin(inode, off, len, size, flags, &pin, &t->waiter);
+		CHECK(!over || result == WINDOW_QUEUE);
 		if (result == WINDOW_PENDING)
 			await(t);
 	}
@@ -721,6 +693,27 @@ static void *crowd_device(void *arg)
 	return NULL;
 }
 
+/* From two threads at once, in the middle of everything. */
+static void *crowd_fail(void *arg)
+{
+	struct crowd *c = arg;
+
+	/* Before it fails, so that nobody takes the forgotten for mapped. */
+	atomic_store(&c->failed, true);
+	window_fail(c->w, -ENODEV);
+	atomic_store(&c->fail_is_over, true);
+	return NULL;
+}
+
+static void fail_crowd(struct crowd *c)
+{
+	pthread_t other;
+
+	CHECK(!pthread_create(&other, NULL, crowd_fail, c));
+	crowd_fail(c);
+	pthread_join(other, NULL);
+}
+
 static void run_crowd(uint64_t episode, uint64_t steps)
 {
 	static struct crowd c;
@@ -748,15 +741,12 @@ static void run_crowd(uint64_t episode, uint64_t steps)
 		sem_init(&worker[i].woken, 0, 0);
 		CHECK(!pthread_create(&thread[i], NULL, crowd_worker, &worker[i]));
 	}
-	while (atomic_load(&c.done) < steps * 9 / 10)
+	while (atomic_load(&c.done) < steps / 10 * (fail ? 3 + rnd(&r, 7) : 9))
 		sched_yield();
-	if (fail) {
-		/* Before it fails, so that nobody takes the forgotten for mapped. */
-		atomic_store(&c.failed, true);
-		window_fail(c.w, -ENODEV);
-	} else {
+	if (fail)
+		fail_crowd(&c);
+	else
 		CHECK(!window_drain(c.w, NULL, NULL, 60000));
-	}
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
 	CHECK(!window_drain(c.w, NULL, NULL, 60000));
@@ -780,7 +770,7 @@ static void many_threads_keep_every_promise(void **state)
 
 	(void)state;
 	total = (struct window_stats){0};
-	seen.extents = seen.spans = seen.long_pins = seen.over_budget = seen.indexed = 0;
+	seen.spans = seen.long_pins = seen.over_budget = 0;
 	for (uint64_t i = 0; i * each < steps_wanted / 2; i++)
 		run_crowd(i, each);
 	print_total(steps_wanted / 2);

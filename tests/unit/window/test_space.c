@@ -61,16 +61,6 @@ static void a_length_that_is_no_power_of_two_is_used_to_its_end(void **state)
 	}
 }
 
-static bool is_free(const uint8_t *owner, uint64_t first, uint64_t n, uint64_t blocks)
-{
-	if (first + n > blocks)
-		return false;
-	for (uint64_t b = first; b < first + n; b++)
-		if (owner[b] != 0xff)
-			return false;
-	return true;
-}
-
 static void nothing_is_handed_out_twice(void **state)
 {
 	enum { BLOCKS = 77, HELD = 40 };
@@ -102,17 +92,8 @@ static void nothing_is_handed_out_twice(void **state)
 		}
 		held[h].order = (unsigned)rnd(5);
 		n = UINT64_C(1) << held[h].order;
-		if (rnd(2)) {
-			/* A block of one's own choice: exactly when it is free. */
-			held[h].off = rnd(BLOCKS) / n * n * MIB;
-			if (space_take_at(&s, held[h].order, held[h].off) !=
-			    is_free(owner, held[h].off / MIB, n, BLOCKS))
-				fail();
-			if (!is_free(owner, held[h].off / MIB, n, BLOCKS))
-				continue;
-		} else if (!space_take(&s, held[h].order, &held[h].off)) {
+		if (!space_take(&s, held[h].order, &held[h].off))
 			continue;
-		}
 		first = held[h].off / MIB;
 		assert_int_equal(first % n, 0);
 		assert_true(first + n <= BLOCKS);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Extents of several ranges, spans, long pins, and whose range goes when nothing is free. */
+/* Spans and long pins. */
 #include "fixture.h"
 
 #include "base/clock.h"
@@ -47,155 +47,6 @@ static void assert_shows(struct fixture *f, const struct window_pin *pin, uint64
 		assert_true(fake_find(&f->dev, win_off, &map));
 		assert_int_equal(map.file_off + (win_off - map.win_off), file_off + at);
 	}
-}
-
-/* ---- whose range goes ---- */
-
-static void own_first(enum window_policy policy)
-{
-	struct window_inode *other;
-	struct fixture f;
-
-	open_window(&f, (struct window_params){
-				.len_bytes = 8 * MIB, .lazy_unmap = true, .policy = policy});
-	other = inode_new(&f, 2);
-	/* The other's are both the oldest and, since they are touched again, the last used. */
-	touch(other, 0, GIB);
-	touch(other, 512 * MIB, GIB);
-	touch(f.inode, 0, GIB);
-	touch(f.inode, 512 * MIB, GIB);
-	for (uint64_t off = MIB; off < GIB; off += 100 * MIB) {
-		touch(f.inode, off, GIB);
-		assert_true(is_live(other, 0, GIB));
-		assert_true(is_live(other, 512 * MIB, GIB));
-	}
-	assert_int_equal(fake_mapped(&f.dev, 1), 2);
-	/* Who has none takes from the others. */
-	touch(inode_new(&f, 3), 0, GIB);
-	assert_int_equal(fake_mapped(&f.dev, 1) + fake_mapped(&f.dev, 2), 3);
-	close_window(&f);
-}
-
-static void direct_reclaim_takes_from_the_asking_inode_first(void **state)
-{
-	(void)state;
-	own_first(WINDOW_POLICY_LRU);
-	own_first(WINDOW_POLICY_LIFO);
-}
-
-static void direct_reclaim_takes_from_others_when_the_own_are_pinned(void **state)
-{
-	struct window_inode *other;
-	struct window_pin pin[2];
-	struct fixture f;
-
-	(void)state;
-	open_window(&f, (struct window_params){.len_bytes = 8 * MIB, .lazy_unmap = true});
-	other = inode_new(&f, 2);
-	touch(other, 0, GIB);
-	touch(other, 512 * MIB, GIB);
-	pin[0] = pin_at(f.inode, 0, GIB);
-	pin[1] = pin_at(f.inode, 512 * MIB, GIB);
-	touch(f.inode, 256 * MIB, GIB);
-	assert_int_equal(fake_mapped(&f.dev, 1), 3);
-	assert_int_equal(fake_mapped(&f.dev, 2), 1);
-	window_unpin(&pin[0]);
-	window_unpin(&pin[1]);
-	close_window(&f);
-}
-
-/* ---- extents ---- */
-
-static void neighbours_in_the_file_become_neighbours_in_the_window(void **state)
-{
-	const uint64_t size = 8 * MIB;
-	struct window_pin pin;
-	struct fixture f;
-
-	(void)state;
-	open_plain(&f, 64 * MIB);
-	for (uint64_t off = 0; off < size; off += 2 * MIB)
-		touch(f.inode, off, size);
-	assert_true(f.dev.nsetups > 1);
-	pin = pin_at(f.inode, MIB, size);
-	assert_int_equal(pin.len_bytes, size - MIB);
-	assert_shows(&f, &pin, MIB);
-	window_unpin(&pin);
-	/* No longer than asked for, over a boundary of two ranges. */
-	assert_int_equal(
-		window_pin(f.inode, 2 * MIB - PAGE, 2 * PAGE, size, WINDOW_PROBE, &pin, NULL),
-		WINDOW_PINNED);
-	assert_int_equal(pin.len_bytes, 2 * PAGE);
-	assert_int_equal(pin.nmore, 1);
-	window_unpin(&pin);
-	close_window(&f);
-}
-
-static void ranges_that_are_not_neighbours_in_the_window_are_two_extents(void **state)
-{
-	const uint64_t size = 4 * MIB;
-	struct window_inode *other;
-	struct window_pin pin;
-	struct fixture f;
-
-	(void)state;
-	open_plain(&f, 64 * MIB);
-	other = inode_new(&f, 2);
-	touch(f.inode, 0, size);
-	touch(other, 0, size); /* takes the place behind it */
-	touch(f.inode, 2 * MIB, size);
-	pin = pin_at(f.inode, 0, size);
-	assert_int_equal(pin.len_bytes, 2 * MIB);
-	window_unpin(&pin);
-	close_window(&f);
-}
-
-static void a_writable_extent_ends_where_a_read_only_range_begins(void **state)
-{
-	const uint64_t size = 4 * MIB;
-	struct window_pin pin;
-	struct fixture f;
-
-	(void)state;
-	open_plain(&f, 64 * MIB);
-	assert_int_equal(pin_flags(f.inode, 0, size, WINDOW_WRITE, &pin), WINDOW_PINNED);
-	window_unpin(&pin);
-	touch(f.inode, 2 * MIB, size);
-	pin = pin_at(f.inode, 0, size);
-	assert_int_equal(pin.len_bytes, 4 * MIB);
-	window_unpin(&pin);
-	assert_int_equal(pin_flags(f.inode, 0, size, WINDOW_WRITE, &pin), WINDOW_PINNED);
-	assert_int_equal(pin.len_bytes, 2 * MIB);
-	window_unpin(&pin);
-	close_window(&f);
-}
-
-static void a_pin_holds_every_range_of_its_extent(void **state)
-{
-	const uint64_t size = 4 * MIB;
-	struct window_pin pin;
-	struct waiting at = WAITING;
-	struct fixture f;
-
-	(void)state;
-	open_plain(&f, 8 * MIB);
-	touch(f.inode, 0, size);
-	pin = pin_at(f.inode, 2 * MIB, size);
-	window_unpin(&pin);
-	pin = pin_at(f.inode, 0, size);
-	assert_int_equal(pin.len_bytes, size);
-	for (uint64_t off = 0; off < 64 * MIB; off += 2 * MIB)
-		touch(inode_new(&f, 2 + off), 0, MIB);
-	assert_shows(&f, &pin, 0);
-	/* Mapped one by one, unmapped one by one. */
-	f.dev.nextents = 0;
-	assert_false(window_block(f.inode, 0, UINT64_MAX, &at.waiter));
-	assert_int_equal(f.dev.nextents, 0);
-	window_unpin(&pin);
-	assert_int_equal(at.wakes, 1);
-	assert_int_equal(f.dev.nextents, 2);
-	window_unblock(f.inode);
-	close_window(&f);
 }
 
 /* ---- spans ---- */
@@ -324,25 +175,6 @@ static void a_span_does_not_move_what_is_pinned_for_long(void **state)
 	close_window(&f);
 }
 
-static void an_extent_that_is_there_serves_a_span(void **state)
-{
-	const uint64_t size = 8 * MIB;
-	struct window_pin pin;
-	struct fixture f;
-	unsigned n;
-
-	(void)state;
-	open_plain(&f, 64 * MIB);
-	for (uint64_t off = 0; off < size; off += 2 * MIB)
-		touch(f.inode, off, size);
-	n = f.dev.nsetups;
-	assert_true(n > 1);
-	pin = span_at(f.inode, 0, size, size, WINDOW_PROBE);
-	assert_int_equal(f.dev.nsetups, n);
-	window_unpin(&pin);
-	close_window(&f);
-}
-
 static void the_first_write_makes_a_span_writable(void **state)
 {
 	struct window_pin reader, writer;
@@ -399,7 +231,7 @@ static void a_span_empties_the_block_that_costs_least(void **state)
 	struct fixture f;
 
 	(void)state;
-	open_window(&f, (struct window_params){.len_bytes = 64 * MIB, .lazy_unmap = true});
+	open_window(&f, (struct window_params){.len_bytes = 64 * MIB});
 	other = inode_new(&f, 2);
 	fill(&f, other);
 	/* Somebody in the lower half: it must be the upper. */
@@ -423,8 +255,7 @@ static void a_span_waits_for_pins_and_for_the_whole_block(void **state)
 	struct fixture f;
 
 	(void)state;
-	open_window(&f, (struct window_params){
-				.len_bytes = 64 * MIB, .lazy_unmap = true, .remove_batch_max = 1});
+	open_window(&f, (struct window_params){.len_bytes = 64 * MIB, .remove_batch_max = 1});
 	other = inode_new(&f, 2);
 	fill(&f, other);
 	f.dev.hold_removals = true;
@@ -456,8 +287,7 @@ static void a_span_that_waits_is_not_robbed_of_what_becomes_free(void **state)
 	struct fixture f;
 
 	(void)state;
-	open_window(&f, (struct window_params){
-				.len_bytes = 64 * MIB, .lazy_unmap = true, .remove_batch_max = 1});
+	open_window(&f, (struct window_params){.len_bytes = 64 * MIB, .remove_batch_max = 1});
 	other = inode_new(&f, 2);
 	fill(&f, other);
 	f.dev.hold_removals = true;
@@ -490,7 +320,7 @@ static void a_block_that_nobody_comes_for_is_given_back(void **state)
 	struct fixture f;
 
 	(void)state;
-	open_window(&f, (struct window_params){.len_bytes = 64 * MIB, .lazy_unmap = true});
+	open_window(&f, (struct window_params){.len_bytes = 64 * MIB});
 	other = inode_new(&f, 2);
 	fill(&f, other);
 	f.dev.hold_removals = true;
@@ -516,7 +346,7 @@ static void a_span_does_not_wait_for_long_pins(void **state)
 	struct fixture f;
 
 	(void)state;
-	open_window(&f, (struct window_params){.len_bytes = 64 * MIB, .lazy_unmap = true});
+	open_window(&f, (struct window_params){.len_bytes = 64 * MIB});
 	other = inode_new(&f, 2);
 	fill(&f, other);
 	for (int i = 0; i < 2; i++)
@@ -582,13 +412,13 @@ static void a_refused_span_is_said_and_remembered(void **state)
 
 static void what_must_be_mapped_is_not_weighed(void **state)
 {
-	struct router router;
+	struct router router = {0};
 	struct window_pin pin;
 	struct fixture f;
 
 	(void)state;
 	/* A queue that nothing beats. */
-	router_init(&router, 1, 1000000);
+	router_note_queue(&router, ROUTER_READ, PAGE, 1);
 	open_window(&f, (struct window_params){.len_bytes = 64 * MIB,
 					       .admit = WINDOW_ADMIT_AUTO,
 					       .router = &router});
@@ -640,7 +470,7 @@ static void long_pins_have_a_budget(void **state)
 	close_window(&f);
 }
 
-static void a_long_extent_ends_with_the_budget_and_a_long_span_is_all_or_nothing(void **state)
+static void a_long_span_is_all_or_nothing(void **state)
 {
 	const uint64_t size = 4 * MIB;
 	struct window_pin pin;
@@ -649,7 +479,6 @@ static void a_long_extent_ends_with_the_budget_and_a_long_span_is_all_or_nothing
 	(void)state;
 	open_window(&f, (struct window_params){.len_bytes = 64 * MIB, .pinned_bytes_max = 3 * MIB});
 	touch(f.inode, 0, size);
-	touch(f.inode, 2 * MIB, size);
 	assert_int_equal(pin_len(f.inode, 0, size, size, WINDOW_LONG, &pin), WINDOW_PINNED);
 	assert_int_equal(pin.len_bytes, 2 * MIB);
 	window_unpin(&pin);
@@ -683,42 +512,15 @@ static void long_pins_leave_others_ranges_as_well_as_bytes(void **state)
 	close_window(&f);
 }
 
-static void what_is_pinned_for_long_is_not_held_against_the_others(void **state)
-{
-	const uint64_t size = 16 * MIB;
-	struct window_pin pin;
-	struct fixture f;
-
-	(void)state;
-	open_plain(&f, 64 * MIB);
-	pin = span_at(f.inode, 0, 32 * MIB, GIB, WINDOW_LONG);
-	/* A fifth of the other half is kept free, not a fifth of all. */
-	for (uint64_t i = 0; i < size; i += 2 * MIB)
-		touch(inode_new(&f, 2 + i), 0, MIB);
-	assert_int_equal(stats_of(&f).evictions, 0);
-	for (uint64_t i = 0; i < 2 * size; i += 2 * MIB)
-		touch(inode_new(&f, 1000 * MIB + i), 0, MIB);
-	assert_true(stats_of(&f).evictions > 0);
-	window_unpin(&pin);
-	close_window(&f);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(direct_reclaim_takes_from_the_asking_inode_first),
-		cmocka_unit_test(direct_reclaim_takes_from_others_when_the_own_are_pinned),
-		cmocka_unit_test(neighbours_in_the_file_become_neighbours_in_the_window),
-		cmocka_unit_test(ranges_that_are_not_neighbours_in_the_window_are_two_extents),
-		cmocka_unit_test(a_writable_extent_ends_where_a_read_only_range_begins),
-		cmocka_unit_test(a_pin_holds_every_range_of_its_extent),
 		cmocka_unit_test(a_span_is_one_piece_from_any_page_on),
 		cmocka_unit_test(a_span_is_at_most_half_of_the_window_and_inside_the_file),
 		cmocka_unit_test(a_span_keeps_the_map_alignment),
 		cmocka_unit_test(a_span_takes_the_smaller_ranges_in_its_way_out),
 		cmocka_unit_test(a_span_leaves_a_range_behind_its_end_alone),
 		cmocka_unit_test(a_span_does_not_move_what_is_pinned_for_long),
-		cmocka_unit_test(an_extent_that_is_there_serves_a_span),
 		cmocka_unit_test(the_first_write_makes_a_span_writable),
 		cmocka_unit_test(a_span_grows_with_its_file),
 		cmocka_unit_test(a_span_empties_the_block_that_costs_least),
@@ -730,10 +532,8 @@ int main(void)
 		cmocka_unit_test(a_refused_span_is_said_and_remembered),
 		cmocka_unit_test(what_must_be_mapped_is_not_weighed),
 		cmocka_unit_test(long_pins_have_a_budget),
-		cmocka_unit_test(
-			a_long_extent_ends_with_the_budget_and_a_long_span_is_all_or_nothing),
+		cmocka_unit_test(a_long_span_is_all_or_nothing),
 		cmocka_unit_test(long_pins_leave_others_ranges_as_well_as_bytes),
-		cmocka_unit_test(what_is_pinned_for_long_is_not_held_against_the_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

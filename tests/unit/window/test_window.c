@@ -450,40 +450,6 @@ static void the_coldest_goes_first(void **state)
 	close_window(&f);
 }
 
-static void lifo_takes_the_newest_first(void **state)
-{
-	const uint64_t size = GIB;
-	struct fixture f;
-
-	(void)state;
-	open_window(&f,
-		    (struct window_params){.len_bytes = 16 * MIB, .policy = WINDOW_POLICY_LIFO});
-	for (uint64_t off = 0; off < 64 * MIB; off += 2 * MIB)
-		touch(f.inode, off, size);
-	/* What came first is still there, what came in the middle is not. */
-	assert_true(is_live(f.inode, 0, size));
-	assert_true(is_live(f.inode, 2 * MIB, size));
-	assert_true(is_live(f.inode, 4 * MIB, size));
-	assert_false(is_live(f.inode, 30 * MIB, size));
-	assert_false(is_live(f.inode, 32 * MIB, size));
-	close_window(&f);
-}
-
-static void reclaim_keeps_space_free_before_it_is_needed(void **state)
-{
-	struct fixture f;
-
-	(void)state;
-	open_plain(&f, 256 * MIB);
-	for (uint64_t off = 0; off < GIB; off += 2 * MIB) {
-		touch(f.inode, off ^ 0x5000000, GIB);
-		assert_true(stats_of(&f).bytes_mapped <= 256 * MIB / 100 * 85);
-	}
-	/* So nobody had to wait for it: each wait was for a set-up. */
-	assert_int_equal(stats_of(&f).waits, stats_of(&f).setups);
-	close_window(&f);
-}
-
 static void space_is_used_again_only_after_the_device_confirmed(void **state)
 {
 	struct fixture f;
@@ -875,6 +841,46 @@ static void failure_wakes_everybody(void **state)
 	window_destroy(f.w);
 }
 
+static void late_answers_to_a_failed_window_change_nothing(void **state)
+{
+	struct fixture f;
+	struct window_pin kept, pin;
+	struct waiting setup = WAITING, block = WAITING;
+
+	(void)state;
+	open_plain(&f, 64 * MIB);
+	kept = pin_at(f.inode, 0, 4 * MIB);
+	touch(f.inode, 2 * MIB, 4 * MIB);
+	f.dev.hold_setups = f.dev.hold_removals = true;
+	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &setup.waiter),
+			 WINDOW_PENDING);
+	assert_false(window_block(f.inode, 2 * MIB, 1, &block.waiter));
+	window_unblock(f.inode);
+	window_fail(f.w, -EIO);
+	assert_int_equal(setup.wakes + block.wakes, 2);
+	for (uint64_t off = 0; off < 16 * MIB; off += MIB)
+		for (unsigned flags = 0; flags < 64; flags++)
+			assert_int_equal(
+				window_pin(f.inode, off, 1, GIB, flags, &pin, &setup.waiter),
+				WINDOW_QUEUE);
+	/* The device had done both when it failed. */
+	assert_true(fake_answer_setup(&f.dev, 0, 0));
+	assert_true(fake_answer_removal(&f.dev, 0));
+	assert_int_equal(setup.wakes + block.wakes, 2);
+	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &setup.waiter),
+			 WINDOW_QUEUE);
+	/* A block need not wait for anything any more; the pin's memory is not used again. */
+	assert_true(window_block(f.inode, 0, UINT64_MAX, &block.waiter));
+	window_unblock(f.inode);
+	assert_int_equal(map_of(&f, &kept).file_off, 0);
+	window_unpin(&kept);
+	assert_int_equal(stats_of(&f).ranges_live, 0);
+	assert_int_equal(stats_of(&f).bytes_mapped, 0);
+	window_inode_free(f.inode);
+	assert_int_equal(window_drain(f.w, no_progress, NULL, 1000), 0);
+	window_destroy(f.w);
+}
+
 static void failure_during_a_removal_ends_the_block(void **state)
 {
 	struct fixture f;
@@ -923,8 +929,6 @@ int main(void)
 		cmocka_unit_test(removals_come_in_batches_no_larger_than_the_device_takes),
 		cmocka_unit_test(a_pinned_range_is_never_taken),
 		cmocka_unit_test(the_coldest_goes_first),
-		cmocka_unit_test(lifo_takes_the_newest_first),
-		cmocka_unit_test(reclaim_keeps_space_free_before_it_is_needed),
 		cmocka_unit_test(space_is_used_again_only_after_the_device_confirmed),
 		cmocka_unit_test(who_waits_for_space_is_woken_when_a_pin_goes),
 		cmocka_unit_test(a_wait_for_space_is_bounded),
@@ -941,6 +945,7 @@ int main(void)
 		cmocka_unit_test(drain_takes_everything_out_and_lets_nothing_in),
 		cmocka_unit_test(drain_gives_up_in_time),
 		cmocka_unit_test(failure_wakes_everybody),
+		cmocka_unit_test(late_answers_to_a_failed_window_change_nothing),
 		cmocka_unit_test(failure_during_a_removal_ends_the_block),
 	};
 
