@@ -32,10 +32,12 @@ prove vhost_user check_header --unwind 4
 prove vhost_user check_reply --unwind 4
 prove split check_segments -DINDIRECT=0 --unwind 9
 for indirect in 0 1; do
-	for function in check_new check_add check_publish check_reap check_calls check_unfinished; do
-		prove split $function -DINDIRECT=$indirect --unwind 9
+	prove split check_add -DINDIRECT=$indirect --unwind 9
+	for function in check_new check_publish check_reap check_calls check_unfinished; do
+		prove split $function -DINDIRECT=$indirect --unwind 5 --unwindset vq_reap.0:3
 	done
 done
 prove caps check_take --unwind 10
+prove caps check_bars --unwind 7
 prove caps check_walk --unwind 66
 echo "cbmc: the ring and the parsers hold for everything that a device can say; $claims claims"

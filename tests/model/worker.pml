@@ -137,11 +137,14 @@ inline flush(c)
 /* By the thread of worker `me`; a foreign channel is flushed at once (op_submit). */
 inline submit(t)
 {
-	d_step { COUNT(at_device[CHANNEL_OF(owner[t])]++) place[t] = UNPUBLISHED };
-	if
-	:: CHANNEL_OF(owner[t]) != CHANNEL_OF(me) -> flush(CHANNEL_OF(owner[t]))
-	:: else
-	fi
+	atomic {
+		COUNT(at_device[CHANNEL_OF(owner[t])]++)
+		place[t] = UNPUBLISHED;
+		if
+		:: CHANNEL_OF(owner[t]) != CHANNEL_OF(me) -> flush(CHANNEL_OF(owner[t]))
+		:: else
+		fi
+	}
 }
 
 inline submit_own(t)

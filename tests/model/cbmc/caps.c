@@ -6,8 +6,22 @@
  * configuration space: what is accepted afterwards has the shape that pci/caps.h promises. It is claimed of two arbitrary
  * structures, so of all.
  * check_walk: the list itself, wherever its pointers lead, ends and stays inside the 256 bytes.
+ * check_bars: any base address registers.
  */
 #include "any.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+
+/* The bytes are arbitrary, and so is their copy: only where they are read and written is of interest. */
+#define memcpy(to, from, n)                                                                        \
+	do {                                                                                       \
+		__typeof__(*(to)) any_value;                                                       \
+		CLAIM((n) <= sizeof(any_value) && __CPROVER_r_ok((from), (n)));                    \
+		*(to) = any_value;                                                                 \
+	} while (0)
+
 #include "pci/caps.c"
 
 #define PLACES (4 + PCI_CAPS_SHM_MAX)
@@ -64,7 +78,8 @@ void check_take(void)
 	ASSUME(caps.shm_count <= PCI_CAPS_SHM_MAX);
 	ASSUME(in_place(&caps, bar_size, i) && in_place(&caps, bar_size, j) && apart(&caps, i, j));
 	ASSUME(caps.notify_multiplier != 1 && (caps.notify_multiplier & (caps.notify_multiplier - 1)) == 0);
-	find_io_bars(&p);
+	for (unsigned bar = 0; bar < PCI_CAPS_BARS; bar++)
+		p.bar_is_io[bar] = nondet_bool();
 	if (take_cap(&p, pos))
 		return;
 	CLAIM(caps.shm_count <= PCI_CAPS_SHM_MAX);
@@ -84,4 +99,12 @@ void check_walk(void)
 	for (unsigned pos = 0; pos < PCI_CAPS_CONFIG_LEN; pos += 4)
 		ASSUME(config[pos] != PCI_CAP_ID_VNDR); /* those are check_take's */
 	walk(&p);
+}
+
+void check_bars(void)
+{
+	uint8_t config[PCI_CAPS_CONFIG_LEN];
+	struct parse p = {.config = config};
+
+	find_io_bars(&p);
 }

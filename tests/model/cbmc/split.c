@@ -37,6 +37,7 @@ extern struct virtqueue the_queue;
 #include "split-sized.c"
 struct virtqueue the_queue;
 
+#define REAPED 2 /* with one call of vq_reap(), at the most */
 #define TOKEN(head) ((void *)(uintptr_t)(0x100 + (head)))
 
 static _Alignas(64) uint8_t memory[4096];
@@ -45,7 +46,7 @@ static _Alignas(64) uint8_t memory[4096];
  * Every descriptor is either in the free list or in exactly one chain; a chain that is in flight has its token at its
  * head, no other descriptor has one; and the counts agree.
  */
-static bool consistent(const struct virtqueue *vq)
+static bool lists_consistent(const struct virtqueue *vq)
 {
 	bool seen[SIZE] = {false};
 	unsigned n_added = 0, n_published = 0, n_seen = 0;
@@ -88,9 +89,13 @@ static bool consistent(const struct virtqueue *vq)
 			at = vq->slots[at].next;
 		}
 	}
-	return n_seen == SIZE && vq->n_added == n_added && vq->n_published == n_published &&
-	       (uint16_t)(vq->avail_next - vq->avail_idx) == n_added &&
-	       (uint16_t)(vq->avail_idx - vq->used_next) == n_published;
+	return n_seen == SIZE && vq->n_added == n_added && vq->n_published == n_published;
+}
+
+static bool consistent(const struct virtqueue *vq)
+{
+	return lists_consistent(vq) && (uint16_t)(vq->avail_next - vq->avail_idx) == vq->n_added &&
+	       (uint16_t)(vq->avail_idx - vq->used_next) == vq->n_published;
 }
 
 static struct virtqueue *new_queue(void)
@@ -171,9 +176,9 @@ void check_publish(void)
 void check_reap(void)
 {
 	struct virtqueue *vq = any_queue();
-	unsigned n_published = vq->n_published, max = any_below(SIZE + 1);
+	unsigned n_published = vq->n_published, max = any_below(REAPED + 1);
 	bool was_broken = vq->broken, published[SIZE];
-	struct vq_done done[SIZE];
+	struct vq_done done[REAPED];
 	uint32_t room[SIZE];
 	int n;
 
@@ -186,7 +191,7 @@ void check_reap(void)
 	CLAIM(n == -EPROTO ? vq->broken : n >= 0 && (unsigned)n <= max);
 	CLAIM(!was_broken || n == -EPROTO);
 	CLAIM(vq->n_published == n_published - (n > 0 ? (unsigned)n : 0));
-	for (int i = 0; i < SIZE; i++) {
+	for (int i = 0; i < REAPED; i++) {
 		uintptr_t head;
 
 		if (i >= n)
@@ -209,26 +214,29 @@ void check_calls(void)
 	CLAIM(consistent(vq));
 }
 
-/* After the device was stopped; also where it has broken the queue. */
+/* After the device was stopped; also where it has broken the queue. One call of a series: what is before the cursor was
+ * handed back. */
 void check_unfinished(void)
 {
 	struct virtqueue *vq = any_queue();
-	bool in_flight[SIZE];
+	unsigned n_in_flight = vq_in_flight(vq), cursor = any_below(SIZE + 1);
+	uintptr_t head;
+	void *token;
 
+	vq->unfinished_cursor = (uint16_t)cursor;
 	for (unsigned i = 0; i < SIZE; i++)
-		in_flight[i] = vq->slots[i].token;
-	for (unsigned i = 0; i <= SIZE; i++) {
-		void *token = vq_take_unfinished(vq);
-		uintptr_t head = (uintptr_t)token - (uintptr_t)TOKEN(0);
-
-		if (!token)
-			break;
-		CLAIM(head < SIZE && in_flight[head]);
-		in_flight[head] = false;
+		ASSUME(i >= cursor || !vq->slots[i].token);
+	token = vq_take_unfinished(vq);
+	CLAIM(lists_consistent(vq));
+	if (!token) {
+		CLAIM(n_in_flight == 0 && vq_free(vq) == SIZE);
+		return;
 	}
+	head = (uintptr_t)token - (uintptr_t)TOKEN(0);
+	CLAIM(head >= cursor && head < SIZE && !vq->slots[head].token);
+	CLAIM(vq->unfinished_cursor > cursor && vq_in_flight(vq) == n_in_flight - 1);
 	for (unsigned i = 0; i < SIZE; i++)
-		CLAIM(!in_flight[i]);
-	CLAIM(vq_free(vq) == SIZE && vq_in_flight(vq) == 0);
+		CLAIM(i >= vq->unfinished_cursor || !vq->slots[i].token);
 }
 
 /* A chain may have any number of pieces; those that are accepted are countable and few enough. */
