@@ -24,6 +24,8 @@
  *                   or when the driver makes one of its own, lowered when the request has ended
  *   -DOLD_ORDER     requests at the device, then parked ones (two loads), as before the counter was introduced
  *   -DPER_WORKER    what this worker took from /dev/fuse or made, whatever its channel carries for others
+ *   -DSUM           (with -DSHARED -DPER_WORKER) those of the channel's workers, one load after the other: holds, too,
+ *                   since a request stays in one counter from its beginning to its end
  *   -DOWN_UNCOUNTED as the default, without the driver's own requests
  * -DSHARED: both workers use one channel. No time-out is modelled: a wake-up that only a time-out brings is lost.
  *
@@ -279,27 +281,31 @@ inline take()
 	fi
 }
 
+/* bridge_worker_busy() */
+inline count_all()
+{
+#ifdef OLD_ORDER
+	busy = at_device[CHANNEL_OF(me)] > 0;
+	busy = busy || parked[me] > 0
+#else
+	busy = outstanding[COUNTER(me)] > 0;
+#ifdef SUM
+	busy = busy || outstanding[1 - COUNTER(me)] > 0
+#endif
+#endif
+}
+
 proctype worker(byte me)
 {
 	byte cur, got, send, whose, i, woken;
 	bool busy;
 
 serve:
-#ifdef OLD_ORDER
-	busy = at_device[CHANNEL_OF(me)] > 0;
-	busy = busy || parked[me] > 0;
-#else
-	busy = outstanding[COUNTER(me)] > 0;
-#endif
+	count_all();
 	if
 	:: busy ->
 		reap();
-#ifdef OLD_ORDER
-		busy = at_device[CHANNEL_OF(me)] > 0;
-		busy = busy || parked[me] > 0
-#else
-		busy = outstanding[COUNTER(me)] > 0
-#endif
+		count_all()
 	:: else
 	fi;
 	if

@@ -11,7 +11,7 @@
  *   - descriptors are neither lost nor given out twice, whatever the device said;
  *   - a queue that is broken stays broken, and still hands each token back once.
  *
- * INDIRECT: 0 or 1.
+ * INDIRECT: 0 or 1. SIZE: 4; 2 for check_reap, which is the dearest.
  */
 #include "any.h"
 
@@ -29,7 +29,9 @@
 
 /* Memory of an untyped size is dear to reason about: the queue is a variable, and in this copy of split.c, which
  * cbmc.sh makes, its array of slots has SIZE elements instead of none. */
+#ifndef SIZE
 #define SIZE 4
+#endif
 #include <stdlib.h>
 extern struct virtqueue the_queue;
 #define calloc(n, size) ((void *)&the_queue)
@@ -37,7 +39,7 @@ extern struct virtqueue the_queue;
 #include "split-sized.c"
 struct virtqueue the_queue;
 
-#define REAPED 2 /* with one call of vq_reap(), at the most */
+#define REAPED 1 /* with one call of vq_reap(), at the most */
 #define TOKEN(head) ((void *)(uintptr_t)(0x100 + (head)))
 
 static _Alignas(64) uint8_t memory[4096];
