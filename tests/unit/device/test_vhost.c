@@ -745,6 +745,21 @@ static void a_buffer_that_cannot_be_reached_comes_back_empty(void **state)
 	echo_once(1, 2, "go on..");
 }
 
+/* The first request of a fresh slot, so that nothing was allocated for it before. */
+static void a_chain_of_empty_descriptors_comes_back_empty(void **state)
+{
+	struct vring_used_elem e;
+
+	(void)state;
+	start_device();
+	offer(1, 2, 0, 0);
+	wait_until(driver_ring_used_idx(&rings[1]) == 1);
+	e = driver_ring_used_at(&rings[1], 0);
+	assert_int_equal(e.id, 2);
+	assert_int_equal(e.len, 0);
+	echo_once(1, 0, "and then");
+}
+
 static void a_broken_ring_stops_alone_and_says_so(void **state)
 {
 	struct pollfd p;
@@ -1030,6 +1045,7 @@ int main(void)
 		T(large_requests_point_into_guest_memory_and_small_ones_do_not),
 		T(requests_behind_an_iommu_come_back_too),
 		T(a_buffer_that_cannot_be_reached_comes_back_empty),
+		T(a_chain_of_empty_descriptors_comes_back_empty),
 		T(a_broken_ring_stops_alone_and_says_so),
 		T(a_parked_request_does_not_stop_the_others_nor_the_device),
 		T(a_pause_keeps_the_session_and_what_completes_meanwhile),

@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * queue: one virtqueue at work: its thread, which waits for the driver, takes requests off
- * the ring and runs them through fs_handle(), and the way back, request_complete().
+ * queue: one virtqueue at work: its thread, which takes requests off the ring and runs them through
+ * fs_handle(), and the way back, request_complete().
  *
  *   setup (main thread)    start          stop
  *   idle -------------------> running ---------> idle ...
  *                              |    ^
- *                              v    |  the thread: drain -> spin -> listen -> block
+ *                              v    |  the thread: run -> spin -> arm -> block
  *                             request in flight, perhaps on another thread
  *
- * Requests come in two kinds. A *small* one (metadata; everything that may block for long) is
- * copied: its pieces are buffers of its own, and what was written is copied out, through a fresh
- * translation, when it completes. So it holds nothing of the guest while it runs. A *direct* one
- * (data) points into guest memory and pins it until it completes.
- *
- * This part does not know the vhost-user protocol or FUSE.
+ * This part does not know the vhost-user protocol or FUSE, nor what is in a request (slot.h).
  */
-#ifndef VFSDAX_DEVICE_VHOST_QUEUE_H
-#define VFSDAX_DEVICE_VHOST_QUEUE_H
+#ifndef VFSDAX_DEVICE_QUEUE_H
+#define VFSDAX_DEVICE_QUEUE_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,21 +20,9 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/spin.h"
 #include "vfsdax-device/fs/request.h"
 #include "ring.h"
-
-/* What is small. The readable side of SETLKW or of a long name fits, and so does a page of reply. */
-#define SMALL_READABLE_BYTES 1024u
-#define SMALL_WRITABLE_BYTES 4096u
-
-/* Waiting for the driver without sleeping: how long, and whether that pays. Queue thread only. */
-struct spin {
-	uint64_t gap_ns;      /* smoothed time from running dry to the next request */
-	uint64_t dry_since;   /* when the ring ran dry; 0: it did not */
-	uint64_t not_before;  /* no spinning until then: somebody else wants this CPU */
-	uint64_t penalty_ns;
-	bool alone; /* one CPU: whoever we wait for needs it */
-};
 
 struct queue {
 	unsigned index;
@@ -52,9 +35,9 @@ struct queue {
 	 * request. The space's read lock is taken inside it.
 	 */
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a request completed or the thread ended */
+	pthread_cond_t changed; /* while stopping: a request completed or the thread ended */
 	struct ring ring;
-	struct list pool; /* struct ring_request, last used first: its cache lines are warm */
+	struct list pool; /* struct queue_slot, last used first: its cache lines are warm */
 	struct list held; /* completed while the ring stood still; for the next start */
 	unsigned in_flight, direct;
 	bool running; /* the ring may be written */
@@ -65,9 +48,11 @@ struct queue {
 	bool joinable; /* main thread: there is a thread to join */
 	_Atomic bool stopping;
 	int wake_fd; /* eventfd: readable while stopping */
+
+	/* Of the thread. */
 	struct spin spin;
 	bool complained; /* of a request that lies in no memory */
-	struct chain chain; /* scratch of the queue thread */
+	struct chain chain;
 };
 
 int queue_init(struct queue *q, unsigned index, struct space *space, struct fs *fs);
@@ -95,5 +80,22 @@ bool queue_running(struct queue *q);
 /* Drops what completed while the queue stood still. After fs_reset(); returns what is in flight
  * all the same, which should be 0. */
 unsigned queue_forget(struct queue *q);
+
+/* ---- Between queue.c (the thread, starting and stopping) and queue_run.c (the requests). */
+
+struct queue_slot;
+
+/*
+ * Takes one request off the ring and runs it. 1; 0: the ring is empty; -errno: look again after the
+ * next kick (-EFAULT, -ETIMEDOUT), after the next start (-EPROTO), soon (-ENOMEM, -ECANCELED).
+ */
+int queue_run_one(struct queue *q);
+/* The locks under which the ring is accessed. */
+void queue_enter(struct queue *q);
+void queue_leave(struct queue *q);
+/* With the lock: the slot is free again; what queue_stop() waits for has changed. */
+void slot_retire(struct queue *q, struct queue_slot *slot);
+void queue_changed(struct queue *q);
+void signal_eventfd(int fd);
 
 #endif

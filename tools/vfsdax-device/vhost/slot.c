@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "slot.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+struct queue_slot *slot_new(struct queue *q)
+{
+	struct queue_slot *slot = calloc(1, sizeof(*slot));
+
+	if (slot) {
+		slot->queue = q;
+		list_init(&slot->link);
+	}
+	return slot;
+}
+
+void slot_free(struct queue_slot *slot)
+{
+	free(slot->ranges);
+	free(slot->pieces);
+	free(slot);
+}
+
+/* Grows an array to at least n elements. */
+static int reserve_array(void *array, unsigned *max, unsigned n, size_t element_bytes)
+{
+	void **at = array, *grown;
+
+	if (n <= *max)
+		return 0;
+	grown = reallocarray(*at, n, element_bytes);
+	if (!grown)
+		return -ENOMEM;
+	*at = grown;
+	*max = n;
+	return 0;
+}
+
+static int reserve_pieces(struct queue_slot *slot, unsigned n)
+{
+	return reserve_array(&slot->pieces, &slot->pieces_max, MIN(n, REQUEST_PIECES_MAX),
+			     sizeof(*slot->pieces));
+}
+
+int slot_fill(struct queue_slot *slot, const struct chain *c, bool hiprio)
+{
+	unsigned n = c->n_readable + c->n_writable;
+	int rc = reserve_array(&slot->ranges, &slot->ranges_max, n, sizeof(*slot->ranges));
+
+	if (rc)
+		return rc;
+	/* A chain of empty descriptors has no ranges, and a fresh slot no array. */
+	if (n)
+		memcpy(slot->ranges, c->ranges, n * sizeof(c->ranges[0]));
+	slot->n_readable = c->n_readable;
+	slot->n_writable = c->n_writable;
+	slot->head = c->head;
+	slot->written = 0;
+	slot->direct = c->readable_bytes > SMALL_READABLE_BYTES ||
+		       c->writable_bytes > SMALL_WRITABLE_BYTES;
+	slot->req = (struct request){.readable_bytes = c->readable_bytes,
+				     .writable_bytes = c->writable_bytes,
+				     .hiprio = hiprio};
+	return slot->direct ? reserve_pieces(slot, n) : 0;
+}
+
+/* ------------------------------------------------------------------ small: copies */
+
+static int copy_in(struct queue_slot *slot, struct space *s, struct misses *misses)
+{
+	struct request *req = &slot->req;
+	size_t at = 0;
+	int result = 0;
+
+	for (unsigned i = 0; i < slot->n_readable; i++) {
+		const struct guest_range *x = &slot->ranges[i];
+		int rc = space_read(s, x->addr, slot->in + at, x->len, misses);
+
+		if (rc && rc != -EAGAIN)
+			return rc;
+		result = rc ? rc : result;
+		at += x->len;
+	}
+	slot->small[0] = (struct iovec){.iov_base = slot->in, .iov_len = req->readable_bytes};
+	slot->small[1] = (struct iovec){.iov_base = slot->out, .iov_len = req->writable_bytes};
+	req->readable = &slot->small[0];
+	req->n_readable = req->readable_bytes > 0;
+	req->writable = &slot->small[1];
+	req->n_writable = req->writable_bytes > 0;
+	return result;
+}
+
+int slot_copy_out(struct queue_slot *slot, struct space *s, struct misses *misses)
+{
+	size_t at = 0;
+	int result = 0;
+
+	if (slot->direct)
+		return 0;
+	for (unsigned i = 0; i < slot->n_writable && at < slot->written; i++) {
+		const struct guest_range *x = &slot->ranges[slot->n_readable + i];
+		size_t len = MIN(x->len, slot->written - at);
+		int rc = space_write(s, x->addr, slot->out + at, len, misses);
+
+		if (rc && rc != -EAGAIN)
+			return rc;
+		result = rc ? rc : result;
+		at += len;
+	}
+	return result;
+}
+
+/* ------------------------------------------------------------------ direct: pointers */
+
+static int map_and_pin(struct queue_slot *slot, struct space *s, struct misses *misses)
+{
+	struct guest_range *w = slot->ranges + slot->n_readable;
+	struct request *req = &slot->req;
+	int in, out;
+
+	in = space_map(s, slot->ranges, slot->n_readable, VHOST_IOTLB_PERM_READ, slot->pieces,
+		       slot->pieces_max, misses);
+	if (in < 0 && in != -EAGAIN)
+		return in;
+	out = space_map(s, w, slot->n_writable, VHOST_IOTLB_PERM_WRITE, slot->pieces + MAX(in, 0),
+			slot->pieces_max - (unsigned)MAX(in, 0), misses);
+	if (in < 0 || out < 0)
+		return out < 0 ? out : in;
+	req->readable = slot->pieces;
+	req->n_readable = (unsigned)in;
+	req->writable = slot->pieces + in;
+	req->n_writable = (unsigned)out;
+	slot->pin = (struct pin){.ranges = {slot->ranges, w},
+				 .n = {slot->n_readable, slot->n_writable}};
+	space_pin(s, &slot->pin);
+	return 0;
+}
+
+int slot_map(struct queue_slot *slot, struct space *s, struct misses *misses)
+{
+	int rc;
+
+	if (!slot->direct)
+		return copy_in(slot, s, misses);
+	while ((rc = map_and_pin(slot, s, misses)) == -E2BIG &&
+	       slot->pieces_max < REQUEST_PIECES_MAX) {
+		rc = reserve_pieces(slot, slot->pieces_max * 2 + 16);
+		if (rc)
+			return rc;
+	}
+	return rc;
+}
