@@ -31,7 +31,8 @@ static int setup(void **state)
 	return 0;
 }
 
-/* The thread must look as it did before, whatever happened. */
+/* The thread must look as it did before, whatever happened. (Its umask stays until the next
+ * creation.) */
 static void check_identity(void)
 {
 	uid_t r, e, s;
@@ -42,7 +43,6 @@ static void check_identity(void)
 	assert_true(e == 0);
 	assert_int_equal(getgroups(0, NULL), 0);
 	assert_int_equal(setfsuid((uid_t)-1), 0);
-	assert_int_equal(umask(0), 0);
 }
 
 static void what_is_made_belongs_to_the_caller(void **state)
@@ -74,6 +74,10 @@ static void what_is_made_belongs_to_the_caller(void **state)
 
 		assert_true(a->uid == 1234 && a->gid == 2345 && a->mode == (S_IFREG | 0600));
 	}
+	/* No umask is one of them. */
+	mkdir.umask = 0;
+	assert_int_equal(call2(f, FUSE_MKDIR, 1, &mkdir, sizeof(mkdir), "open", 5), 0);
+	assert_int_equal(host_stat(f, "open").st_mode, S_IFDIR | 0777);
 	check_identity();
 }
 

@@ -21,7 +21,8 @@ struct thread_identity {
 	bool ready;
 	bool own_umask; /* unshare(CLONE_FS) was allowed */
 	uint32_t gid;
-	uint32_t uid; /* of the caller, inside a cred_enter */
+	uint32_t uid;	/* of the caller, inside a cred_enter */
+	uint32_t umask; /* as last set, where it is our own */
 	struct __user_cap_data_struct caps[CAP_WORDS];
 };
 
@@ -56,7 +57,7 @@ bool cred_privileged(void)
 
 /*
  * Once for each thread that serves requests, and for good:
- * - an umask of its own, set to 0, so that a request's umask is set only where it has one;
+ * - an umask of its own, for cred_umask();
  * - no supplementary groups: a caller must not have those of whoever started us;
  * - no CAP_SYS_RESOURCE: reads and writes go to an open descriptor without becoming the caller
  *   first, and must not step over somebody's quota meanwhile.
@@ -99,6 +100,14 @@ static int drop_fsetid(void)
 	return caps_set(caps);
 }
 
+void cred_umask(uint32_t mask)
+{
+	if (!self.own_umask || (mask & 0777) == self.umask)
+		return;
+	self.umask = mask & 0777;
+	umask(self.umask);
+}
+
 uint32_t cred_mode(uint32_t mode, uint32_t mask)
 {
 	return self.own_umask ? mode : mode & ~(mask & 0777);
@@ -131,16 +140,12 @@ static int become_caller(struct cred_scope *scope, const struct op *op)
 	return 0;
 }
 
-int cred_enter(struct cred_scope *scope, const struct op *op, unsigned flags, uint32_t mask)
+int cred_enter(struct cred_scope *scope, const struct op *op, unsigned flags)
 {
 	bool privileged = op->fs->privileged;
 	int r = 0;
 
 	*scope = (struct cred_scope){0};
-	if (self.own_umask && mask & 0777) {
-		umask(mask & 0777);
-		scope->umask = true;
-	}
 	/* Another user has no CAP_FSETID to begin with. */
 	if (privileged && flags & CRED_KILL_SUID && (!(flags & CRED_CALLER) || op->in.uid == 0)) {
 		r = drop_fsetid();
@@ -177,8 +182,6 @@ void cred_leave(const struct cred_scope *scope)
 		must(syscall(SYS_setgroups, 0, NULL), "setgroups");
 	if (scope->fsetid)
 		must(caps_set(self.caps), "capset");
-	if (scope->umask)
-		umask(0);
 	errno = saved;
 }
 

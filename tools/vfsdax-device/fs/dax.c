@@ -164,6 +164,8 @@ int op_setupmapping(struct op *op)
 	if (r < 0)
 		return r;
 	writable = in.flags & FUSE_SETUPMAPPING_FLAG_WRITE;
+	if (writable)
+		inode_dirty(op->node);
 	fd = open_for_mapping(op, writable);
 	if (fd < 0)
 		return fd;

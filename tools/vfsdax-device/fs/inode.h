@@ -42,6 +42,7 @@ struct inode {
 	mode_t type; /* the S_IFMT bits; they never change */
 	/* FS_DAX_FL as last read: the ctime it was read at, in ns, shifted left, and the flag. */
 	_Atomic uint64_t dax_flag_cache;
+	_Atomic bool dirtied; /* data was written, or may be through the window */
 	/* A directory without an ACL at this ctime, in ns; search.h. */
 	_Atomic uint64_t no_acl_at;
 };
@@ -82,6 +83,18 @@ struct fd_name {
 	char s[12];
 };
 struct fd_name fd_name(int fd);
+
+/* Data of the file was, or is about to be, written. */
+static inline void inode_dirty(struct inode *inode)
+{
+	if (!atomic_load_explicit(&inode->dirtied, memory_order_relaxed))
+		atomic_store(&inode->dirtied, true);
+}
+
+static inline bool inode_is_dirtied(const struct inode *inode)
+{
+	return atomic_load(&inode->dirtied);
+}
 
 static inline bool inode_is_reg(const struct inode *inode)
 {

@@ -21,8 +21,8 @@
 #define COPY_MAX_BYTES (256 * MIB)
 
 /*
- * What of the guest's flags is this write's own. The handle's may be older (fcntl(2) sets and clears
- * O_APPEND) or know less (RWF_DSYNC, a file or a mount that is always synchronous).
+ * What of the guest's flags is this write's own. The handle's may be older (fcntl(2) sets and
+ * clears O_APPEND) or know less (RWF_DSYNC, a file or a mount that is always synchronous).
  */
 static int write_flags(uint32_t open_flags)
 {
@@ -104,8 +104,9 @@ int op_write(struct op *op)
 	if (!h)
 		return -EBADF;
 	if (in.write_flags & FUSE_WRITE_KILL_SUIDGID)
-		r = cred_enter(&scope, op, CRED_KILL_SUID, 0);
+		r = cred_enter(&scope, op, CRED_KILL_SUID);
 	if (r == 0) {
+		inode_dirty(h->inode);
 		put = move(true, h->fd, req->readable, req->n_readable, sizeof(op->in) + sizeof(in),
 			   in.size, in.offset, write_flags(in.flags));
 		if (in.write_flags & FUSE_WRITE_KILL_SUIDGID)
@@ -157,8 +158,9 @@ int op_fallocate(struct op *op)
 	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 	if (!h)
 		return -EBADF;
-	r = cred_enter(&scope, op, CRED_CALLER, 0);
+	r = cred_enter(&scope, op, CRED_CALLER);
 	if (r == 0) {
+		inode_dirty(h->inode);
 		r = fallocate(h->fd, (int)in.mode, (off_t)in.offset, (off_t)in.length) < 0 ? -errno
 											   : 0;
 		cred_leave(&scope);
@@ -196,10 +198,11 @@ static ssize_t copy_between(struct op *op, const struct fuse_copy_file_range_in 
 {
 	off_t off_in = (off_t)in->off_in, off_out = (off_t)in->off_out;
 	struct cred_scope scope;
-	ssize_t n = cred_enter(&scope, op, CRED_CALLER, 0);
+	ssize_t n = cred_enter(&scope, op, CRED_CALLER);
 
 	if (n < 0)
 		return n;
+	inode_dirty(to->inode);
 	n = copy_file_range(from->fd, &off_in, to->fd, &off_out, MIN(in->len, COPY_MAX_BYTES), 0);
 	n = n < 0 ? -errno : n;
 	cred_leave(&scope);
@@ -268,7 +271,7 @@ static const struct file_ioctl *find_ioctl(uint32_t cmd)
 static int ioctl_as_caller(struct op *op, const struct handle *h, unsigned long cmd, void *value)
 {
 	struct cred_scope scope;
-	int r = cred_enter(&scope, op, CRED_CALLER, 0);
+	int r = cred_enter(&scope, op, CRED_CALLER);
 
 	if (r < 0)
 		return r;

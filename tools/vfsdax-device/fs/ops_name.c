@@ -36,7 +36,8 @@ static int make_entry(struct op *op, const struct maker *m)
 
 	if (op->args.left)
 		return -EINVAL;
-	r = cred_enter(&scope, op, CRED_CALLER, mask);
+	cred_umask(mask);
+	r = cred_enter(&scope, op, CRED_CALLER);
 	if (r < 0)
 		return r;
 	r = m->make(op, m) < 0 ? -errno : 0;
@@ -145,7 +146,7 @@ static int remove_name(struct op *op, int flags)
 	if (r == 0 && op->args.left)
 		r = -EINVAL;
 	if (r == 0)
-		r = cred_enter(&scope, op, CRED_CALLER, 0);
+		r = cred_enter(&scope, op, CRED_CALLER);
 	if (r < 0)
 		return r;
 	r = unlinkat(op->node->fd, name, flags) < 0 ? -errno : 0;
@@ -167,7 +168,7 @@ static int rename_as_caller(struct op *op, const char *from, const struct inode 
 			    const char *to, unsigned flags)
 {
 	struct cred_scope scope;
-	int r = cred_enter(&scope, op, CRED_CALLER, 0);
+	int r = cred_enter(&scope, op, CRED_CALLER);
 
 	if (r < 0)
 		return r;

@@ -32,7 +32,7 @@ int op_lookup(struct op *op)
 
 	if (r < 0)
 		return r;
-	r = cred_enter(&scope, op, lookup_cred_flags(op), 0);
+	r = cred_enter(&scope, op, lookup_cred_flags(op));
 	if (r < 0)
 		return r;
 	r = inode_lookup(op->fs, op->node, name, &inode, &stx);
@@ -117,7 +117,7 @@ int op_access(struct op *op)
 		return -EINVAL;
 	if (in.mask & W_OK && op->fs->options.readonly)
 		return -EROFS;
-	r = cred_enter(&scope, op, CRED_CALLER, 0);
+	r = cred_enter(&scope, op, CRED_CALLER);
 	if (r < 0)
 		return r;
 	/* The system call: glibc's faccessat answers AT_EMPTY_PATH itself on some versions. */
@@ -243,7 +243,7 @@ int op_setattr(struct op *op)
 		if (!handle)
 			return -EBADF;
 	}
-	r = cred_enter(&scope, op, flags, 0);
+	r = cred_enter(&scope, op, flags);
 	if (r == 0) {
 		r = set_all(op, &in, handle);
 		cred_leave(&scope);

@@ -19,8 +19,8 @@
 
 /*
  * What of a guest's open flags reaches the host. O_DIRECT does not: it is about the guest's cache,
- * and the host would ask the guest's memory to be aligned. Nor does O_APPEND, which fcntl(2) changes
- * without a message: each WRITE says it, and a descriptor that has it cannot do without.
+ * and the host would ask the guest's memory to be aligned. Nor does O_APPEND, which fcntl(2)
+ * changes without a message: each WRITE says it, and a descriptor that has it cannot do without.
  */
 #define OPEN_FLAGS_PASSED (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME)
 
@@ -53,7 +53,7 @@ int op_open(struct op *op)
 	op_take(op, &in, sizeof(in));
 	if (fs->options.readonly && wants_write(in.flags))
 		return -EROFS;
-	r = cred_enter(&scope, op, cred_flags_of_open(in.open_flags), 0);
+	r = cred_enter(&scope, op, cred_flags_of_open(in.open_flags));
 	if (r < 0)
 		return r;
 	fd = open_existing(fs, op->node, in.flags);
@@ -73,7 +73,7 @@ int op_opendir(struct op *op)
 
 	if (!inode_is_dir(op->node))
 		return -ENOTDIR;
-	r = cred_enter(&scope, op, CRED_CALLER, 0);
+	r = cred_enter(&scope, op, CRED_CALLER);
 	if (r < 0)
 		return r;
 	fd = inode_open(fs, op->node, O_RDONLY | O_DIRECTORY);
@@ -151,7 +151,8 @@ static int create(struct op *op, const struct fuse_create_in *in, const char *na
 	struct statx stx;
 	int fd, r;
 
-	r = cred_enter(&scope, op, cred_flags_of_open(in->open_flags), mask);
+	cred_umask(mask);
+	r = cred_enter(&scope, op, cred_flags_of_open(in->open_flags));
 	if (r < 0)
 		return r;
 	fd = name ? create_or_open(op, name, in) : create_tmpfile(op, in);
@@ -192,7 +193,7 @@ int op_tmpfile(struct op *op)
 
 /*
  * One close(2) in the guest. POSIX: it drops all locks that its process has on the file. Closing a
- * duplicate lets the host's file system report late write errors.
+ * duplicate lets the host's file system report late write errors, where something was written.
  */
 int op_flush(struct op *op)
 {
@@ -205,9 +206,11 @@ int op_flush(struct op *op)
 	if (!h)
 		return -EBADF;
 	lock_drop_owner(op->fs, op->in.nodeid, in.lock_owner);
-	fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0);
-	if (fd >= 0 && close(fd) < 0)
-		r = -errno;
+	if (inode_is_dirtied(h->inode)) {
+		fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0);
+		if (fd >= 0 && close(fd) < 0)
+			r = -errno;
+	}
 	handle_put(h);
 	return r < 0 ? r : reply_ok(op);
 }

@@ -79,7 +79,7 @@ int op_setxattr(struct op *op)
 		return -EINVAL;
 	if (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
 		flags |= CRED_KILL_SUID;
-	r = cred_enter(&scope, op, flags, 0);
+	r = cred_enter(&scope, op, flags);
 	if (r < 0)
 		return r;
 	r = setxattr(proc_path(op->node).s, name, op->args.at, in.size, (int)in.flags) < 0 ? -errno
@@ -98,7 +98,7 @@ int op_removexattr(struct op *op)
 		return -ENOSYS;
 	r = take_xattr_name(op, &name);
 	if (r == 0)
-		r = cred_enter(&scope, op, CRED_CALLER, 0);
+		r = cred_enter(&scope, op, CRED_CALLER);
 	if (r < 0)
 		return r;
 	r = removexattr(proc_path(op->node).s, name) < 0 ? -errno : 0;
@@ -129,7 +129,7 @@ static ssize_t get(struct op *op, const char *name, void *value, size_t size)
 {
 	struct proc_path path = proc_path(op->node);
 	struct cred_scope scope;
-	ssize_t n = cred_enter(&scope, op, CRED_CALLER, 0);
+	ssize_t n = cred_enter(&scope, op, CRED_CALLER);
 
 	if (n < 0)
 		return n;
