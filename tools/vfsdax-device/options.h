@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * options: the command line of vfsdax-device. One table (options.c) says what there is; parsing and
+ * --help come from it. A new option is a row there and a paragraph in vfsdax-device.8.
+ */
+#ifndef VFSDAX_DEVICE_OPTIONS_H
+#define VFSDAX_DEVICE_OPTIONS_H
+
+#include "vfsdax-device/fs/request.h"
+#include "vfsdax-device/vhost/vhost.h"
+
+struct device_options {
+	struct fs_options fs;
+	struct vhost_options vhost;
+	const char *socket_path;
+	int fd; /* -1: none */
+};
+
+void options_default(struct device_options *o);
+
+/*
+ * 0; 1 when --help or --version was answered; -EINVAL after one line of log. Strings point into
+ * argv.
+ */
+int options_parse(struct device_options *o, int argc, char **argv);
+
+#endif
