@@ -181,8 +181,8 @@ static const struct option_row rows[] = {
 	 .way_out = "give error, warn, info or debug"},
 	{"no-event-idx", NULL, NULL, set_true, AT(vhost.no_event_idx)},
 	{"no-indirect", NULL, NULL, set_true, AT(vhost.no_indirect)},
-	{"help", NULL, "print this", print_help},
-	{"version", NULL, "print the version", print_version},
+	{"help", NULL, "print this", print_help, .offset = 0},
+	{"version", NULL, "print the version", print_version, .offset = 0},
 };
 /* clang-format on */
 
