@@ -39,7 +39,7 @@ static int socket_address(const char *path, struct sockaddr_un *a)
 	return 0;
 }
 
-/* Takes a socket that nobody listens on out of the way. */
+/* Removes a socket on which no process listens. */
 static int remove_stale(const struct sockaddr_un *a)
 {
 	struct stat st;
@@ -151,7 +151,7 @@ static void raise_file_limit(void)
 		log_warn("the open-file limit cannot be raised: %s", strerror(errno));
 }
 
-/* Serves one front end after the other. 0 when told to stop; -EBUSY as vhost_serve(). */
+/* Serves one front end after the other. 0 on SIGTERM and SIGINT; -EBUSY as vhost_serve(). */
 static int serve(struct vhost *v, int listen_fd, int stop_fd)
 {
 	struct pollfd p[2] = {{.fd = listen_fd, .events = POLLIN},

@@ -58,9 +58,9 @@ bool cred_privileged(void)
 /*
  * Once for each thread that serves requests, and for good:
  * - an umask of its own, for cred_umask();
- * - no supplementary groups: a caller must not have those of whoever started us;
+ * - no supplementary groups: a caller must not have those that this process was started with;
  * - no CAP_SYS_RESOURCE: reads and writes go to an open descriptor without becoming the caller
- *   first, and must not step over somebody's quota meanwhile.
+ *   first, and must not exceed a user's quota meanwhile.
  */
 int cred_prepare_thread(bool privileged)
 {

@@ -23,7 +23,7 @@ enum cred_flags {
 };
 
 /*
- * True when this process may become somebody else. Otherwise operations run as the process user,
+ * True when this process may become another user. Otherwise operations run as the process user,
  * and cred_enter changes nothing.
  */
 bool cred_privileged(void);
@@ -35,7 +35,7 @@ int cred_prepare_thread(bool privileged);
 int cred_enter(struct cred_scope *scope, const struct op *op, unsigned flags);
 /*
  * The umask of what is created from now on, to be set before each creation. It stays: nothing else
- * looks at it, and most requests have the same one.
+ * depends on it, and most requests have the same one.
  */
 void cred_umask(uint32_t umask);
 /*

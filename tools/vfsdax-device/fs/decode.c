@@ -5,7 +5,7 @@
  *
  * Why a table of our own and not libfuse3's low-level session: these bytes come from a guest and
  * are hostile, and libfuse3 (3.14) believes the kernel: it does not hold the size of an argument
- * against in_header.len, nor look whether a name ends inside the message. It has no SETUPMAPPING,
+ * against in_header.len, nor check that a name ends inside the message. It has no SETUPMAPPING,
  * REMOVEMAPPING, FUSE_ATTR_DAX, TMPFILE, SYNCFS, STATX, and no extensions (the supplementary
  * group). And it wants messages in one buffer, so every READ and WRITE would be copied once more.
  *

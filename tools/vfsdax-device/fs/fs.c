@@ -85,7 +85,7 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	if (r < 0)
 		goto err_proc;
 	if (!fs->privileged)
-		log_info("not root: everything in %s is done as uid %u, whoever asks",
+		log_info("not root: everything in %s is done as uid %u, for every caller",
 			 options->shared_dir, (unsigned)geteuid());
 	*out = fs;
 	return 0;

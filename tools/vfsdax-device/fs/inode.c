@@ -320,8 +320,8 @@ err_fd:
 }
 
 /*
- * The by_key shard decides who releases an inode: whoever brings nlookup to 0 under its lock, a
- * forget or this, takes it out of both tables and puts their reference.
+ * The by_key shard decides which thread releases an inode: the one that brings nlookup to 0 under
+ * its lock, a forget or this, takes it out of both tables and puts their reference.
  */
 void inode_table_clear(struct fs *fs)
 {

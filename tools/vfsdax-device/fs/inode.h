@@ -2,11 +2,11 @@
 /*
  * inode: the files that the guest knows, by nodeid. An inode owns an O_PATH descriptor, which
  * keeps the host's inode number from being used again while the guest knows the file; when there
- * are too many of them, inode_fd.h closes some that nobody uses and opens them again later.
+ * are too many of them, inode_fd.h closes some that are not in use and opens them again later.
  * Says nothing about open files (handle.h) or mappings (dax.h).
  *
  * nodeids count up and are never used twice, so a generation is not needed: an old nodeid is
- * unknown, never somebody else. (A session would need 2^64 lookups to wrap.)
+ * unknown, never another file. (A session would need 2^64 lookups to wrap.)
  */
 #ifndef VFSDAX_DEVICE_FS_INODE_H
 #define VFSDAX_DEVICE_FS_INODE_H
@@ -36,7 +36,7 @@ struct inode {
 	int fd;
 	struct file_handle *handle; /* the way back, once fd was closed; guarded like it */
 	bool no_handle;		    /* the file system has none for it; guarded like it */
-	_Atomic bool recent;	    /* used since the last look for something to close */
+	_Atomic bool recent;	    /* used since the last search for something to close */
 	bool dead; /* was deleted on the host while closed; guarded by the by_key shard */
 	struct fs *fs;
 	mode_t type; /* the S_IFMT bits; they never change */

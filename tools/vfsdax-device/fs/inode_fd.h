@@ -2,7 +2,7 @@
 /*
  * inode_fd: how many inodes may hold a descriptor. A guest's kernel remembers as many names as
  * it has memory for, more than a process may have files open. So when there are too many,
- * descriptors of inodes that nobody uses at the moment are closed; the file's handle
+ * descriptors of inodes that are not in use are closed; the file's handle
  * (name_to_handle_at(2)) is kept, by which it is opened again when it is asked for.
  *
  * A handle names a file and its generation, so a file deleted meanwhile is -ESTALE and never the
@@ -28,7 +28,7 @@ struct fd_budget {
 	uint64_t mnt_id; /* of that mount */
 	size_t limit;
 	_Atomic size_t n_open;
-	_Atomic unsigned next_shard; /* where the search for something to close goes on */
+	_Atomic unsigned next_shard; /* where the search for something to close continues */
 };
 
 /* Asks the limit of the process, which main raises before. */
@@ -37,7 +37,7 @@ void inode_fds_fini(struct fs *fs);
 
 /* Counts a descriptor that an inode owns from now on; others may be closed for it. */
 void inode_fds_opened(struct fs *fs);
-/* Closes some; false when there was nothing to close. For whoever met EMFILE. */
+/* Closes some; false when there was nothing to close. To be called on EMFILE. */
 bool inode_fds_make_room(struct fs *fs);
 
 /*
@@ -47,7 +47,7 @@ bool inode_fds_make_room(struct fs *fs);
 int inode_fd_pin(struct inode *inode);
 /* With the by_id shard locked: gives `to` the descriptor of `from` if it has none. */
 void inode_fd_swap(struct inode *to, struct inode *from);
-/* Of an inode that nobody else can see. */
+/* Of an inode that no other thread can reach. */
 void inode_fd_close(struct inode *inode);
 
 #endif

@@ -4,8 +4,8 @@
  * of locks only the system call that waits for one.
  *
  * A blocked fcntl or flock ends early only by a signal, and a signal that arrives just before the
- * thread enters the call is lost. So who cancels sets a flag, sends the signal, and sends it again
- * every millisecond until the thread is gone; the first or second one works.
+ * thread enters the call is lost. So the canceller sets a flag, sends the signal, and sends it
+ * again every millisecond until the thread is gone; the first or second one works.
  */
 #include "lock_wait.h"
 
@@ -23,7 +23,7 @@
 #include "handle.h"
 #include "reply.h"
 
-/* Ignored by default, so a stray one hurts nobody, and used by nothing else here. */
+/* Ignored by default, so an unexpected one is harmless, and used by nothing else here. */
 #define WAKE_SIGNAL SIGURG
 
 #define RESEND_NS	   NS_PER_MS
@@ -38,7 +38,8 @@ struct waiter {
 	struct fs *fs;
 	pthread_t thread;
 	_Atomic bool cancelled;
-	struct request *req; /* guarded by the mutex; NULL once somebody will answer it */
+	struct request
+		*req; /* guarded by the mutex; NULL once a thread has taken it to answer it */
 	uint64_t unique;
 	struct lock_wait wait;
 };
@@ -51,14 +52,10 @@ static void on_wake(int signal)
 int lock_wait_init(struct lock_table *t)
 {
 	struct sigaction action = {.sa_handler = on_wake}; /* no SA_RESTART */
-	pthread_condattr_t attr;
 
 	list_init(&t->waiters);
 	list_init(&t->finished);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&t->waiter_gone, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&t->waiter_gone);
 	return sigaction(WAKE_SIGNAL, &action, NULL) < 0 ? -errno : 0;
 }
 
@@ -219,9 +216,7 @@ static void wake_locked(struct waiter *w)
 /* Lets the mutex go for at most one resend interval. */
 static void wait_locked(struct lock_table *t)
 {
-	uint64_t until = clock_now_ns() + RESEND_NS;
-	struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_S),
-			      .tv_nsec = (long)(until % NS_PER_S)};
+	struct timespec ts = clock_timespec(clock_now_ns() + RESEND_NS);
 
 	pthread_cond_timedwait(&t->waiter_gone, &t->mutex, &ts);
 }
@@ -263,7 +258,7 @@ void lock_interrupt(struct fs *fs, uint64_t unique)
 	pthread_mutex_unlock(&t->mutex);
 }
 
-/* Completes the requests of threads that do not wake; whoever takes `req` answers it. */
+/* Completes the requests of threads that do not wake; the thread that takes `req` answers it. */
 static void abandon_locked(struct lock_table *t)
 {
 	list_for_each (pos, &t->waiters) {

@@ -26,7 +26,7 @@ static int to_flock(const struct fuse_file_lock *lk, struct flock *out)
 	return 0;
 }
 
-/* OFD locks have no pid; the guest sees 0, "somebody", rather than a pid of the host. */
+/* OFD locks have no pid; the guest sees 0 rather than a pid of the host. */
 static struct fuse_file_lock from_flock(const struct flock *fl)
 {
 	return (struct fuse_file_lock){

@@ -110,7 +110,7 @@ int op_symlink(struct op *op)
 
 	if (r < 0)
 		return r;
-	/* The target is text that the guest will interpret: anything goes. */
+	/* The target is text that the guest will interpret: not checked. */
 	m.target = bytes_take_string(&op->args);
 	return m.target ? make_entry(op, &m) : -EINVAL;
 }

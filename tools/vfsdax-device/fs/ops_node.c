@@ -16,7 +16,7 @@
 #include "reply.h"
 #include "search.h"
 
-/* As the caller, unless the result is the same for everybody. */
+/* As the caller, unless the result is the same for all users. */
 static unsigned lookup_cred_flags(const struct op *op)
 {
 	return op->in.uid && op->fs->privileged && search_by_all(op->node) ? 0 : CRED_CALLER;
@@ -60,7 +60,7 @@ int op_batch_forget(struct op *op)
 	return reply_none(op->req);
 }
 
-/* An open file's attributes are those of its node, so a handle in the request is not looked at. */
+/* An open file's attributes are those of its node, so a handle in the request is ignored. */
 int op_getattr(struct op *op)
 {
 	struct statx stx;
@@ -195,7 +195,7 @@ static int set_times(struct op *op, const struct fuse_setattr_in *in)
 
 	/*
 	 * A truncation has moved mtime already; asking for it again would ask for ownership, which
-	 * somebody who may write does not need.
+	 * a writer does not need.
 	 */
 	if (valid & FATTR_SIZE && valid & FATTR_MTIME_NOW)
 		valid &= ~(uint32_t)FATTR_MTIME;

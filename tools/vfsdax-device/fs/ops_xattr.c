@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * ops_xattr: extended attributes. Which names reach the host is decided here, what they are
- * worth there is not looked at.
+ * worth there is not checked.
  */
 #include "ops.h"
 

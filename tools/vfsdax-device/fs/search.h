@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * search: whether a directory may be searched by everybody, so that a LOOKUP in it has the same
- * result whoever asks, and need not become the caller. Becoming somebody and oneself again costs
+ * search: whether a directory may be searched by every user, so that a LOOKUP in it has the same
+ * result for every caller, and need not become the caller. Changing credentials and back costs
  * ten times what the lookup itself does (measured: 1.6 us and 11.6 us).
  */
 #ifndef VFSDAX_DEVICE_FS_SEARCH_H

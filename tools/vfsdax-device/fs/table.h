@@ -54,7 +54,7 @@ void table_visit_shard(struct table *t, unsigned i, void (*visit)(struct table_n
 /* Any node, taken out, with its shard still locked; NULL and no lock when the table is empty. */
 struct table_node *table_pop(struct table *t, struct table_shard **locked);
 
-/* A count of users. What is counted is freed by whoever puts the last reference. */
+/* A count of users. The last put frees what is counted. */
 struct ref {
 	_Atomic uint32_t n;
 };
@@ -69,7 +69,7 @@ static inline void ref_get(struct ref *r)
 	atomic_fetch_add_explicit(&r->n, 1, memory_order_relaxed);
 }
 
-/* True for the last one; orders everybody's last use before the free that follows. */
+/* True for the last one; orders all last uses before the free that follows. */
 static inline bool ref_put(struct ref *r)
 {
 	return atomic_fetch_sub_explicit(&r->n, 1, memory_order_acq_rel) == 1;

@@ -53,7 +53,7 @@ void channel_set(struct channel *c, int fd)
 {
 	bool was_interrupted = atomic_load(&c->interrupted);
 
-	channel_interrupt(c); /* whoever holds call_lock lets go of it soon */
+	channel_interrupt(c); /* the holder of call_lock gives it up soon */
 	pthread_mutex_lock(&c->call_lock);
 	pthread_mutex_lock(&c->send_lock);
 	if (c->fd >= 0)
@@ -69,7 +69,8 @@ void channel_set(struct channel *c, int fd)
 /* Waits until the channel is ready for `events`. 0, -ECANCELED, -ETIMEDOUT or -errno. */
 static int wait_ready(struct channel *c, short events, uint64_t deadline)
 {
-	struct pollfd p[2] = {{.fd = c->fd, .events = events}, {.fd = c->wake_fd, .events = POLLIN}};
+	struct pollfd p[2] = {{.fd = c->fd, .events = events},
+			      {.fd = c->wake_fd, .events = POLLIN}};
 	uint64_t now = clock_now_ns();
 	int rc;
 
@@ -137,8 +138,7 @@ static int send_message(struct channel *c, uint32_t request, uint32_t flags, con
 }
 
 /* Reads one answer. Only the holder of call_lock reads, so the descriptor cannot change. */
-static int receive_answer(struct channel *c, uint64_t deadline, uint32_t *request,
-			  uint64_t *answer)
+static int receive_answer(struct channel *c, uint64_t deadline, uint32_t *request, uint64_t *answer)
 {
 	struct {
 		struct vhost_user_header header;
@@ -207,7 +207,8 @@ int channel_call(struct channel *c, uint32_t request, const void *payload, uint3
 		if (rc == -ECANCELED || rc == -ETIMEDOUT)
 			c->stale++;
 		if (rc == -EPROTO) {
-			log_error("back-end channel: the front end's answer to request %u is malformed; "
+			log_error("back-end channel: the front end's answer to request %u is "
+				  "malformed; "
 				  "the channel is given up",
 				  request);
 			shutdown(c->fd, SHUT_RDWR);

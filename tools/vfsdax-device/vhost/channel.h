@@ -20,9 +20,9 @@ struct channel {
 	pthread_mutex_t send_lock;
 	/* Held for one question and its answer. Guards `stale`. */
 	pthread_mutex_t call_lock;
-	int fd;		 /* -1: the front end gave none */
-	int wake_fd;	 /* eventfd: readable while interrupted */
-	unsigned stale;	 /* answers still to come to questions nobody waits for any more */
+	int fd;		/* -1: the front end gave none */
+	int wake_fd;	/* eventfd: readable while interrupted */
+	unsigned stale; /* answers still to come to questions that were given up */
 	_Atomic bool interrupted;
 };
 

@@ -42,7 +42,7 @@ struct placed_region {
 /* ------------------------------------------------------------------ the SIGBUS guard */
 
 /*
- * What the signal handler may look at: plain atomics, no locks. A slot is owned from the exchange
+ * What the signal handler may read: plain atomics, no locks. A slot is owned from the exchange
  * of `used` until it is cleared, and valid while `start` is not 0.
  */
 #define GUARDS 64

@@ -7,7 +7,7 @@
  *   user address ----+   (the front end's own pointer: ring addresses, IOTLB targets)
  *
  * A table is immutable and reference-counted, and so is each region: a new table takes over the
- * regions that did not change, and whoever holds a reference keeps its pointers valid. That matters
+ * regions that did not change, and a reference keeps the pointers valid. That matters
  * with QEMU, which sends a new table for every mapping in the DAX window. It knows no rings and no
  * IOTLB.
  */

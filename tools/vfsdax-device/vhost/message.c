@@ -53,7 +53,7 @@ static int collect_fds(struct msghdr *msg, struct message *m)
 	return rc;
 }
 
-/* Fills `into`; `done` tells how much of it arrived, also when it fails. */
+/* Fills `into`; `done` is how much of it arrived, also when it fails. */
 static int receive_bytes(int sock, int stop_fd, struct message *m, void *into, size_t len,
 			 size_t *done)
 {
@@ -97,8 +97,9 @@ static int receive_bytes(int sock, int stop_fd, struct message *m, void *into, s
 static int check_header(const struct vhost_user_header *h)
 {
 	if ((h->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION) {
-		log_error("front end: request %u has flags 0x%x, which is not vhost-user version %u",
-			  h->request, h->flags, VHOST_USER_VERSION);
+		log_error(
+			"front end: request %u has flags 0x%x, which is not vhost-user version %u",
+			h->request, h->flags, VHOST_USER_VERSION);
 		return -EPROTO;
 	}
 	if (h->size > VHOST_USER_PAYLOAD_MAX) {

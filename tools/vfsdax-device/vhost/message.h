@@ -37,7 +37,7 @@ int message_receive(int sock, int stop_fd, struct message *m);
 /* Sends header and payload (header.size bytes of it). Errors as message_receive(), or -errno. */
 int message_send(int sock, int stop_fd, const struct message *m);
 
-/* Closes those that nobody took; taking one is setting it to -1. */
+/* Closes those that were not taken; taking one is setting it to -1. */
 void message_close_fds(struct message *m);
 
 /* One sendmsg() that never blocks and never signals: bytes sent, -EAGAIN or -errno. fd -1: none. */

@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "slot.h"
 
-/* FORGETs come in bursts and nobody waits for them: after one, the next are collected for a while
- * without kicks, which cost the driver a system call and this side a wake-up each. */
+/* FORGETs come in bursts and have no reply: after one, the next are collected for a while without
+ * kicks, which cost the driver a system call and this side a wake-up each. */
 #define HIPRIO_COLLECT_MS 1
 /* After a failure that will pass. */
 #define RETRY_MS	  20
@@ -73,7 +73,7 @@ static bool queue_sleep(struct queue *q, int rc)
 	if (rc == 0 && (armed > 0 || armed == -EAGAIN))
 		return true;
 	DELAY_POINT("device.before_block");
-	/* Short of memory, or the device is half-way through a stop: look again soon. */
+	/* Short of memory, or the device is half-way through a stop: try again soon. */
 	return queue_block(q, rc == -ENOMEM || rc == -ECANCELED ? RETRY_MS : -1);
 }
 
@@ -146,8 +146,6 @@ static void *queue_main(void *arg)
 
 int queue_init(struct queue *q, unsigned index, struct space *space, struct fs *fs)
 {
-	pthread_condattr_t clock;
-
 	memset(q, 0, sizeof(*q));
 	q->index = index;
 	q->space = space;
@@ -160,10 +158,7 @@ int queue_init(struct queue *q, unsigned index, struct space *space, struct fs *
 	list_init(&q->held);
 	ring_init(&q->ring, space, index);
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	pthread_cond_init(&q->changed, &clock);
-	pthread_condattr_destroy(&clock);
+	clock_cond_init(&q->changed);
 	return 0;
 }
 
@@ -255,9 +250,7 @@ int queue_start(struct queue *q)
 
 int queue_stop(struct queue *q, unsigned timeout_ms)
 {
-	uint64_t end = clock_now_ns() + timeout_ms * NS_PER_MS;
-	struct timespec until = {.tv_sec = (time_t)(end / NS_PER_S),
-				 .tv_nsec = (long)(end % NS_PER_S)};
+	struct timespec until = clock_timespec(clock_now_ns() + timeout_ms * NS_PER_MS);
 	int rc = 0;
 
 	atomic_store(&q->stopping, true);

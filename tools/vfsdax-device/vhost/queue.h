@@ -86,7 +86,7 @@ unsigned queue_forget(struct queue *q);
 struct queue_slot;
 
 /*
- * Takes one request off the ring and runs it. 1; 0: the ring is empty; -errno: look again after the
+ * Takes one request off the ring and runs it. 1; 0: the ring is empty; -errno: try again after the
  * next kick (-EFAULT, -ETIMEDOUT), after the next start (-EPROTO), soon (-ENOMEM, -ECANCELED).
  */
 int queue_run_one(struct queue *q);

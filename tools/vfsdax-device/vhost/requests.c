@@ -166,7 +166,7 @@ static int on_iotlb(struct vhost *v, struct message *m)
 
 /*
  * A front end with fewer queues than we could serve (QEMU's num_vqs) has named those that it has
- * when the driver asks: the driver shall not be told of queues that are not there.
+ * when the driver asks: the driver must not count on queues that are not there.
  */
 static uint32_t request_queues_told(const struct vhost *v)
 {
@@ -281,7 +281,7 @@ static int reply(struct vhost *v, struct message *m)
 }
 
 /*
- * A refusal goes back as a non-zero acknowledgement where one was asked for. Where the front end
+ * A refusal is a non-zero acknowledgement where one was asked for. Where the front end
  * would never learn of it the connection ends, since both sides would believe different things.
  */
 int message_dispatch(struct vhost *v, struct message *m)

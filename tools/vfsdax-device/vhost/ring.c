@@ -372,7 +372,7 @@ bool ring_wants_call(struct ring *r)
 	if (!r->event_idx)
 		return !(__atomic_load_n((uint16_t *)area_at(&r->avail, 0), __ATOMIC_SEQ_CST) &
 			 VRING_AVAIL_F_NO_INTERRUPT);
-	/* Pairs with the driver, which stores used_event and then looks at the used index. */
+	/* Pairs with the driver, which stores used_event and then reads the used index. */
 	event = __atomic_load_n((uint16_t *)area_at(&r->avail, AVAIL_EVENT(r)), __ATOMIC_SEQ_CST);
 	r->signalled = r->used_idx;
 	r->signalled_known = true;

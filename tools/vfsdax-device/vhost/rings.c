@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* How long queue_stop() waits before stop_fd is looked at. */
+/* How long queue_stop() waits before stop_fd is polled. */
 #define STUCK_LOOK_MS 500u
 
 static bool has_feature(const struct vhost *v, unsigned bit)
@@ -56,7 +56,7 @@ void window_shut(struct vhost *v)
 	if (!v->window_open)
 		return;
 	shmem_shut(&v->shmem);
-	space_nudge(&v->space); /* whoever waits for a translation sees the interruption */
+	space_nudge(&v->space); /* a wait for a translation ends */
 	v->window_open = false;
 }
 
@@ -277,7 +277,8 @@ int on_set_vring_enable(struct vhost *v, struct message *m)
 	return ring_follow(v, s->index);
 }
 
-/* The queue in a vring descriptor message, or -EINVAL; checks that NOFD tells the truth. */
+/* The queue in a vring descriptor message, or -EINVAL; checks NOFD against the descriptors that
+ * came. */
 static int queue_of_fd(struct vhost *v, const char *what, const struct message *m)
 {
 	uint32_t index = m->payload.u64 & VHOST_USER_VRING_INDEX_MASK;

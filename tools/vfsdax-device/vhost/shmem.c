@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/delay.h"
 #include "base/log.h"
 #include "wire/vhost_user.h"
 #include "wire/virtio.h"
@@ -140,7 +141,9 @@ static int map_locked(struct shmem *s, const struct vhost_user_mmap *m, int fd)
 	rc = extents_insert(&s->mapped, &x);
 	if (rc)
 		return rc;
+	DELAY_POINT("device.before_map");
 	rc = ask(s, VHOST_USER_BACKEND_SHMEM_MAP, m, fd);
+	DELAY_POINT("device.after_map");
 	if (rc) {
 		extents_remove(&s->mapped, extents_find_exact(&s->mapped, x));
 		return rc;
@@ -181,6 +184,7 @@ static int unmap_locked(struct shmem *s, const struct vhost_user_mmap *m)
 	if (!x)
 		return -EINVAL;
 	rc = ask(s, VHOST_USER_BACKEND_SHMEM_UNMAP, m, -1);
+	DELAY_POINT("device.after_unmap");
 	if (!rc)
 		extents_remove(&s->mapped, x);
 	return rc;

@@ -4,7 +4,7 @@
  * SHMEM_MAP and SHMEM_UNMAP). The file-system half sees it through request.h.
  *
  * It owns the table of live mappings, which holds this side and the front end to the same rules:
- * no overlap, and out goes exactly what came in. It does not know files or inodes.
+ * no overlap, and a removal is of exactly one mapping. It does not know files or inodes.
  *
  * Two faults of QEMU 11.1 shape it. A mapping may come into force a few ms after it was answered,
  * so each one is followed by a second question whose answer only comes after it. And a mapping
@@ -42,7 +42,7 @@ void shmem_fini(struct shmem *s);
 
 /* ---- Main thread; none of them waits for the front end. */
 
-/* What was negotiated: the size that the front end was told, or 0. */
+/* What was negotiated: the size that the front end got, or 0. */
 void shmem_negotiated(struct shmem *s, uint64_t size_bytes);
 /* The device was started: mappings may be asked for. */
 void shmem_open(struct shmem *s);

@@ -16,7 +16,6 @@
 void space_init(struct space *s, struct channel *channel, size_t iotlb_limit)
 {
 	pthread_rwlockattr_t attr;
-	pthread_condattr_t clock;
 
 	memset(s, 0, sizeof(*s));
 	s->channel = channel;
@@ -26,13 +25,10 @@ void space_init(struct space *s, struct channel *channel, size_t iotlb_limit)
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&s->lock, &attr);
 	pthread_rwlockattr_destroy(&attr);
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_mutex_init(&s->miss_lock, NULL);
-	pthread_cond_init(&s->told, &clock);
+	clock_cond_init(&s->news_came);
 	pthread_mutex_init(&s->pin_lock, NULL);
-	pthread_cond_init(&s->unpinned, &clock);
-	pthread_condattr_destroy(&clock);
+	clock_cond_init(&s->unpinned);
 }
 
 void space_fini(struct space *s)
@@ -41,15 +37,9 @@ void space_fini(struct space *s)
 	iotlb_fini(&s->iotlb);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->miss_lock);
-	pthread_cond_destroy(&s->told);
+	pthread_cond_destroy(&s->news_came);
 	pthread_mutex_destroy(&s->pin_lock);
 	pthread_cond_destroy(&s->unpinned);
-}
-
-static struct timespec timespec_of(uint64_t ns)
-{
-	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S),
-				 .tv_nsec = (long)(ns % NS_PER_S)};
 }
 
 /* ------------------------------------------------------------------ translation */
@@ -199,7 +189,7 @@ void space_pin(struct space *s, struct pin *p)
 	p->memory = memory_get(s->memory);
 	list_init(&p->link);
 	if (!s->iommu)
-		return; /* nobody can take a guest address back */
+		return; /* a guest address is never taken back */
 	pthread_mutex_lock(&s->pin_lock);
 	list_push_back(&s->pins, &p->link);
 	pthread_mutex_unlock(&s->pin_lock);
@@ -294,7 +284,7 @@ int space_resolve(struct space *s, const struct misses *misses, const _Atomic bo
 
 		if (cancelled(s, cancel))
 			return -ECANCELED;
-		/* Sampled before the look: news that arrives after it wakes us at once. */
+		/* Read before the check: an update that arrives after it ends the wait at once. */
 		pthread_mutex_lock(&s->miss_lock);
 		seen = s->news;
 		pthread_mutex_unlock(&s->miss_lock);
@@ -310,10 +300,11 @@ int space_resolve(struct space *s, const struct misses *misses, const _Atomic bo
 				return rc;
 			ask_at = now + ASK_AGAIN_NS;
 		}
-		until = timespec_of(MIN(deadline, ask_at));
+		until = clock_timespec(MIN(deadline, ask_at));
 		pthread_mutex_lock(&s->miss_lock);
 		while (s->news == seen && !cancelled(s, cancel))
-			if (pthread_cond_timedwait(&s->told, &s->miss_lock, &until) == ETIMEDOUT)
+			if (pthread_cond_timedwait(&s->news_came, &s->miss_lock, &until) ==
+			    ETIMEDOUT)
 				break;
 		hopeless = s->news != seen && any_hopeless(s, misses);
 		pthread_mutex_unlock(&s->miss_lock);
@@ -327,7 +318,7 @@ void space_refuse(struct space *s, uint64_t iova)
 	pthread_mutex_lock(&s->miss_lock);
 	s->hopeless = round_down(iova, PAGE) + 1;
 	s->news++;
-	pthread_cond_broadcast(&s->told);
+	pthread_cond_broadcast(&s->news_came);
 	pthread_mutex_unlock(&s->miss_lock);
 }
 
@@ -336,7 +327,7 @@ void space_nudge(struct space *s)
 	pthread_mutex_lock(&s->miss_lock);
 	s->hopeless = 0;
 	s->news++;
-	pthread_cond_broadcast(&s->told);
+	pthread_cond_broadcast(&s->news_came);
 	pthread_mutex_unlock(&s->miss_lock);
 }
 
@@ -378,7 +369,7 @@ int space_update(struct space *s, uint64_t iova, uint64_t size, uint64_t user, u
 
 int space_invalidate(struct space *s, uint64_t first, uint64_t last, unsigned timeout_ms)
 {
-	struct timespec until = timespec_of(clock_now_ns() + timeout_ms * NS_PER_MS);
+	struct timespec until = clock_timespec(clock_now_ns() + timeout_ms * NS_PER_MS);
 	int rc = 0;
 
 	pthread_rwlock_wrlock(&s->lock);

@@ -50,9 +50,10 @@ struct space {
 	 * generation are void. Written under the write lock. */
 	_Atomic uint64_t generation;
 
-	/* Guards `news` and `hopeless`; `told` is signalled with each update and each nudge. */
+	/* Guards `news` and `hopeless`; `news_came` is signalled with each update and each nudge.
+	 */
 	pthread_mutex_t miss_lock;
-	pthread_cond_t told;
+	pthread_cond_t news_came;
 	uint64_t news;
 	uint64_t hopeless; /* the page that the front end refused last, + 1; 0: none */
 
@@ -134,7 +135,7 @@ void space_unpin(struct space *s, struct pin *p);
  */
 int space_resolve(struct space *s, const struct misses *misses, const _Atomic bool *cancel,
 		  unsigned timeout_ms);
-/* Makes the threads in space_resolve() look at *cancel. */
+/* Makes the threads in space_resolve() read *cancel. */
 void space_nudge(struct space *s);
 
 /* ---- Main thread. */
