@@ -222,8 +222,7 @@ int main(int argc, char **argv)
 	int rc, stop_fd;
 
 	log_set_name("vfsdax-device");
-	options_default(&o);
-	rc = options_parse(&o, argc, argv);
+	rc = device_options_read(&o, argc, argv);
 	if (rc)
 		return rc < 0 ? 2 : 0;
 	stop_fd = catch_signals();

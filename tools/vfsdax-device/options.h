@@ -16,12 +16,10 @@ struct device_options {
 	int fd; /* -1: none */
 };
 
-void options_default(struct device_options *o);
-
 /*
  * 0; 1 when --help or --version was answered; -EINVAL after one line of log. Strings point into
  * argv.
  */
-int options_parse(struct device_options *o, int argc, char **argv);
+int device_options_read(struct device_options *o, int argc, char **argv);
 
 #endif
