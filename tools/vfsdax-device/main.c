@@ -140,7 +140,7 @@ static int catch_signals(void)
 }
 
 /* Each inode that a guest knows may need a descriptor. */
-static void raise_file_limit(void)
+static void raise_fd_limit(void)
 {
 	struct rlimit r;
 
@@ -152,7 +152,7 @@ static void raise_file_limit(void)
 }
 
 /* Serves one front end after the other. 0 on SIGTERM and SIGINT; -EBUSY as vhost_serve(). */
-static int serve(struct vhost *v, int listen_fd, int stop_fd)
+static int serve_front_ends(struct vhost *v, int listen_fd, int stop_fd)
 {
 	struct pollfd p[2] = {{.fd = listen_fd, .events = POLLIN},
 			      {.fd = stop_fd, .events = POLLIN}};
@@ -180,7 +180,7 @@ static int serve(struct vhost *v, int listen_fd, int stop_fd)
 	return rc == -ECANCELED ? 0 : rc;
 }
 
-static int run(const struct device_options *o, int stop_fd)
+static int run_device(const struct device_options *o, int stop_fd)
 {
 	struct vhost *v = NULL;
 	struct fs *fs = NULL;
@@ -200,7 +200,7 @@ static int run(const struct device_options *o, int stop_fd)
 		log_info("listening on %s", o->socket_path);
 	else
 		log_info("listening on descriptor %d", o->fd);
-	rc = serve(v, listen_fd, stop_fd);
+	rc = serve_front_ends(v, listen_fd, stop_fd);
 	if (o->socket_path)
 		unlink(o->socket_path);
 	close(listen_fd);
@@ -230,8 +230,8 @@ int main(int argc, char **argv)
 		log_error("signals: %s", strerror(-stop_fd));
 		return 1;
 	}
-	raise_file_limit();
-	rc = run(&o, stop_fd);
+	raise_fd_limit();
+	rc = run_device(&o, stop_fd);
 	close(stop_fd);
 	return rc ? 1 : 0;
 }

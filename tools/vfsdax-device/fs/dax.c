@@ -27,12 +27,12 @@
 #define MAPPINGS_MAX 65536
 
 /* With the mutex held. */
-static int take_out(struct fs *fs, const struct mapping *m)
+static int unmap_mapping(struct fs *fs, const struct mapping *m)
 {
 	return shmem_unmap(fs->shmem, m->x.first, extent_len(m->x));
 }
 
-static int put_in(struct fs *fs, int fd, const struct mapping *m, bool writable)
+static int map_mapping(struct fs *fs, int fd, const struct mapping *m, bool writable)
 {
 	return shmem_map(fs->shmem, fd, m->file_off, m->x.first, extent_len(m->x), writable);
 }
@@ -49,7 +49,7 @@ void dax_table_clear(struct fs *fs, bool unmap)
 
 	pthread_mutex_lock(&t->mutex);
 	for (size_t i = 0; unmap && i < t->mappings.n; i++)
-		take_out(fs, extents_at(&t->mappings, i));
+		unmap_mapping(fs, extents_at(&t->mappings, i));
 	extents_fini(&t->mappings);
 	pthread_mutex_unlock(&t->mutex);
 }
@@ -115,37 +115,37 @@ static int check_inside_file(int fd, const struct fuse_setupmapping_in *in)
  * guest still believes in the old mapping, and reading where nothing is mapped gives zeros without
  * an error: so it gets the old one back if that was of the same pages.
  */
-static int replace(struct op *op, int fd, const struct mapping *m, struct mapping *old,
-		   bool writable)
+static int replace_mapping(struct op *op, int fd, const struct mapping *m, struct mapping *old,
+			   bool writable)
 {
 	struct fs *fs = op->fs;
 	bool same = old->nodeid == m->nodeid && old->file_off == m->file_off;
-	int r = take_out(fs, old);
+	int r = unmap_mapping(fs, old);
 
 	if (r < 0)
 		return r;
-	r = put_in(fs, fd, m, writable);
+	r = map_mapping(fs, fd, m, writable);
 	if (r == 0)
 		*old = *m;
-	else if (!same || !writable || put_in(fs, fd, m, false) < 0)
+	else if (!same || !writable || map_mapping(fs, fd, m, false) < 0)
 		extents_remove(&fs->dax.mappings, old);
 	return r;
 }
 
-static int map_locked(struct op *op, int fd, const struct mapping *m, bool writable)
+static int dax_map_locked(struct op *op, int fd, const struct mapping *m, bool writable)
 {
 	struct extents *t = &op->fs->dax.mappings;
 	struct mapping *old = extents_find_exact(t, m->x);
 	int r;
 
 	if (old)
-		return replace(op, fd, m, old, writable);
+		return replace_mapping(op, fd, m, old, writable);
 	if (extents_find_overlap(t, m->x))
 		return -EINVAL;
 	/* First, so that what is mapped can always be written down. */
 	r = extents_reserve(t);
 	if (r == 0)
-		r = put_in(op->fs, fd, m, writable);
+		r = map_mapping(op->fs, fd, m, writable);
 	if (r == 0)
 		r = extents_insert(t, m);
 	return r;
@@ -173,7 +173,7 @@ int op_setupmapping(struct op *op)
 	r = check_inside_file(fd, &in);
 	if (r == 0) {
 		pthread_mutex_lock(&t->mutex);
-		r = map_locked(op, fd, &m, writable);
+		r = dax_map_locked(op, fd, &m, writable);
 		pthread_mutex_unlock(&t->mutex);
 	}
 	close(fd);
@@ -191,7 +191,7 @@ static int remove_one(struct fs *fs, const struct fuse_removemapping_one *one)
 	pthread_mutex_lock(&t->mutex);
 	m = one->len ? extents_find_exact(&t->mappings, extent_of(one->moffset, one->len)) : NULL;
 	if (m) {
-		r = take_out(fs, m);
+		r = unmap_mapping(fs, m);
 		if (r == 0)
 			extents_remove(&t->mappings, m);
 	}

@@ -164,7 +164,7 @@ static int take_extensions(struct op *op)
 }
 
 /* What can be said against a request before its arguments are read. */
-static int check(const struct op *op, const struct op_info *info)
+static int check_request(const struct op *op, const struct op_info *info)
 {
 	struct fs *fs = op->fs;
 
@@ -184,7 +184,7 @@ static int check(const struct op *op, const struct op_info *info)
 }
 
 /* With the arguments copied. */
-static int run(struct op *op, const struct op_info *info)
+static int run_op(struct op *op, const struct op_info *info)
 {
 	int r = info->flags & OP_DATA ? 0 : take_extensions(op);
 
@@ -219,7 +219,7 @@ static int copy_args_and_run(struct op *op, const struct op_info *info)
 	r = -EINVAL;
 	if (pieces_read(op->req->readable, op->req->n_readable, sizeof(op->in), args, len)) {
 		op->args = (struct bytes){args, len};
-		r = run(op, info);
+		r = run_op(op, info);
 		op->args = (struct bytes){0};
 	}
 	if (args != small)
@@ -239,7 +239,7 @@ void fs_handle(struct fs *fs, struct request *req)
 		return;
 	}
 	info = op_info(op.in.opcode);
-	r = check(&op, info);
+	r = check_request(&op, info);
 	if (r == 0)
 		r = cred_prepare_thread(fs->privileged);
 	if (r == 0)

@@ -58,7 +58,7 @@ int handle_open(struct fs *fs, struct inode *inode, enum handle_kind kind, int f
 	return 0;
 }
 
-static struct handle *find_locked(struct table_shard *s, uint64_t hash, enum handle_kind kind)
+static struct handle *handle_find(struct table_shard *s, uint64_t hash, enum handle_kind kind)
 {
 	struct table_node *node = shard_find(s, hash);
 	struct handle *h = node ? container_of(node, struct handle, by_fh) : NULL;
@@ -70,7 +70,7 @@ struct handle *handle_get(struct fs *fs, uint64_t fh, enum handle_kind kind, uin
 {
 	uint64_t hash = hash_u64(fh);
 	struct table_shard *s = table_lock(&fs->handles.by_fh, hash);
-	struct handle *h = find_locked(s, hash, kind);
+	struct handle *h = handle_find(s, hash, kind);
 
 	if (h && h->inode->nodeid != nodeid)
 		h = NULL;
@@ -94,7 +94,7 @@ struct handle *handle_take(struct fs *fs, uint64_t fh, enum handle_kind kind)
 {
 	uint64_t hash = hash_u64(fh);
 	struct table_shard *s = table_lock(&fs->handles.by_fh, hash);
-	struct handle *h = find_locked(s, hash, kind);
+	struct handle *h = handle_find(s, hash, kind);
 
 	if (h)
 		shard_remove(s, &h->by_fh);

@@ -163,7 +163,7 @@ void inode_fd_swap(struct inode *to, struct inode *from)
 }
 
 /* Two may get here at once; the first one's descriptor stays. */
-static void install(struct inode *inode, int fd)
+static void inode_fd_install(struct inode *inode, int fd)
 {
 	struct table_shard *s = table_lock(&inode->fs->inodes.by_id, inode->by_id.hash);
 
@@ -194,6 +194,6 @@ int inode_fd_pin(struct inode *inode)
 	while (fd == -EMFILE && inode_fds_make_room(fs));
 	if (fd < 0)
 		return fd;
-	install(inode, fd);
+	inode_fd_install(inode, fd);
 	return 0;
 }

@@ -20,7 +20,7 @@ struct lock_owner {
 	unsigned refs; /* guarded by the table's mutex; one is the bucket's */
 };
 
-static struct list *bucket_of(struct lock_table *t, uint64_t nodeid, uint64_t owner)
+static struct list *owner_bucket(struct lock_table *t, uint64_t nodeid, uint64_t owner)
 {
 	return &t->owners[hash_pair(nodeid, owner) % LOCK_BUCKETS];
 }
@@ -35,9 +35,9 @@ int lock_table_init(struct fs *fs)
 	return lock_wait_init(t);
 }
 
-static struct lock_owner *find_locked(struct lock_table *t, uint64_t nodeid, uint64_t owner)
+static struct lock_owner *owner_find(struct lock_table *t, uint64_t nodeid, uint64_t owner)
 {
-	list_for_each (pos, bucket_of(t, nodeid, owner)) {
+	list_for_each (pos, owner_bucket(t, nodeid, owner)) {
 		struct lock_owner *o = container_of(pos, struct lock_owner, link);
 
 		if (o->nodeid == nodeid && o->owner == owner)
@@ -109,16 +109,16 @@ static int owner_new(struct fs *fs, struct inode *inode, uint64_t owner, struct 
 }
 
 /* Two threads of one guest process may get here at once; the first one's is taken. */
-static struct lock_owner *publish(struct lock_table *t, struct lock_owner *fresh)
+static struct lock_owner *owner_publish(struct lock_table *t, struct lock_owner *fresh)
 {
 	struct lock_owner *o;
 
 	pthread_mutex_lock(&t->mutex);
-	o = find_locked(t, fresh->nodeid, fresh->owner);
+	o = owner_find(t, fresh->nodeid, fresh->owner);
 	if (!o) {
 		o = fresh;
 		o->refs = 1;
-		list_push_back(bucket_of(t, o->nodeid, o->owner), &o->link);
+		list_push_back(owner_bucket(t, o->nodeid, o->owner), &o->link);
 	}
 	o->refs++;
 	pthread_mutex_unlock(&t->mutex);
@@ -133,7 +133,7 @@ int lock_owner_get(struct fs *fs, struct inode *inode, uint64_t owner, bool crea
 	int r;
 
 	pthread_mutex_lock(&t->mutex);
-	*out = find_locked(t, inode->nodeid, owner);
+	*out = owner_find(t, inode->nodeid, owner);
 	if (*out)
 		(*out)->refs++;
 	pthread_mutex_unlock(&t->mutex);
@@ -144,7 +144,7 @@ int lock_owner_get(struct fs *fs, struct inode *inode, uint64_t owner, bool crea
 	r = owner_new(fs, inode, owner, &fresh);
 	if (r < 0)
 		return r;
-	*out = publish(t, fresh);
+	*out = owner_publish(t, fresh);
 	if (*out != fresh) {
 		close(fresh->fd);
 		free(fresh);
@@ -160,7 +160,7 @@ void lock_drop_owner(struct fs *fs, uint64_t nodeid, uint64_t owner)
 	int fd = -1;
 
 	pthread_mutex_lock(&t->mutex);
-	o = find_locked(t, nodeid, owner);
+	o = owner_find(t, nodeid, owner);
 	if (o) {
 		list_del(&o->link);
 		/* A blocked lock of another of its threads may keep the description open. */

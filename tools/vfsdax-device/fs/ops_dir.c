@@ -136,7 +136,7 @@ static int fill_locked(struct dir_fill *f, uint64_t offset)
 	}
 }
 
-static int fill(struct dir_fill *f, uint64_t offset)
+static int fill_reply(struct dir_fill *f, uint64_t offset)
 {
 	struct cred_scope scope;
 	int r = cred_enter(&scope, f->op, f->plus ? CRED_CALLER : 0);
@@ -164,7 +164,7 @@ static int read_dir(struct op *op, bool plus)
 	if (!f.dir)
 		return -EBADF;
 	f.out = malloc(f.size);
-	r = f.out ? fill(&f, in.offset) : -ENOMEM;
+	r = f.out ? fill_reply(&f, in.offset) : -ENOMEM;
 	if (r == 0)
 		r = reply(op, f.out, f.used);
 	free(f.out);

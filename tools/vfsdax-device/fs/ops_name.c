@@ -18,23 +18,29 @@
 struct maker {
 	const char *name;
 	uint32_t mode, umask;
-	dev_t rdev;		/* MKNOD */
-	const char *target;	/* SYMLINK */
+	dev_t rdev;	 /* MKNOD */
+	bool has_target; /* SYMLINK */
+	const char *target;
 	const struct inode *of; /* LINK */
 	int (*make)(const struct op *op, const struct maker *m);
 };
 
-/* Makes it as the caller and answers with its entry. */
-static int make_entry(struct op *op, const struct maker *m)
+/* Takes the name, makes it as the caller and answers with its entry. */
+static int make_entry(struct op *op, struct maker *m)
 {
 	/* fuse.h, DONT_MASK: without it the kernel has applied the umask. */
 	uint32_t mask = fs_agreed(op->fs, FUSE_DONT_MASK) ? m->umask : 0;
 	struct cred_scope scope;
 	struct inode *inode = NULL;
 	struct statx stx;
-	int r;
+	int r = op_take_name(op, &m->name);
 
-	if (op->args.left)
+	if (r < 0)
+		return r;
+	/* The target is text that the guest will interpret: not checked. */
+	if (m->has_target)
+		m->target = bytes_take_string(&op->args);
+	if (op->args.left || (m->has_target && !m->target))
 		return -EINVAL;
 	cred_umask(mask);
 	r = cred_enter(&scope, op, CRED_CALLER);
@@ -74,70 +80,47 @@ static int make_link(const struct op *op, const struct maker *m)
 
 int op_mknod(struct op *op)
 {
-	struct maker m = {.make = make_node};
 	struct fuse_mknod_in in;
-	int r;
 
 	op_take(op, &in, sizeof(in));
-	r = op_take_name(op, &m.name);
-	if (r < 0)
-		return r;
-	m.mode = in.mode;
-	m.umask = in.umask;
-	m.rdev = in.rdev;
-	return make_entry(op, &m);
+	return make_entry(op, &(struct maker){.make = make_node,
+					      .mode = in.mode,
+					      .umask = in.umask,
+					      .rdev = in.rdev});
 }
 
 int op_mkdir(struct op *op)
 {
-	struct maker m = {.make = make_dir};
 	struct fuse_mkdir_in in;
-	int r;
 
 	op_take(op, &in, sizeof(in));
-	r = op_take_name(op, &m.name);
-	if (r < 0)
-		return r;
-	m.mode = in.mode;
-	m.umask = in.umask;
-	return make_entry(op, &m);
+	return make_entry(op,
+			  &(struct maker){.make = make_dir, .mode = in.mode, .umask = in.umask});
 }
 
 int op_symlink(struct op *op)
 {
-	struct maker m = {.make = make_symlink};
-	int r = op_take_name(op, &m.name);
-
-	if (r < 0)
-		return r;
-	/* The target is text that the guest will interpret: not checked. */
-	m.target = bytes_take_string(&op->args);
-	return m.target ? make_entry(op, &m) : -EINVAL;
+	return make_entry(op, &(struct maker){.make = make_symlink, .has_target = true});
 }
 
 int op_link(struct op *op)
 {
-	struct maker m = {.make = make_link};
 	struct fuse_link_in in;
 	struct inode *of;
 	int r;
 
 	op_take(op, &in, sizeof(in));
-	r = op_take_name(op, &m.name);
-	if (r < 0)
-		return r;
 	r = inode_get(op->fs, in.oldnodeid, &of);
 	if (r < 0)
 		return r;
-	m.of = of;
-	r = make_entry(op, &m);
+	r = make_entry(op, &(struct maker){.make = make_link, .of = of});
 	inode_put(of);
 	return r;
 }
 
 /* ------------------------------------------------------------------ taking away, moving */
 
-static int remove_name(struct op *op, int flags)
+static int unlink_name(struct op *op, int flags)
 {
 	struct cred_scope scope;
 	const char *name = NULL;
@@ -156,12 +139,12 @@ static int remove_name(struct op *op, int flags)
 
 int op_unlink(struct op *op)
 {
-	return remove_name(op, 0);
+	return unlink_name(op, 0);
 }
 
 int op_rmdir(struct op *op)
 {
-	return remove_name(op, AT_REMOVEDIR);
+	return unlink_name(op, AT_REMOVEDIR);
 }
 
 static int rename_as_caller(struct op *op, const char *from, const struct inode *to_dir,

@@ -141,7 +141,7 @@ int op_readlink(struct op *op)
 
 /* ------------------------------------------------------------------ SETATTR */
 
-static int set_owner(struct op *op, const struct fuse_setattr_in *in)
+static int setattr_owner(struct op *op, const struct fuse_setattr_in *in)
 {
 	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
 	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
@@ -150,7 +150,7 @@ static int set_owner(struct op *op, const struct fuse_setattr_in *in)
 }
 
 /* fchmodat follows the link in /proc to the file itself, which needs no permission to open it. */
-static int set_mode(struct op *op, const struct fuse_setattr_in *in)
+static int setattr_mode(struct op *op, const struct fuse_setattr_in *in)
 {
 	if (S_ISLNK(op->node->type))
 		return -EOPNOTSUPP;
@@ -158,7 +158,8 @@ static int set_mode(struct op *op, const struct fuse_setattr_in *in)
 											   : 0;
 }
 
-static int set_size(struct op *op, const struct fuse_setattr_in *in, const struct handle *handle)
+static int setattr_size(struct op *op, const struct fuse_setattr_in *in,
+			const struct handle *handle)
 {
 	int r, fd;
 
@@ -188,7 +189,7 @@ static struct timespec one_time(uint32_t valid, uint32_t set, uint32_t now, uint
 	return (struct timespec){.tv_sec = (time_t)sec, .tv_nsec = nsec};
 }
 
-static int set_times(struct op *op, const struct fuse_setattr_in *in)
+static int setattr_times(struct op *op, const struct fuse_setattr_in *in)
 {
 	uint32_t valid = in->valid;
 	struct timespec ts[2];
@@ -210,18 +211,18 @@ static int set_times(struct op *op, const struct fuse_setattr_in *in)
 }
 
 /* Owner before mode: changing the owner clears suid and sgid, which the new mode may set. */
-static int set_all(struct op *op, const struct fuse_setattr_in *in, const struct handle *handle)
+static int setattr_all(struct op *op, const struct fuse_setattr_in *in, const struct handle *handle)
 {
 	int r = 0;
 
 	if (in->valid & (FATTR_UID | FATTR_GID))
-		r = set_owner(op, in);
+		r = setattr_owner(op, in);
 	if (r == 0 && in->valid & FATTR_MODE)
-		r = set_mode(op, in);
+		r = setattr_mode(op, in);
 	if (r == 0 && in->valid & FATTR_SIZE)
-		r = set_size(op, in, handle);
+		r = setattr_size(op, in, handle);
 	if (r == 0)
-		r = set_times(op, in);
+		r = setattr_times(op, in);
 	return r;
 }
 
@@ -245,7 +246,7 @@ int op_setattr(struct op *op)
 	}
 	r = cred_enter(&scope, op, flags);
 	if (r == 0) {
-		r = set_all(op, &in, handle);
+		r = setattr_all(op, &in, handle);
 		cred_leave(&scope);
 	}
 	handle_put(handle);

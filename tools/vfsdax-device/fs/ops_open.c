@@ -143,7 +143,7 @@ static int create_tmpfile(struct op *op, const struct fuse_create_in *in)
 }
 
 /* `name` is NULL for a file without one. */
-static int create(struct op *op, const struct fuse_create_in *in, const char *name)
+static int create_file(struct op *op, const struct fuse_create_in *in, const char *name)
 {
 	uint32_t mask = fs_agreed(op->fs, FUSE_DONT_MASK) ? in->umask : 0;
 	struct cred_scope scope;
@@ -177,7 +177,7 @@ int op_create(struct op *op)
 	r = op_take_name(op, &name);
 	if (r == 0 && op->args.left)
 		r = -EINVAL;
-	return r < 0 ? r : create(op, &in, name);
+	return r < 0 ? r : create_file(op, &in, name);
 }
 
 /* Linux sends "/" as the name; whatever it is, nothing is done with it. */
@@ -186,7 +186,7 @@ int op_tmpfile(struct op *op)
 	struct fuse_create_in in;
 
 	op_take(op, &in, sizeof(in));
-	return create(op, &in, NULL);
+	return create_file(op, &in, NULL);
 }
 
 /* ------------------------------------------------------------------ FLUSH, RELEASE */
@@ -215,7 +215,7 @@ int op_flush(struct op *op)
 	return r < 0 ? r : reply_ok(op);
 }
 
-static int release(struct op *op, enum handle_kind kind)
+static int release_handle(struct op *op, enum handle_kind kind)
 {
 	struct fuse_release_in in;
 	struct handle *h;
@@ -235,10 +235,10 @@ static int release(struct op *op, enum handle_kind kind)
 
 int op_release(struct op *op)
 {
-	return release(op, HANDLE_FILE);
+	return release_handle(op, HANDLE_FILE);
 }
 
 int op_releasedir(struct op *op)
 {
-	return release(op, HANDLE_DIR);
+	return release_handle(op, HANDLE_DIR);
 }

@@ -64,7 +64,7 @@ bool pieces_write(const struct iovec *pieces, unsigned n, uint64_t skip, const v
 }
 
 /* Writes the header of an answer whose body, if any, stands behind it. */
-static int finish(struct request *req, uint64_t unique, int error, size_t len)
+static int reply_finish(struct request *req, uint64_t unique, int error, size_t len)
 {
 	struct fuse_out_header out = {
 		.len = (uint32_t)(sizeof(out) + len),
@@ -85,17 +85,17 @@ int reply_body(struct request *req, uint64_t unique, const void *body, size_t le
 	if (len > reply_room(req) ||
 	    (len && !pieces_write(req->writable, req->n_writable, REPLY_HEADER_BYTES, body, len)))
 		return reply_error(req, unique, -EIO);
-	return finish(req, unique, 0, len);
+	return reply_finish(req, unique, 0, len);
 }
 
 int reply_in_place(struct op *op, size_t len)
 {
-	return finish(op->req, op->in.unique, 0, len);
+	return reply_finish(op->req, op->in.unique, 0, len);
 }
 
 int reply_error(struct request *req, uint64_t unique, int error)
 {
-	return finish(req, unique, error, 0);
+	return reply_finish(req, unique, error, 0);
 }
 
 int reply_none(struct request *req)

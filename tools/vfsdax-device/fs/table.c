@@ -56,12 +56,12 @@ void table_unlock(struct table_shard *s)
 }
 
 /* The low bits chose the shard, so the bucket takes the bits above them. */
-static struct table_node **bucket_of(struct table_shard *s, uint64_t hash)
+static struct table_node **shard_bucket(struct table_shard *s, uint64_t hash)
 {
 	return &s->buckets[(hash / TABLE_SHARDS) & (s->n_buckets - 1)];
 }
 
-static struct table_node *first_of(struct table_node *node, uint64_t hash)
+static struct table_node *first_with_hash(struct table_node *node, uint64_t hash)
 {
 	while (node && node->hash != hash)
 		node = node->next;
@@ -70,24 +70,24 @@ static struct table_node *first_of(struct table_node *node, uint64_t hash)
 
 struct table_node *shard_find(struct table_shard *s, uint64_t hash)
 {
-	return first_of(*bucket_of(s, hash), hash);
+	return first_with_hash(*shard_bucket(s, hash), hash);
 }
 
 struct table_node *shard_find_next(struct table_node *node)
 {
-	return first_of(node->next, node->hash);
+	return first_with_hash(node->next, node->hash);
 }
 
-static void push(struct table_shard *s, struct table_node *node)
+static void shard_push(struct table_shard *s, struct table_node *node)
 {
-	struct table_node **bucket = bucket_of(s, node->hash);
+	struct table_node **bucket = shard_bucket(s, node->hash);
 
 	node->next = *bucket;
 	*bucket = node;
 }
 
 /* Without memory the chains only grow longer. */
-static void grow(struct table_shard *s)
+static void shard_grow(struct table_shard *s)
 {
 	struct table_node **old = s->buckets;
 	size_t n_old = s->n_buckets;
@@ -100,7 +100,7 @@ static void grow(struct table_shard *s)
 	for (size_t i = 0; i < n_old; i++) {
 		for (struct table_node *node = old[i], *next; node; node = next) {
 			next = node->next;
-			push(s, node);
+			shard_push(s, node);
 		}
 	}
 	free(old);
@@ -109,13 +109,13 @@ static void grow(struct table_shard *s)
 void shard_insert(struct table_shard *s, struct table_node *node)
 {
 	if (++s->n_nodes > s->n_buckets)
-		grow(s);
-	push(s, node);
+		shard_grow(s);
+	shard_push(s, node);
 }
 
 bool shard_remove(struct table_shard *s, struct table_node *node)
 {
-	struct table_node **at = bucket_of(s, node->hash);
+	struct table_node **at = shard_bucket(s, node->hash);
 
 	while (*at && *at != node)
 		at = &(*at)->next;

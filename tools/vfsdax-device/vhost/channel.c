@@ -87,8 +87,8 @@ static int wait_ready(struct channel *c, short events, uint64_t deadline)
 	return rc ? 0 : -ETIMEDOUT;
 }
 
-static int send_locked(struct channel *c, uint32_t request, uint32_t flags, const void *payload,
-		       uint32_t size, int fd, uint64_t deadline)
+static int channel_send_locked(struct channel *c, uint32_t request, uint32_t flags,
+			       const void *payload, uint32_t size, int fd, uint64_t deadline)
 {
 	struct vhost_user_header header = {
 		.request = request, .flags = VHOST_USER_VERSION | flags, .size = size};
@@ -132,13 +132,14 @@ static int send_message(struct channel *c, uint32_t request, uint32_t flags, con
 	int rc;
 
 	pthread_mutex_lock(&c->send_lock);
-	rc = send_locked(c, request, flags, payload, size, fd, deadline);
+	rc = channel_send_locked(c, request, flags, payload, size, fd, deadline);
 	pthread_mutex_unlock(&c->send_lock);
 	return rc;
 }
 
 /* Reads one answer. Only the holder of call_lock reads, so the descriptor cannot change. */
-static int receive_answer(struct channel *c, uint64_t deadline, uint32_t *request, uint64_t *answer)
+static int channel_receive_answer(struct channel *c, uint64_t deadline, uint32_t *request,
+				  uint64_t *answer)
 {
 	struct {
 		struct vhost_user_header header;
@@ -178,7 +179,7 @@ static int receive_fresh(struct channel *c, uint32_t request, uint64_t deadline,
 	int rc;
 
 	for (;;) {
-		rc = receive_answer(c, deadline, &answered, answer);
+		rc = channel_receive_answer(c, deadline, &answered, answer);
 		if (rc)
 			return rc;
 		if (!c->stale)

@@ -55,24 +55,24 @@ void iotlb_remove(struct iotlb *t, uint64_t first, uint64_t last)
 		(void)extents_insert(&t->entries, &above);
 }
 
-static bool continues(const struct iotlb_entry *a, const struct iotlb_entry *b)
+static bool iotlb_continues(const struct iotlb_entry *a, const struct iotlb_entry *b)
 {
 	return a->perm == b->perm && a->x.last + 1 == b->x.first &&
 	       a->user + extent_len(a->x) == b->user;
 }
 
 /* Takes the neighbours that *e continues, or that continue it, out and into *e. */
-static void merge(struct iotlb *t, struct iotlb_entry *e)
+static void iotlb_merge(struct iotlb *t, struct iotlb_entry *e)
 {
 	size_t at = extents_search(&t->entries, e->x.first);
 	struct iotlb_entry *below = at > 0 ? extents_at(&t->entries, at - 1) : NULL;
 	struct iotlb_entry *above = at < t->entries.n ? extents_at(&t->entries, at) : NULL;
 
-	if (above && continues(e, above)) {
+	if (above && iotlb_continues(e, above)) {
 		e->x.last = above->x.last;
 		extents_remove(&t->entries, above);
 	}
-	if (below && continues(below, e)) {
+	if (below && iotlb_continues(below, e)) {
 		e->x.first = below->x.first;
 		e->user = below->user;
 		extents_remove(&t->entries, below);
@@ -89,7 +89,7 @@ int iotlb_add(struct iotlb *t, uint64_t iova, uint64_t size, uint64_t user, uint
 	if (!perm || (perm & ~(VHOST_IOTLB_PERM_READ | VHOST_IOTLB_PERM_WRITE)))
 		return -EINVAL;
 	iotlb_remove(t, e.x.first, e.x.last);
-	merge(t, &e);
+	iotlb_merge(t, &e);
 	if (t->entries.n && t->entries.n >= t->entries.limit)
 		extents_remove_at(&t->entries, t->next_victim++ % t->entries.n, 1);
 	return extents_insert(&t->entries, &e);

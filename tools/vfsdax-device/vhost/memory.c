@@ -73,7 +73,7 @@ static void guard_remove(int slot)
 	atomic_flag_clear(&guards[slot].used);
 }
 
-static void on_sigbus(int sig, siginfo_t *info, void *context)
+static void memory_on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	uintptr_t at = (uintptr_t)info->si_addr;
 
@@ -94,7 +94,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 void memory_guard_install(void)
 {
-	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+	struct sigaction action = {.sa_sigaction = memory_on_sigbus, .sa_flags = SA_SIGINFO};
 
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGBUS, &action, NULL);

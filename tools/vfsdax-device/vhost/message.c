@@ -17,7 +17,7 @@ void message_close_fds(struct message *m)
 	m->n_fds = 0;
 }
 
-static int wait_for(int sock, int stop_fd, short events)
+static int message_wait(int sock, int stop_fd, short events)
 {
 	struct pollfd p[2] = {{.fd = sock, .events = events}, {.fd = stop_fd, .events = POLLIN}};
 
@@ -74,7 +74,7 @@ static int receive_bytes(int sock, int stop_fd, struct message *m, void *into, s
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
-			rc = wait_for(sock, stop_fd, POLLIN);
+			rc = message_wait(sock, stop_fd, POLLIN);
 			if (rc)
 				return rc;
 			continue;
@@ -172,7 +172,7 @@ int message_send(int sock, int stop_fd, const struct message *m)
 		int rc = 0;
 
 		if (n == -EAGAIN)
-			rc = wait_for(sock, stop_fd, POLLOUT);
+			rc = message_wait(sock, stop_fd, POLLOUT);
 		else if (n < 0)
 			rc = (int)n;
 		if (rc)

@@ -162,7 +162,8 @@ static int locate(struct ring *r, struct misses *misses)
 
 /* ------------------------------------------------------------------ taking */
 
-__attribute__((format(printf, 2, 3))) static int broken(struct ring *r, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static int ring_broken(struct ring *r, const char *format,
+							     ...)
 {
 	char what[160];
 	va_list ap;
@@ -191,8 +192,8 @@ int ring_pending(struct ring *r, struct misses *misses)
 	idx = __atomic_load_n((uint16_t *)area_at(&r->avail, AVAIL_IDX), __ATOMIC_ACQUIRE);
 	ready = (uint16_t)(idx - r->last_avail);
 	if (ready > r->size)
-		return broken(r, "available index %u is %u ahead, the ring has %u entries", idx,
-			      ready, r->size);
+		return ring_broken(r, "available index %u is %u ahead, the ring has %u entries",
+				   idx, ready, r->size);
 	return ready > 0;
 }
 
@@ -202,13 +203,13 @@ static int add_range(struct ring *r, struct chain *c, const struct vring_desc *d
 	bool write = d->flags & VRING_DESC_F_WRITE;
 
 	if (!write && c->n_writable)
-		return broken(r, "chain %u has a readable descriptor after a writable one",
-			      c->head);
+		return ring_broken(r, "chain %u has a readable descriptor after a writable one",
+				   c->head);
 	if (!d->len)
 		return 0;
 	if (n == REQUEST_PIECES_MAX)
-		return broken(r, "chain %u has more than %u descriptors", c->head,
-			      REQUEST_PIECES_MAX);
+		return ring_broken(r, "chain %u has more than %u descriptors", c->head,
+				   REQUEST_PIECES_MAX);
 	c->ranges[n] = (struct guest_range){.addr = d->addr, .len = d->len};
 	if (write) {
 		c->n_writable++;
@@ -230,16 +231,17 @@ static int walk_table(struct ring *r, struct chain *c, unsigned n)
 		int rc;
 
 		if (d->flags & VRING_DESC_F_INDIRECT)
-			return broken(r, "chain %u has an indirect table inside one", c->head);
+			return ring_broken(r, "chain %u has an indirect table inside one", c->head);
 		rc = add_range(r, c, d);
 		if (rc || !(d->flags & VRING_DESC_F_NEXT))
 			return rc;
 		if (d->next >= n)
-			return broken(r, "chain %u: next %u, the indirect table has %u entries",
-				      c->head, d->next, n);
+			return ring_broken(r,
+					   "chain %u: next %u, the indirect table has %u entries",
+					   c->head, d->next, n);
 		at = d->next;
 	}
-	return broken(r, "chain %u loops in its indirect table of %u entries", c->head, n);
+	return ring_broken(r, "chain %u loops in its indirect table of %u entries", c->head, n);
 }
 
 static int follow_indirect(struct ring *r, struct chain *c, const struct vring_desc *d,
@@ -249,23 +251,25 @@ static int follow_indirect(struct ring *r, struct chain *c, const struct vring_d
 	int rc;
 
 	if (!r->indirect)
-		return broken(r, "chain %u is indirect, which was not negotiated", c->head);
+		return ring_broken(r, "chain %u is indirect, which was not negotiated", c->head);
 	if (d->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
-		return broken(r, "chain %u: an indirect descriptor has flags 0x%x", c->head,
-			      d->flags);
+		return ring_broken(r, "chain %u: an indirect descriptor has flags 0x%x", c->head,
+				   d->flags);
 	if (!n || d->len % sizeof(*d))
-		return broken(r, "chain %u: an indirect table has %u bytes", c->head, d->len);
+		return ring_broken(r, "chain %u: an indirect table has %u bytes", c->head, d->len);
 	if (n > REQUEST_PIECES_MAX)
-		return broken(r, "chain %u: an indirect table has %u entries, at most %u are taken",
-			      c->head, n, REQUEST_PIECES_MAX);
+		return ring_broken(
+			r, "chain %u: an indirect table has %u entries, at most %u are taken",
+			c->head, n, REQUEST_PIECES_MAX);
 	rc = space_read(r->space, d->addr, r->table, d->len, misses);
 	if (rc == -EFAULT)
-		return broken(r, "chain %u: its indirect table at 0x%" PRIx64 " is in no memory",
-			      c->head, d->addr);
+		return ring_broken(r,
+				   "chain %u: its indirect table at 0x%" PRIx64 " is in no memory",
+				   c->head, d->addr);
 	return rc ? rc : walk_table(r, c, n);
 }
 
-static int walk(struct ring *r, struct chain *c, struct misses *misses)
+static int walk_chain(struct ring *r, struct chain *c, struct misses *misses)
 {
 	uint16_t at = c->head;
 
@@ -282,11 +286,11 @@ static int walk(struct ring *r, struct chain *c, struct misses *misses)
 		if (rc || !(d.flags & VRING_DESC_F_NEXT))
 			return rc;
 		if (d.next >= r->size)
-			return broken(r, "chain %u: next %u, the ring has %u entries", c->head,
-				      d.next, r->size);
+			return ring_broken(r, "chain %u: next %u, the ring has %u entries", c->head,
+					   d.next, r->size);
 		at = d.next;
 	}
-	return broken(r, "chain %u loops", c->head);
+	return ring_broken(r, "chain %u loops", c->head);
 }
 
 int ring_pop(struct ring *r, struct chain *c, struct misses *misses)
@@ -299,8 +303,8 @@ int ring_pop(struct ring *r, struct chain *c, struct misses *misses)
 	c->n_readable = c->n_writable = 0;
 	c->readable_bytes = c->writable_bytes = 0;
 	if (c->head >= r->size)
-		return broken(r, "head %u, the ring has %u entries", c->head, r->size);
-	rc = walk(r, c, misses);
+		return ring_broken(r, "head %u, the ring has %u entries", c->head, r->size);
+	rc = walk_chain(r, c, misses);
 	if (rc)
 		return rc;
 	r->last_avail++;

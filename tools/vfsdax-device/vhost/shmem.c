@@ -79,7 +79,7 @@ static int errno_of_answer(uint64_t answer)
 }
 
 /* Called with the lock. */
-static int ask(struct shmem *s, uint32_t request, const struct vhost_user_mmap *m, int fd)
+static int shmem_ask(struct shmem *s, uint32_t request, const struct vhost_user_mmap *m, int fd)
 {
 	uint64_t answer = 0;
 	int rc;
@@ -104,7 +104,7 @@ static int ask(struct shmem *s, uint32_t request, const struct vhost_user_mmap *
  * Asks something harmless whose answer comes after everything asked before is done. Any answer will
  * do, a refusal as well. Called with the lock.
  */
-static int barrier(struct shmem *s)
+static int shmem_barrier(struct shmem *s)
 {
 	/* Nobody exports a shared object by this name. */
 	static const uint8_t uuid[16] = "vfsdax barrier";
@@ -131,7 +131,7 @@ static bool extent_fits(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
 	       extent_within(win_off, len_bytes, shmem_size(s));
 }
 
-static int map_locked(struct shmem *s, const struct vhost_user_mmap *m, int fd)
+static int shmem_map_locked(struct shmem *s, const struct vhost_user_mmap *m, int fd)
 {
 	struct extent x = extent_of(m->shm_offset, m->len);
 	int rc;
@@ -142,14 +142,14 @@ static int map_locked(struct shmem *s, const struct vhost_user_mmap *m, int fd)
 	if (rc)
 		return rc;
 	DELAY_POINT("device.before_map");
-	rc = ask(s, VHOST_USER_BACKEND_SHMEM_MAP, m, fd);
+	rc = shmem_ask(s, VHOST_USER_BACKEND_SHMEM_MAP, m, fd);
 	DELAY_POINT("device.after_map");
 	if (rc) {
 		extents_remove(&s->mapped, extents_find_exact(&s->mapped, x));
 		return rc;
 	}
 	/* Failing here leaves the mapping in the list, as it is at the front end. */
-	return barrier(s);
+	return shmem_barrier(s);
 }
 
 int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64_t len_bytes,
@@ -169,12 +169,12 @@ int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64
 	    !u64_add(fd_off, len_bytes, &end) || end > INT64_MAX)
 		return -EINVAL;
 	pthread_mutex_lock(&s->lock);
-	rc = map_locked(s, &m, fd);
+	rc = shmem_map_locked(s, &m, fd);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }
 
-static int unmap_locked(struct shmem *s, const struct vhost_user_mmap *m)
+static int shmem_unmap_locked(struct shmem *s, const struct vhost_user_mmap *m)
 {
 	struct extent *x = extents_find_exact(&s->mapped, extent_of(m->shm_offset, m->len));
 	int rc;
@@ -183,7 +183,7 @@ static int unmap_locked(struct shmem *s, const struct vhost_user_mmap *m)
 		return -ENODEV;
 	if (!x)
 		return -EINVAL;
-	rc = ask(s, VHOST_USER_BACKEND_SHMEM_UNMAP, m, -1);
+	rc = shmem_ask(s, VHOST_USER_BACKEND_SHMEM_UNMAP, m, -1);
 	DELAY_POINT("device.after_unmap");
 	if (!rc)
 		extents_remove(&s->mapped, x);
@@ -201,7 +201,7 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
 	if (!extent_fits(s, win_off, len_bytes))
 		return -EINVAL;
 	pthread_mutex_lock(&s->lock);
-	rc = unmap_locked(s, &m);
+	rc = shmem_unmap_locked(s, &m);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }

@@ -82,8 +82,8 @@ int space_at(struct space *s, enum address_kind kind, uint64_t addr, uint8_t per
  * One step along [addr, addr + len) of a buffer: a piece of host memory, or the gap up to the next
  * page where the IOTLB has none, so that one pass finds all misses.
  */
-static int step(struct space *s, uint64_t addr, uint64_t len, uint8_t perm, uint8_t **host,
-		uint64_t *run, struct misses *misses)
+static int space_step(struct space *s, uint64_t addr, uint64_t len, uint8_t perm, uint8_t **host,
+		      uint64_t *run, struct misses *misses)
 {
 	int rc = space_at(s, ADDRESS_BUFFER, addr, perm, host, run, misses);
 
@@ -95,8 +95,8 @@ static int step(struct space *s, uint64_t addr, uint64_t len, uint8_t perm, uint
 	return rc;
 }
 
-static int copy(struct space *s, uint64_t addr, uint8_t *into, const uint8_t *from, size_t len,
-		struct misses *misses)
+static int space_copy(struct space *s, uint64_t addr, uint8_t *into, const uint8_t *from,
+		      size_t len, struct misses *misses)
 {
 	uint8_t perm = into ? VHOST_IOTLB_PERM_READ : VHOST_IOTLB_PERM_WRITE;
 	uint64_t end, done = 0;
@@ -107,7 +107,7 @@ static int copy(struct space *s, uint64_t addr, uint8_t *into, const uint8_t *fr
 	while (done < len) {
 		uint64_t run;
 		uint8_t *host;
-		int rc = step(s, addr + done, len - done, perm, &host, &run, misses);
+		int rc = space_step(s, addr + done, len - done, perm, &host, &run, misses);
 
 		if (rc && rc != -EAGAIN)
 			return rc;
@@ -124,12 +124,12 @@ static int copy(struct space *s, uint64_t addr, uint8_t *into, const uint8_t *fr
 
 int space_read(struct space *s, uint64_t addr, void *into, size_t len, struct misses *misses)
 {
-	return copy(s, addr, into, NULL, len, misses);
+	return space_copy(s, addr, into, NULL, len, misses);
 }
 
 int space_write(struct space *s, uint64_t addr, const void *from, size_t len, struct misses *misses)
 {
-	return copy(s, addr, NULL, from, len, misses);
+	return space_copy(s, addr, NULL, from, len, misses);
 }
 
 /* Appends the pieces of one extent to pieces[n...]. */
@@ -145,7 +145,7 @@ static int map_range(struct space *s, const struct guest_range *x, uint8_t perm,
 	while (done < x->len) {
 		uint64_t run;
 		uint8_t *host;
-		int rc = step(s, x->addr + done, x->len - done, perm, &host, &run, misses);
+		int rc = space_step(s, x->addr + done, x->len - done, perm, &host, &run, misses);
 
 		if (rc && rc != -EAGAIN)
 			return rc;
@@ -244,7 +244,7 @@ static bool all_resolved(struct space *s, const struct misses *m)
 	return all;
 }
 
-static int ask(struct space *s, const struct misses *m, unsigned timeout_ms)
+static int ask_misses(struct space *s, const struct misses *m, unsigned timeout_ms)
 {
 	for (unsigned i = 0; i < m->n; i++) {
 		struct vhost_user_iotlb miss = {
@@ -294,7 +294,7 @@ int space_resolve(struct space *s, const struct misses *misses, const _Atomic bo
 		if (now >= deadline)
 			return -ETIMEDOUT;
 		if (now >= ask_at) {
-			int rc = ask(s, misses, timeout_ms);
+			int rc = ask_misses(s, misses, timeout_ms);
 
 			if (rc)
 				return rc;
