@@ -18,10 +18,15 @@
 
 /* ------------------------------------------------------------------ one option */
 
+static const char *where(const struct option_table *t)
+{
+	return t->where ? t->where : "";
+}
+
 int option_refuse(const struct option_table *t, const struct option_row *row, const char *value,
 		  const char *way_out)
 {
-	log_error("%s%s=%s: use %s", t->prefix, row->name, value, way_out);
+	log_error("%s%s%s=%s: use %s", where(t), t->prefix, row->name, value, way_out);
 	return -EINVAL;
 }
 
@@ -38,9 +43,9 @@ static void store_uint(const struct option_row *row, void *at, uint64_t value)
 static int set_amount(const struct option_table *t, const struct option_row *row, void *at,
 		      const char *value)
 {
-	static const char *const examples[] = {
-		[OPTION_NUMBER] = "a number", [OPTION_SIZE] = "a size such as 4k, 512m or 2g",
-		[OPTION_TIME] = "a time such as 5, 5s, 500ms or 2m"};
+	static const char *const examples[] = {[OPTION_NUMBER] = "a number",
+					       [OPTION_SIZE] = "a size such as 4k, 512m or 2g",
+					       [OPTION_TIME] = "a time such as 5, 5s, 500ms or 2m"};
 	char way_out[96];
 	uint64_t v = 0;
 	int err = row->kind == OPTION_SIZE   ? parse_size(value, &v)
@@ -70,7 +75,10 @@ static const char *join_names(const char *const *names, bool for_people, char *o
 	out[0] = '\0';
 	for (size_t i = 0; names[i] && n < cap; i++)
 		n += (size_t)snprintf(out + n, cap - n, "%s%s",
-				      !i ? "" : !for_people ? "|" : names[i + 1] ? ", " : " or ",
+				      !i	     ? ""
+				      : !for_people  ? "|"
+				      : names[i + 1] ? ", "
+						     : " or ",
 				      names[i]);
 	return out;
 }
@@ -94,7 +102,7 @@ static bool takes_value(const struct option_row *row)
 }
 
 /* `value`: NULL where none was given. */
-static int set_option(const struct option_table *t, const struct option_row *row, void *to,
+static int option_set(const struct option_table *t, const struct option_row *row, void *to,
 		      const char *value)
 {
 	void *at = (char *)to + row->at;
@@ -103,7 +111,7 @@ static int set_option(const struct option_table *t, const struct option_row *row
 	if (!value)
 		value = row->without;
 	if (takes_value(row) ? !value : value != NULL) {
-		log_error("option %s%s %s a value; see %s --help", t->prefix, row->name,
+		log_error("%soption %s%s %s a value; see %s --help", where(t), t->prefix, row->name,
 			  value ? "does not take" : "needs", t->program);
 		return -EINVAL;
 	}
@@ -141,8 +149,8 @@ static int set_option(const struct option_table *t, const struct option_row *row
 
 static int unknown_option(const struct option_table *t, const char *prefix, const char *name)
 {
-	log_error("unknown option %s%s; %s --help lists those that there are", prefix, name,
-		  t->program);
+	log_error("%s%s%s is no option; %s --help lists those that there are", where(t), prefix,
+		  name, t->program);
 	return -EINVAL;
 }
 
@@ -169,7 +177,8 @@ static void describe_rows(const struct option_table *t, struct getopt_tables *g)
 
 		g->longs[n++] = (struct option){row->name, has_arg, NULL, LONG_ROW + (int)i};
 		if (row->alias)
-			g->longs[n++] = (struct option){row->alias, has_arg, NULL, LONG_ROW + (int)i};
+			g->longs[n++] =
+				(struct option){row->alias, has_arg, NULL, LONG_ROW + (int)i};
 		if (!row->letter)
 			continue;
 		g->letters[letters++] = row->letter;
@@ -196,7 +205,7 @@ static int explain(const struct option_table *t, int c, const char *word)
 	char letter[3] = {'-', (char)optopt, '\0'};
 
 	if (row) {
-		log_error("option %s%s %s a value; see %s --help", t->prefix, row->name,
+		log_error("%soption %s%s %s a value; see %s --help", where(t), t->prefix, row->name,
 			  c == ':' ? "needs" : "does not take", t->program);
 		return -EINVAL;
 	}
@@ -214,7 +223,7 @@ int options_read(const struct option_table *t, void *to, int argc, char **argv)
 	while (!err && (c = getopt_long(argc, argv, g.letters, g.longs, NULL)) != -1) {
 		if (c == '?' || c == ':')
 			return explain(t, c, argv[optind - 1]);
-		err = set_option(t, row_of(t, c), to, optarg);
+		err = option_set(t, row_of(t, c), to, optarg);
 		if (row_of(t, c)->kind == OPTION_LAST)
 			break;
 	}
@@ -263,11 +272,11 @@ int options_read_list(const struct option_table *t, void *to, char *list)
 		if (!row)
 			return unknown_option(t, t->prefix, item);
 		if (row->not_in_list) {
-			log_error("%s%s is for the whole run: write it as an option of its own",
-				  t->prefix, item);
+			log_error("%s%s%s is for the whole run: write it as an option of its own",
+				  where(t), t->prefix, item);
 			return -EINVAL;
 		}
-		err = set_option(t, row, to, equals ? equals + 1 : NULL);
+		err = option_set(t, row, to, equals ? equals + 1 : NULL);
 	}
 	return err;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * options: the options of a program as one table, from which its command line (and lists such as -o of
- * mount(8)) is read and its --help printed. A message names the option, the value and the way out.
+ * options: the options of a program as one table, from which its command line (and lists such as -o
+ * of mount(8)) is read and its --help printed. A message names the option, the value and the way
+ * out.
  *
  *   --name=VALUE  --name VALUE  -n VALUE  --flag      and in lists: name=VALUE,flag
  */
@@ -30,7 +31,7 @@ struct option_table;
 struct option_row {
 	const char *name;
 	enum option_kind kind;
-	size_t at, size; /* of what it sets; OPTION_FIELD() */
+	size_t at, size;      /* of what it sets; OPTION_FIELD() */
 	const char *argument; /* what --help calls the value */
 	const char *help;     /* NULL: --help does not show it; "": without words */
 	char letter;	      /* -n; 0: none */
@@ -38,7 +39,7 @@ struct option_row {
 	const char *without;  /* the value of the option alone; NULL: it needs one */
 	uint64_t min, max;
 	const char *const *names; /* NULL at the end */
-	bool not_in_list; /* options_read_list() refuses it */
+	bool not_in_list;	  /* options_read_list() refuses it */
 	/* After the value was stored. 0, or -EINVAL after one log line, as by option_refuse(). */
 	int (*set)(void *to, const struct option_table *t, const struct option_row *row,
 		   const char *value);
@@ -51,13 +52,14 @@ struct option_table {
 	const char *prefix;  /* in front of a name, in messages and --help: "--", "-o " */
 	const struct option_row *rows;
 	size_t count; /* at most 64 */
+	const char *where; /* in front of each message, as "column 2: "; NULL: nothing */
 };
 
-/* Reads a command line into `to`: the index of the first word that is no option, behind which getopt(3)
- * moved all the others; or -EINVAL after one log line. */
+/* Reads a command line into `to`: the index of the first word that is no option, behind which
+ * getopt(3) moved all the others; or -EINVAL after one log line. */
 int options_read(const struct option_table *t, void *to, int argc, char **argv);
-/* Reads "name=value,flag". Splits the list in place; "\," in a value is a comma. 0, or -EINVAL after
- * one log line. */
+/* Reads "name=value,flag". Splits the list in place; "\," in a value is a comma. 0, or -EINVAL
+ * after one log line. */
 int options_read_list(const struct option_table *t, void *to, char *list);
 /* The row of this name; NULL. */
 const struct option_row *option_find(const struct option_table *t, const char *name);

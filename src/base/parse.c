@@ -162,8 +162,8 @@ static const char *scaled(double v, const char *const *names, size_t n, char out
 	}
 	snprintf(out, 24, "%.*f%s",
 		 v >= 99.95 || (i == 0 && v == (double)(uint64_t)v) ? 0
-		 : v >= 9.995				 ? 1
-							 : 2,
+		 : v >= 9.995					    ? 1
+								    : 2,
 		 v, names[i]);
 	return out;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * parse: sizes, times and numbers as fio writes them, and back. Each takes the whole string or nothing.
+ * parse: sizes, times and numbers as fio writes them, and back. Each takes the whole string or
+ * nothing.
  */
 #ifndef VFSDAX_BASE_PARSE_H
 #define VFSDAX_BASE_PARSE_H

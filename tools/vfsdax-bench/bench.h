@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bench: what is measured (a subject), by whom (its jobs), and what an engine must be able to do.
+ * bench: what is measured (a subject), the threads that do it (its jobs), and what an engine is.
  * The floors of this tool, an include points down:
  *
- *   main    compare   run               commands
- *   report_table  report_json  plot     results for people, scripts and eyes
+ *   main    session   run               a run, a comparison
+ *   report/                             results: a table, JSON, a plot, and their statistics
  *   subject    job  job_loop            set-up and life of what is measured; the measuring loop
- *   engine_*                            one way to do an I/O each
+ *   engine/                             one way to do an I/O each
  *   options  pattern  verify            what to do next, what is in a block
- *   dist  hist  stats  parse  rng       arithmetic, knows nothing of files
+ *   dist  hist  rng                     arithmetic, knows nothing of files
  */
 #ifndef VFSDAX_BENCH_BENCH_H
 #define VFSDAX_BENCH_BENCH_H
@@ -45,7 +45,6 @@ struct subject;
  */
 struct engine_ops {
 	const char *name;
-	const char *about;
 	bool queues;   /* issue() only takes the I/O, reap() finishes it: iodepth, batch */
 	bool alone;    /* but with a depth of 1 issue() does it, and reap() is not called */
 	bool can_stat; /* rw=stat */
@@ -72,7 +71,7 @@ const char *engine_names(void);
 enum phase { PHASE_RAMP, PHASE_MEASURE, PHASE_STOP };
 
 /* What one job did while it was measured. Only its own thread writes; progress looks on. */
-struct tally {
+struct job_counts {
 	_Atomic uint64_t ios[DIRECTIONS], bytes[DIRECTIONS];
 	uint64_t short_ios[DIRECTIONS];
 	uint64_t start_ns, end_ns;
@@ -89,7 +88,7 @@ struct job {
 	struct io *ios; /* `depth` of them */
 	unsigned char *buffers;
 	void *engine;
-	struct tally tally;
+	struct job_counts counts;
 	struct hist *clat; /* DIRECTIONS of them */
 	unsigned sample_every;
 	double choose_ns; /* what choosing the next block costs */
@@ -155,6 +154,8 @@ struct result {
 
 int result_alloc(struct result *r);
 void result_free(struct result *r);
+/* Latencies of both directions together. */
+void result_latencies(const struct result *r, struct hist *both);
 /* Adds another round: seconds, counts and latencies add up. */
 void result_add(struct result *into, const struct result *r);
 double result_iops(const struct result *r);

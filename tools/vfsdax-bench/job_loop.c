@@ -64,7 +64,7 @@ static uint64_t block_of(const struct subject *s, const struct io *io)
 	return (io->off - s->first) / s->o.bs;
 }
 
-static void prepare_verify(struct subject *s, struct io *io)
+static void prepare_block(struct subject *s, struct io *io)
 {
 	uint64_t block = block_of(s, io);
 
@@ -81,7 +81,7 @@ void job_prepare(struct job *j, struct io *io)
 {
 	io->off = j->s->first + pattern_next(&j->pattern, &io->dir) * j->s->o.bs;
 	if (__builtin_expect(j->s->o.verify, 0))
-		prepare_verify(j->s, io);
+		prepare_block(j->s, io);
 }
 
 static bool verified(struct job *j, const struct io *io)
@@ -113,7 +113,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 }
 
 /* False where the run has failed. */
-static bool finish(struct job *j, const struct io *io)
+static bool finish_io(struct job *j, const struct io *io)
 {
 	unsigned d = DIR_COUNTED(io->dir);
 
@@ -124,17 +124,17 @@ static bool finish(struct job *j, const struct io *io)
 	if (__builtin_expect(j->s->o.verify, 0) && !verified(j, io))
 		return false;
 	if (io->dir != DIR_STAT && io->res != io->len)
-		j->tally.short_ios[d]++;
-	add(&j->tally.ios[d], 1);
+		j->counts.short_ios[d]++;
+	add(&j->counts.ios[d], 1);
 	/* (of a block of which one byte is loaded the others were not moved) */
-	add(&j->tally.bytes[d],
+	add(&j->counts.bytes[d],
 	    j->s->o.touch == TOUCH_BYTE && d == DIR_READ ? 1 : (uint64_t)io->res);
 	return true;
 }
 
 /* ------------------------------------------------------------------ phases */
 
-static void note_usage(struct tally *t, int sign)
+static void note_usage(struct job_counts *t, int sign)
 {
 	struct rusage u;
 
@@ -148,7 +148,7 @@ static void note_usage(struct tally *t, int sign)
 
 static void begin_measuring(struct job *j)
 {
-	struct tally *t = &j->tally;
+	struct job_counts *t = &j->counts;
 
 	for (unsigned d = 0; d < DIRECTIONS; d++) {
 		atomic_store(&t->ios[d], 0);
@@ -163,7 +163,7 @@ static void begin_measuring(struct job *j)
 
 static void end_measuring(struct job *j)
 {
-	struct tally *t = &j->tally;
+	struct job_counts *t = &j->counts;
 
 	if (!t->start_ns) { /* stopped during the ramp: what it did does not count */
 		begin_measuring(j);
@@ -214,7 +214,7 @@ static void loop_sync(struct job *j)
 		}
 		if (err < 0)
 			job_fail(j, err, "%s: %s", j->s->o.filename, strerror(-err));
-		if (err < 0 || !finish(j, io) || (seen == PHASE_MEASURE && !--left))
+		if (err < 0 || !finish_io(j, io) || (seen == PHASE_MEASURE && !--left))
 			break;
 	}
 	end_measuring(j);
@@ -226,8 +226,8 @@ struct flight {
 	unsigned idle_count, under_way;
 };
 
-/* Takes up what is done; with `count` it is measured. False where the run has failed. */
-static bool take_done(struct job *j, struct flight *f, unsigned min, bool count)
+/* Takes up what is done and counts it. False where the run has failed. */
+static bool take_done(struct job *j, struct flight *f, unsigned min)
 {
 	uint64_t now;
 	int n = j->s->ops->reap(j, min, f->done);
@@ -242,17 +242,15 @@ static bool take_done(struct job *j, struct flight *f, unsigned min, bool count)
 		struct io *io = f->done[i];
 
 		f->idle[f->idle_count++] = io;
-		if (!count)
-			continue;
 		hist_add(&j->clat[DIR_COUNTED(io->dir)], now - io->start_ns);
-		if (!finish(j, io))
+		if (!finish_io(j, io))
 			return false;
 	}
 	return true;
 }
 
 /* Issues all that is idle; one time stamp serves them all. */
-static int fill(struct job *j, struct flight *f, uint64_t *left)
+static int fill_queue(struct job *j, struct flight *f, uint64_t *left)
 {
 	uint64_t now = clock_now_ns();
 	int err = 0;
@@ -283,14 +281,14 @@ static void loop_queue(struct job *j, struct flight *f)
 			left = wanted;
 			before = seen;
 		}
-		err = fill(j, f, &left);
+		err = fill_queue(j, f, &left);
 		if (err < 0) {
 			job_fail(j, err, "%s: %s", j->s->o.filename, strerror(-err));
 			break;
 		}
 		if (!f->under_way)
 			break;
-		ok = take_done(j, f, batch ? f->under_way : 1, true);
+		ok = take_done(j, f, batch ? f->under_way : 1);
 	}
 	end_measuring(j);
 	/* The kernel writes into the buffers of what is under way. What is done counts for verify.

@@ -10,9 +10,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bench.h"
+#include "session.h"
 #include "vfsdax-bench/engine/mem.h"
 #include "vfsdax-bench/report/report.h"
-#include "session.h"
 
 #define EXIT_INTERRUPTED 130
 
@@ -55,7 +55,7 @@ static int check_words(const struct options *o, char **words, int count)
 	return -EINVAL;
 }
 
-static int report(const struct session *n, bool compare)
+static int print_report(const struct session *n, bool compare)
 {
 	int err = 0;
 
@@ -74,7 +74,7 @@ static int report(const struct session *n, bool compare)
 	return err;
 }
 
-static int run(const struct options *o, char **specs, size_t columns)
+static int run_session(const struct options *o, char **specs, size_t columns)
 {
 	struct session *n = calloc(1, sizeof(*n));
 	int err;
@@ -86,7 +86,7 @@ static int run(const struct options *o, char **specs, size_t columns)
 		err = session_open(n, o, specs, columns);
 	if (!err) {
 		err = session_run(n);
-		if ((!err || err == -EINTR) && report(n, specs != NULL) && !err)
+		if ((!err || err == -EINTR) && print_report(n, specs != NULL) && !err)
 			err = -EIO;
 	}
 	if (run_stuck()) /* a thread is in there still */
@@ -124,6 +124,6 @@ int main(int argc, char **argv)
 		return 1;
 	run_catch_signals();
 	mem_catch_sigbus();
-	err = run(&o, compare ? argv + 1 : NULL, compare ? (size_t)words - 1 : 1);
+	err = run_session(&o, compare ? argv + 1 : NULL, compare ? (size_t)words - 1 : 1);
 	return !err ? 0 : run_interrupted() ? EXIT_INTERRUPTED : 1;
 }

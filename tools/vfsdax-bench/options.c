@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "options.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -68,7 +70,8 @@ static const struct option_row rows[] = {
 	/* of a column */
 	{"engine", OPTION_STRING, AT(engine), "E", "see below; default uring", .alias = "ioengine"},
 	{"filename", OPTION_STRING, AT(filename), "F", "file or device; lib, map: in the share"},
-	{"share", OPTION_STRING, AT(share), "SOURCE", "lib, map: as of vfsdax-mount; or F is SOURCE:/F"},
+	{"share", OPTION_STRING, AT(share), "SOURCE",
+	 "lib, map: as of vfsdax-mount; or F is SOURCE:/F"},
 	{"rw", OPTION_CALL, AT(rw), .names = rw_names, .help = "", .alias = "readwrite",
 	 .set = set_rw},
 	{"bs", OPTION_SIZE, AT(bs), "4k", "size of a block", .alias = "blocksize", .min = 1,
@@ -99,31 +102,35 @@ static const struct option_row rows[] = {
 	{"prefault", SWITCH, AT(prefault), .help = "mmap, map: fill the page tables first"},
 	{"nodax", SWITCH, AT(nodax), .help = "lib: not through the window"},
 	{"verify", SWITCH, AT(verify), .help = "check the contents of blocks"},
-	{"lat_sample", OPTION_NUMBER, AT(lat_sample), "N", "latency of 1 in N; 0: as the clock allows",
-	 .max = 1000000},
+	{"lat_sample", OPTION_NUMBER, AT(lat_sample), "N",
+	 "latency of 1 in N; 0: as the clock allows", .max = 1000000},
 	{"name", OPTION_STRING, AT(name), "TEXT", "in the report"},
-	/* of a run */
+/* of a run */
 #define COLUMN_ROWS 25
 #define RUN	    .not_in_list = true
-	{"runtime", OPTION_TIME, AT(runtime_ns), "T", "5, 5s, 500ms; default: one pass; compare: 1s",
-	 .min = 1, .max = INT64_MAX, RUN},
+	{"runtime", OPTION_TIME, AT(runtime_ns), "T",
+	 "5, 5s, 500ms; default: one pass; compare: 1s", .min = 1, .max = INT64_MAX, RUN},
 	{"ramp_time", OPTION_TIME, AT(ramp_ns), "T", "warm-up that does not count; compare: 100ms",
 	 .max = INT64_MAX, RUN},
 	{"time_based", SWITCH, AT(time_based), .help = "0: one pass, at most --runtime long",
 	 .set = note_time_based, RUN},
-	{"rounds", OPTION_NUMBER, AT(rounds), "N", "default 1; compare: 5, columns in turn", .min = 1,
-	 .max = STATS_ROUNDS_MAX, RUN},
-	{"group_reporting", SWITCH, AT(group_reporting), .help = "JSON: all threads as one job", RUN},
+	{"rounds", OPTION_NUMBER, AT(rounds), "N", "default 1; compare: 5, columns in turn",
+	 .min = 1, .max = STATS_ROUNDS_MAX, RUN},
+	{"group_reporting", SWITCH, AT(group_reporting), .help = "JSON: all threads as one job",
+	 RUN},
 	{"output-format", OPTION_CHOICE, AT(output), .names = output_names, .help = "", RUN},
 	{"plot", OPTION_STRING, AT(plot), "F.svg", "draw it with gnuplot", RUN},
 	{"help", OPTION_LAST, AT(help), .help = "", .letter = 'h', RUN},
 	{"version", OPTION_LAST, AT(version), .help = "", .letter = 'V', RUN},
 };
 
-static const struct option_table all = {"vfsdax-bench", "--", rows, ARRAY_SIZE(rows)},
-				 of_column = {"vfsdax-bench", "--", rows, COLUMN_ROWS},
-				 of_run = {"vfsdax-bench", "--", rows + COLUMN_ROWS,
-					   ARRAY_SIZE(rows) - COLUMN_ROWS};
+static const struct option_table
+	all = {.program = "vfsdax-bench", .prefix = "--", .rows = rows, .count = ARRAY_SIZE(rows)},
+	of_column = {.program = "vfsdax-bench", .prefix = "--", .rows = rows, .count = COLUMN_ROWS},
+	of_run = {.program = "vfsdax-bench",
+		  .prefix = "--",
+		  .rows = rows + COLUMN_ROWS,
+		  .count = ARRAY_SIZE(rows) - COLUMN_ROWS};
 
 void options_init(struct options *o)
 {
@@ -147,7 +154,17 @@ int options_parse(struct options *o, int argc, char **argv)
 
 int options_apply_spec(struct options *o, char *spec)
 {
-	return options_read_list(&all, o, spec);
+	struct option_table t = all;
+	char *where = NULL;
+	int err;
+
+	if (asprintf(&where, "column '%s': ", spec) < 0)
+		return -ENOMEM;
+	t.where = where;
+	t.prefix = "";
+	err = options_read_list(&t, o, spec);
+	free(where);
+	return err;
 }
 
 void options_help(const char *engines)

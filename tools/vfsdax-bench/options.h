@@ -39,8 +39,8 @@ void options_init(struct options *o);
 /* Reads the options and moves all other words behind them: the index of the first, or -EINVAL after
  * one log line. Strings point into argv. */
 int options_parse(struct options *o, int argc, char **argv);
-/* The list of a column, on top of what `o` has: split in place, strings point into it. -EINVAL after
- * one log line. */
+/* The list of a column, on top of what `o` has: split in place, strings point into it. -EINVAL
+ * after one log line. */
 int options_apply_spec(struct options *o, char *spec);
 void options_help(const char *engines);
 

@@ -24,12 +24,12 @@ void progress_begin(struct progress *p, uint64_t ramp_ns, uint64_t runtime_ns)
 	p->span_ns = runtime_ns ? ramp_ns + runtime_ns : 0;
 }
 
-static void count(const struct subject *s, uint64_t *ios, uint64_t *bytes)
+static void count_ios(const struct subject *s, uint64_t *ios, uint64_t *bytes)
 {
 	*ios = *bytes = 0;
 	for (unsigned i = 0; i < s->o.numjobs; i++)
 		for (unsigned d = 0; d < DIRECTIONS; d++) {
-			const struct tally *t = &s->jobs[i].tally;
+			const struct job_counts *t = &s->jobs[i].counts;
 
 			*ios += atomic_load_explicit(&t->ios[d], memory_order_relaxed);
 			*bytes += atomic_load_explicit(&t->bytes[d], memory_order_relaxed);
@@ -44,7 +44,7 @@ void progress_show(struct progress *p, const struct subject *s)
 
 	if (!p->what || now < p->next_ns)
 		return;
-	count(s, &ios, &bytes);
+	count_ios(s, &ios, &bytes);
 	/* the counters begin anew behind the ramp */
 	if (ios < p->last_ios)
 		p->last_ios = p->last_bytes = 0;

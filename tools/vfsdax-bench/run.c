@@ -11,8 +11,8 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "bench.h"
 #include "base/parse.h"
+#include "bench.h"
 #include "progress.h"
 #include "verify.h"
 
@@ -65,6 +65,13 @@ void result_free(struct result *r)
 	r->clat = NULL;
 }
 
+void result_latencies(const struct result *r, struct hist *both)
+{
+	hist_reset(both);
+	for (unsigned d = 0; d < DIRECTIONS; d++)
+		hist_merge(both, &r->clat[d]);
+}
+
 double result_iops(const struct result *r)
 {
 	return r->seconds > 0 ? (double)(r->ios[DIR_READ] + r->ios[DIR_WRITE]) / r->seconds : 0;
@@ -98,7 +105,7 @@ void result_add(struct result *into, const struct result *r)
 
 static void add_job(struct result *into, const struct job *j, uint64_t end_ns)
 {
-	const struct tally *t = &j->tally;
+	const struct job_counts *t = &j->counts;
 	struct result r = {
 		.clat = j->clat, .sample_every = j->sample_every, .choose_ns = j->choose_ns};
 
@@ -137,7 +144,7 @@ static void wait_tick(struct subject *s, uint64_t until_ns)
 }
 
 /* Until then, or all jobs have ended, or the user has had enough. The lock is held. */
-static void wait_until(struct subject *s, uint64_t until_ns, struct progress *p)
+static void wait_until_time(struct subject *s, uint64_t until_ns, struct progress *p)
 {
 	while (count_done(s) < s->o.numjobs && clock_now_ns() < until_ns &&
 	       atomic_load(&s->phase) != PHASE_STOP && !interrupted) {
@@ -161,7 +168,7 @@ static bool all_done(const struct subject *s)
 }
 
 /* For as long as it takes, but after the user stopped the run only for a while: then false. */
-static bool wait_for(struct subject *s, bool (*reached)(const struct subject *s))
+static bool wait_for_jobs(struct subject *s, bool (*reached)(const struct subject *s))
 {
 	uint64_t since = 0;
 
@@ -193,7 +200,7 @@ static void reset_jobs(struct subject *s)
 	for (unsigned i = 0; i < s->o.numjobs; i++) {
 		struct job *j = &s->jobs[i];
 
-		memset(&j->tally, 0, sizeof(j->tally));
+		memset(&j->counts, 0, sizeof(j->counts));
 		atomic_store(&j->done, false);
 		pattern_init(&j->pattern, &s->o, s->blocks, splitmix64(&state));
 		for (unsigned d = 0; d < DIRECTIONS; d++)
@@ -227,11 +234,11 @@ static void measure(struct subject *s, struct progress *p, struct rusage *before
 		    struct rusage *after)
 {
 	if (s->o.ramp_ns)
-		wait_until(s, clock_now_ns() + s->o.ramp_ns, p);
+		wait_until_time(s, clock_now_ns() + s->o.ramp_ns, p);
 	getrusage(RUSAGE_SELF, before);
 	if (atomic_load(&s->phase) == PHASE_RAMP && !interrupted)
 		atomic_store(&s->phase, PHASE_MEASURE);
-	wait_until(s, s->o.runtime_ns ? clock_now_ns() + s->o.runtime_ns : UINT64_MAX, p);
+	wait_until_time(s, s->o.runtime_ns ? clock_now_ns() + s->o.runtime_ns : UINT64_MAX, p);
 	getrusage(RUSAGE_SELF, after);
 }
 
@@ -240,7 +247,7 @@ static void measure(struct subject *s, struct progress *p, struct rusage *before
 static bool let_run(struct subject *s, struct progress *p, struct rusage *before,
 		    struct rusage *after)
 {
-	bool ready = wait_for(s, all_ready);
+	bool ready = wait_for_jobs(s, all_ready);
 
 	if (!ready)
 		atomic_store(&s->phase, PHASE_STOP);
@@ -251,7 +258,7 @@ static bool let_run(struct subject *s, struct progress *p, struct rusage *before
 		measure(s, p, before, after);
 	s->stop_ns = clock_now_ns();
 	atomic_store(&s->phase, PHASE_STOP);
-	return ready && wait_for(s, all_done);
+	return ready && wait_for_jobs(s, all_done);
 }
 
 static double us_between(struct timeval a, struct timeval b)
@@ -268,18 +275,18 @@ bool run_stuck(void)
 
 /* The jobs ran at the same time: their counts add up, their seconds do not. Of one that is stuck
  * counts what it did before; it does not move. */
-static void collect(struct subject *s, const struct rusage *before, const struct rusage *after,
-		    struct result *round, struct result *each)
+static void collect_results(struct subject *s, const struct rusage *before,
+			    const struct rusage *after, struct result *round, struct result *each)
 {
 	uint64_t start = UINT64_MAX, end = 0;
 
 	for (unsigned i = 0; i < s->o.numjobs; i++) {
 		const struct job *j = &s->jobs[i];
-		uint64_t job_end = atomic_load(&j->done) ? j->tally.end_ns : s->stop_ns;
+		uint64_t job_end = atomic_load(&j->done) ? j->counts.end_ns : s->stop_ns;
 
-		if (!j->tally.start_ns || job_end < j->tally.start_ns)
+		if (!j->counts.start_ns || job_end < j->counts.start_ns)
 			continue;
-		start = MIN(start, j->tally.start_ns);
+		start = MIN(start, j->counts.start_ns);
 		end = MAX(end, job_end);
 		add_job(round, j, job_end);
 		if (each)
@@ -313,7 +320,7 @@ int run_round(struct subject *s, const char *what, struct result *all, struct re
 	progress_end(&p);
 	err = atomic_load(&s->failed);
 	if (!err)
-		collect(s, &before, &after, all, each);
+		collect_results(s, &before, &after, all, each);
 	return err ? err : interrupted ? -EINTR : 0;
 }
 

@@ -101,9 +101,7 @@ static double median_ns(const struct result *r)
 {
 	struct hist both;
 
-	hist_reset(&both);
-	for (unsigned d = 0; d < DIRECTIONS; d++)
-		hist_merge(&both, &r->clat[d]);
+	result_latencies(r, &both);
 	return (double)hist_percentile(&both, 50);
 }
 
@@ -146,7 +144,7 @@ int session_run(struct session *n)
 		for (size_t i = 0; i < n->count && !err; i++)
 			err = measure_column(n, &n->columns[round % 2 ? n->count - 1 - i : i],
 					     round);
-		/* Of one column a round that was stopped still tells something. */
+		/* Of one column a round that was stopped is of use, too. */
 		n->rounds = round + (!err || (n->count == 1 && err == -EINTR));
 	}
 	n->interrupted = err == -EINTR;

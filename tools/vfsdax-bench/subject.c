@@ -8,8 +8,8 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "bench.h"
 #include "base/parse.h"
+#include "bench.h"
 #include "verify.h"
 
 bool subject_writes(const struct subject *s)
@@ -17,7 +17,7 @@ bool subject_writes(const struct subject *s)
 	return options_rw_writes(s->o.rw);
 }
 
-static int refuse(const char *what, const char *way_out)
+static int does_not_fit(const char *what, const char *way_out)
 {
 	log_error("%s: %s", what, way_out);
 	return -EINVAL;
@@ -30,57 +30,59 @@ static int check_engine(const struct options *o, const struct engine_ops *ops)
 	bool uring = strcmp(ops->name, "uring") == 0;
 
 	if ((o->registerfiles || o->fixedbufs || o->sqthread_poll || o->hipri) && !uring)
-		return refuse(ops->name,
-			      "--registerfiles, --fixedbufs, --sqthread_poll and --hipri "
-			      "are for --engine uring");
+		return does_not_fit(ops->name,
+				    "--registerfiles, --fixedbufs, --sqthread_poll and --hipri "
+				    "are for --engine uring");
 	if (o->direct && (ops->memory || ops->shares))
-		return refuse(ops->name, "it has no O_DIRECT: use --direct=0, or --engine uring or "
-					 "psync");
+		return does_not_fit(ops->name,
+				    "it has no O_DIRECT: use --direct=0, or --engine uring or "
+				    "psync");
 	if ((o->iodepth > 1 || o->batch > 1) && !ops->queues)
-		return refuse(ops->name,
-			      "it does one I/O at a time: use --iodepth=1 and --batch=1, or "
-			      "--numjobs");
+		return does_not_fit(ops->name,
+				    "it does one I/O at a time: use --iodepth=1 and --batch=1, or "
+				    "--numjobs");
 	if (o->batch > 1 && o->iodepth > 1 && o->batch != o->iodepth)
-		return refuse("--batch", "so many are submitted and awaited together: leave out "
-					 "--iodepth, or give it the same value");
+		return does_not_fit("--batch",
+				    "so many are submitted and awaited together: leave out "
+				    "--iodepth, or give it the same value");
 	if (o->rw == RW_STAT && !ops->can_stat)
-		return refuse(ops->name,
-			      "it has no attributes to ask for: use --rw=stat with uring, "
-			      "psync or lib");
+		return does_not_fit(ops->name,
+				    "it has no attributes to ask for: use --rw=stat with uring, "
+				    "psync or lib");
 	if (o->touch != TOUCH_COPY && !ops->memory)
-		return refuse(ops->name, "--touch is for the engines mmap and map");
+		return does_not_fit(ops->name, "--touch is for the engines mmap and map");
 	if (o->nodax && strcmp(ops->name, "lib") != 0)
-		return refuse(ops->name, "--nodax is for --engine lib");
+		return does_not_fit(ops->name, "--nodax is for --engine lib");
 	if (o->share && !ops->shares)
-		return refuse(ops->name,
-			      "--share is for the engines lib and map; others take a path "
-			      "of this system as --filename");
+		return does_not_fit(ops->name,
+				    "--share is for the engines lib and map; others take a path "
+				    "of this system as --filename");
 	if (ops->shares && !o->share)
-		return refuse(ops->name,
-			      "name the share: --share unix:SOCKET (or a function, a tag), or "
-			      "--filename SHARE:/PATH");
+		return does_not_fit(
+			ops->name, "name the share: --share unix:SOCKET (or a function, a tag), or "
+				   "--filename SHARE:/PATH");
 	return 0;
 }
 
 static int check_values(const struct options *o)
 {
 	if (!o->filename)
-		return refuse("--filename", "name the file or block device to measure");
+		return does_not_fit("--filename", "name the file or block device to measure");
 	if (o->rw == RW_STAT && (o->verify || !o->runtime_ns))
-		return refuse("--rw=stat", o->verify ? "there is nothing to --verify"
-						     : "say with --runtime how long");
+		return does_not_fit("--rw=stat", o->verify ? "there is nothing to --verify"
+							   : "say with --runtime how long");
 	if (o->verify && o->bs < VERIFY_MIN_LEN)
-		return refuse("--verify", "blocks have a header: use --bs=64 or more");
+		return does_not_fit("--verify", "blocks have a header: use --bs=64 or more");
 	if (o->verify && o->bs % 8)
-		return refuse("--verify", "use a --bs that is a multiple of 8");
+		return does_not_fit("--verify", "use a --bs that is a multiple of 8");
 	if (o->verify && o->touch != TOUCH_COPY)
-		return refuse("--verify", "it looks at all bytes: use --touch=copy");
+		return does_not_fit("--verify", "it looks at all bytes: use --touch=copy");
 	if (o->direct && o->rw != RW_STAT && (o->bs % 512 || o->offset % 512))
-		return refuse("--direct=1",
-			      "O_DIRECT wants --bs and --offset as multiples of 512 at "
-			      "least");
+		return does_not_fit("--direct=1",
+				    "O_DIRECT wants --bs and --offset as multiples of 512 at "
+				    "least");
 	if (o->distribution != DIST_RANDOM && !options_rw_random(o->rw))
-		return refuse("--random_distribution", "it is for rand* workloads");
+		return does_not_fit("--random_distribution", "it is for rand* workloads");
 	return 0;
 }
 
@@ -127,7 +129,7 @@ int subject_set_region(struct subject *s, uint64_t file_bytes)
 	return 0;
 }
 
-static int prepare_verify(struct subject *s)
+static int subject_init_verify(struct subject *s)
 {
 	s->content_seed = s->o.randseed;
 	/* What an earlier run left must not pass for what this one wrote. */
@@ -207,7 +209,7 @@ int subject_open(struct subject *s, const struct options *o)
 	err = subject_set_region(s, s->file_bytes);
 	if (err)
 		return err;
-	err = s->o.verify ? prepare_verify(s) : 0;
+	err = s->o.verify ? subject_init_verify(s) : 0;
 	if (!err)
 		err = make_jobs(s);
 	if (!err)

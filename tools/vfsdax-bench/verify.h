@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * verify: blocks that can tell whether they are what was written. A block is
+ * verify: blocks from which it can be seen whether they are what was written. A block is
  *
  *   0  magic      8  file offset of the block   16  seed   24  length   32  hash   40  contents
  *
  * where the contents follow from seed and offset alone, and the hash is of all the rest. So a
- * block that is wrong tells whether it is stale, misplaced or damaged, and at which byte.
+ * block that is wrong shows whether it is stale, misplaced or damaged, and at which byte.
  */
 #ifndef VFSDAX_BENCH_VERIFY_H
 #define VFSDAX_BENCH_VERIFY_H

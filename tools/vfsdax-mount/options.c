@@ -17,7 +17,8 @@ static const char *const admit_names[] = {"always", "auto", NULL};
 static const char *const on_off[] = {"on", "off", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
 
-_Static_assert(BRIDGE_DAX_NEVER == BRIDGE_DAX_ALWAYS + 1 && BRIDGE_DAX_INODE == BRIDGE_DAX_ALWAYS + 2,
+_Static_assert(BRIDGE_DAX_NEVER == BRIDGE_DAX_ALWAYS + 1 &&
+		       BRIDGE_DAX_INODE == BRIDGE_DAX_ALWAYS + 2,
 	       "dax_names");
 _Static_assert(BRIDGE_CACHE_AUTO == 0 && BRIDGE_CACHE_NONE == 1 && BRIDGE_CACHE_ALWAYS == 2,
 	       "auto_none_always");
@@ -117,8 +118,10 @@ static const struct option_row mount_rows[] = {
 	{"users", OF_FSTAB},
 };
 
-static const struct option_table mount_table = {"vfsdax-mount", "-o ", mount_rows,
-						ARRAY_SIZE(mount_rows)};
+static const struct option_table mount_table = {.program = "vfsdax-mount",
+						.prefix = "-o ",
+						.rows = mount_rows,
+						.count = ARRAY_SIZE(mount_rows)};
 
 static int set_mount_options(void *to, const struct option_table *t, const struct option_row *row,
 			     const char *value)
@@ -140,7 +143,8 @@ static const struct option_row rows[] = {
 	{"version", OPTION_LAST, AT(version), .letter = 'V', .help = ""},
 };
 
-static const struct option_table table = {"vfsdax-mount", "--", rows, ARRAY_SIZE(rows)};
+static const struct option_table table = {
+	.program = "vfsdax-mount", .prefix = "--", .rows = rows, .count = ARRAY_SIZE(rows)};
 
 void options_help(void)
 {

@@ -14,11 +14,11 @@ struct options {
 	bool foreground, list, json, nonempty, help, version;
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
-	bool others;	      /* allow_other */
-	unsigned no_direct_maps; /* 0 or 1 */
-	int64_t share_device; /* a uid; -1: nobody */
+	bool others;		     /* allow_other */
+	unsigned no_direct_maps;     /* 0 or 1 */
+	int64_t share_device;	     /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */
-	char kernel[1024]; /* what libfuse3 and the kernel get, comma-separated */
+	char kernel[1024];	     /* what libfuse3 and the kernel get, comma-separated */
 };
 
 /* 0, or -EINVAL after one log line. */

@@ -32,20 +32,22 @@ struct options {
 #define AT(field) OPTION_FIELD(struct options, field)
 static const struct option_row rows[] = {
 	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "one JSON object"},
-	{"watch", OPTION_NUMBER, AT(watch_s), "SECONDS", "what has changed, every second or so often",
-	 .letter = 'w', .without = "1", .min = 1, .max = 86400},
+	{"watch", OPTION_NUMBER, AT(watch_s), "SECONDS",
+	 "what has changed, every second or so often", .letter = 'w', .without = "1", .min = 1,
+	 .max = 86400},
 	{"list", OPTION_FLAG, AT(list), .letter = 'l', .help = "the counters and what they mean"},
 	{"help", OPTION_LAST, AT(help), .letter = 'h', .help = ""},
 	{"version", OPTION_LAST, AT(version), .letter = 'V', .help = ""},
 };
-static const struct option_table table = {"vfsdax-stat", "--", rows, ARRAY_SIZE(rows)};
+static const struct option_table table = {
+	.program = "vfsdax-stat", .prefix = "--", .rows = rows, .count = ARRAY_SIZE(rows)};
 
 static void help(void)
 {
 	puts("Usage: vfsdax-stat [--json] [--watch[=SECONDS]] MOUNTPOINT\n"
 	     "       vfsdax-stat --list\n"
-	     "Shows the counters of a mount of vfsdax-mount: bytes and requests by route (the DAX\n"
-	     "window or the queue), the window's ranges, and why DAX is not used.");
+	     "Shows the counters of a mount of vfsdax-mount: bytes and requests by route (the\n"
+	     "DAX window or the queue), the window's ranges, and why DAX is not used.");
 	options_print(&table);
 }
 
@@ -62,7 +64,7 @@ static void list_counters(void)
 
 /* ------------------------------------------------------------------ asking */
 
-static int connect_to(const char *dir, dev_t dev)
+static int connect_to_daemon(const char *dir, dev_t dev)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd, err = rundir_socket(dir, dev, addr.sun_path, sizeof(addr.sun_path));
@@ -94,17 +96,19 @@ static FILE *ask(const char *mountpoint)
 		return NULL;
 	}
 	if (!mountinfo_find(path, &m) || strcmp(m.type, "fuse.vfsdax") != 0) {
-		log_error("%s is not a mount of vfsdax-mount; name the mountpoint itself", mountpoint);
+		log_error("%s is not a mount of vfsdax-mount; name the mountpoint itself",
+			  mountpoint);
 		free(path);
 		return NULL;
 	}
 	free(path);
 	if (rundir_path(geteuid(), dir, sizeof(dir)) == 0)
-		fd = connect_to(dir, m.dev);
+		fd = connect_to_daemon(dir, m.dev);
 	if (fd < 0 && geteuid() != 0 && rundir_path(0, dir, sizeof(dir)) == 0)
-		fd = connect_to(dir, m.dev);
+		fd = connect_to_daemon(dir, m.dev);
 	if (fd < 0) {
-		log_error("%s: its daemon does not answer (%s): it was killed, or belongs to another user",
+		log_error("%s: its daemon does not answer (%s): it was killed, or belongs to "
+			  "another user",
 			  mountpoint, strerror(-fd));
 		return NULL;
 	}
@@ -176,7 +180,8 @@ static int print_json(FILE *f)
 
 /* ------------------------------------------------------------------ for people */
 
-/* A JSON string without its quotes. Control characters stay escaped: the terminal shall not obey them. */
+/* A JSON string without its quotes. Control characters stay escaped: the terminal shall not obey
+ * them. */
 static char *readable(char *value)
 {
 	char *to = value, *at = value + 1;
@@ -208,7 +213,7 @@ struct sample {
 };
 
 /* Prints what grew or shrank since the last round, a line a counter. */
-static int watch(const char *mountpoint, unsigned seconds)
+static int watch_counters(const char *mountpoint, unsigned seconds)
 {
 	static struct sample last[256];
 	size_t known = 0;
@@ -279,5 +284,5 @@ int main(int argc, char **argv)
 		log_error("name one mountpoint; usage: vfsdax-stat [--json] [--watch] MOUNTPOINT");
 		return 1;
 	}
-	return o.watch_s ? watch(argv[first], o.watch_s) : show(argv[first], o.json);
+	return o.watch_s ? watch_counters(argv[first], o.watch_s) : show(argv[first], o.json);
 }

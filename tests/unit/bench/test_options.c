@@ -19,7 +19,7 @@ static void keep(enum log_level level, const char *line, void *ctx)
 	strncpy(last_line, line, sizeof(last_line) - 1);
 }
 
-#define PARSE(o, ...)                                                            \
+#define PARSE(o, ...)                                                                     \
 	options_parse(o, sizeof((const char *[]){"bench", __VA_ARGS__}) / sizeof(char *), \
 		      (char **)(uintptr_t)(const char *[]){"bench", __VA_ARGS__, NULL})
 
@@ -33,7 +33,7 @@ static void both_ways_to_write_a_value_and_fios_names(void **state)
 			       "--iodepth", "8", "--direct=1", "--runtime", "500ms",
 			       "--norandommap", "--size=1g", "--output-format=json", "--blocksize",
 			       "16k"),
-			 17);
+			 15);
 	assert_int_equal(o.rw, RW_RANDREAD);
 	assert_int_equal(o.bs, 16 * KIB);
 	assert_string_equal(o.engine, "io_uring");
@@ -46,8 +46,8 @@ static void both_ways_to_write_a_value_and_fios_names(void **state)
 
 static void words_that_are_no_options_stay_in_order(void **state)
 {
-	char name[] = "bench", compare[] = "compare", a[] = "engine=psync", bs[] = "--bs", value[] = "4k",
-	     b[] = "engine=mmap";
+	char name[] = "bench", compare[] = "compare", a[] = "engine=psync", bs[] = "--bs",
+	     value[] = "4k", b[] = "engine=mmap";
 	char *argv[] = {name, compare, a, bs, value, b, NULL};
 	struct options o;
 
@@ -131,7 +131,7 @@ static void a_column_takes_no_options_of_the_run(void **state)
 		options_init(&o);
 		if (options_apply_spec(&o, spec) != -EINVAL)
 			fail_msg("'%s' was accepted", bad[i]);
-		}
+	}
 }
 
 static int no_log(void **state)

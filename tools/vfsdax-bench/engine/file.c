@@ -77,7 +77,7 @@ static int64_t put_fd(void *ctx, const void *buf, size_t len, uint64_t off)
 }
 
 /* Through a descriptor of its own: the measured one may want aligned writes. */
-static int lay_out(const char *path, uint64_t from, uint64_t to)
+static int file_lay_out(const char *path, uint64_t from, uint64_t to)
 {
 	char size[24];
 	int err, fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -143,7 +143,7 @@ int file_open(struct subject *s, int flags)
 	}
 	err = file_missing(s, exists, have, &from, &to);
 	if (!err && from < to)
-		err = lay_out(path, from, to);
+		err = file_lay_out(path, from, to);
 	if (err)
 		return err;
 	s->fd = open(path, flags | O_CLOEXEC | (subject_writes(s) ? O_RDWR : O_RDONLY));

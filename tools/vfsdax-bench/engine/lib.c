@@ -141,7 +141,6 @@ static int lib_reap(struct job *j, unsigned min, struct io **done)
 
 const struct engine_ops engine_lib = {
 	.name = "lib",
-	.about = "libvfsdax",
 	.queues = true,
 	.alone = true,
 	.can_stat = true,

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "file.h"
 #include "base/parse.h"
+#include "file.h"
 
 struct lib_share {
 	struct lib_share *next;
@@ -38,7 +38,7 @@ static void hear(void *ctx, enum vfsdax_log_level level, const char *line)
 
 static struct said said;
 
-static int attach(struct lib_share *share)
+static int share_attach(struct lib_share *share)
 {
 	struct vfsdax_options options = VFSDAX_OPTIONS_INIT;
 	int err;
@@ -79,7 +79,7 @@ int lib_share_get(const struct subject *s, struct lib_share **out)
 	share->flags = flags;
 	share->users = 1;
 	share->source = strdup(s->o.share);
-	err = share->source ? attach(share) : -ENOMEM;
+	err = share->source ? share_attach(share) : -ENOMEM;
 	if (err) {
 		share_free(share);
 		return err;
@@ -114,12 +114,12 @@ struct vfsdax *lib_share_handle(struct lib_share *share)
 
 /* ------------------------------------------------------------------ its files */
 
-static int64_t put_file(void *ctx, const void *buf, size_t len, uint64_t off)
+static int64_t fill_share_file(void *ctx, const void *buf, size_t len, uint64_t off)
 {
 	return vfsdax_write(ctx, buf, len, off);
 }
 
-static int lay_out(struct subject *s, struct lib_share *share, uint64_t from, uint64_t to)
+static int share_lay_out(struct subject *s, struct lib_share *share, uint64_t from, uint64_t to)
 {
 	struct vfsdax_file *file;
 	char size[24];
@@ -128,7 +128,7 @@ static int lay_out(struct subject *s, struct lib_share *share, uint64_t from, ui
 	log_info("%s: writing %s of it first", s->o.filename, format_size(to - from, size));
 	err = vfsdax_open(share->handle, s->o.filename, O_WRONLY | O_CREAT, 0644, &file);
 	if (!err) {
-		err = file_fill(from, to, put_file, file);
+		err = file_fill(from, to, fill_share_file, file);
 		if (!err)
 			err = vfsdax_fsync(file, 0);
 		closed = vfsdax_close(file);
@@ -158,7 +158,7 @@ int lib_file_open(struct subject *s, struct lib_share *share, struct vfsdax_file
 	if (!err) {
 		err = file_missing(s, exists, (uint64_t)st.st_size, &from, &to);
 		if (!err && from < to)
-			err = lay_out(s, share, from, to);
+			err = share_lay_out(s, share, from, to);
 		if (err)
 			return err;
 		s->file_bytes = to;

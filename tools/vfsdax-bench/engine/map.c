@@ -6,10 +6,10 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "engines.h"
 #include "lib_share.h"
 #include "mem.h"
-#include "base/parse.h"
 
 struct map_engine {
 	struct mem mem; /* first: see mem_issue() */
@@ -35,7 +35,7 @@ static void map_close(struct subject *s)
 	s->engine = NULL;
 }
 
-static int keep(struct map_engine *e, struct vfsdax_map *map)
+static int map_keep(struct map_engine *e, struct vfsdax_map *map)
 {
 	struct vfsdax_map **maps = realloc(e->maps, (e->count + 1) * sizeof(*maps));
 
@@ -64,7 +64,7 @@ static int map_pieces(struct subject *s, struct map_engine *e, uint64_t first, u
 			break;
 		off += vfsdax_map_len(map);
 		*boundaries |= off < bytes ? off : 0;
-		err = keep(e, map);
+		err = map_keep(e, map);
 	}
 	if (err)
 		log_error("%s of %s cannot be mapped at %llu: %s%s", s->o.filename, s->o.share,
@@ -75,7 +75,7 @@ static int map_pieces(struct subject *s, struct map_engine *e, uint64_t first, u
 	return err;
 }
 
-static int map_region(struct subject *s, struct map_engine *e)
+static int map_whole_region(struct subject *s, struct map_engine *e)
 {
 	uint64_t first = round_down(s->first, 4096), boundaries = 0;
 	uint64_t bytes = s->first + s->blocks * s->o.bs - first;
@@ -112,7 +112,7 @@ static int map_open(struct subject *s)
 		err = subject_set_region(s, s->file_bytes);
 	}
 	if (!err)
-		err = map_region(s, e);
+		err = map_whole_region(s, e);
 	if (err) {
 		map_close(s);
 		return err;
@@ -124,7 +124,6 @@ static int map_open(struct subject *s)
 
 const struct engine_ops engine_map = {
 	.name = "map",
-	.about = "loads and stores in the window, through libvfsdax",
 	.memory = true,
 	.shares = true,
 	.open = map_open,

@@ -66,7 +66,7 @@ void mem_prefault(const struct mem *m, bool write)
 	}
 }
 
-static void on_sigbus(int sig)
+static void mem_on_sigbus(int sig)
 {
 	static const char text[] = "vfsdax-bench: a mapped page is gone: the file was made shorter "
 				   "while it was measured, or its disk is full\n";
@@ -79,7 +79,7 @@ static void on_sigbus(int sig)
 
 void mem_catch_sigbus(void)
 {
-	struct sigaction sa = {.sa_handler = on_sigbus};
+	struct sigaction sa = {.sa_handler = mem_on_sigbus};
 
 	sigaction(SIGBUS, &sa, NULL);
 }

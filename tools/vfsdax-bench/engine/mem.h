@@ -27,9 +27,9 @@ int mem_init(struct mem *m, const struct subject *s, uint64_t first, uint64_t by
 void mem_put(struct mem *m, uint64_t off, uint64_t len, unsigned char *addr);
 void mem_free(struct mem *m);
 
-/* Has the page tables filled, so that nobody measures first faults. */
+/* Fills the page tables, so that no first fault is measured. */
 void mem_prefault(const struct mem *m, bool write);
-/* What a page that is gone means is told, and the program ends, instead of a core dump. Before any
+/* A page that is gone ends the program with a message, instead of a core dump. Before any
  * share is attached: the library passes on what is not its own to the handler that it finds. */
 void mem_catch_sigbus(void);
 

@@ -29,7 +29,7 @@ static void mmap_close(struct subject *s)
 	file_close(s);
 }
 
-static int map_region(struct subject *s, struct mmap_engine *e)
+static int mmap_region(struct subject *s, struct mmap_engine *e)
 {
 	uint64_t first = round_down(s->first, 4096);
 	uint64_t bytes = s->first + s->blocks * s->o.bs - first;
@@ -58,7 +58,7 @@ static int mmap_open(struct subject *s)
 		return err;
 	}
 	s->engine = calloc(1, sizeof(struct mmap_engine));
-	err = s->engine ? map_region(s, s->engine) : -ENOMEM;
+	err = s->engine ? mmap_region(s, s->engine) : -ENOMEM;
 	if (err) {
 		log_error("%s cannot be mapped: %s; --engine psync reads it", s->o.filename,
 			  strerror(-err));
@@ -72,7 +72,6 @@ static int mmap_open(struct subject *s)
 
 const struct engine_ops engine_mmap = {
 	.name = "mmap",
-	.about = "loads and stores in a mapping",
 	.memory = true,
 	.open = mmap_open,
 	.close = mmap_close,

@@ -34,7 +34,6 @@ static int psync_issue(struct job *j, struct io *io)
 
 const struct engine_ops engine_psync = {
 	.name = "psync",
-	.about = "pread(2), pwrite(2)",
 	.can_stat = true,
 	.open = psync_open,
 	.close = file_close,

@@ -186,7 +186,6 @@ static int uring_reap(struct job *j, unsigned min, struct io **done)
 
 const struct engine_ops engine_uring = {
 	.name = "uring",
-	.about = "io_uring",
 	.queues = true,
 	.can_stat = true,
 	.open = uring_open,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* report_json: as fio's --output-format=json, as far as both know the same; see jobs[]. */
+/* json: as fio's --output-format=json, as far as both know the same; see jobs[]. */
 #include <inttypes.h>
 #include <math.h>
 #include <time.h>

@@ -87,7 +87,7 @@ static void latency_data(FILE *f, const struct session *n)
 	for (size_t i = 0; i < n->count; i++) {
 		struct hist h;
 
-		report_latencies(&n->columns[i].all, &h);
+		result_latencies(&n->columns[i].all, &h);
 		fprintf(f, "$latency%zu << EOD\n", i);
 		for (size_t p = 0; p < ARRAY_SIZE(percents); p++)
 			if (h.count && (double)h.count * (1 - percents[p] / 100) >= 1)

@@ -18,7 +18,5 @@ int plot_draw(const struct session *n, const char *path);
 
 /* "randread, bs=4 KiB, iodepth=8, numjobs=2": what the columns have in common. */
 void report_workload(FILE *f, const struct session *n);
-/* Latencies of both directions together. */
-void report_latencies(const struct result *r, struct hist *both);
 
 #endif

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* report_table: for people. */
+/* table: for people. */
 #include <stddef.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/parse.h"
 #include "report.h"
-
-void report_latencies(const struct result *r, struct hist *both)
-{
-	hist_reset(both);
-	for (unsigned d = 0; d < DIRECTIONS; d++)
-		hist_merge(both, &r->clat[d]);
-}
 
 static const char *rate(double bytes_per_second, char out[24])
 {
@@ -164,7 +157,7 @@ static void print_row(FILE *f, const struct session *n, size_t i, int width)
 	char a[24], interval[48] = "", p50[24] = "-";
 	struct hist h;
 
-	report_latencies(&c->all, &h);
+	result_latencies(&c->all, &h);
 	/* a label that is too long for its column has a line of its own */
 	fprintf(f, "%-*s", width, c->label);
 	if (strlen(c->label) > (size_t)width)
