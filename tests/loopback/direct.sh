@@ -199,8 +199,15 @@ test_a_device_that_dies_leaves_the_memory() {
 	end one
 }
 
+# Also where a killed mount of the same device number has left its socket, at which nobody listens.
 test_it_can_be_switched_off() {
 	direct_setup -o direct_maps=off
+	local socket
+	socket=$(socket_of "$MNT")
+	unmount_share
+	mkdir -p "$(dirname "$socket")" && touch "$socket"
+	mount_share -o direct_maps=off
+	[ "$(socket_of "$MNT")" != "$socket" ] || must_fail test -e "$socket"
 	directop cannot_connect "$MNT" EOPNOTSUPP
 	directop cannot_connect "$HOST_DIR" EOPNOTSUPP
 	directop cannot_connect "$MNT/nothing" ENOENT

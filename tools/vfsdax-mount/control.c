@@ -23,7 +23,8 @@ int control_open(struct control *c, dev_t dev)
 		err = rundir_socket(dir, dev, c->path, sizeof(c->path));
 	if (err)
 		return err;
-	/* The device number is ours alone while we are mounted: a socket there is a dead one's. */
+	/* The device number is ours alone while we are mounted: a socket there is of a mount that
+	 * was killed. */
 	unlink(c->path);
 	memcpy(addr.sun_path, c->path, sizeof(c->path));
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -61,7 +62,7 @@ void control_serve(struct control *c, void (*report)(void *ctx, FILE *out), void
 		close(fd);
 		return;
 	}
-	/* Somebody who does not read must not hold the mount's main thread. */
+	/* A client that does not read must not keep the main thread. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	out = fdopen(fd, "w");
 	if (!out) {

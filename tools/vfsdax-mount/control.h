@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* control: the socket on which a running mount tells its counters (vfsdax-stat). */
+/* control: the socket on which a running mount sends its counters to vfsdax-stat. */
 #ifndef VFSDAX_MOUNT_CONTROL_H
 #define VFSDAX_MOUNT_CONTROL_H
 

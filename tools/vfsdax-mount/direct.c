@@ -19,7 +19,7 @@
 #include "direct_peer.h"
 
 #define BACKLOG	  64
-/* A process without a descriptor left cannot accept, and would be told so again and again. */
+/* Without a descriptor left accept4(2) would fail again and again. */
 #define PAUSE_MS  100
 #define ATTEND_MS 1
 
@@ -27,7 +27,7 @@ struct direct {
 	struct peer_home home;
 	struct bridge *bridge;
 	bool others;
-	bool attending; /* the device was asked for something, which nobody else may see to */
+	bool attending; /* a request is in flight whose answer this thread collects */
 	bool paused;	/* the listener is out of epoll */
 	int listen_fd;
 	char path[108];
@@ -41,26 +41,26 @@ struct direct {
 static void let_in(struct direct *d, int sock)
 {
 	struct peer_home *home = &d->home;
-	struct ucred who;
-	socklen_t len = sizeof(who);
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
 
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
 		close(sock);
 		return;
 	}
-	if (who.uid != 0 && who.uid != home->owner && !d->others) {
-		log_debug("direct: turned away process %d (uid %u): another user's", (int)who.pid,
-			  (unsigned)who.uid);
+	if (cred.uid != 0 && cred.uid != home->owner && !d->others) {
+		log_debug("direct: turned away process %d (uid %u): another user's", (int)cred.pid,
+			  (unsigned)cred.uid);
 		peer_turn_away(home, sock, -EACCES,
 			       "the mount is another user's, and not mounted with allow_other");
 	} else if (atomic_load(&home->connections) >= PEERS_MAX) {
 		peer_turn_away(home, sock, -EBUSY,
-			       "the mount has as many connections as it may have (256)");
-	} else if (who.uid != 0 && who.uid != home->owner &&
-		   peers_of(home, who.uid) >= PEERS_MAX / 2) {
+			       "the mount has 256 connections, the most that it may have");
+	} else if (cred.uid != 0 && cred.uid != home->owner &&
+		   peers_of(home, cred.uid) >= PEERS_MAX / 2) {
 		peer_turn_away(home, sock, -EBUSY,
-			       "this user has as many connections as he may have (128)");
-	} else if (peer_open(home, sock, who.uid, who.pid)) {
+			       "this user has 128 connections, the most that one may have");
+	} else if (peer_open(home, sock, cred.uid, cred.pid)) {
 		log_debug("direct: no memory for a connection");
 	}
 }
@@ -77,7 +77,7 @@ static void accept_one(struct direct *d)
 	}
 }
 
-static void *thread_main(void *arg)
+static void *direct_thread(void *arg)
 {
 	struct direct *d = arg;
 
@@ -93,7 +93,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-static int start_thread(struct direct *d)
+static int start_direct_thread(struct direct *d)
 {
 	sigset_t all, old;
 	int err;
@@ -101,7 +101,7 @@ static int start_thread(struct direct *d)
 	/* Signals are for the main thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&d->thread, NULL, thread_main, d);
+	err = pthread_create(&d->thread, NULL, direct_thread, d);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err)
 		return -err;
@@ -128,7 +128,8 @@ static int open_socket(struct direct *d)
 	d->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (d->listen_fd < 0)
 		return -errno;
-	/* The device number is ours alone while we are mounted: a socket there is a dead one's. */
+	/* The device number is ours alone while we are mounted: a socket there is of a mount that
+	 * was killed. */
 	unlink(d->path);
 	if (bind(d->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
@@ -138,12 +139,28 @@ static int open_socket(struct direct *d)
 	return 0;
 }
 
+/* A killed mount of this device number may have left one, at which clients would wait for a server.
+ */
+static void remove_dead_socket(bool others, dev_t dev)
+{
+	struct direct none = {.others = others};
+
+	if (find_place(&none, dev) == 0)
+		unlink(none.path);
+}
+
 int direct_open(const struct direct_params *params, struct direct **out)
 {
-	struct direct *d = calloc(1, sizeof(*d));
+	struct direct *d;
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	int err;
 
+	*out = NULL;
+	if (!params->proofs) {
+		remove_dead_socket(params->others, params->dev);
+		return 0;
+	}
+	d = calloc(1, sizeof(*d));
 	if (!d)
 		return -ENOMEM;
 	d->listen_fd = -1;
@@ -163,7 +180,7 @@ int direct_open(const struct direct_params *params, struct direct **out)
 	if (!err)
 		err = peer_home_listen(&d->home, d->listen_fd);
 	if (!err)
-		err = start_thread(d);
+		err = start_direct_thread(d);
 	if (err) {
 		direct_stop(d);
 		direct_free(d);

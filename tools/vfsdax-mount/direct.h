@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * direct: direct mmap for other processes (vfsdax_connect() of libvfsdax): a socket beside that of
- * the counters, and a thread that serves it. It waits for nobody: not for a client, not for the
- * device, not for the mount's own workers. Bounded by what direct_peer.h says.
+ * the counters, and a thread that serves it. It waits for no client, not for the device, and not
+ * for the mount's workers. Bounded by what direct_peer.h says.
  */
 #ifndef VFSDAX_MOUNT_DIRECT_H
 #define VFSDAX_MOUNT_DIRECT_H
@@ -18,7 +18,7 @@ struct direct;
 
 struct direct_params {
 	struct bridge *bridge;
-	struct bridge_proofs *proofs;
+	struct bridge_proofs *proofs; /* NULL: no direct maps; *out is NULL then */
 	struct transport *transport;
 	dev_t dev;		/* of the mount: names the socket */
 	uint64_t map_alignment; /* of the device, in bytes */

@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 
-static int refuse(const char **why, int err, const char *words)
+static int not_valid(const char **why, int err, const char *words)
 {
 	*why = words;
 	return err;
@@ -18,22 +18,22 @@ int direct_request_parse(const void *packet, size_t len, struct direct_request *
 	struct direct_request r;
 
 	if (len < offsetof(struct direct_request, flags))
-		return refuse(why, -EPROTO, "a short message");
+		return not_valid(why, -EPROTO, "a short message");
 	memset(&r, 0, sizeof(r));
 	memcpy(&r, packet, MIN(len, sizeof(r)));
 	if (r.magic != DIRECT_MAGIC)
-		return refuse(why, -EPROTO, "something else than a request");
+		return not_valid(why, -EPROTO, "something else than a request");
 	if (r.version != DIRECT_VERSION)
-		return refuse(why, -EPROTONOSUPPORT, "another version of the protocol");
+		return not_valid(why, -EPROTONOSUPPORT, "another version of the protocol");
 	if (len != sizeof(r))
-		return refuse(why, -EPROTO, "a message of the wrong length");
+		return not_valid(why, -EPROTO, "a message of the wrong length");
 	if (r.op < DIRECT_HELLO || r.op > DIRECT_UNMAP)
-		return refuse(why, -EPROTO, "an unknown request");
+		return not_valid(why, -EPROTO, "an unknown request");
 	if (r.flags & ~(r.op == DIRECT_MAP ? DIRECT_F_ALL : 0u))
-		return refuse(why, -EPROTO, "unknown flags");
+		return not_valid(why, -EPROTO, "unknown flags");
 	if ((r.op != DIRECT_MAP && (r.off || r.len)) || (r.op != DIRECT_UNMAP && r.id) ||
 	    (r.op != DIRECT_PROVED && r.err) || r.reserved)
-		return refuse(why, -EPROTO, "a field that its request does not have");
+		return not_valid(why, -EPROTO, "a field that its request does not have");
 	*out = r;
 	return 0;
 }
@@ -43,11 +43,12 @@ int direct_range_check(uint64_t off, uint64_t len, uint64_t alignment, const cha
 	uint64_t end;
 
 	if (!len)
-		return refuse(why, -EINVAL, "the length is 0");
+		return not_valid(why, -EINVAL, "the length is 0");
 	if (off % alignment)
-		return refuse(why, -EINVAL, "the offset is no multiple of the mapping alignment");
+		return not_valid(why, -EINVAL,
+				 "the offset is no multiple of the mapping alignment");
 	/* Room to round the end up to a page. */
 	if (!u64_add(off, len, &end) || end > INT64_MAX - 65535)
-		return refuse(why, -EINVAL, "the range leaves what a file can have");
+		return not_valid(why, -EINVAL, "the range leaves what a file can have");
 	return 0;
 }

@@ -43,8 +43,9 @@ static int send_answer(int sock, const struct direct_answer *a, const int *fds, 
 	return sendmsg(sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*a) ? 0 : -errno;
 }
 
-/* Somebody who does not read his answers is not waited for. */
-static void answer(struct peer *peer, const struct direct_answer *a, const int *fds, unsigned n_fds)
+/* A client that does not read its answers is not waited for. */
+static void peer_answer(struct peer *peer, const struct direct_answer *a, const int *fds,
+			unsigned n_fds)
 {
 	int err = send_answer(peer->sock, a, fds, n_fds);
 
@@ -55,7 +56,7 @@ static void answer(struct peer *peer, const struct direct_answer *a, const int *
 	peer_close(peer);
 }
 
-static void refuse(struct peer *peer, enum direct_op op, int err, const char *reason)
+static void peer_refuse(struct peer *peer, enum direct_op op, int err, const char *reason)
 {
 	struct direct_answer a;
 
@@ -65,7 +66,7 @@ static void refuse(struct peer *peer, enum direct_op op, int err, const char *re
 	atomic_fetch_add(&peer->home->refused, 1);
 	log_debug("direct: refused process %d (uid %u): %s", (int)peer->pid, (unsigned)peer->uid,
 		  a.reason);
-	answer(peer, &a, NULL, 0);
+	peer_answer(peer, &a, NULL, 0);
 }
 
 void peer_turn_away(struct peer_home *home, int sock, int err, const char *reason)
@@ -117,7 +118,7 @@ static void hand_out(struct peer *peer, struct direct_map *map)
 	err = map_share(map, peer, &piece, &fds[1], &reason);
 	if (err) {
 		map_release(map);
-		refuse(peer, DIRECT_MAP, err, reason);
+		peer_refuse(peer, DIRECT_MAP, err, reason);
 		return;
 	}
 	fds[0] = piece.fd;
@@ -132,7 +133,7 @@ static void hand_out(struct peer *peer, struct direct_map *map)
 	a.len = piece.len_bytes;
 	a.fd_off = piece.fd_off;
 	a.flags = piece.of_file ? DIRECT_R_OF_FILE : 0;
-	answer(peer, &a, fds, fds[1] >= 0 ? 2 : 1);
+	peer_answer(peer, &a, fds, fds[1] >= 0 ? 2 : 1);
 	close(fds[0]);
 	if (fds[1] >= 0)
 		close(fds[1]);
@@ -154,7 +155,7 @@ static void conclude(struct peer *peer)
 	const char *why = words_of(err, proof);
 
 	map_release(map);
-	refuse(peer, DIRECT_MAP, err, why);
+	peer_refuse(peer, DIRECT_MAP, err, why);
 }
 
 static unsigned maps_of(const struct peer_home *home, uid_t uid)
@@ -180,17 +181,17 @@ static int check_limits(const struct peer *peer, const char **why)
 	const struct peer_home *home = peer->home;
 
 	if (peer->n_maps >= PEER_MAPS_MAX)
-		*why = "the connection has as many maps as it may have (1024)";
+		*why = "the connection has 1024 maps, the most that it may have";
 	else if (atomic_load(&home->maps) >= MAPS_MAX)
-		*why = "the mount has as many maps as it may have (16384)";
+		*why = "the mount has 16384 maps, the most that it may have";
 	else if (is_limited(home, peer->uid) && maps_of(home, peer->uid) >= MAPS_MAX / 2)
-		*why = "this user has as many maps as he may have (8192)";
+		*why = "this user has 8192 maps, the most that one may have";
 	else
 		return 0;
 	return -ENOSPC;
 }
 
-static void serve_map(struct peer *peer, const struct direct_request *r)
+static void peer_serve_map(struct peer *peer, const struct direct_request *r)
 {
 	struct direct_answer a;
 	const char *why = NULL;
@@ -202,30 +203,30 @@ static void serve_map(struct peer *peer, const struct direct_request *r)
 	if (!err)
 		peer->asked = map_ask(peer->home, r, &err);
 	if (err) {
-		refuse(peer, DIRECT_MAP, err, why);
+		peer_refuse(peer, DIRECT_MAP, err, why);
 		return;
 	}
 	answer_init(&a, DIRECT_TOKEN);
 	a.token = peer->asked->proof.token;
-	answer(peer, &a, NULL, 0);
+	peer_answer(peer, &a, NULL, 0);
 }
 
-static void serve_proved(struct peer *peer, const struct direct_request *r)
+static void peer_serve_proved(struct peer *peer, const struct direct_request *r)
 {
 	struct direct_map *map = peer->asked;
 
-	/* Nobody has shown the token: then the descriptor is of something else. */
+	/* No ioctl came with the token: the descriptor is of something else. */
 	if (!map_done(map) && map_cancel(map))
 		map->proof.why = r->err == -EACCES
 					 ? "this user may not use the mount"
 					 : "the descriptor is not of an open file of this mount";
 	peer->proved = true;
-	/* Somebody is showing it just now: peers_conclude() answers. */
+	/* A worker has it just now: peers_conclude() answers. */
 	if (map_done(map))
 		conclude(peer);
 }
 
-static void serve_unmap(struct peer *peer, const struct direct_request *r)
+static void peer_serve_unmap(struct peer *peer, const struct direct_request *r)
 {
 	struct direct_answer a;
 
@@ -237,23 +238,23 @@ static void serve_unmap(struct peer *peer, const struct direct_request *r)
 		map_release(map);
 		answer_init(&a, DIRECT_UNMAP);
 		a.id = r->id;
-		answer(peer, &a, NULL, 0);
+		peer_answer(peer, &a, NULL, 0);
 		return;
 	}
-	refuse(peer, DIRECT_UNMAP, -ENOENT, "no such map");
+	peer_refuse(peer, DIRECT_UNMAP, -ENOENT, "no such map");
 }
 
-static void serve_hello(struct peer *peer)
+static void peer_serve_hello(struct peer *peer)
 {
 	struct direct_answer a;
 
 	peer->greeted = true;
 	answer_init(&a, DIRECT_HELLO);
 	a.alignment = peer->home->alignment;
-	answer(peer, &a, NULL, 0);
+	peer_answer(peer, &a, NULL, 0);
 }
 
-static void serve(struct peer *peer, const void *packet, size_t len)
+static void peer_serve(struct peer *peer, const void *packet, size_t len)
 {
 	struct direct_request r;
 	const char *why = NULL;
@@ -268,23 +269,23 @@ static void serve(struct peer *peer, const void *packet, size_t len)
 		err = -EPROTO;
 	}
 	if (err) {
-		refuse(peer, DIRECT_HELLO, err, why);
+		peer_refuse(peer, DIRECT_HELLO, err, why);
 		if (!peer->watch.dead)
 			peer_close(peer);
 		return;
 	}
 	switch (r.op) {
 	case DIRECT_HELLO:
-		serve_hello(peer);
+		peer_serve_hello(peer);
 		break;
 	case DIRECT_MAP:
-		serve_map(peer, &r);
+		peer_serve_map(peer, &r);
 		break;
 	case DIRECT_PROVED:
-		serve_proved(peer, &r);
+		peer_serve_proved(peer, &r);
 		break;
 	case DIRECT_UNMAP:
-		serve_unmap(peer, &r);
+		peer_serve_unmap(peer, &r);
 		break;
 	}
 }
@@ -297,7 +298,7 @@ int peer_open(struct peer_home *home, int sock, uid_t uid, pid_t pid)
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = peer};
 	int err = -ENOMEM;
 
-	_Static_assert(offsetof(struct peer, watch) == 0, "epoll tells the watch");
+	_Static_assert(offsetof(struct peer, watch) == 0, "epoll returns the watch");
 	if (peer && epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, sock, &ev) < 0)
 		err = -errno;
 	else if (peer)
@@ -318,7 +319,7 @@ int peer_open(struct peer_home *home, int sock, uid_t uid, pid_t pid)
 	return 0;
 }
 
-/* Maps of the window last as long as somebody has the other end of their life. */
+/* Maps of the window last as long as a process has the other end of their life. */
 static void leave_maps(struct peer *peer)
 {
 	struct list *link;
@@ -363,7 +364,7 @@ void peer_readable(struct peer *peer)
 	if (n <= 0)
 		peer_close(peer);
 	else
-		serve(peer, packet, (size_t)n);
+		peer_serve(peer, packet, (size_t)n);
 }
 
 void peers_conclude(struct peer_home *home)

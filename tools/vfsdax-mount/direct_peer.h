@@ -30,7 +30,7 @@
 #define PEER_MAPS_MAX 1024u
 #define MAPS_MAX      16384u
 
-/* What epoll tells about. */
+/* What epoll reports. */
 enum watch_kind { WATCH_LISTEN, WATCH_WAKE, WATCH_PEER, WATCH_LIFE };
 struct watch {
 	enum watch_kind kind;
@@ -77,8 +77,8 @@ int peer_home_init(struct peer_home *home);
 /* One socket whose arrivals peer_home_serve() reports from now on; until peer_home_ignore(). */
 int peer_home_listen(struct peer_home *home, int fd);
 void peer_home_ignore(struct peer_home *home, int fd);
-/* Waits for events for `timeout_ms` (-1: as long as it takes) and serves them. True: somebody waits to
- * be accepted. */
+/* Waits for events for `timeout_ms` (-1: as long as it takes) and serves them. True: a client waits
+ * to be accepted. */
 bool peer_home_serve(struct peer_home *home, int timeout_ms);
 unsigned peers_of(const struct peer_home *home, uid_t uid);
 /* No peer is left; gives up what maps of former peers hold. What is with a worker stays, and frees
@@ -89,7 +89,8 @@ void peer_home_destroy(struct peer_home *home);
 /* `sock` (non-blocking, SOCK_SEQPACKET) is the peer's from here on, also when it fails: -ENOMEM,
  * -errno of epoll_ctl(2). */
 int peer_open(struct peer_home *home, int sock, uid_t uid, pid_t pid);
-/* Tells somebody who is not let in why, as well as that can be done without waiting. */
+/* Sends the reason for which a client is refused, if that is possible without waiting. Closes
+ * `sock`. */
 void peer_turn_away(struct peer_home *home, int sock, int err, const char *reason);
 void peer_close(struct peer *peer);
 /* There is something to read, or the end. The peer may be dead afterwards. */

@@ -86,11 +86,12 @@ struct report {
 	struct direct_stats direct;
 };
 
-static void report(void *ctx, FILE *out)
+static void report_counters(void *ctx, FILE *out)
 {
 	struct daemon *d = ctx;
-	const struct report *s = &(struct report){d, source_transport(d->source),
-						  bridge_no_dax_reason(d->bridge), direct_stats(d->direct)};
+	const struct report *s =
+		&(struct report){d, source_transport(d->source), bridge_no_dax_reason(d->bridge),
+				 direct_stats(d->direct)};
 
 #define COUNTER(when, name, kind, value, help) emit_##kind(out, name, value);
 #include "counters.def"
@@ -151,7 +152,7 @@ static int open_signals(struct daemon *d)
 }
 
 /* Each live mapping of a socket's device is a file that is kept for direct maps. */
-static void raise_file_limit(void)
+static void raise_file_limit_for_maps(void)
 {
 	struct rlimit limit;
 	rlim_t wanted;
@@ -177,14 +178,14 @@ static void open_direct(struct daemon *d, dev_t dev)
 		.others = d->o.others,
 		.device_uid = d->o.share_device,
 	};
-	int err = d->proofs ? direct_open(&params, &d->direct) : 0;
+	int err = direct_open(&params, &d->direct);
 
 	if (err)
 		log_info("direct maps cannot be served: no socket in the run-time directory: %s",
 			 strerror(-err));
 }
 
-static int bring_up(struct daemon *d)
+static int daemon_start(struct daemon *d)
 {
 	struct fusemnt_params mount = {
 		.mountpoint = d->o.mountpoint,
@@ -205,7 +206,7 @@ static int bring_up(struct daemon *d)
 	if (!err)
 		err = open_signals(d);
 	if (!d->o.no_direct_maps)
-		raise_file_limit();
+		raise_file_limit_for_maps();
 	if (!err)
 		err = source_open(d->o.source, MIN(session.timeout_ms, 10000u),
 				  !d->o.no_direct_maps, &d->source);
@@ -239,7 +240,7 @@ static int bring_up(struct daemon *d)
 }
 
 /* Anything may not be there. A mount whose device is gone is taken down too. */
-static void take_down(struct daemon *d)
+static void daemon_end(struct daemon *d)
 {
 	unsigned left;
 
@@ -264,7 +265,7 @@ static void take_down(struct daemon *d)
 }
 
 /* Until the mount is gone or a signal asks for its end. */
-static void serve(struct daemon *d)
+static void daemon_serve(struct daemon *d)
 {
 	struct pollfd fds[3] = {
 		{.fd = d->signal_fd, .events = POLLIN},
@@ -284,20 +285,20 @@ static void serve(struct daemon *d)
 		if (fds[1].revents && read(d->ended_fd, &n, sizeof(n)) < 0)
 			log_debug("ended: %s", strerror(errno));
 		if (fds[2].revents)
-			control_serve(&d->control, report, d);
+			control_serve(&d->control, report_counters, d);
 	}
 }
 
 /* `ready_fd`: background.h; -1: in the foreground. */
-static int run(void *ctx, int ready_fd)
+static int daemon_run(void *ctx, int ready_fd)
 {
 	struct daemon *d = ctx;
 	const char *reason;
-	int err = bring_up(d);
+	int err = daemon_start(d);
 	bool failed;
 
 	if (err) {
-		take_down(d);
+		daemon_end(d);
 		return err == -ENOTUNIQ ? 2 : 1;
 	}
 	d->started_ns = clock_now_ns();
@@ -306,12 +307,12 @@ static int run(void *ctx, int ready_fd)
 		log_warn("DAX is not used: %s", reason);
 	if (ready_fd >= 0)
 		background_detach(ready_fd);
-	log_info("%s (tag '%s') is mounted at %s, %u workers, %s", source_transport(d->source)->source,
-		 fs_tag(d->session), d->o.mountpoint, d->o.bridge.workers,
-		 reason ? reason : "through the DAX window");
-	serve(d);
+	log_info("%s (tag '%s') is mounted at %s, %u workers, %s",
+		 source_transport(d->source)->source, fs_tag(d->session), d->o.mountpoint,
+		 d->o.bridge.workers, reason ? reason : "through the DAX window");
+	daemon_serve(d);
 	failed = transport_failed(source_transport(d->source));
-	take_down(d);
+	daemon_end(d);
 	return failed ? 1 : 0;
 }
 
@@ -338,5 +339,5 @@ int main(int argc, char **argv)
 	if (!d.o.bridge.workers)
 		d.o.bridge.workers = list_cpus(cpus);
 	d.control.fd = d.signal_fd = d.ended_fd = -1;
-	return d.o.foreground ? run(&d, -1) : background_run(run, &d);
+	return d.o.foreground ? daemon_run(&d, -1) : background_run(daemon_run, &d);
 }
