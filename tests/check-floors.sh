@@ -30,30 +30,35 @@ allowed() {
 	esac
 }
 
-bad=0 files=0
+bad=0
+declare -A may
 complain() { printf '%s:%s: %s\n' "$1" "$2" "$3" >&2; bad=1; }
-
-while IFS= read -r file; do
-	files=$((files + 1))
-	case $file in
+part_of() { # FILE: sets `part`
+	case $1 in
 	include/*) part=include/vfsdax ;;
-	*) part=$(cut -d/ -f1,2 <<<"$file") ;;
+	*) IFS=/ read -r a b _ <<<"$1"; part=$a/$b ;;
 	esac
-	may=$(allowed "$part") || { complain "$file" 1 "no floor of that name: $part (see $0)"; continue; }
-	while IFS=: read -r line target; do
-		case $target in
-		../*) complain "$file" "$line" "\"$target\" climbs out of its folder; write it from src/"; continue ;;
-		*/*) ;;
-		*) # beside the file
-			[ -e "$(dirname "$file")/$target" ] || complain "$file" "$line" "\"$target\" is not beside the file; write it from src/"
-			continue ;;
-		esac
-		floor=${target%%/*}
-		[ "$part" != "src/$floor" ] && [ "$part" != "tools/$floor" ] || continue
-		[[ " $may " == *" $floor "* ]] || complain "$file" "$line" "$part may not include \"$target\""
-	done < <(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$file" |
-		sed -E 's/^([0-9]+):[^"]*"([^"]*)".*/\1:\2/')
-done < <(find src tools include -name '*.[ch]' 2>/dev/null | sort)
-[ "$files" -gt 0 ] || { echo "check-floors.sh: no sources" >&2; exit 1; }
-[ "$bad" = 0 ] && echo "$files files, every include points down"
+}
+
+mapfile -t files < <(find src tools include -name '*.[ch]' 2>/dev/null | sort)
+[ ${#files[@]} -gt 0 ] || { echo "check-floors.sh: no sources" >&2; exit 1; }
+for file in "${files[@]}"; do
+	part_of "$file"
+	[ -n "${may[$part]+x}" ] && continue
+	may[$part]=" $(allowed "$part") " || complain "$file" 1 "no floor of that name: $part (see $0)"
+done
+while IFS=: read -r file line target; do
+	part_of "$file"
+	case $target in
+	../*) complain "$file" "$line" "\"$target\" climbs out of its folder; write it from src/"; continue ;;
+	*/*) ;;
+	*) # beside the file
+		[ -e "${file%/*}/$target" ] || complain "$file" "$line" "\"$target\" is not beside the file; write it from src/"
+		continue ;;
+	esac
+	floor=${target%%/*}
+	[ "$part" != "src/$floor" ] && [ "$part" != "tools/$floor" ] || continue
+	[[ "${may[$part]}" == *" $floor "* ]] || complain "$file" "$line" "$part may not include \"$target\""
+done < <(grep -nHE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "${files[@]}" | sed -E 's/^([^:]+:[0-9]+):[^"]*"([^"]*)".*/\1:\2/')
+[ "$bad" = 0 ] && echo "${#files[@]} files, every include points down"
 exit "$bad"
