@@ -71,6 +71,7 @@ need_root() { [ "$(id -u)" = 0 ] || skip "needs root: $*"; }
 # ---- the device ---------------------------------------------------------------------------------
 
 # start_device [OPTIONS OF vfsdax-device]
+# shellcheck disable=SC2120 # the themes have arguments for it
 start_device() {
 	if [ "$LOOPBACK" = pci ]; then
 		if [ -n "${VFSDAX_PCI_START_DEVICE:-}" ]; then
