@@ -90,10 +90,11 @@ g=/src/tests/vm/guest
 dev=(--device-bin guest)
 
 # (the last pulls the function out)
-boot 600 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- lib $g/lib.sh -- direct $g/direct.sh \
+boot 600 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- direct $g/direct.sh \
     -- huge-pages-and-an-ordinary-user $g/user.sh -- unplug $g/unplug.sh
 if [ -n "$long" ]; then
-    boot 900 "${dev[@]}" --device-args '--cache-size 1G' -- cycles $g/cycles.sh 30 -- probe /src/tests/vm/probe/guest.sh
+    boot 900 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- cycles $g/cycles.sh 30 \
+        -- probe /src/tests/vm/probe/guest.sh
     boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
     boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window
     boot 120 "${dev[@]}" --vq 4 --device-args '--num-request-queues 4' -- four-queues $g/shape.sh queues-4
