@@ -277,11 +277,11 @@ expect_log() {
 # ---- the frame ----------------------------------------------------------------------------------
 
 tool() {
-	local path
-	for path in "$VFSDAX_BUILD/tools/$1" "$VFSDAX_BUILD/tools/$1/$1"; do
+	local path tools=${VFSDAX_TOOLS:-$VFSDAX_BUILD/tools}
+	for path in "$tools/$1" "$tools/$1/$1"; do
 		[ -f "$path" ] && [ -x "$path" ] && { readlink -f "$path"; return 0; }
 	done
-	printf '%s\n' "$VFSDAX_BUILD/tools/$1"
+	printf '%s\n' "$tools/$1"
 }
 
 setup() {
