@@ -322,7 +322,7 @@ test_an_io_that_does_not_return_is_left() {
 		2>"$TEST_DIR/err" &
 	pid=$!
 	sleep 0.7
-	kill -STOP "$DEVICE_PID"
+	stop_process "$DEVICE_PID"
 	sleep 0.2
 	kill -INT $pid
 	wait_until 15 "a report" test -s "$TEST_DIR/json"

@@ -360,7 +360,7 @@ test_a_million_maps_end_at_a_bound_and_hinder_nobody() {
 
 test_a_mount_that_is_stopped_is_not_waited_for() {
 	direct_setup
-	kill -STOP "$MOUNT_PID"
+	stop_process "$MOUNT_PID"
 	local status=0
 	directop cannot_connect "$MNT" ETIMEDOUT || status=$?
 	kill -CONT "$MOUNT_PID"

@@ -61,7 +61,7 @@ waiting_reader() {
 	# the time-out stays at its 60 seconds
 	mount_share_fg -o "cache=none"
 	cat "$MNT/f1" >/dev/null
-	kill -STOP "$DEVICE_PID"
+	stop_process "$DEVICE_PID"
 	cat "$MNT/$1" >/dev/null 2>&1 &
 	READER=$!
 	wait_until 10 "the reader runs" is_cat "$READER"
@@ -110,7 +110,7 @@ test_requests_to_a_stopped_device_time_out() {
 	start_device
 	mount_share_fg -o timeout=3
 	echo 1 >"$MNT/f"
-	kill -STOP "$DEVICE_PID"
+	stop_process "$DEVICE_PID"
 	local err=$TEST_DIR/err
 	must_fail bounded 15 ls "$MNT/new-name" 2>"$err"
 	expect_log "$err" "ls while the device does not answer" 'Input/output error|Transport endpoint is not connected|timed out|No such device'

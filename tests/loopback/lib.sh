@@ -66,6 +66,12 @@ wait_until() {
 # A child that has ended but was not waited for is as good as gone.
 gone() { ! [ -e "/proc/$1" ] || [[ $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) =~ ^(Z|X|$) ]]; }
 unix_only() { [ "$LOOPBACK" = unix ] || skip "$*"; }
+# stop_process PID: returns when each of its threads has stopped, which kill(1) does not wait for
+stop_process() {
+	kill -STOP "$1"
+	wait_until 10 "process $1 stops" is_stopped "$1"
+}
+is_stopped() { ! sed 's/.*) //' "/proc/$1/task"/*/stat | grep -qv '^T'; }
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root: $*"; }
 
 # ---- the device ---------------------------------------------------------------------------------

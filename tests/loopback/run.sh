@@ -13,7 +13,7 @@
 # One line a test, last line "N passed, N failed, N skipped"; status 0 when nothing failed. With
 # VFSDAX_RESULTS=FILE each result is appended there as well (run.sh one floor up adds them up).
 # A test is a function test_NAME of a THEME.sh beside this file; timeout_NAME=SECONDS and long_NAME=1 beside
-# it where the defaults (60 s, in every run) do not fit.
+# it where the defaults (120 s, in every run) do not fit.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -56,7 +56,7 @@ tests() {
 				local long=long_$f seconds=timeout_$f
 				[[ $label/$theme.$f =~ $only ]] || continue
 				[ -z "$quick" ] || [ -z "${!long:-}" ] || continue
-				echo "$theme $f ${!seconds:-60}"
+				echo "$theme $f ${!seconds:-120}"
 			done
 		)
 	done
