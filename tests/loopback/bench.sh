@@ -345,6 +345,7 @@ need_lib() { # OPTIONS OF vfsdax-device
 	FILE=$HOST_DIR/f
 }
 
+long_lib_and_map_move_the_bytes_that_the_host_has=1
 test_lib_and_map_move_the_bytes_that_the_host_has() {
 	need_lib
 	local args

@@ -94,6 +94,7 @@ test_unaligned_reads_agree_with_the_host() {
 	bounded 60 "$FSOP" random-read "$MNT/f" "$HOST_DIR/f" 1500 2
 }
 
+long_unaligned_reads_agree_with_the_host_in_a_small_window=1
 test_unaligned_reads_agree_with_the_host_in_a_small_window() {
 	start_device --cache-size 16M
 	mount_share

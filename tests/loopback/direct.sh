@@ -217,6 +217,7 @@ test_it_can_be_switched_off() {
 }
 
 timeout_many_at_once=120
+long_many_at_once=1
 test_many_at_once() {
 	CACHE=16M direct_setup -o window_admit=always
 	head -c 24M /dev/urandom >"$HOST_DIR/g"
@@ -232,6 +233,7 @@ test_many_at_once() {
 }
 
 timeout_many_at_once_while_the_file_is_cut=120
+long_many_at_once_while_the_file_is_cut=1
 test_many_at_once_while_the_file_is_cut() {
 	CACHE=16M direct_setup -o window_admit=always
 	local i pids=() rounds=${VFSDAX_LONG:+2000}
@@ -343,6 +345,7 @@ test_lies_on_the_socket_are_refused() {
 	expect_same_tree
 }
 
+long_a_million_maps_end_at_a_bound_and_hinder_nobody=1
 test_a_million_maps_end_at_a_bound_and_hinder_nobody() {
 	direct_setup
 	local fds

@@ -38,6 +38,7 @@ one_error_for_ever() { # OPTIONS OF vfsdax-mount
 	leave_mount
 }
 test_after_a_killed_device_every_read_fails_alike() { one_error_for_ever cache=none,window_admit=always; }
+long_after_a_killed_device_every_read_fails_alike_by_default=1
 test_after_a_killed_device_every_read_fails_alike_by_default() { one_error_for_ever cache=auto; }
 test_after_a_killed_device_every_read_fails_alike_without_a_window() { one_error_for_ever cache=none,dax=never; }
 
@@ -105,6 +106,7 @@ test_a_stopped_device_can_be_left_by_sigterm() {
 	device_goes_on
 }
 
+long_requests_to_a_stopped_device_time_out=1
 test_requests_to_a_stopped_device_time_out() {
 	needs_its_device
 	start_device

@@ -2,6 +2,7 @@
 # What people do with a file system.
 
 timeout_git_clone_and_build=120
+long_git_clone_and_build=1
 test_git_clone_and_build() {
 	serve_and_mount
 	command -v git >/dev/null || skip "no git"

@@ -21,6 +21,7 @@ LIBOP_WRAP=()
 
 test_names_and_attributes() { libop names; }
 test_paths_and_links() { libop paths; }
+long_a_directory_of_5000=1
 test_a_directory_of_5000() { libop dirs; }
 test_xattrs() { libop xattrs; }
 test_readonly() { libop readonly; }
@@ -41,6 +42,7 @@ test_rights_are_the_hosts() {
 		fail "$(tail -n 2 "$TEST_DIR/err")"
 }
 
+long_data_of_all_shapes=1
 test_data_of_all_shapes() { libop data; }
 timeout_data_of_all_shapes=120
 test_reads_without_a_message() { libop window; }
@@ -79,5 +81,6 @@ test_the_device_is_killed() {
 	DEVICE_PID=
 }
 timeout_the_device_is_killed=90
+long_the_device_hangs=1
 test_the_device_hangs() { libop_to_the_end hung; }
 timeout_the_device_hangs=120

@@ -169,6 +169,7 @@ test_file_capabilities_go_with_a_write_after_window_writes() {
 	expect_eq "$(host_run getcap f)" "" "capabilities that the host set, after a write"
 }
 
+long_holes_copies_and_truncations_race_with_readers_inside=1
 test_holes_copies_and_truncations_race_with_readers_inside() {
 	start_device --cache-size 8M
 	mount_share -o window_admit=always
@@ -179,6 +180,7 @@ test_holes_copies_and_truncations_race_with_readers_inside() {
 
 warm() { for _ in 1 2 3 4; do dd if="$1" of=/dev/null bs=64K status=none; done; }
 
+long_reads_at_the_end_follow_the_size_here_and_there=1
 test_reads_at_the_end_follow_the_size_here_and_there() {
 	local size side
 	need_host

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # What the window lets in, seen from outside: the counters, and that it shows the same file under every policy.
+long_every_policy_shows_the_same_file=1
 
 MIB=$((1024 * 1024))
 
