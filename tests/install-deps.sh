@@ -31,6 +31,8 @@ if ! command -v dpkg-query >/dev/null; then
 	echo "install-deps.sh: not a Debian system; needed here are: ${packages[*]}" >&2
 	exit 0
 fi
+# fusermount3 reads it when a user unmounts; a system that debootstrap has just made lacks it.
+[ -n "$check" ] || [ -e /etc/mtab ] || [ "$(id -u)" != 0 ] || ln -s ../proc/self/mounts /etc/mtab
 # By what is provided, so that pkgconf counts for pkg-config.
 installed=$(dpkg-query -W -f='${db:Status-Status} ${Package} ${Provides}\n' | sed -n 's/^installed //p' |
 	sed 's/([^)]*)//g' | tr ', ' '\n\n' | sort -u)
