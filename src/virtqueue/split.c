@@ -17,169 +17,12 @@
  * later (who is in flight, how its descriptors are linked, how much it may write) is kept in
  * `slots`, ordinary memory, and the ring is only written by us, but for `used` and its event field.
  */
-#include "virtqueue/virtqueue.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "base/barrier.h"
-#include "base/bytes.h"
-#include "wire/virtio.h"
-
-#define CACHE_LINE  64u
-#define SLOT_NONE   UINT16_MAX
-#define TABLE_BYTES VRING_DESC_BYTES(VQ_SEGMENTS_MAX)
-#define WHY_BYTES   128
-
-/* What we remember of a descriptor; the first one of a chain speaks for the chain. */
-struct slot {
-	void *token;		 /* not NULL: head of a chain that is in flight */
-	uint64_t batch;		 /* of the head: the batch in which the chain is published */
-	uint32_t writable_bytes; /* of the head: room for the answer */
-	uint16_t n_desc;	 /* of the head: ring descriptors that the chain occupies */
-	uint16_t next;		 /* in the chain, or in the free list */
-};
-
-struct virtqueue {
-	uint16_t size;
-	uint16_t mask;
-	bool indirect;
-	bool event_idx;
-	bool hardware;
-	bool calls_wanted; /* what we told the device last */
-	bool broken;
-	char why[WHY_BYTES];
-
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
-	struct vring_desc *tables; /* NULL without INDIRECT_DESC */
-	uint16_t *used_event;	   /* behind avail.ring; we write it */
-	uint16_t *avail_event;	   /* behind used.ring; the device writes it */
-	uint64_t iova;
-	uint64_t avail_off, used_off, tables_off;
-
-	uint16_t avail_next; /* index of the next chain that is added */
-	uint16_t avail_idx;  /* what the device was told: avail->idx */
-	uint16_t used_next;  /* index of the next used element to reap */
-	uint64_t batch;	     /* number of the batch that vq_publish closes */
-
-	uint16_t free_head;
-	uint16_t n_free;
-	uint16_t n_added;     /* chains that wait for vq_publish */
-	uint16_t n_published; /* chains that the device holds */
-	uint16_t unfinished_cursor;
-	struct slot slots[];
-};
-
-/*
- * Accesses to memory that the device uses at the same time. Each is one load or store, so a value
- * is copied once, and a data race is none for the compiler and the sanitizers. The barriers are
- * those of the operations: acquire and release for the indices, and sequentially consistent
- * store-then-load pairs where both sides write one thing and read the other (on every machine that
- * we run on, that pair is a full barrier, also against a device that uses explicit fences).
- *
- * That is enough where the device is another CPU. With ORDER_PLATFORM (6.1) it is hardware, and a
- * barrier for the whole system stands in each of these places as well: order_*() below.
- */
-#define ring_load(p)	      __atomic_load_n((p), __ATOMIC_RELAXED)
-#define ring_load_acquire(p)  __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define ring_load_full(p)     __atomic_load_n((p), __ATOMIC_SEQ_CST)
-#define ring_store(p, v)      __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-#define ring_store_full(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
-
-static inline void order_stores(const struct virtqueue *vq)
-{
-	if (vq->hardware)
-		barrier_stores();
-}
-
-static inline void order_loads(const struct virtqueue *vq)
-{
-	if (vq->hardware)
-		barrier_loads();
-}
-
-static inline void order_store_load(const struct virtqueue *vq)
-{
-	if (vq->hardware)
-		barrier_full();
-}
-
-/* ------------------------------------------------------------------------- set-up */
-
-static uint64_t avail_offset(uint16_t size)
-{
-	return round_up(VRING_DESC_BYTES(size), CACHE_LINE);
-}
-
-static uint64_t used_offset(uint16_t size)
-{
-	return round_up(avail_offset(size) + VRING_AVAIL_BYTES(size), CACHE_LINE);
-}
-
-static uint64_t tables_offset(uint16_t size)
-{
-	return round_up(used_offset(size) + VRING_USED_BYTES(size), CACHE_LINE);
-}
-
-size_t vq_memory_bytes(uint16_t size, bool indirect)
-{
-	return tables_offset(size) + (indirect ? (size_t)size * TABLE_BYTES : 0);
-}
-
-int vq_create(const struct vq_params *params, struct virtqueue **out)
-{
-	uint16_t size = params->size;
-	struct virtqueue *vq;
-
-	if (size < 2 || size > VRING_QUEUE_SIZE_MAX || !is_pow2(size))
-		return -EINVAL;
-	if (!params->va || (uintptr_t)params->va % 16 || params->iova % 16)
-		return -EINVAL;
-	vq = calloc(1, sizeof(*vq) + size * sizeof(vq->slots[0]));
-	if (!vq)
-		return -ENOMEM;
-
-	vq->size = size;
-	vq->mask = (uint16_t)(size - 1);
-	vq->indirect = params->indirect;
-	vq->event_idx = params->event_idx;
-	vq->hardware = params->hardware;
-	vq->iova = params->iova;
-	vq->avail_off = avail_offset(size);
-	vq->used_off = used_offset(size);
-	vq->tables_off = tables_offset(size);
-	vq->desc = (struct vring_desc *)params->va;
-	vq->avail = (struct vring_avail *)(params->va + vq->avail_off);
-	vq->used = (struct vring_used *)(params->va + vq->used_off);
-	vq->tables = params->indirect ? (struct vring_desc *)(params->va + vq->tables_off) : NULL;
-	vq->used_event = &vq->avail->ring[size];
-	vq->avail_event = (uint16_t *)&vq->used->ring[size];
-	vq->n_free = size;
-	for (uint16_t i = 0; i < size; i++)
-		vq->slots[i].next = i + 1 < size ? (uint16_t)(i + 1) : SLOT_NONE;
-	/* Zeroed rings ask for a call at the first used buffer, with and without EVENT_IDX. */
-	vq->calls_wanted = true;
-	*out = vq;
-	return 0;
-}
-
-void vq_destroy(struct virtqueue *vq)
-{
-	free(vq);
-}
-
-void vq_areas(const struct virtqueue *vq, uint64_t *desc_iova, uint64_t *avail_iova,
-	      uint64_t *used_iova)
-{
-	*desc_iova = vq->iova;
-	*avail_iova = vq->iova + vq->avail_off;
-	*used_iova = vq->iova + vq->used_off;
-}
+#include "virtqueue/internal.h"
 
 /* ------------------------------------------------------------------------- to the device */
 
@@ -447,18 +290,6 @@ void vq_disable_calls(struct virtqueue *vq)
 		ring_store(vq->used_event, (uint16_t)(vq->used_next - 1));
 	else
 		ring_store(&vq->avail->flags, (uint16_t)VRING_AVAIL_F_NO_INTERRUPT);
-}
-
-/* ------------------------------------------------------------------------- accounts */
-
-unsigned vq_in_flight(const struct virtqueue *vq)
-{
-	return (unsigned)vq->n_published + vq->n_added;
-}
-
-unsigned vq_free(const struct virtqueue *vq)
-{
-	return vq->n_free;
 }
 
 void *vq_take_unfinished(struct virtqueue *vq)
