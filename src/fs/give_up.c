@@ -79,6 +79,8 @@ unsigned fs_channel_fail(struct fs_channel *ch, void *ctx, int err)
 	unsigned n;
 	bool drained;
 
+	/* Before that the device may still write to the slots. */
+	transport_wait_cut_off(ch->session->t);
 	pthread_mutex_lock(&ch->lock);
 	drained = ch->drained;
 	take_all(ch, &all);

@@ -600,22 +600,36 @@ static void *fail_it(void *t)
 	return NULL;
 }
 
-static void a_second_failure_waits_until_the_first_has_cut_the_device_off(void **state)
+static void wait_for_the_first_failure(bool by_failing)
 {
 	struct transport *t = started();
 	pthread_t thread;
 
-	(void)state;
 	fake.ignores_reset = true; /* which takes the first one a while */
 	assert_int_equal(pthread_create(&thread, NULL, fail_it, t), 0);
 	while (!transport_failed(t))
 		sched_yield();
-	transport_fail(t, -EIO, "second");
+	if (by_failing)
+		transport_fail(t, -EIO, "second");
+	else
+		transport_wait_cut_off(t);
 	assert_true(transport_cut_off(t));
 	assert_false(fake.dma_mapped);
 	pthread_join(thread, NULL);
 	t->ops->close(t);
 	assert_said("first");
+}
+
+static void a_second_failure_waits_until_the_first_has_cut_the_device_off(void **state)
+{
+	(void)state;
+	wait_for_the_first_failure(true);
+}
+
+static void memory_can_be_used_again_when_the_device_is_cut_off(void **state)
+{
+	(void)state;
+	wait_for_the_first_failure(false);
 }
 
 static void window_that_cannot_be_mapped_has_a_reason(void **state)
@@ -662,15 +676,18 @@ static void the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all(v
 	fake.export_fails = -EOPNOTSUPP;
 	assert_int_equal(t->ops->share(t, 0, MIB, 0, &piece, &reason), -EPERM);
 	assert_non_null(strstr(reason, "dma-buf"));
-	assert_int_equal(t->ops->share(t, 8 * MIB, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason), 0);
+	assert_int_equal(t->ops->share(t, 8 * MIB, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason),
+			 0);
 	assert_int_equal(piece.fd, 2000);
 	/* the fake's regions begin at their own number */
 	assert_int_equal(piece.fd_off, 4 + 8 * MIB);
 	assert_int_equal(piece.len_bytes, MIB);
 
-	assert_int_equal(t->ops->share(t, GIB, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason), -EINVAL);
-	assert_int_equal(t->ops->share(t, GIB - MIB, 2 * MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason),
+	assert_int_equal(t->ops->share(t, GIB, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason),
 			 -EINVAL);
+	assert_int_equal(
+		t->ops->share(t, GIB - MIB, 2 * MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason),
+		-EINVAL);
 	assert_int_equal(t->ops->share(t, UINT64_MAX, 2, TRANSPORT_SHARE_DEVICE, &piece, &reason),
 			 -EINVAL);
 	assert_int_equal(t->ops->share(t, 0, 0, TRANSPORT_SHARE_DEVICE, &piece, &reason), -EINVAL);
@@ -678,7 +695,8 @@ static void the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all(v
 
 	fake.can_map_window = false;
 	t = opened();
-	assert_int_equal(t->ops->share(t, 0, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason), -EINVAL);
+	assert_int_equal(t->ops->share(t, 0, MIB, TRANSPORT_SHARE_DEVICE, &piece, &reason),
+			 -EINVAL);
 	t->ops->close(t);
 }
 
@@ -703,6 +721,7 @@ int main(void)
 		TEST(a_kick_of_a_failed_device_is_not_sent),
 		TEST(a_failed_device_that_ignores_the_reset_is_reset_as_a_function),
 		TEST(a_second_failure_waits_until_the_first_has_cut_the_device_off),
+		TEST(memory_can_be_used_again_when_the_device_is_cut_off),
 		TEST(window_that_cannot_be_mapped_has_a_reason),
 		TEST(the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all),
 	};
