@@ -147,8 +147,7 @@ static void describe(const struct claim_env *env, struct claim_function *f)
 
 	claim_driver(env, f->address, f->driver, sizeof(f->driver));
 	claim_path(env, path, "bus/pci/devices/%s/iommu_group", f->address);
-	f->iommu_group =
-		link_name(path, group, sizeof(group)) ? -1 : (int)strtol(group, NULL, 10);
+	f->iommu_group = link_name(path, group, sizeof(group)) ? -1 : (int)strtol(group, NULL, 10);
 	f->queues = -1;
 	f->window_bytes = -1;
 	read_window(env, f);

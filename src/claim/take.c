@@ -119,8 +119,8 @@ static int write_device(struct claim *c, const char *attribute, const char *text
 	return c->env->write(c->env->ctx, path, text);
 }
 
-static bool wait_until(const struct claim_env *env, bool (*there)(const struct claim *c),
-		       const struct claim *c)
+static bool claim_wait_until(const struct claim_env *env, bool (*there)(const struct claim *c),
+			     const struct claim *c)
 {
 	uint64_t deadline = clock_now_ns() + env->wait_ms * NS_PER_MS;
 
@@ -191,7 +191,7 @@ static void give_back(struct claim *c)
 		return;
 	claim_path(c->env, path, "bus/pci/drivers/%s/bind", c->previous);
 	err = c->env->write(c->env->ctx, path, c->address);
-	if (err || !wait_until(c->env, bound_to_previous, c))
+	if (err || !claim_wait_until(c->env, bound_to_previous, c))
 		log_error("%s: cannot give it back to %s: %s", c->address, c->previous,
 			  err ? strerror(-err) : "the driver does not take it");
 }
@@ -212,13 +212,13 @@ static int bind_vfio(struct claim *c)
 		return err;
 	claim_path(c->env, path, "bus/pci/drivers_probe");
 	err = c->env->write(c->env->ctx, path, c->address);
-	if (err || !wait_until(c->env, bound_to_vfio, c)) {
+	if (err || !claim_wait_until(c->env, bound_to_vfio, c)) {
 		log_error("%s: " VFIO_DRIVER
 			  " does not take it%s%s; the kernel's log has the reason",
 			  c->address, err ? ": " : "", err ? strerror(-err) : "");
 		return err ? err : -ENXIO;
 	}
-	if (!wait_until(c->env, node_there, c)) {
+	if (!claim_wait_until(c->env, node_there, c)) {
 		log_error("%s: the node of its IOMMU group does not appear in %s/vfio", c->address,
 			  c->env->dev);
 		return -ENXIO;

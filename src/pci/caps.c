@@ -48,7 +48,8 @@ static const struct kind kinds[] = {
 static const uint8_t required[] = {VIRTIO_PCI_CAP_COMMON, VIRTIO_PCI_CAP_NOTIFY,
 				   VIRTIO_PCI_CAP_DEVICE};
 
-__attribute__((format(printf, 2, 3))) static int refuse(struct parse *p, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static int caps_refuse(struct parse *p, const char *format,
+							     ...)
 {
 	va_list ap;
 
@@ -87,19 +88,20 @@ static int check_extent(struct parse *p, const struct kind *kind, const struct p
 	const char *other;
 
 	if (!extent_within(e->bar_off, e->len_bytes, limit))
-		return refuse(p,
-			      "its %s structure at 0x%" PRIx64 ", length 0x%" PRIx64
-			      ", leaves BAR %u, which has 0x%" PRIx64 " bytes",
-			      kind->name, e->bar_off, e->len_bytes, e->bar, limit);
+		return caps_refuse(p,
+				   "its %s structure at 0x%" PRIx64 ", length 0x%" PRIx64
+				   ", leaves BAR %u, which has 0x%" PRIx64 " bytes",
+				   kind->name, e->bar_off, e->len_bytes, e->bar, limit);
 	if (e->len_bytes < kind->len_min)
-		return refuse(p, "its %s structure has %" PRIu64 " bytes, not the least %" PRIu64,
-			      kind->name, e->len_bytes, kind->len_min);
+		return caps_refuse(p,
+				   "its %s structure has %" PRIu64 " bytes, not the least %" PRIu64,
+				   kind->name, e->len_bytes, kind->len_min);
 	if (e->bar_off % kind->align)
-		return refuse(p, "its %s structure at 0x%" PRIx64 " is not aligned to %u",
-			      kind->name, e->bar_off, kind->align);
+		return caps_refuse(p, "its %s structure at 0x%" PRIx64 " is not aligned to %u",
+				   kind->name, e->bar_off, kind->align);
 	other = overlapped(p->out, e);
 	if (other)
-		return refuse(
+		return caps_refuse(
 			p, "its %s structure at 0x%" PRIx64 " of BAR %u overlaps the %s structure",
 			kind->name, e->bar_off, e->bar, other);
 	return 0;
@@ -114,14 +116,15 @@ static int take_shm(struct parse *p, uint8_t id, const struct pci_extent *e)
 	if (e->len_bytes == 0) /* a region of nothing is no region */
 		return 0;
 	if (pci_caps_shm(out, id))
-		return refuse(p, "it has two shared memory regions with id %u", id);
+		return caps_refuse(p, "it has two shared memory regions with id %u", id);
 	if (out->shm_count == PCI_CAPS_SHM_MAX)
-		return refuse(p, "it has more than %u shared memory regions", PCI_CAPS_SHM_MAX);
+		return caps_refuse(p, "it has more than %u shared memory regions",
+				   PCI_CAPS_SHM_MAX);
 	if (e->len_bytes % kind->align)
-		return refuse(p,
-			      "its shared memory region %u has 0x%" PRIx64
-			      " bytes, not a multiple of %u",
-			      id, e->len_bytes, kind->align);
+		return caps_refuse(p,
+				   "its shared memory region %u has 0x%" PRIx64
+				   " bytes, not a multiple of %u",
+				   id, e->len_bytes, kind->align);
 	ret = check_extent(p, kind, e);
 	if (ret)
 		return ret;
@@ -138,8 +141,8 @@ static int take_structure(struct parse *p, uint8_t type, const struct pci_extent
 	/* Two places for one structure are legal, but then they alias each other, and a device
 	 * that cannot make up its mind is not worth the doubt. */
 	if (where->len_bytes)
-		return refuse(p, "it has two %s structures, in BAR %u and BAR %u", kind->name,
-			      where->bar, e->bar);
+		return caps_refuse(p, "it has two %s structures, in BAR %u and BAR %u", kind->name,
+				   where->bar, e->bar);
 	ret = check_extent(p, kind, e);
 	if (ret)
 		return ret;
@@ -151,7 +154,7 @@ static int take_notify_multiplier(struct parse *p, uint32_t multiplier)
 {
 	/* 4.1.4.4.1: "an even power of 2" here means a power of 2 that is even; or 0. */
 	if (multiplier == 1 || (multiplier && !is_pow2(multiplier)))
-		return refuse(p, "its notify_off_multiplier is %u", multiplier);
+		return caps_refuse(p, "its notify_off_multiplier is %u", multiplier);
 	p->out->notify_multiplier = multiplier;
 	return 0;
 }
@@ -169,8 +172,8 @@ static int take_cap(struct parse *p, unsigned pos)
 		return 0;
 	kind = &kinds[type];
 	if (cap_len < kind->cap_len_min || pos + kind->cap_len_min > PCI_CAPS_CONFIG_LEN)
-		return refuse(p, "its %s capability at 0x%02x has %u bytes, not the least %u",
-			      kind->name, pos, cap_len, kind->cap_len_min);
+		return caps_refuse(p, "its %s capability at 0x%02x has %u bytes, not the least %u",
+				   kind->name, pos, cap_len, kind->cap_len_min);
 	memcpy(&w, p->config + pos, kind->cap_len_min);
 	if (w.cap.bar >= PCI_CAPS_BARS || p->bar_is_io[w.cap.bar])
 		return 0;
@@ -191,19 +194,19 @@ static_assert(offsetof(struct virtio_pci_notify_cap_wire, notify_off_multiplier)
 		      offsetof(struct virtio_pci_cap64_wire, offset_hi),
 	      "both extend the capability by a word");
 
-static int walk(struct parse *p)
+static int caps_walk(struct parse *p)
 {
 	bool seen[PCI_CAPS_CONFIG_LEN / 4] = {false};
 	unsigned pos = p->config[PCI_CAPABILITY_LIST] & ~3u;
 
 	if (!(p->config[PCI_STATUS] & PCI_STATUS_CAP_LIST))
-		return refuse(p, "it has no capability list, so it is no virtio 1.0 device");
+		return caps_refuse(p, "it has no capability list, so it is no virtio 1.0 device");
 	while (pos) {
 		if (pos < PCI_STD_HEADER_SIZEOF)
-			return refuse(p, "its capability list leads to 0x%02x, into the header",
-				      pos);
+			return caps_refuse(
+				p, "its capability list leads to 0x%02x, into the header", pos);
 		if (seen[pos / 4])
-			return refuse(p, "its capability list loops at 0x%02x", pos);
+			return caps_refuse(p, "its capability list loops at 0x%02x", pos);
 		seen[pos / 4] = true;
 		if (p->config[pos] == PCI_CAP_ID_VNDR) {
 			int ret = take_cap(p, pos);
@@ -239,13 +242,13 @@ int pci_caps_parse(const uint8_t config[PCI_CAPS_CONFIG_LEN],
 	*out = (struct pci_caps){0};
 	why[0] = '\0';
 	find_io_bars(&p);
-	ret = walk(&p);
+	ret = caps_walk(&p);
 	if (ret)
 		return ret;
 	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
 		if (!slot(out, &kinds[required[i]])->len_bytes)
-			return refuse(&p, "it has no %s structure in a memory BAR",
-				      kinds[required[i]].name);
+			return caps_refuse(&p, "it has no %s structure in a memory BAR",
+					   kinds[required[i]].name);
 	return 0;
 }
 

@@ -31,7 +31,8 @@ static int check_binding(const struct vfio_device *d)
 	return 0;
 }
 
-static const struct vfio_iommu_ops *choose(const struct vfio_device *d, enum vfio_interface wanted)
+static const struct vfio_iommu_ops *choose_interface(const struct vfio_device *d,
+						     enum vfio_interface wanted)
 {
 	if (wanted == VFIO_IOMMUFD)
 		return &vfio_iommufd_ops;
@@ -74,7 +75,7 @@ int vfio_open(const char *address, const struct vfio_params *params, struct vfio
 	ret = check_binding(d);
 	if (ret)
 		goto free_device;
-	d->iommu = choose(d, params->interface);
+	d->iommu = choose_interface(d, params->interface);
 	ret = d->iommu->open(d);
 	if (ret)
 		goto free_device;

@@ -75,7 +75,7 @@ static int open_group(struct vfio_device *d, const char *group)
 	return ret;
 }
 
-static int read_limits(struct vfio_device *d)
+static int type1_read_limits(struct vfio_device *d)
 {
 	struct vfio_iommu_type1_info in = {.argsz = sizeof(in)};
 	void *info;
@@ -91,7 +91,7 @@ static int read_limits(struct vfio_device *d)
 }
 
 /* Group into container, container to the IOMMU, device out of the group. */
-static int attach(struct vfio_device *d, const char *group)
+static int container_attach(struct vfio_device *d, const char *group)
 {
 	int ret;
 
@@ -107,7 +107,7 @@ static int attach(struct vfio_device *d, const char *group)
 		return ret;
 	}
 	if (ret >= 0)
-		ret = read_limits(d);
+		ret = type1_read_limits(d);
 	if (ret < 0) {
 		log_error("%s: cannot use its IOMMU: %s", d->address, strerror(-ret));
 		return ret;
@@ -140,7 +140,7 @@ static int group_open(struct vfio_device *d)
 	ret = open_group(d, group);
 	if (ret)
 		goto close_container;
-	ret = attach(d, group);
+	ret = container_attach(d, group);
 	if (ret)
 		goto close_group;
 	return 0;

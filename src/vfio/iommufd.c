@@ -39,7 +39,7 @@ bool vfio_iommufd_usable(const struct vfio_device *d)
 	       access(iommu, R_OK | W_OK) == 0;
 }
 
-static int read_limits(struct vfio_device *d)
+static int ioas_read_limits(struct vfio_device *d)
 {
 	struct iommu_iova_range ranges[VFIO_RANGES_MAX] = {0};
 	struct iommu_ioas_iova_ranges arg = {
@@ -64,7 +64,7 @@ static int read_limits(struct vfio_device *d)
 }
 
 /* Device to context, an address space in it, device to that. */
-static int attach(struct vfio_device *d)
+static int ioas_attach(struct vfio_device *d)
 {
 	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = d->iommufd};
 	struct iommu_ioas_alloc ioas = {.size = sizeof(ioas)};
@@ -79,7 +79,7 @@ static int attach(struct vfio_device *d)
 		ret = vfio_ioctl(d->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &pt);
 	}
 	if (ret >= 0)
-		ret = read_limits(d);
+		ret = ioas_read_limits(d);
 	if (ret == -EPERM)
 		vfio_log_no_remapping(d);
 	else if (ret < 0)
@@ -111,7 +111,7 @@ static int iommufd_open(struct vfio_device *d)
 		vfio_log_open_failure(d, cdev, ret);
 		goto close_iommufd;
 	}
-	ret = attach(d);
+	ret = ioas_attach(d);
 	if (ret)
 		goto close_device;
 	return 0;
