@@ -101,12 +101,6 @@ static int pci_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *
 	return 0;
 }
 
-static bool area_in_arena(const struct pci_transport *p, uint64_t iova, size_t len, unsigned align)
-{
-	return iova % align == 0 && iova >= p->arena.iova &&
-	       extent_within(iova - p->arena.iova, len, p->arena.len_bytes);
-}
-
 static int pci_queue_setup(struct transport *t, uint16_t index, const struct queue_addr *addr)
 {
 	struct pci_transport *p = pci_of(t);
@@ -119,11 +113,9 @@ static int pci_queue_setup(struct transport *t, uint16_t index, const struct que
 	};
 	int ret;
 
-	if (index >= p->queue_count || p->queues[index].set_up || !is_pow2(addr->size) ||
-	    addr->size > p->queues[index].size_max ||
-	    !area_in_arena(p, addr->desc_iova, VRING_DESC_BYTES(addr->size), 16) ||
-	    !area_in_arena(p, addr->avail_iova, VRING_AVAIL_BYTES(addr->size), 2) ||
-	    !area_in_arena(p, addr->used_iova, VRING_USED_BYTES(addr->size), 4))
+	if (index >= p->queue_count || p->queues[index].set_up ||
+	    !transport_queue_addr_valid(addr, p->queues[index].size_max, p->arena.iova,
+					p->arena.len_bytes))
 		return -EINVAL;
 	ret = pci_common_queue_enable(p->common.io, index, &setup);
 	if (ret) {
@@ -278,7 +270,7 @@ static const struct transport_ops pci_ops = {
 	.close = pci_close,
 };
 
-static int check_features(struct pci_transport *p, uint64_t offered)
+static int pci_check_features(struct pci_transport *p, uint64_t offered)
 {
 	if (!(offered & VIRTIO_F_BIT(VIRTIO_F_VERSION_1))) {
 		log_error("%s: the device does not offer VIRTIO_F_VERSION_1 (its features are "
@@ -315,7 +307,7 @@ static int begin(struct pci_transport *p, uint64_t mask_features)
 		return ret;
 	}
 	offered = pci_common_features(p->common.io);
-	ret = check_features(p, offered);
+	ret = pci_check_features(p, offered);
 	p->offered = offered & CARRIED_FEATURES & ~mask_features;
 	return ret;
 }

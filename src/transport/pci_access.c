@@ -77,13 +77,14 @@ __attribute__((format(printf, 2, 3))) static void no_window(struct pci_transport
 }
 
 /* A window that cannot be had is no reason to give up: the queues carry everything, too. */
-static void open_window(struct pci_transport *p)
+static void map_dax_window(struct pci_transport *p)
 {
 	const struct pci_shm *shm = pci_caps_shm(&p->caps, VIRTIO_FS_SHMID_DAX);
 	int ret;
 
 	if (!shm) {
-		no_window(p, "the device has no window (shared memory region %u)", VIRTIO_FS_SHMID_DAX);
+		no_window(p, "the device has no window (shared memory region %u)",
+			  VIRTIO_FS_SHMID_DAX);
 		return;
 	}
 	ret = vfio_region_map(
@@ -163,7 +164,7 @@ int pci_access_open(struct pci_transport *p)
 			return ret;
 		}
 	}
-	open_window(p);
+	map_dax_window(p);
 	return 0;
 }
 

@@ -104,7 +104,7 @@ static void *watch_function(void *arg)
 }
 
 /* Signals are for the program's own threads. */
-static int start_thread(struct pci_transport *p)
+static int pci_thread_start(struct pci_transport *p)
 {
 	sigset_t all, before;
 	int ret;
@@ -213,7 +213,7 @@ int pci_calls_open(struct pci_transport *p, bool line_interrupt)
 	if (!ret)
 		ret = new_eventfd(&c->quit);
 	if (!ret)
-		ret = start_thread(p);
+		ret = pci_thread_start(p);
 	if (ret)
 		log_error("%s: cannot set up its interrupts: %s", p->base.source, strerror(-ret));
 	return ret;

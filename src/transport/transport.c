@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* transport: what all implementations of the seam share, which is the way a device is given up. */
+/* transport: what all implementations of the seam share: how a device is given up, and a check. */
 #include "transport/transport.h"
 
 #include <assert.h>
@@ -7,13 +7,21 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
+#include "wire/virtio.h"
 
 #define CUT_OFF_POLL_US 1000
 
 /* This thread is inside of cut_off(), whose warnings a log handler may answer by calling us
  * again. */
 static _Thread_local bool is_failing;
+
+void transport_wait_cut_off(struct transport *t)
+{
+	while (transport_failed(t) && !transport_cut_off(t) && !is_failing)
+		usleep(CUT_OFF_POLL_US);
+}
 
 void transport_fail(struct transport *t, int err, const char *format, ...)
 {
@@ -25,8 +33,7 @@ void transport_fail(struct transport *t, int err, const char *format, ...)
 	/* Full order: an implementation that adds a call fd stores it and then looks here, so
 	 * either it sees the failure or wake_all() below sees the fd. */
 	if (!atomic_compare_exchange_strong(&t->failure, &none, err)) {
-		while (!transport_cut_off(t) && !is_failing)
-			usleep(CUT_OFF_POLL_US);
+		transport_wait_cut_off(t);
 		return;
 	}
 	va_start(ap, format);
@@ -39,4 +46,20 @@ void transport_fail(struct transport *t, int err, const char *format, ...)
 	atomic_store_explicit(&t->is_cut_off, true, memory_order_release);
 	log_error("%s: %s", t->source, reason);
 	t->ops->wake_all(t);
+}
+
+static bool area_in_arena(uint64_t iova, uint64_t arena_iova, size_t arena_len, size_t len,
+			  unsigned align)
+{
+	return iova % align == 0 && iova >= arena_iova &&
+	       extent_within(iova - arena_iova, len, arena_len);
+}
+
+bool transport_queue_addr_valid(const struct queue_addr *a, uint16_t size_max, uint64_t iova,
+				size_t len_bytes)
+{
+	return is_pow2(a->size) && a->size <= size_max &&
+	       area_in_arena(a->desc_iova, iova, len_bytes, VRING_DESC_BYTES(a->size), 16) &&
+	       area_in_arena(a->avail_iova, iova, len_bytes, VRING_AVAIL_BYTES(a->size), 2) &&
+	       area_in_arena(a->used_iova, iova, len_bytes, VRING_USED_BYTES(a->size), 4);
 }

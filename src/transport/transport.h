@@ -189,4 +189,15 @@ static inline bool transport_cut_off(struct transport *t)
 void transport_fail(struct transport *t, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/*
+ * After a failure: waits until transport_fail(), on whichever thread, has cut the device off, so
+ * that the arena's memory can be used again. Bounded. Without a failure: nothing.
+ */
+void transport_wait_cut_off(struct transport *t);
+
+/* For implementations: are this queue's size and its three areas, which lie in an arena of
+ * len_bytes at `iova`, as they may be (virtio 1.3, 2.7)? */
+bool transport_queue_addr_valid(const struct queue_addr *addr, uint16_t size_max, uint64_t iova,
+				size_t len_bytes);
+
 #endif

@@ -45,7 +45,7 @@ static int set_status(struct vhost_user *v, unsigned status)
 {
 	if (!vu_has(v, VHOST_USER_PROTOCOL_F_STATUS))
 		return 0;
-	return vu_tell_u64(v, VHOST_USER_SET_STATUS, status);
+	return vu_set_u64(v, VHOST_USER_SET_STATUS, status);
 }
 
 /* 3.1.1, steps 5 and 6: the device confirms the subset by keeping FEATURES_OK. */
@@ -80,57 +80,13 @@ static int vu_set_features(struct transport *t, uint64_t accepted)
 		return -EINVAL;
 	err = set_status(v, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER);
 	if (!err)
-		err = vu_tell_u64(v, VHOST_USER_SET_FEATURES,
-				  accepted | VIRTIO_F_BIT(VHOST_USER_F_PROTOCOL_FEATURES));
+		err = vu_set_u64(v, VHOST_USER_SET_FEATURES,
+				 accepted | VIRTIO_F_BIT(VHOST_USER_F_PROTOCOL_FEATURES));
 	if (!err)
 		err = confirm_features(v, accepted);
 	if (!err)
 		v->iommu = accepted & VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM);
 	return err == -EREMOTEIO ? -ENOTSUP : err;
-}
-
-/*
- * virtiofsd without --tag has no configuration to show: in a VM the tag is QEMU's. What is known
- * then is the number of queues.
- */
-static int config_made_up(struct vhost_user *v, uint32_t off, void *buf, uint32_t len)
-{
-	struct virtio_fs_config_wire config = {.num_request_queues = v->n_queues - 1};
-
-	if (!extent_within(off, len, sizeof(config)))
-		return -EINVAL;
-	memcpy(buf, (const uint8_t *)&config + off, len);
-	return 0;
-}
-
-static int vu_config_read(struct transport *t, uint32_t off, void *buf, uint32_t len)
-{
-	const uint32_t fixed = offsetof(struct vhost_user_config, region);
-	struct vhost_user *v = vu_of(t);
-	struct vu_message m;
-	int err;
-
-	if (!vu_has(v, VHOST_USER_PROTOCOL_F_CONFIG))
-		return config_made_up(v, off, buf, len);
-	if (!len || !extent_within(off, len, sizeof(m.payload.config.region)))
-		return -EINVAL;
-	vu_prepare(&m, VHOST_USER_GET_CONFIG, fixed + len);
-	m.payload.config.offset = off;
-	m.payload.config.size = len;
-	/* An answer without a payload says that it failed. */
-	err = vu_call(v, &m, 0, fixed + len);
-	if (err)
-		return err;
-	if (m.header.size != fixed + len || m.payload.config.offset != off ||
-	    m.payload.config.size != len) {
-		log_error(
-			"%s: the back end does not show %u bytes of its configuration at %u; is it "
-			"a virtio-fs back end?",
-			t->source, len, off);
-		return -EIO;
-	}
-	memcpy(buf, m.payload.config.region, len);
-	return 0;
 }
 
 /* ------------------------------------------------------------------------- queues, memory */
@@ -143,11 +99,6 @@ static int vu_queue_count(struct transport *t)
 static int vu_queue_size_max(struct transport *t, uint16_t index)
 {
 	return index < vu_of(t)->n_queues ? VU_QUEUE_SIZE_MAX : -EINVAL;
-}
-
-static uint64_t iova_base(const struct vhost_user *v)
-{
-	return v->iommu ? VU_IOVA_BASE : VU_GUEST_BASE;
 }
 
 static int vu_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *out)
@@ -164,15 +115,8 @@ static int vu_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *o
 		return err;
 	}
 	*out = (struct dma_mem){
-		.va = v->arena.va, .iova = iova_base(v), .len_bytes = v->arena.len_bytes};
+		.va = v->arena.va, .iova = vu_iova_base(v), .len_bytes = v->arena.len_bytes};
 	return 0;
-}
-
-static bool area_in_arena(const struct vhost_user *v, uint64_t iova, size_t len_bytes,
-			  unsigned align)
-{
-	return iova % align == 0 && iova >= iova_base(v) &&
-	       extent_within(iova - iova_base(v), len_bytes, v->arena.len_bytes);
 }
 
 static int vu_queue_setup(struct transport *t, uint16_t index, const struct queue_addr *addr)
@@ -181,11 +125,9 @@ static int vu_queue_setup(struct transport *t, uint16_t index, const struct queu
 	struct vu_queue *q;
 	int kick, call, err;
 
-	if (index >= v->n_queues || v->started || !is_pow2(addr->size) ||
-	    addr->size > VU_QUEUE_SIZE_MAX ||
-	    !area_in_arena(v, addr->desc_iova, VRING_DESC_BYTES(addr->size), 16) ||
-	    !area_in_arena(v, addr->avail_iova, VRING_AVAIL_BYTES(addr->size), 2) ||
-	    !area_in_arena(v, addr->used_iova, VRING_USED_BYTES(addr->size), 4))
+	if (index >= v->n_queues || v->started ||
+	    !transport_queue_addr_valid(addr, VU_QUEUE_SIZE_MAX, vu_iova_base(v),
+					v->arena.len_bytes))
 		return -EINVAL;
 	q = &v->queues[index];
 	if (!q->set_up) {
@@ -243,115 +185,13 @@ static void vu_wake_all(struct transport *t)
 
 /* ------------------------------------------------------------------------- start, stop */
 
-static int tell_memory(struct vhost_user *v)
-{
-	struct vu_message m;
-
-	vu_prepare(&m, VHOST_USER_SET_MEM_TABLE,
-		   offsetof(struct vhost_user_mem_table, regions) +
-			   sizeof(struct vhost_user_mem_region));
-	m.payload.mem_table.num_regions = 1;
-	m.payload.mem_table.regions[0] = (struct vhost_user_mem_region){
-		.guest_addr = VU_GUEST_BASE,
-		.size = v->arena.len_bytes,
-		.user_addr = (uintptr_t)v->arena.va,
-		.mmap_offset = 0,
-	};
-	m.n_fds = 1;
-	m.fds[0] = v->arena.fd;
-	return vu_tell(v, &m);
-}
-
-/* "Starting and stopping rings": without ACCESS_PLATFORM ring addresses are our virtual ones. */
-static uint64_t ring_address(const struct vhost_user *v, uint64_t iova)
-{
-	return v->iommu ? iova : (uintptr_t)v->arena.va + (iova - iova_base(v));
-}
-
-static int tell_ring_address(struct vhost_user *v, unsigned index)
-{
-	const struct queue_addr *a = &v->queues[index].addr;
-	struct vu_message m;
-
-	vu_prepare(&m, VHOST_USER_SET_VRING_ADDR, sizeof(m.payload.addr));
-	m.payload.addr = (struct vhost_user_vring_addr){
-		.index = index,
-		.desc_user_addr = ring_address(v, a->desc_iova),
-		.used_user_addr = ring_address(v, a->used_iova),
-		.avail_user_addr = ring_address(v, a->avail_iova),
-	};
-	return vu_tell(v, &m);
-}
-
-static int tell_fd(struct vhost_user *v, uint32_t request, unsigned index, int fd)
-{
-	struct vu_message m;
-
-	vu_prepare(&m, request, sizeof(m.payload.u64));
-	m.payload.u64 = index;
-	m.n_fds = 1;
-	m.fds[0] = fd;
-	return vu_tell(v, &m);
-}
-
-/* The kick descriptor comes last: with it the ring starts. */
-static int tell_ring(struct vhost_user *v, unsigned index)
-{
-	const struct vu_queue *q = &v->queues[index];
-	int err;
-
-	err = vu_tell_state(v, VHOST_USER_SET_VRING_NUM, index, q->addr.size);
-	if (!err)
-		err = vu_tell_state(v, VHOST_USER_SET_VRING_BASE, index, 0);
-	if (!err)
-		err = tell_ring_address(v, index);
-	if (!err)
-		err = tell_fd(v, VHOST_USER_SET_VRING_ERR, index, v->err_fd);
-	if (!err)
-		err = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, atomic_load(&q->call));
-	if (!err)
-		err = tell_fd(v, VHOST_USER_SET_VRING_KICK, index, q->kick);
-	return err;
-}
-
-static int for_each_ring(struct vhost_user *v, int (*tell)(struct vhost_user *v, unsigned index))
-{
-	int err = 0;
-
-	for (unsigned i = 0; i < v->n_queues && !err; i++)
-		if (v->queues[i].set_up)
-			err = tell(v, i);
-	return err;
-}
-
-static int tell_enable(struct vhost_user *v, unsigned index)
-{
-	return vu_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 1);
-}
-
-/*
- * GET_VRING_BASE stops the ring: when its answer is here, the back end touches it no more. Each
- * answer has its time limit, and the first that passes it gives the back end up, so that the
- * remaining ones fail at once.
- */
-static int tell_stop(struct vhost_user *v, unsigned index)
-{
-	struct vu_message m;
-	int err;
-
-	vu_prepare(&m, VHOST_USER_GET_VRING_BASE, sizeof(m.payload.state));
-	m.payload.state.index = index;
-	err = vu_call(v, &m, sizeof(m.payload.state), sizeof(m.payload.state));
-	return err ? err : vu_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 0);
-}
-
 static void vu_stop(struct transport *t)
 {
 	struct vhost_user *v = vu_of(t);
 
 	if (!v->started)
 		return;
-	if (for_each_ring(v, tell_stop) == 0)
+	if (vu_rings_stop(v) == 0)
 		set_status(v, 0);
 	atomic_store(&v->translating, false);
 	vu_window_close(&v->window);
@@ -368,11 +208,7 @@ static int vu_start(struct transport *t)
 	v->started = true;
 	atomic_store(&v->translating, v->iommu);
 	vu_window_open(&v->window);
-	err = tell_memory(v);
-	if (!err)
-		err = for_each_ring(v, tell_ring);
-	if (!err)
-		err = for_each_ring(v, tell_enable);
+	err = vu_rings_start(v);
 	if (!err)
 		err = set_status(v, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
 					    VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
@@ -394,7 +230,7 @@ static int vu_window(struct transport *t, struct shm_window *out, const char **r
 
 static int vu_claim(struct transport *t, uint64_t win_off, uint64_t len_bytes, bool writable)
 {
-	char why[VU_WHY_BYTES];
+	char why[FRAME_WHY_BYTES];
 	int err = vu_window_claim(&vu_of(t)->window, win_off, len_bytes, writable, why);
 
 	if (err)

@@ -21,30 +21,32 @@
 
 /* All handlers: 0 done, a positive errno refused, -EPROTO no honest back end sends this. */
 
-static int expect(const struct vu_message *m, uint32_t size, unsigned n_fds, const char *name,
-		  char why[VU_WHY_BYTES])
+static int expect(const struct vhost_user_message *m, uint32_t size, unsigned n_fds,
+		  const char *name, char why[FRAME_WHY_BYTES])
 {
 	if (m->header.size == size && m->fds_lost) {
-		snprintf(why, VU_WHY_BYTES,
+		snprintf(why, FRAME_WHY_BYTES,
 			 "%s: this process has no file descriptor left (RLIMIT_NOFILE)", name);
 		return EMFILE;
 	}
 	if (m->header.size == size && m->n_fds == n_fds)
 		return 0;
-	snprintf(why, VU_WHY_BYTES,
+	snprintf(why, FRAME_WHY_BYTES,
 		 "%s with %u bytes and %u file descriptors (%u and %u are right)", name,
 		 m->header.size, m->n_fds, size, n_fds);
 	return -EPROTO;
 }
 
-static int serve_map(struct vhost_user *v, const struct vu_message *m, char why[VU_WHY_BYTES])
+static int serve_shmem_map(struct vhost_user *v, const struct vhost_user_message *m,
+			   char why[FRAME_WHY_BYTES])
 {
 	int err = expect(m, sizeof(m->payload.mmap), 1, "SHMEM_MAP", why);
 
 	return err ? err : vu_window_map(&v->window, &m->payload.mmap, m->fds[0], why);
 }
 
-static int serve_unmap(struct vhost_user *v, const struct vu_message *m, char why[VU_WHY_BYTES])
+static int serve_shmem_unmap(struct vhost_user *v, const struct vhost_user_message *m,
+			     char why[FRAME_WHY_BYTES])
 {
 	int err = expect(m, sizeof(m->payload.mmap), 0, "SHMEM_UNMAP", why);
 
@@ -52,7 +54,8 @@ static int serve_unmap(struct vhost_user *v, const struct vu_message *m, char wh
 }
 
 /* A translation is missing: the page of the arena, or FAIL when the address is none of ours. */
-static int serve_iotlb(struct vhost_user *v, const struct vu_message *m, char why[VU_WHY_BYTES])
+static int serve_iotlb(struct vhost_user *v, const struct vhost_user_message *m,
+		       char why[FRAME_WHY_BYTES])
 {
 	const struct vhost_user_iotlb *miss = &m->payload.iotlb;
 	struct vhost_user_iotlb answer = {.iova = miss->iova, .perm = miss->perm};
@@ -61,12 +64,12 @@ static int serve_iotlb(struct vhost_user *v, const struct vu_message *m, char wh
 	if (err)
 		return err;
 	if (miss->type != VHOST_IOTLB_MISS_MSG || !atomic_load(&v->translating)) {
-		snprintf(why, VU_WHY_BYTES, "IOTLB_MSG of type %u%s", miss->type,
+		snprintf(why, FRAME_WHY_BYTES, "IOTLB_MSG of type %u%s", miss->type,
 			 atomic_load(&v->translating) ? "" : " without ACCESS_PLATFORM");
 		return EINVAL;
 	}
 	if (miss->iova < VU_IOVA_BASE || miss->iova - VU_IOVA_BASE >= v->arena.len_bytes) {
-		snprintf(why, VU_WHY_BYTES,
+		snprintf(why, FRAME_WHY_BYTES,
 			 "a translation of %#" PRIx64 ", where we have no memory", miss->iova);
 		answer.type = VHOST_IOTLB_FAIL_MSG;
 		err = vu_send_iotlb(v, &answer);
@@ -80,32 +83,34 @@ static int serve_iotlb(struct vhost_user *v, const struct vu_message *m, char wh
 	return vu_send_iotlb(v, &answer);
 }
 
-static int dispatch(struct vhost_user *v, const struct vu_message *m, char why[VU_WHY_BYTES])
+static int dispatch_backend_request(struct vhost_user *v, const struct vhost_user_message *m,
+				    char why[FRAME_WHY_BYTES])
 {
 	if (m->header.flags & VHOST_USER_FLAG_REPLY) {
-		snprintf(why, VU_WHY_BYTES, "an answer (to request %u) where we asked nothing",
+		snprintf(why, FRAME_WHY_BYTES, "an answer (to request %u) where we asked nothing",
 			 m->header.request);
 		return -EPROTO;
 	}
 	switch (m->header.request) {
 	case VHOST_USER_BACKEND_SHMEM_MAP:
-		return serve_map(v, m, why);
+		return serve_shmem_map(v, m, why);
 	case VHOST_USER_BACKEND_SHMEM_UNMAP:
-		return serve_unmap(v, m, why);
+		return serve_shmem_unmap(v, m, why);
 	case VHOST_USER_BACKEND_IOTLB_MSG:
 		return serve_iotlb(v, m, why);
 	default:
 		/* Not a fault: back ends send SHARED_OBJECT_REMOVE to see that what they asked
 		 * before is done, and any answer tells them. */
-		snprintf(why, VU_WHY_BYTES, "request %u, which we do not know", m->header.request);
+		snprintf(why, FRAME_WHY_BYTES, "request %u, which we do not know",
+			 m->header.request);
 		return EOPNOTSUPP;
 	}
 }
 
 /* What was asked is in force when this is sent; the other side relies on that order. */
-static int answer(struct vhost_user *v, const struct vu_message *m, int result)
+static int answer_backend(struct vhost_user *v, const struct vhost_user_message *m, int result)
 {
-	struct vu_message reply;
+	struct vhost_user_message reply;
 
 	if (!(m->header.flags & VHOST_USER_FLAG_NEED_REPLY))
 		return 0;
@@ -117,8 +122,8 @@ static int answer(struct vhost_user *v, const struct vu_message *m, int result)
 
 int vu_channel_serve(struct vhost_user *v)
 {
-	char why[VU_WHY_BYTES] = "";
-	struct vu_message m;
+	char why[FRAME_WHY_BYTES] = "";
+	struct vhost_user_message m;
 	int result, err;
 
 	err = vu_message_recv(v->channel, &m, vu_deadline(v), why);
@@ -135,9 +140,9 @@ int vu_channel_serve(struct vhost_user *v)
 		return err;
 	}
 
-	result = dispatch(v, &m, why);
-	vu_message_release(&m);
-	err = answer(v, &m, result);
+	result = dispatch_backend_request(v, &m, why);
+	frame_release(&m);
+	err = answer_backend(v, &m, result);
 	if (result < 0) {
 		transport_fail(&v->base, result, "the back end is dropped: it sent %s", why);
 		return result;
@@ -158,7 +163,7 @@ enum { WATCH_QUIT, WATCH_SOCK, WATCH_ERR, WATCH_CHANNEL, WATCH_N };
  * takes them along, is under way. */
 #define IOTLB_PAUSE_MS 1
 
-static void *thread_main(void *arg)
+static void *vu_thread_main(void *arg)
 {
 	struct vhost_user *v = arg;
 	struct pollfd p[WATCH_N] = {
@@ -212,7 +217,7 @@ int vu_thread_start(struct vhost_user *v)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	v->log = log_thread();
-	err = pthread_create(&v->thread, NULL, thread_main, v);
+	err = pthread_create(&v->thread, NULL, vu_thread_main, v);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err) {
 		log_error("%s: cannot start a thread: %s", v->base.source, strerror(err));

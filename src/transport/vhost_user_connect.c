@@ -83,27 +83,27 @@ int vu_connect(const char *path, unsigned timeout_ms)
 
 /* ------------------------------------------------------------------------- the handshake */
 
-static int refuse(struct vhost_user *v, int err, const char *what)
+static int vu_refuse(struct vhost_user *v, int err, const char *what)
 {
 	log_error("%s: %s", v->base.source, what);
 	return err;
 }
 
-static int check_features(struct vhost_user *v)
+static int vu_check_features(struct vhost_user *v)
 {
 	if (!(v->offered & VIRTIO_F_BIT(VIRTIO_F_VERSION_1) & ~v->mask_features))
-		return refuse(v, -ENOTSUP,
-			      "the back end does not offer VIRTIO_F_VERSION_1: it speaks legacy "
-			      "virtio only, which virtio-fs never was");
+		return vu_refuse(v, -ENOTSUP,
+				 "the back end does not offer VIRTIO_F_VERSION_1: it speaks legacy "
+				 "virtio only, which virtio-fs never was");
 	if (!(v->offered & VIRTIO_F_BIT(VHOST_USER_F_PROTOCOL_FEATURES)))
-		return refuse(
+		return vu_refuse(
 			v, -ENOTSUP,
 			"the back end has no vhost-user protocol features; virtio-fs needs MQ "
 			"(a hiprio queue and a request queue)");
 	if (v->iommu_wanted && !(v->offered & VIRTIO_F_BIT(VIRTIO_F_ACCESS_PLATFORM)))
-		return refuse(v, -ENOTSUP,
-			      "iommu_platform was asked for, but the back end does not offer "
-			      "VIRTIO_F_ACCESS_PLATFORM");
+		return vu_refuse(v, -ENOTSUP,
+				 "iommu_platform was asked for, but the back end does not offer "
+				 "VIRTIO_F_ACCESS_PLATFORM");
 	return 0;
 }
 
@@ -143,21 +143,21 @@ static int negotiate_protocol(struct vhost_user *v)
 		return err;
 	chosen = choose_protocol(v, offered);
 	if (!(chosen & VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_MQ)))
-		return refuse(v, -ENOTSUP,
-			      "the back end has one queue (no vhost-user MQ); virtio-fs needs a "
-			      "hiprio queue and a request queue");
+		return vu_refuse(v, -ENOTSUP,
+				 "the back end has one queue (no vhost-user MQ); virtio-fs needs a "
+				 "hiprio queue and a request queue");
 	if (v->iommu_wanted && !(chosen & VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ)))
-		return refuse(v, -ENOTSUP,
-			      "iommu_platform was asked for, but the back end cannot ask for "
-			      "translations (no BACKEND_REQ)");
-	err = vu_tell_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, chosen);
+		return vu_refuse(v, -ENOTSUP,
+				 "iommu_platform was asked for, but the back end cannot ask for "
+				 "translations (no BACKEND_REQ)");
+	err = vu_set_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, chosen);
 	v->protocol = chosen;
 	return err;
 }
 
 static int count_queues(struct vhost_user *v)
 {
-	char what[VU_WHY_BYTES];
+	char what[FRAME_WHY_BYTES];
 	uint64_t n;
 	int err = vu_get_u64(v, VHOST_USER_GET_QUEUE_NUM, &n);
 
@@ -167,7 +167,7 @@ static int count_queues(struct vhost_user *v)
 		snprintf(what, sizeof(what),
 			 "the back end has %" PRIu64 " queues; a virtio-fs device has 2 to %d", n,
 			 VU_QUEUES_MAX);
-		return refuse(v, -EPROTO, what);
+		return vu_refuse(v, -EPROTO, what);
 	}
 	v->n_queues = (unsigned)n;
 	return 0;
@@ -175,7 +175,7 @@ static int count_queues(struct vhost_user *v)
 
 static int open_channel(struct vhost_user *v)
 {
-	struct vu_message m;
+	struct vhost_user_message m;
 	int pair[2], err;
 
 	if (!vu_has(v, VHOST_USER_PROTOCOL_F_BACKEND_REQ))
@@ -189,7 +189,7 @@ static int open_channel(struct vhost_user *v)
 	m.n_fds = 1;
 	m.fds[0] = pair[1];
 	v->channel = pair[0];
-	err = vu_tell(v, &m);
+	err = vu_set(v, &m);
 	close(pair[1]);
 	return err;
 }
@@ -197,7 +197,7 @@ static int open_channel(struct vhost_user *v)
 static int reserve_window(struct vhost_user *v)
 {
 	const uint32_t fixed = offsetof(struct vhost_user_shmem_config, sizes);
-	struct vu_message m;
+	struct vhost_user_message m;
 	uint64_t len_bytes;
 	int err;
 
@@ -226,19 +226,19 @@ static int reserve_window(struct vhost_user *v)
 
 int vu_handshake(struct vhost_user *v)
 {
-	struct vu_message m;
+	struct vhost_user_message m;
 	int err;
 
 	err = vu_get_u64(v, VHOST_USER_GET_FEATURES, &v->offered);
 	if (!err)
-		err = check_features(v);
+		err = vu_check_features(v);
 	if (!err)
 		err = negotiate_protocol(v);
 	if (err)
 		return err;
 
 	vu_prepare(&m, VHOST_USER_SET_OWNER, 0);
-	err = vu_tell(v, &m);
+	err = vu_set(v, &m);
 	if (!err)
 		err = count_queues(v);
 	if (!err)

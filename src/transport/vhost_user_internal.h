@@ -4,10 +4,12 @@
  *
  *   vhost_user.c           the table of functions, open and close
  *   vhost_user_connect.c   socket and handshake: everything before the driver picks features
+ *   vhost_user_rings.c     memory and rings, as the back end is told of them
  *   vhost_user_request.c   one request and its answer on the main socket
  *   vhost_user_channel.c   the thread: the back end's requests, hang-up, errors
  *   vhost_user_window.c    what the back end mapped      vhost_user_arena.c    DMA memory
- *   vhost_user_message.c   framing
+ *   vhost_user_share.c     the same for other processes
+ *   vhost_user_message.c   a message with a time limit; wire/vhost_user_frame.c is its frame
  *
  *   driver (any thread)                         transport's thread
  *     request_lock: one request, one answer       polls: quit, hang-up of sock, err, channel
@@ -77,7 +79,7 @@ struct vhost_user {
 	_Atomic bool translating;
 
 	struct vu_window window;
-	char window_reason[VU_WHY_BYTES];
+	char window_reason[FRAME_WHY_BYTES];
 
 	int channel; /* our end of the back-end channel, or -1 */
 	int quit_fd, err_fd;
@@ -96,6 +98,12 @@ static inline bool vu_has(const struct vhost_user *v, unsigned protocol_bit)
 	return v->protocol & VIRTIO_F_BIT(protocol_bit);
 }
 
+/* The arena's address as the device has it. */
+static inline uint64_t vu_iova_base(const struct vhost_user *v)
+{
+	return v->iommu ? VU_IOVA_BASE : VU_GUEST_BASE;
+}
+
 static inline uint64_t vu_deadline(const struct vhost_user *v)
 {
 	return clock_now_ns() + v->timeout_ms * NS_PER_MS;
@@ -111,13 +119,14 @@ int vu_handshake(struct vhost_user *v);
 /* ------------------------------------------------------------------------- vhost_user_request.c */
 
 /* An empty message to be filled in and sent. */
-void vu_prepare(struct vu_message *m, uint32_t request, uint32_t size);
+void vu_prepare(struct vhost_user_message *m, uint32_t request, uint32_t size);
 
 /*
  * Sends *m and receives its answer, of size_min to size_max bytes, into *m. 0, or -errno: the
  * back end has then been given up, with the reason logged. From any thread.
  */
-int vu_call(struct vhost_user *v, struct vu_message *m, uint32_t size_min, uint32_t size_max);
+int vu_call(struct vhost_user *v, struct vhost_user_message *m, uint32_t size_min,
+	    uint32_t size_max);
 /* The same for requests with no payload whose answer is a number. */
 int vu_get_u64(struct vhost_user *v, uint32_t request, uint64_t *value);
 
@@ -125,15 +134,25 @@ int vu_get_u64(struct vhost_user *v, uint32_t request, uint64_t *value);
  * Sends a request that has no answer of its own; with REPLY_ACK waits for the acknowledgement.
  * 0, or -errno: the back end is given up, or (-EREMOTEIO) it refused. Both are logged.
  */
-int vu_tell(struct vhost_user *v, struct vu_message *m);
-int vu_tell_u64(struct vhost_user *v, uint32_t request, uint64_t value);
-int vu_tell_state(struct vhost_user *v, uint32_t request, uint32_t index, uint32_t num);
+int vu_set(struct vhost_user *v, struct vhost_user_message *m);
+int vu_set_u64(struct vhost_user *v, uint32_t request, uint64_t value);
+int vu_set_state(struct vhost_user *v, uint32_t request, uint32_t index, uint32_t num);
+
+/* transport_ops.config_read */
+int vu_config_read(struct transport *t, uint32_t off, void *buf, uint32_t len);
 
 /* IOTLB messages go out at any time, in the middle of a request, too. Their answers are dropped:
  * by vu_call when one comes before its own answer, else by vu_iotlb_drain. */
 int vu_send_iotlb(struct vhost_user *v, const struct vhost_user_iotlb *iotlb);
 /* False: a request is under way; it will drain. */
 bool vu_iotlb_drain(struct vhost_user *v);
+
+/* ------------------------------------------------------------------------- vhost_user_rings.c */
+
+/* Tells the memory table and every ring that is set up, and enables them. 0 or -errno, logged. */
+int vu_rings_start(struct vhost_user *v);
+/* When it returns 0 the back end touches no ring any more. Bounded. */
+int vu_rings_stop(struct vhost_user *v);
 
 /* ------------------------------------------------------------------------- vhost_user_channel.c */
 

@@ -5,15 +5,12 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/list.h"
 
-/* ------------------------------------------------------------------------- pure checks */
+/* ------------------------------------------------------------------------- checks */
 
 const char *vu_request_name(uint32_t request)
 {
@@ -46,40 +43,23 @@ const char *vu_request_name(uint32_t request)
 	return "an unknown request";
 }
 
-bool vu_header_valid(const struct vhost_user_header *h, char why[VU_WHY_BYTES])
-{
-	if ((h->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION) {
-		snprintf(why, VU_WHY_BYTES,
-			 "a message header with version %u (request %#x, flags %#x) where "
-			 "vhost-user has version 1",
-			 h->flags & VHOST_USER_VERSION_MASK, h->request, h->flags);
-		return false;
-	}
-	if (h->size > VHOST_USER_PAYLOAD_MAX) {
-		snprintf(why, VU_WHY_BYTES,
-			 "request %u with a payload of %u bytes (the limit is %u)", h->request,
-			 h->size, VHOST_USER_PAYLOAD_MAX);
-		return false;
-	}
-	return true;
-}
-
-bool vu_reply_valid(const struct vu_message *m, uint32_t request, uint32_t size_min,
-		    uint32_t size_max, char why[VU_WHY_BYTES])
+bool vu_reply_valid(const struct vhost_user_message *m, uint32_t request, uint32_t size_min,
+		    uint32_t size_max, char why[FRAME_WHY_BYTES])
 {
 	const struct vhost_user_header *h = &m->header;
 
 	if (h->request != request)
-		snprintf(why, VU_WHY_BYTES, "request %u as the answer to %s (%u)", h->request,
+		snprintf(why, FRAME_WHY_BYTES, "request %u as the answer to %s (%u)", h->request,
 			 vu_request_name(request), request);
 	else if (!(h->flags & VHOST_USER_FLAG_REPLY))
-		snprintf(why, VU_WHY_BYTES, "flags %#x, without the reply bit, as the answer to %s",
-			 h->flags, vu_request_name(request));
+		snprintf(why, FRAME_WHY_BYTES,
+			 "flags %#x, without the reply bit, as the answer to %s", h->flags,
+			 vu_request_name(request));
 	else if (h->size < size_min || h->size > size_max)
-		snprintf(why, VU_WHY_BYTES, "%u bytes as the answer to %s (%u to %u are right)",
+		snprintf(why, FRAME_WHY_BYTES, "%u bytes as the answer to %s (%u to %u are right)",
 			 h->size, vu_request_name(request), size_min, size_max);
 	else if (m->n_fds || m->fds_lost)
-		snprintf(why, VU_WHY_BYTES,
+		snprintf(why, FRAME_WHY_BYTES,
 			 "file descriptors with the answer to %s, which has none",
 			 vu_request_name(request));
 	else
@@ -89,18 +69,25 @@ bool vu_reply_valid(const struct vu_message *m, uint32_t request, uint32_t size_
 
 /* ------------------------------------------------------------------------- the socket */
 
-/* Waits for `events`, at the latest until the deadline. 0, -ETIMEDOUT, -errno. */
-static int wait_for(int sock, short events, uint64_t deadline_ns)
+struct timed_io {
+	struct frame_io io;
+	uint64_t deadline_ns;
+};
+
+static int wait_until_deadline(const struct frame_io *io, short events, size_t done)
 {
-	struct pollfd p = {.fd = sock, .events = events};
+	const struct timed_io *t = container_of(io, const struct timed_io, io);
+	struct pollfd p = {.fd = io->sock, .events = events};
 	uint64_t now;
 	int n, ms;
 
+	(void)done;
 	for (;;) {
 		now = clock_now_ns();
-		if (now >= deadline_ns)
+		if (now >= t->deadline_ns)
 			return -ETIMEDOUT;
-		ms = (int)MIN((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS, (uint64_t)INT_MAX);
+		ms = (int)MIN((t->deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS,
+			      (uint64_t)INT_MAX);
 		n = poll(&p, 1, ms);
 		if (n > 0)
 			return 0;
@@ -109,152 +96,18 @@ static int wait_for(int sock, short events, uint64_t deadline_ns)
 	}
 }
 
-/* One errno for "gone", however the kernel puts it. */
-static int gone_or(int err)
+int vu_message_send(int sock, const struct vhost_user_message *m, uint64_t deadline_ns)
 {
-	return err == EPIPE || err == ECONNRESET || err == ENOTCONN ? -ENOTCONN : -err;
+	const struct timed_io t = {{sock, wait_until_deadline}, deadline_ns};
+
+	return frame_send(&t.io, m);
 }
 
-int vu_message_send(int sock, const struct vu_message *m, uint64_t deadline_ns)
+int vu_message_recv(int sock, struct vhost_user_message *m, uint64_t deadline_ns,
+		    char why[FRAME_WHY_BYTES])
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))];
-	} control = {0};
-	struct iovec iov[2] = {
-		{(void *)&m->header, sizeof(m->header)},
-		{(void *)&m->payload, m->header.size},
-	};
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
-	int err;
+	const struct timed_io t = {{sock, wait_until_deadline}, deadline_ns};
+	int err = frame_recv(&t.io, m, why);
 
-	if (m->n_fds) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = CMSG_SPACE(m->n_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(m->n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), m->fds, m->n_fds * sizeof(int));
-	}
-	while (iov[0].iov_len + iov[1].iov_len) {
-		ssize_t n = sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			if (errno != EAGAIN)
-				return gone_or(errno);
-			err = wait_for(sock, POLLOUT, deadline_ns);
-			if (err)
-				return err;
-			continue;
-		}
-		/* The descriptors went with the first byte. */
-		msg.msg_control = NULL;
-		msg.msg_controllen = 0;
-		for (int i = 0; i < 2; i++) {
-			size_t part = MIN((size_t)n, iov[i].iov_len);
-
-			iov[i].iov_base = (char *)iov[i].iov_base + part;
-			iov[i].iov_len -= part;
-			n -= (ssize_t)part;
-		}
-	}
-	return 0;
-}
-
-/* Moves what a recvmsg brought into the message. False: more than a message may carry. */
-static bool take_fds(struct vu_message *m, struct msghdr *msg)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (m->n_fds == VHOST_USER_FDS_MAX) {
-				close(fd);
-				msg->msg_flags |= MSG_CTRUNC;
-			} else {
-				m->fds[m->n_fds++] = fd;
-			}
-		}
-	}
-	/* Cut off though there was room for more: the kernel could not install them. */
-	if ((msg->msg_flags & MSG_CTRUNC) && m->n_fds < VHOST_USER_FDS_MAX) {
-		m->fds_lost = true;
-		return true;
-	}
-	return !(msg->msg_flags & MSG_CTRUNC);
-}
-
-static int recv_exactly(int sock, struct vu_message *m, void *buf, size_t len_bytes,
-			uint64_t deadline_ns, char why[VU_WHY_BYTES])
-{
-	size_t got = 0;
-
-	while (got < len_bytes) {
-		union {
-			struct cmsghdr align;
-			char bytes[CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))];
-		} control;
-		struct iovec iov = {(char *)buf + got, len_bytes - got};
-		struct msghdr msg = {
-			.msg_iov = &iov,
-			.msg_iovlen = 1,
-			.msg_control = control.bytes,
-			.msg_controllen = sizeof(control.bytes),
-		};
-		ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			int err = wait_for(sock, POLLIN, deadline_ns);
-
-			if (err)
-				return err;
-			continue;
-		}
-		if (n < 0)
-			return gone_or(errno);
-		if (!take_fds(m, &msg)) {
-			snprintf(why, VU_WHY_BYTES,
-				 "more than %u file descriptors with one message",
-				 VHOST_USER_FDS_MAX);
-			return -EPROTO;
-		}
-		if (n == 0)
-			return -ENOTCONN;
-		got += (size_t)n;
-	}
-	return 0;
-}
-
-int vu_message_recv(int sock, struct vu_message *m, uint64_t deadline_ns, char why[VU_WHY_BYTES])
-{
-	int err;
-
-	memset(m, 0, sizeof(*m));
-	err = recv_exactly(sock, m, &m->header, sizeof(m->header), deadline_ns, why);
-	if (!err && !vu_header_valid(&m->header, why))
-		err = -EPROTO;
-	if (!err)
-		err = recv_exactly(sock, m, &m->payload, m->header.size, deadline_ns, why);
-	if (err)
-		vu_message_release(m);
-	return err;
-}
-
-void vu_message_release(struct vu_message *m)
-{
-	while (m->n_fds)
-		close(m->fds[--m->n_fds]);
+	return err == -EPIPE ? -ENOTCONN : err;
 }

@@ -33,7 +33,7 @@ static int lost(struct vhost_user *v, int err, uint32_t request, const char *why
 	return err;
 }
 
-void vu_prepare(struct vu_message *m, uint32_t request, uint32_t size)
+void vu_prepare(struct vhost_user_message *m, uint32_t request, uint32_t size)
 {
 	memset(m, 0, sizeof(*m));
 	m->header.request = request;
@@ -41,7 +41,8 @@ void vu_prepare(struct vu_message *m, uint32_t request, uint32_t size)
 	m->header.size = size;
 }
 
-static int send_locked(struct vhost_user *v, const struct vu_message *m, uint64_t deadline_ns)
+static int vu_send_locked(struct vhost_user *v, const struct vhost_user_message *m,
+			  uint64_t deadline_ns)
 {
 	int err;
 
@@ -51,7 +52,7 @@ static int send_locked(struct vhost_user *v, const struct vu_message *m, uint64_
 	return err;
 }
 
-static bool is_iotlb_answer(struct vhost_user *v, const struct vu_message *m)
+static bool is_iotlb_answer(struct vhost_user *v, const struct vhost_user_message *m)
 {
 	unsigned due = atomic_load(&v->iotlb_answers_due);
 
@@ -63,8 +64,8 @@ static bool is_iotlb_answer(struct vhost_user *v, const struct vu_message *m)
 }
 
 /* The answer to `request`, past those to IOTLB messages. The caller holds request_lock. */
-static int receive_answer(struct vhost_user *v, struct vu_message *m, uint64_t deadline_ns,
-			  char why[VU_WHY_BYTES])
+static int vu_receive_answer(struct vhost_user *v, struct vhost_user_message *m,
+			     uint64_t deadline_ns, char why[FRAME_WHY_BYTES])
 {
 	int err;
 
@@ -72,14 +73,15 @@ static int receive_answer(struct vhost_user *v, struct vu_message *m, uint64_t d
 		err = vu_message_recv(v->sock, m, deadline_ns, why);
 		if (err || !is_iotlb_answer(v, m))
 			return err;
-		vu_message_release(m);
+		frame_release(m);
 	}
 }
 
-int vu_call(struct vhost_user *v, struct vu_message *m, uint32_t size_min, uint32_t size_max)
+int vu_call(struct vhost_user *v, struct vhost_user_message *m, uint32_t size_min,
+	    uint32_t size_max)
 {
 	uint32_t request = m->header.request;
-	char why[VU_WHY_BYTES] = "";
+	char why[FRAME_WHY_BYTES] = "";
 	uint64_t deadline_ns;
 	int err;
 
@@ -88,11 +90,11 @@ int vu_call(struct vhost_user *v, struct vu_message *m, uint32_t size_min, uint3
 	if (err)
 		goto out;
 	deadline_ns = vu_deadline(v);
-	err = send_locked(v, m, deadline_ns);
+	err = vu_send_locked(v, m, deadline_ns);
 	if (!err)
-		err = receive_answer(v, m, deadline_ns, why);
+		err = vu_receive_answer(v, m, deadline_ns, why);
 	if (!err && !vu_reply_valid(m, request, size_min, size_max, why)) {
-		vu_message_release(m);
+		frame_release(m);
 		err = -EPROTO;
 	}
 	if (err)
@@ -104,7 +106,7 @@ out:
 
 int vu_get_u64(struct vhost_user *v, uint32_t request, uint64_t *value)
 {
-	struct vu_message m;
+	struct vhost_user_message m;
 	int err;
 
 	vu_prepare(&m, request, 0);
@@ -124,7 +126,7 @@ static int refused(struct vhost_user *v, uint32_t request, uint64_t answer)
 	return -EREMOTEIO;
 }
 
-int vu_tell(struct vhost_user *v, struct vu_message *m)
+int vu_set(struct vhost_user *v, struct vhost_user_message *m)
 {
 	uint32_t request = m->header.request;
 	int err;
@@ -141,31 +143,75 @@ int vu_tell(struct vhost_user *v, struct vu_message *m)
 	err = transport_failed(&v->base);
 	if (err)
 		return err;
-	err = send_locked(v, m, vu_deadline(v));
+	err = vu_send_locked(v, m, vu_deadline(v));
 	return err ? lost(v, err, request, "") : 0;
 }
 
-int vu_tell_u64(struct vhost_user *v, uint32_t request, uint64_t value)
+int vu_set_u64(struct vhost_user *v, uint32_t request, uint64_t value)
 {
-	struct vu_message m;
+	struct vhost_user_message m;
 
 	vu_prepare(&m, request, sizeof(value));
 	m.payload.u64 = value;
-	return vu_tell(v, &m);
+	return vu_set(v, &m);
 }
 
-int vu_tell_state(struct vhost_user *v, uint32_t request, uint32_t index, uint32_t num)
+int vu_set_state(struct vhost_user *v, uint32_t request, uint32_t index, uint32_t num)
 {
-	struct vu_message m;
+	struct vhost_user_message m;
 
 	vu_prepare(&m, request, sizeof(m.payload.state));
 	m.payload.state = (struct vhost_user_vring_state){.index = index, .num = num};
-	return vu_tell(v, &m);
+	return vu_set(v, &m);
+}
+
+/*
+ * virtiofsd without --tag has no configuration to show: in a VM the tag is QEMU's. What is known
+ * then is the number of queues.
+ */
+static int config_made_up(struct vhost_user *v, uint32_t off, void *buf, uint32_t len)
+{
+	struct virtio_fs_config_wire config = {.num_request_queues = v->n_queues - 1};
+
+	if (!extent_within(off, len, sizeof(config)))
+		return -EINVAL;
+	memcpy(buf, (const uint8_t *)&config + off, len);
+	return 0;
+}
+
+int vu_config_read(struct transport *t, uint32_t off, void *buf, uint32_t len)
+{
+	const uint32_t fixed = offsetof(struct vhost_user_config, region);
+	struct vhost_user *v = vu_of(t);
+	struct vhost_user_message m;
+	int err;
+
+	if (!vu_has(v, VHOST_USER_PROTOCOL_F_CONFIG))
+		return config_made_up(v, off, buf, len);
+	if (!len || !extent_within(off, len, sizeof(m.payload.config.region)))
+		return -EINVAL;
+	vu_prepare(&m, VHOST_USER_GET_CONFIG, fixed + len);
+	m.payload.config.offset = off;
+	m.payload.config.size = len;
+	/* An answer without a payload says that it failed. */
+	err = vu_call(v, &m, 0, fixed + len);
+	if (err)
+		return err;
+	if (m.header.size != fixed + len || m.payload.config.offset != off ||
+	    m.payload.config.size != len) {
+		log_error(
+			"%s: the back end does not show %u bytes of its configuration at %u; is it "
+			"a virtio-fs back end?",
+			t->source, len, off);
+		return -EIO;
+	}
+	memcpy(buf, m.payload.config.region, len);
+	return 0;
 }
 
 int vu_send_iotlb(struct vhost_user *v, const struct vhost_user_iotlb *iotlb)
 {
-	struct vu_message m;
+	struct vhost_user_message m;
 	int err;
 
 	vu_prepare(&m, VHOST_USER_IOTLB_MSG, sizeof(*iotlb));
@@ -175,15 +221,15 @@ int vu_send_iotlb(struct vhost_user *v, const struct vhost_user_iotlb *iotlb)
 		/* Before it is sent, so that whoever reads the answer finds it due. */
 		atomic_fetch_add(&v->iotlb_answers_due, 1);
 	}
-	err = send_locked(v, &m, vu_deadline(v));
+	err = vu_send_locked(v, &m, vu_deadline(v));
 	return err ? lost(v, err, VHOST_USER_IOTLB_MSG, "") : 0;
 }
 
 bool vu_iotlb_drain(struct vhost_user *v)
 {
 	struct pollfd readable = {.fd = v->sock, .events = POLLIN};
-	char why[VU_WHY_BYTES] = "";
-	struct vu_message m;
+	char why[FRAME_WHY_BYTES] = "";
+	struct vhost_user_message m;
 	int err;
 
 	if (pthread_mutex_trylock(&v->request_lock) != 0)
@@ -197,13 +243,13 @@ bool vu_iotlb_drain(struct vhost_user *v)
 			break;
 		}
 		if (!is_iotlb_answer(v, &m)) {
-			vu_message_release(&m);
+			frame_release(&m);
 			transport_fail(&v->base, -EPROTO,
 				       "the back end sent request %u though nobody had asked",
 				       m.header.request);
 			break;
 		}
-		vu_message_release(&m);
+		frame_release(&m);
 	}
 	pthread_mutex_unlock(&v->request_lock);
 	return true;

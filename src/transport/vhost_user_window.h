@@ -12,7 +12,7 @@
  * driver claims what it is going to touch, which fails where nothing is mapped; a claimed mapping
  * is not changed before the driver released it, whatever the back end asks.
  *
- * map and unmap may be called from any thread.
+ * All but init, reserve and destroy may be called from any thread.
  */
 #ifndef VFSDAX_TRANSPORT_VHOST_USER_WINDOW_H
 #define VFSDAX_TRANSPORT_VHOST_USER_WINDOW_H
@@ -22,13 +22,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/extents.h"
 #include "transport/transport.h"
 #include "transport/vhost_user_message.h"
 
-/* One for each range of the window: small. */
-struct vu_extent {
-	uint64_t win_off;
-	uint64_t len_bytes;
+/* A live mapping; one for each range of the window: small. */
+struct vu_mapping {
+	struct extent x; /* where in the window */
 	uint64_t fd_off;
 	int fd; /* a descriptor of ours, where files are kept; -1: not kept */
 	bool writable;
@@ -39,13 +39,11 @@ struct vu_window {
 	uint8_t *va; /* NULL: no window */
 	uint64_t len_bytes;
 
-	pthread_mutex_t lock;	/* protects everything below */
-	bool open;		/* the device runs: mappings are welcome */
-	bool keep_files;	/* for vu_window_share(); set before open() ... */
-	long keep_below;	/* ... those that get a number below this */
-	struct vu_extent *live; /* sorted by win_off, disjoint */
-	size_t n_live;
-	size_t live_room;
+	pthread_mutex_t lock; /* protects everything below */
+	bool open;	      /* the device runs: mappings are welcome */
+	bool keep_files;      /* for vu_window_share(); set before open() ... */
+	long keep_below;      /* ... those that get a number below this */
+	struct extents live;  /* struct vu_mapping */
 };
 
 /* Without a window yet; len_bytes is 0. */
@@ -67,12 +65,13 @@ void vu_window_destroy(struct vu_window *w);
  * inside of the file as it is now: whole pages, nothing behind its end, as QEMU has it.
  */
 int vu_window_map(struct vu_window *w, const struct vhost_user_mmap *m, int fd,
-		  char why[VU_WHY_BYTES]);
-int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m, char why[VU_WHY_BYTES]);
+		  char why[FRAME_WHY_BYTES]);
+int vu_window_unmap(struct vu_window *w, const struct vhost_user_mmap *m,
+		    char why[FRAME_WHY_BYTES]);
 
 /* transport_ops.window_claim and window_release. 0, or -EPROTO with `why` filled in. */
 int vu_window_claim(struct vu_window *w, uint64_t win_off, uint64_t len, bool writable,
-		    char why[VU_WHY_BYTES]);
+		    char why[FRAME_WHY_BYTES]);
 void vu_window_release(struct vu_window *w, uint64_t win_off, uint64_t len);
 
 /* transport_ops.share: a new open file of what is mapped from win_off on, as far as that is one

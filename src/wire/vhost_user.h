@@ -11,16 +11,16 @@
 #include <stdint.h>
 
 /* Feature bit that says "protocol features are negotiated"; never shown to a driver. */
-#define VHOST_USER_F_PROTOCOL_FEATURES	30
+#define VHOST_USER_F_PROTOCOL_FEATURES 30
 
-#define VHOST_USER_PROTOCOL_F_MQ		 0
-#define VHOST_USER_PROTOCOL_F_REPLY_ACK		 3
-#define VHOST_USER_PROTOCOL_F_BACKEND_REQ	 5
-#define VHOST_USER_PROTOCOL_F_CONFIG		 9
-#define VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD	 10
+#define VHOST_USER_PROTOCOL_F_MQ		  0
+#define VHOST_USER_PROTOCOL_F_REPLY_ACK		  3
+#define VHOST_USER_PROTOCOL_F_BACKEND_REQ	  5
+#define VHOST_USER_PROTOCOL_F_CONFIG		  9
+#define VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD	  10
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
-#define VHOST_USER_PROTOCOL_F_STATUS		 16
-#define VHOST_USER_PROTOCOL_F_SHMEM		 22
+#define VHOST_USER_PROTOCOL_F_STATUS		  16
+#define VHOST_USER_PROTOCOL_F_SHMEM		  22
 
 /* Requests of the front end */
 enum vhost_user_request {
@@ -76,8 +76,8 @@ struct vhost_user_header {
 static_assert(sizeof(struct vhost_user_header) == 12, "vhost-user.rst, Header");
 
 /* Largest payload that any message of ours has; longer ones are refused. */
-#define VHOST_USER_PAYLOAD_MAX	 4096u
-#define VHOST_USER_FDS_MAX	 8u
+#define VHOST_USER_PAYLOAD_MAX	   4096u
+#define VHOST_USER_FDS_MAX	   8u
 #define VHOST_USER_MEM_REGIONS_MAX 8u
 
 struct vhost_user_vring_state {
@@ -88,7 +88,7 @@ struct vhost_user_vring_state {
 struct vhost_user_vring_addr {
 	uint32_t index;
 	uint32_t flags;
-	uint64_t desc_user_addr;  /* with ACCESS_PLATFORM: an IOVA */
+	uint64_t desc_user_addr; /* with ACCESS_PLATFORM: an IOVA */
 	uint64_t used_user_addr;
 	uint64_t avail_user_addr;
 	uint64_t log_guest_addr;
@@ -141,7 +141,8 @@ struct vhost_user_shmem_config {
 	uint32_t padding;
 	uint64_t sizes[VHOST_USER_SHMEM_REGIONS_MAX]; /* by shmid; 0: no such region */
 };
-static_assert(sizeof(struct vhost_user_shmem_config) == 8 + 256 * 8, "VIRTIO Shared Memory Region configuration");
+static_assert(sizeof(struct vhost_user_shmem_config) == 8 + 256 * 8,
+	      "VIRTIO Shared Memory Region configuration");
 
 struct vhost_user_mmap {
 	uint8_t shmid;

@@ -22,18 +22,18 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vfsdax needs a little-
 #define VIRTIO_STATUS_FAILED	  0x80u
 
 /* 6 Reserved feature bits (numbers), 5.11.3 virtio-fs feature bits */
-#define VIRTIO_FS_F_NOTIFICATION  0
-#define VIRTIO_F_INDIRECT_DESC	  28
-#define VIRTIO_F_EVENT_IDX	  29
-#define VIRTIO_F_VERSION_1	  32
-#define VIRTIO_F_ACCESS_PLATFORM  33
-#define VIRTIO_F_ORDER_PLATFORM	  36
-#define VIRTIO_F_BIT(n)		  (UINT64_C(1) << (n))
+#define VIRTIO_FS_F_NOTIFICATION 0
+#define VIRTIO_F_INDIRECT_DESC	 28
+#define VIRTIO_F_EVENT_IDX	 29
+#define VIRTIO_F_VERSION_1	 32
+#define VIRTIO_F_ACCESS_PLATFORM 33
+#define VIRTIO_F_ORDER_PLATFORM	 36
+#define VIRTIO_F_BIT(n)		 (UINT64_C(1) << (n))
 
 /* 5.11.1 Device ID, and the PCI device id that follows from it (4.1.2: 0x1040 + id) */
-#define VIRTIO_ID_FS		  26
-#define VIRTIO_PCI_VENDOR	  0x1af4
-#define VIRTIO_PCI_DEVICE_FS	  (0x1040 + VIRTIO_ID_FS)
+#define VIRTIO_ID_FS	     26
+#define VIRTIO_PCI_VENDOR    0x1af4
+#define VIRTIO_PCI_DEVICE_FS (0x1040 + VIRTIO_ID_FS)
 
 /* 5.11.4 Device configuration layout; without NOTIFICATION the last field is absent */
 #define VIRTIO_FS_TAG_LEN 36
@@ -83,9 +83,9 @@ static_assert(offsetof(struct vring_avail, ring) == 4 && offsetof(struct vring_u
 	      "2.7.6, 2.7.8");
 
 /* 2.7: sizes with the event field; alignments are 16, 2 and 4 */
-#define VRING_DESC_BYTES(n)  ((size_t)(n)*sizeof(struct vring_desc))
+#define VRING_DESC_BYTES(n)  ((size_t)(n) * sizeof(struct vring_desc))
 #define VRING_AVAIL_BYTES(n) (4 + (size_t)(n)*2 + 2)
-#define VRING_USED_BYTES(n)  (4 + (size_t)(n)*sizeof(struct vring_used_elem) + 2)
+#define VRING_USED_BYTES(n)  (4 + (size_t)(n) * sizeof(struct vring_used_elem) + 2)
 
 /* 2.7.7.2, 2.7.10: has `event` been crossed by an index that moved from old_idx to new_idx? */
 static inline int vring_need_event(uint16_t event, uint16_t new_idx, uint16_t old_idx)

@@ -73,43 +73,40 @@ static void check_window(const struct vu_window *w)
 {
 	uint64_t end = 0;
 
-	for (size_t i = 0; i < w->n_live; i++) {
-		assert(w->live[i].win_off >= end && w->live[i].len_bytes);
-		assert(extent_within(w->live[i].win_off, w->live[i].len_bytes, w->len_bytes));
-		end = w->live[i].win_off + w->live[i].len_bytes;
+	for (size_t i = 0; i < w->live.n; i++) {
+		const struct vu_mapping *m = extents_at(&w->live, i);
+
+		assert(m->x.first >= end && m->x.last >= m->x.first && m->x.last < w->len_bytes);
+		end = m->x.last + 1;
 		/* it is there, and it can be read: files are long enough */
-		assert(*(volatile uint8_t *)(w->va + w->live[i].win_off) == 0);
+		assert(*(volatile uint8_t *)(w->va + m->x.first) == 0);
 	}
 }
 
 /* The first mapping that came is claimed; while it is, nothing that is said takes it away. */
-static void check_claim(struct vu_window *w, struct vu_extent *claimed)
+static void check_claim(struct vu_window *w, struct vu_mapping *claimed)
 {
-	char why[VU_WHY_BYTES];
-	bool there = false;
+	char why[FRAME_WHY_BYTES];
 
-	if (!claimed->len_bytes && w->n_live) {
-		*claimed = w->live[0];
-		if (vu_window_claim(w, claimed->win_off, claimed->len_bytes, claimed->writable,
+	if (claimed->fd_off == UINT64_MAX && w->live.n) {
+		*claimed = *(struct vu_mapping *)extents_at(&w->live, 0);
+		if (vu_window_claim(w, claimed->x.first, extent_len(claimed->x), claimed->writable,
 				    why))
 			abort();
 	}
-	for (size_t i = 0; i < w->n_live; i++)
-		there |= w->live[i].win_off == claimed->win_off &&
-			 w->live[i].len_bytes == claimed->len_bytes;
-	assert(there || !claimed->len_bytes);
+	assert(claimed->fd_off == UINT64_MAX || extents_find_exact(&w->live, claimed->x));
 }
 
 static void answers(struct vhost_user *v)
 {
-	struct vu_message m;
+	struct vhost_user_message m;
 	uint64_t value;
 
 	vu_get_u64(v, VHOST_USER_GET_FEATURES, &value);
 	vu_get_u64(v, VHOST_USER_GET_QUEUE_NUM, &value);
 	vu_prepare(&m, VHOST_USER_GET_SHMEM_CONFIG, 0);
 	vu_call(v, &m, 8, sizeof(m.payload.shmem_config));
-	vu_tell_u64(v, VHOST_USER_SET_FEATURES, 1);
+	vu_set_u64(v, VHOST_USER_SET_FEATURES, 1);
 	vu_iotlb_drain(v);
 }
 
@@ -125,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct vhost_user *v;
 	int main_pair[2], channel_pair[2], lowest;
-	struct vu_extent claimed = {0};
+	struct vu_mapping claimed = {.fd_off = UINT64_MAX}; /* none yet */
 	unsigned choice;
 
 	if (size < 1 || size > 16384)

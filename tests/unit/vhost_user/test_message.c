@@ -51,8 +51,8 @@ static uint64_t in_ms(unsigned ms)
 static void what_is_sent_is_received_with_its_descriptors(void **state)
 {
 	struct pair *p = *state;
-	struct vu_message out = {.header = {5, 1, 8}, .n_fds = 2}, in;
-	char why[VU_WHY_BYTES];
+	struct vhost_user_message out = {.header = {5, 1, 8}, .n_fds = 2}, in;
+	char why[FRAME_WHY_BYTES];
 
 	out.payload.u64 = 0x0123456789abcdef;
 	out.fds[0] = out.fds[1] = p->ours;
@@ -62,8 +62,8 @@ static void what_is_sent_is_received_with_its_descriptors(void **state)
 	assert_int_equal(in.payload.u64, out.payload.u64);
 	assert_int_equal(in.n_fds, 2);
 	assert_int_equal(fcntl(in.fds[1], F_GETFD), FD_CLOEXEC);
-	vu_message_release(&in);
-	vu_message_release(&in);
+	frame_release(&in);
+	frame_release(&in);
 }
 
 static void *trickle(void *arg)
@@ -86,8 +86,8 @@ static void *trickle(void *arg)
 static void a_message_may_come_byte_by_byte(void **state)
 {
 	struct pair *p = *state;
-	struct vu_message in;
-	char why[VU_WHY_BYTES];
+	struct vhost_user_message in;
+	char why[FRAME_WHY_BYTES];
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, trickle, p), 0);
@@ -100,8 +100,8 @@ static void half_a_message_ends_at_the_deadline(void **state)
 {
 	struct pair *p = *state;
 	struct vhost_user_header h = {5, 1, 8};
-	struct vu_message in;
-	char why[VU_WHY_BYTES];
+	struct vhost_user_message in;
+	char why[FRAME_WHY_BYTES];
 
 	assert_true(write(p->theirs, &h, sizeof(h)) == sizeof(h));
 	assert_int_equal(vu_message_recv(p->ours, &in, in_ms(30), why), -ETIMEDOUT);
@@ -110,8 +110,8 @@ static void half_a_message_ends_at_the_deadline(void **state)
 static void a_deadline_that_has_passed_still_takes_what_is_there(void **state)
 {
 	struct pair *p = *state;
-	struct vu_message in;
-	char why[VU_WHY_BYTES];
+	struct vhost_user_message in;
+	char why[FRAME_WHY_BYTES];
 	uint64_t value = 1;
 
 	raw_send(p->theirs, 5, 1, &value, 8, NULL, 0);
@@ -123,14 +123,14 @@ static void a_close_inside_of_a_message_is_not_connected(void **state)
 {
 	struct pair *p = *state;
 	struct vhost_user_header h = {5, 1, 8};
-	struct vu_message in;
-	char why[VU_WHY_BYTES];
+	struct vhost_user_message in;
+	char why[FRAME_WHY_BYTES];
 	int fd = p->ours;
 
 	/* a descriptor that came with the half is not lost */
 	assert_true(raw_send(p->theirs, h.request, h.flags, NULL, 0, &fd, 1));
 	assert_int_equal(vu_message_recv(p->ours, &in, in_ms(1000), why), 0);
-	vu_message_release(&in);
+	frame_release(&in);
 	assert_true(write(p->theirs, &h, 7) == 7);
 	shutdown(p->theirs, SHUT_RDWR);
 	assert_int_equal(vu_message_recv(p->ours, &in, in_ms(1000), why), -ENOTCONN);
@@ -153,8 +153,8 @@ static void hostile_headers_are_refused(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct pair *p;
-		struct vu_message in;
-		char why[VU_WHY_BYTES] = "";
+		struct vhost_user_message in;
+		char why[FRAME_WHY_BYTES] = "";
 		void *own = NULL;
 
 		pair_open(&own);
@@ -171,8 +171,8 @@ static void hostile_headers_are_refused(void **state)
 static void more_than_eight_descriptors_are_refused_and_closed(void **state)
 {
 	struct pair *p = *state;
-	struct vu_message in;
-	char why[VU_WHY_BYTES] = "";
+	struct vhost_user_message in;
+	char why[FRAME_WHY_BYTES] = "";
 	int fds[12];
 
 	for (unsigned i = 0; i < 12; i++)
@@ -180,7 +180,7 @@ static void more_than_eight_descriptors_are_refused_and_closed(void **state)
 	assert_true(raw_send(p->theirs, 5, 1, NULL, 0, fds, 8));
 	assert_int_equal(vu_message_recv(p->ours, &in, in_ms(1000), why), 0);
 	assert_int_equal(in.n_fds, 8);
-	vu_message_release(&in);
+	frame_release(&in);
 	assert_true(raw_send(p->theirs, 5, 1, NULL, 0, fds, 12));
 	assert_int_equal(vu_message_recv(p->ours, &in, in_ms(1000), why), -EPROTO);
 	assert_non_null(strstr(why, "more than 8"));
@@ -190,8 +190,8 @@ static void running_out_of_descriptors_is_told_apart(void **state)
 {
 	struct pair *p = *state;
 	struct rlimit old, tight;
-	struct vu_message in;
-	char why[VU_WHY_BYTES];
+	struct vhost_user_message in;
+	char why[FRAME_WHY_BYTES];
 	int fd = p->ours, next = dup(p->ours);
 
 	close(next);
@@ -209,7 +209,7 @@ static void running_out_of_descriptors_is_told_apart(void **state)
 static void a_reader_that_never_reads_ends_at_the_deadline(void **state)
 {
 	struct pair *p = *state;
-	struct vu_message out = {.header = {5, 1, VHOST_USER_PAYLOAD_MAX}};
+	struct vhost_user_message out = {.header = {5, 1, VHOST_USER_PAYLOAD_MAX}};
 	int err = 0;
 
 	for (int i = 0; i < 100000 && !err; i++)
@@ -220,7 +220,7 @@ static void a_reader_that_never_reads_ends_at_the_deadline(void **state)
 static void sending_to_nobody_raises_no_signal(void **state)
 {
 	struct pair *p = *state;
-	struct vu_message out = {.header = {5, 1, 8}};
+	struct vhost_user_message out = {.header = {5, 1, 8}};
 
 	shutdown(p->theirs, SHUT_RDWR);
 	assert_int_equal(vu_message_send(p->ours, &out, in_ms(1000)), -ENOTCONN);

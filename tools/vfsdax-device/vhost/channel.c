@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
-#include "message.h"
-#include "wire/vhost_user.h"
+#include "wire/vhost_user_frame.h"
 
 int channel_init(struct channel *c)
 {
@@ -87,43 +87,39 @@ static int wait_ready(struct channel *c, short events, uint64_t deadline)
 	return rc ? 0 : -ETIMEDOUT;
 }
 
+struct channel_io {
+	struct frame_io io;
+	struct channel *c;
+	uint64_t deadline;
+};
+
+/* Half a message cannot be taken back: once begun it is finished or the channel is over. */
+static int wait_channel(const struct frame_io *io, short events, size_t done)
+{
+	const struct channel_io *i = container_of(io, const struct channel_io, io);
+	int rc = wait_ready(i->c, events, i->deadline);
+
+	if (rc && done)
+		shutdown(io->sock, SHUT_RDWR);
+	return rc;
+}
+
 static int channel_send_locked(struct channel *c, uint32_t request, uint32_t flags,
 			       const void *payload, uint32_t size, int fd, uint64_t deadline)
 {
-	struct vhost_user_header header = {
-		.request = request, .flags = VHOST_USER_VERSION | flags, .size = size};
-	uint8_t wire[sizeof(header) + 64];
-	size_t len = sizeof(header) + size, done = 0;
+	const struct channel_io i = {{c->fd, wait_channel}, c, deadline};
+	struct vhost_user_message m;
 
 	if (c->fd < 0)
 		return -ENOTCONN;
-	if (size > 64)
-		return -EMSGSIZE;
-	memcpy(wire, &header, sizeof(header));
-	memcpy(wire + sizeof(header), payload, size);
-	while (done < len) {
-		ssize_t n;
-
-		/* Half a message cannot be taken back: once begun it is finished or the
-		 * channel is over, so an interruption counts only before the first byte. */
-		if (!done && atomic_load(&c->interrupted))
-			return -ECANCELED;
-		n = message_send_bytes(c->fd, wire + done, len - done, done ? -1 : fd);
-		if (n > 0) {
-			done += (size_t)n;
-			continue;
-		}
-		if (n != -EAGAIN)
-			return (int)n;
-		n = wait_ready(c, POLLOUT, deadline);
-		if (n && !done)
-			return (int)n;
-		if (n) {
-			shutdown(c->fd, SHUT_RDWR);
-			return (int)n;
-		}
-	}
-	return 0;
+	if (atomic_load(&c->interrupted))
+		return -ECANCELED;
+	m.header = (struct vhost_user_header){
+		.request = request, .flags = VHOST_USER_VERSION | flags, .size = size};
+	m.n_fds = fd >= 0;
+	m.fds[0] = fd;
+	memcpy(&m.payload, payload, size);
+	return frame_send(&i.io, &m);
 }
 
 static int send_message(struct channel *c, uint32_t request, uint32_t flags, const void *payload,
@@ -141,35 +137,18 @@ static int send_message(struct channel *c, uint32_t request, uint32_t flags, con
 static int channel_receive_answer(struct channel *c, uint64_t deadline, uint32_t *request,
 				  uint64_t *answer)
 {
-	struct {
-		struct vhost_user_header header;
-		uint64_t value;
-	} __attribute__((packed)) in;
-	size_t have = 0;
+	const struct channel_io i = {{c->fd, wait_channel}, c, deadline};
+	struct vhost_user_message in;
+	char why[FRAME_WHY_BYTES];
+	int rc = frame_recv(&i.io, &in, why);
 
-	while (have < sizeof(in)) {
-		ssize_t n;
-		int rc = wait_ready(c, POLLIN, deadline);
-
-		if (rc && !have)
-			return rc;
-		if (rc) {
-			shutdown(c->fd, SHUT_RDWR); /* the stream is out of step for good */
-			return rc;
-		}
-		n = recv(c->fd, (uint8_t *)&in + have, sizeof(in) - have, MSG_DONTWAIT);
-		if (n == 0)
-			return -ENOTCONN;
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		have += n > 0 ? (size_t)n : 0;
-		if (have >= sizeof(in.header) && in.header.size != sizeof(in.value))
-			return -EPROTO;
-	}
-	if (!(in.header.flags & VHOST_USER_FLAG_REPLY))
+	if (rc)
+		return rc == -EPIPE ? -ENOTCONN : rc;
+	frame_release(&in);
+	if (in.header.size != sizeof(in.payload.u64) || !(in.header.flags & VHOST_USER_FLAG_REPLY))
 		return -EPROTO;
 	*request = in.header.request;
-	*answer = in.value;
+	*answer = in.payload.u64;
 	return 0;
 }
 

@@ -55,19 +55,19 @@ struct vhost {
  * checked. It takes descriptors by setting them to -1. 0; or -errno: refused, after a line of log.
  * One with an answer leaves the payload and its size in *m.
  */
-typedef int (*message_handler)(struct vhost *v, struct message *m);
+typedef int (*message_handler)(struct vhost *v, struct vhost_user_message *m);
 
-int on_set_vring_num(struct vhost *v, struct message *m);
-int on_set_vring_base(struct vhost *v, struct message *m);
-int on_set_vring_addr(struct vhost *v, struct message *m);
-int on_get_vring_base(struct vhost *v, struct message *m);
-int on_set_vring_enable(struct vhost *v, struct message *m);
-int on_set_vring_kick(struct vhost *v, struct message *m);
-int on_set_vring_call(struct vhost *v, struct message *m);
-int on_set_vring_err(struct vhost *v, struct message *m);
+int on_set_vring_num(struct vhost *v, struct vhost_user_message *m);
+int on_set_vring_base(struct vhost *v, struct vhost_user_message *m);
+int on_set_vring_addr(struct vhost *v, struct vhost_user_message *m);
+int on_get_vring_base(struct vhost *v, struct vhost_user_message *m);
+int on_set_vring_enable(struct vhost *v, struct vhost_user_message *m);
+int on_set_vring_kick(struct vhost *v, struct vhost_user_message *m);
+int on_set_vring_call(struct vhost *v, struct vhost_user_message *m);
+int on_set_vring_err(struct vhost *v, struct vhost_user_message *m);
 
 /* The message's only descriptor, or -1. */
-static inline int message_take_fd(struct message *m)
+static inline int message_take_fd(struct vhost_user_message *m)
 {
 	int fd = m->n_fds ? m->fds[0] : -1;
 
@@ -77,7 +77,7 @@ static inline int message_take_fd(struct message *m)
 }
 
 /* Runs the handler and answers. 0, or -errno: the connection ends. */
-int message_dispatch(struct vhost *v, struct message *m);
+int message_dispatch(struct vhost *v, struct vhost_user_message *m);
 
 /* ---- rings.c */
 

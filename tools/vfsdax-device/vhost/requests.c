@@ -32,26 +32,26 @@ static uint64_t protocol_features_offered(const struct vhost *v)
 	return v->options.cache_size_bytes ? f | PF(SHMEM) : f;
 }
 
-static int answer_u64(struct message *m, uint64_t value)
+static int answer_u64(struct vhost_user_message *m, uint64_t value)
 {
 	m->payload.u64 = value;
 	m->header.size = sizeof(value);
 	return 0;
 }
 
-static int on_nothing(struct vhost *v, struct message *m)
+static int on_nothing(struct vhost *v, struct vhost_user_message *m)
 {
 	(void)v;
 	(void)m;
 	return 0;
 }
 
-static int on_get_features(struct vhost *v, struct message *m)
+static int on_get_features(struct vhost *v, struct vhost_user_message *m)
 {
 	return answer_u64(m, features_offered(v));
 }
 
-static int on_set_features(struct vhost *v, struct message *m)
+static int on_set_features(struct vhost *v, struct vhost_user_message *m)
 {
 	uint64_t unknown = m->payload.u64 & ~features_offered(v);
 
@@ -64,12 +64,12 @@ static int on_set_features(struct vhost *v, struct message *m)
 	return 0;
 }
 
-static int on_get_protocol_features(struct vhost *v, struct message *m)
+static int on_get_protocol_features(struct vhost *v, struct vhost_user_message *m)
 {
 	return answer_u64(m, protocol_features_offered(v));
 }
 
-static int on_set_protocol_features(struct vhost *v, struct message *m)
+static int on_set_protocol_features(struct vhost *v, struct vhost_user_message *m)
 {
 	uint64_t unknown = m->payload.u64 & ~protocol_features_offered(v);
 
@@ -81,12 +81,12 @@ static int on_set_protocol_features(struct vhost *v, struct message *m)
 	return 0;
 }
 
-static int on_get_queue_num(struct vhost *v, struct message *m)
+static int on_get_queue_num(struct vhost *v, struct vhost_user_message *m)
 {
 	return answer_u64(m, v->n_queues);
 }
 
-static int on_reset(struct vhost *v, struct message *m)
+static int on_reset(struct vhost *v, struct vhost_user_message *m)
 {
 	int rc = rings_stop(v, STOP_TIMEOUT_MS);
 
@@ -99,26 +99,27 @@ static int on_reset(struct vhost *v, struct message *m)
 	return 0;
 }
 
-static int on_set_mem_table(struct vhost *v, struct message *m)
+static int on_set_mem_table(struct vhost *v, struct vhost_user_message *m)
 {
 	size_t want = offsetof(struct vhost_user_mem_table, regions) +
-		      m->payload.table.num_regions * sizeof(struct vhost_user_mem_region);
+		      m->payload.mem_table.num_regions * sizeof(struct vhost_user_mem_region);
 	struct memory *memory;
 	int rc;
 
 	/* Some front ends send the room for all regions, whatever their number. */
-	if (m->payload.table.num_regions > VHOST_USER_MEM_REGIONS_MAX || m->header.size < want) {
+	if (m->payload.mem_table.num_regions > VHOST_USER_MEM_REGIONS_MAX ||
+	    m->header.size < want) {
 		log_error("front end: memory table of %u regions in %u bytes",
-			  m->payload.table.num_regions, m->header.size);
+			  m->payload.mem_table.num_regions, m->header.size);
 		return -EINVAL;
 	}
-	rc = memory_create(&m->payload.table, m->fds, m->n_fds, v->space.memory, &memory);
+	rc = memory_create(&m->payload.mem_table, m->fds, m->n_fds, v->space.memory, &memory);
 	if (!rc)
 		space_set_memory(&v->space, memory);
 	return rc;
 }
 
-static int on_set_backend_req_fd(struct vhost *v, struct message *m)
+static int on_set_backend_req_fd(struct vhost *v, struct vhost_user_message *m)
 {
 	channel_set(&v->channel, message_take_fd(m));
 	return 0;
@@ -140,7 +141,7 @@ static int iotlb_invalidate(struct vhost *v, const struct vhost_user_iotlb *t)
 	return rc;
 }
 
-static int on_iotlb(struct vhost *v, struct message *m)
+static int on_iotlb(struct vhost *v, struct vhost_user_message *m)
 {
 	const struct vhost_user_iotlb *t = &m->payload.iotlb;
 	int rc;
@@ -175,7 +176,7 @@ static uint32_t request_queues_told(const struct vhost *v)
 	return MIN(v->options.num_request_queues, v->queues_seen - 1);
 }
 
-static int on_get_config(struct vhost *v, struct message *m)
+static int on_get_config(struct vhost *v, struct vhost_user_message *m)
 {
 	struct virtio_fs_config_wire fs_config = {.num_request_queues = request_queues_told(v)};
 	const size_t head = offsetof(struct vhost_user_config, region);
@@ -195,7 +196,7 @@ static int on_get_config(struct vhost *v, struct message *m)
 	return 0;
 }
 
-static int on_set_config(struct vhost *v, struct message *m)
+static int on_set_config(struct vhost *v, struct vhost_user_message *m)
 {
 	(void)v;
 	(void)m;
@@ -203,9 +204,9 @@ static int on_set_config(struct vhost *v, struct message *m)
 	return -EPERM;
 }
 
-static int on_get_shmem_config(struct vhost *v, struct message *m)
+static int on_get_shmem_config(struct vhost *v, struct vhost_user_message *m)
 {
-	struct vhost_user_shmem_config *c = &m->payload.shmem;
+	struct vhost_user_shmem_config *c = &m->payload.shmem_config;
 
 	*c = (struct vhost_user_shmem_config){.num_regions = v->options.cache_size_bytes != 0};
 	c->sizes[VIRTIO_FS_SHMID_DAX] = v->options.cache_size_bytes;
@@ -261,7 +262,7 @@ static const struct message_kind *kind_of(uint32_t request)
 	return NULL;
 }
 
-static int check_shape(const struct message_kind *k, const struct message *m)
+static int check_shape(const struct message_kind *k, const struct vhost_user_message *m)
 {
 	if (m->header.size < k->size_min || m->header.size > k->size_max) {
 		log_error("front end: %s with a payload of %u bytes", k->name, m->header.size);
@@ -274,8 +275,9 @@ static int check_shape(const struct message_kind *k, const struct message *m)
 	return 0;
 }
 
-static int reply(struct vhost *v, struct message *m)
+static int reply(struct vhost *v, struct vhost_user_message *m)
 {
+	frame_release(m); /* what was not taken is not for the answer */
 	m->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
 	return message_send(v->sock, v->stop_fd, m);
 }
@@ -284,7 +286,7 @@ static int reply(struct vhost *v, struct message *m)
  * A refusal is a non-zero acknowledgement where one was asked for. Where the front end
  * would never learn of it the connection ends, since both sides would believe different things.
  */
-int message_dispatch(struct vhost *v, struct message *m)
+int message_dispatch(struct vhost *v, struct vhost_user_message *m)
 {
 	const struct message_kind *k = kind_of(m->header.request);
 	bool acknowledge = (m->header.flags & VHOST_USER_FLAG_NEED_REPLY) &&

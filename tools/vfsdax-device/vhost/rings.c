@@ -187,7 +187,7 @@ static struct ring_config *idle_ring_of(struct vhost *v, const char *what, uint3
 	return NULL;
 }
 
-int on_set_vring_num(struct vhost *v, struct message *m)
+int on_set_vring_num(struct vhost *v, struct vhost_user_message *m)
 {
 	const struct vhost_user_vring_state *s = &m->payload.state;
 	struct ring_config *r = idle_ring_of(v, "SET_VRING_NUM", s->index);
@@ -204,7 +204,7 @@ int on_set_vring_num(struct vhost *v, struct message *m)
 	return 0;
 }
 
-int on_set_vring_base(struct vhost *v, struct message *m)
+int on_set_vring_base(struct vhost *v, struct vhost_user_message *m)
 {
 	const struct vhost_user_vring_state *s = &m->payload.state;
 	struct ring_config *r = idle_ring_of(v, "SET_VRING_BASE", s->index);
@@ -222,7 +222,7 @@ int on_set_vring_base(struct vhost *v, struct message *m)
 	return moved ? session_reset_by_base(v) : 0;
 }
 
-int on_set_vring_addr(struct vhost *v, struct message *m)
+int on_set_vring_addr(struct vhost *v, struct vhost_user_message *m)
 {
 	const struct vhost_user_vring_addr *a = &m->payload.addr;
 	struct ring_config *r = ring_of(v, "SET_VRING_ADDR", a->index);
@@ -248,7 +248,7 @@ int on_set_vring_addr(struct vhost *v, struct message *m)
 	return ring_follow(v, a->index);
 }
 
-int on_get_vring_base(struct vhost *v, struct message *m)
+int on_get_vring_base(struct vhost *v, struct vhost_user_message *m)
 {
 	uint32_t index = m->payload.state.index;
 	struct ring_config *r = ring_of(v, "GET_VRING_BASE", index);
@@ -266,7 +266,7 @@ int on_get_vring_base(struct vhost *v, struct message *m)
 	return 0;
 }
 
-int on_set_vring_enable(struct vhost *v, struct message *m)
+int on_set_vring_enable(struct vhost *v, struct vhost_user_message *m)
 {
 	const struct vhost_user_vring_state *s = &m->payload.state;
 	struct ring_config *r = ring_of(v, "SET_VRING_ENABLE", s->index);
@@ -279,7 +279,7 @@ int on_set_vring_enable(struct vhost *v, struct message *m)
 
 /* The queue in a vring descriptor message, or -EINVAL; checks NOFD against the descriptors that
  * came. */
-static int queue_of_fd(struct vhost *v, const char *what, const struct message *m)
+static int queue_of_fd(struct vhost *v, const char *what, const struct vhost_user_message *m)
 {
 	uint32_t index = m->payload.u64 & VHOST_USER_VRING_INDEX_MASK;
 	bool no_fd = m->payload.u64 & VHOST_USER_VRING_NOFD;
@@ -294,7 +294,7 @@ static int queue_of_fd(struct vhost *v, const char *what, const struct message *
 	return (int)index;
 }
 
-int on_set_vring_kick(struct vhost *v, struct message *m)
+int on_set_vring_kick(struct vhost *v, struct vhost_user_message *m)
 {
 	int index = queue_of_fd(v, "SET_VRING_KICK", m), rc;
 
@@ -313,7 +313,7 @@ int on_set_vring_kick(struct vhost *v, struct message *m)
 	return ring_follow(v, (unsigned)index);
 }
 
-int on_set_vring_call(struct vhost *v, struct message *m)
+int on_set_vring_call(struct vhost *v, struct vhost_user_message *m)
 {
 	int index = queue_of_fd(v, "SET_VRING_CALL", m);
 
@@ -323,7 +323,7 @@ int on_set_vring_call(struct vhost *v, struct message *m)
 	return 0;
 }
 
-int on_set_vring_err(struct vhost *v, struct message *m)
+int on_set_vring_err(struct vhost *v, struct vhost_user_message *m)
 {
 	int index = queue_of_fd(v, "SET_VRING_ERR", m);
 

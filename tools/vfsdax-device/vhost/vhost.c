@@ -76,7 +76,7 @@ static int wait_for_message(struct vhost *v)
 	}
 }
 
-static int serve_one(struct vhost *v, struct message *m)
+static int serve_one(struct vhost *v, struct vhost_user_message *m)
 {
 	int rc = wait_for_message(v);
 
@@ -87,7 +87,7 @@ static int serve_one(struct vhost *v, struct message *m)
 	log_debug("front end: request %u, flags 0x%x, %u bytes, %u descriptors", m->header.request,
 		  m->header.flags, m->header.size, m->n_fds);
 	rc = message_dispatch(v, m);
-	message_close_fds(m);
+	frame_release(m);
 	return rc;
 }
 
@@ -125,7 +125,7 @@ static int disconnect(struct vhost *v)
 
 int vhost_serve(struct vhost *v, int sock, int listen_fd, int stop_fd)
 {
-	struct message *m = malloc(sizeof(*m));
+	struct vhost_user_message *m = malloc(sizeof(*m));
 	int rc = m ? 0 : -ENOMEM, stuck;
 
 	v->sock = sock;
