@@ -102,7 +102,8 @@ static const struct option_row rows[] = {
 };
 /* clang-format on */
 
-static const struct option_table table = {"vfsdax-device", "--", rows, ARRAY_SIZE(rows)};
+static const struct option_table table = {
+	.program = "vfsdax-device", .prefix = "--", .rows = rows, .count = ARRAY_SIZE(rows)};
 
 static void print_help(void)
 {
