@@ -6,7 +6,6 @@
  *
  * Each worker takes one request of SAMPLE_EVERY, and every one of a kind of which little is known.
  */
-#include <stdio.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"

@@ -2,7 +2,8 @@
 /*
  * What the files of the window share.
  *
- *   window.c    create and destroy, inodes, statistics, drain and failure
+ *   window.c    create and destroy, inodes, statistics
+ *   end.c       drain and failure                                   (one lock at a time)
  *   pin.c       look-up and pins                                    (inode lock)
  *   setup.c     a miss: the range's place, its set-up, the answer   (inode lock, then window lock)
  *   extent.c    which part of a file a range maps                   (inode lock)
