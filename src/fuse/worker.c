@@ -37,6 +37,9 @@ struct fuse_worker {
 	int epoll_fd;
 	int wake_fd;	  /* for fuse_worker_stop() */
 	bool nonblocking; /* state of params.fd */
+	/* It slept with an exclusive watch on the request descriptor: the kernel may have woken it, and
+	 * nobody else, for a request. So it reads once, whatever its role is now. */
+	bool owes_read;
 	atomic_bool stop, ended;
 	struct spin answers;  /* while something is outstanding */
 	struct spin incoming; /* in poll mode, while nothing is */
@@ -124,6 +127,7 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 	else if (deadline_ns != UINT64_MAX)
 		timeout = (int)MIN((deadline_ns - now) / NS_PER_MS + 1, UINT64_C(1000));
 	count(&w->sleeps);
+	w->owes_read = with_requests;
 	/* Watched only while asleep: each watcher costs the kernel a callback at every request, and
 	 * without EPOLLEXCLUSIVE every sleeping worker would wake for it. */
 	if (with_requests)
@@ -174,9 +178,10 @@ static void serve(struct fuse_worker *w)
 		}
 		if (!busy)
 			spin_forget(&w->answers);
-		role.reads = role.reads && ops->buffer(ctx, iov);
+		role.reads = (role.reads || w->owes_read) && ops->buffer(ctx, iov);
 		if (role.reads) {
-			set_nonblocking(w, busy > 0 || role.polls);
+			set_nonblocking(w, busy > 0 || role.polls || w->owes_read);
+			w->owes_read = false;
 			if (!w->nonblocking)
 				ops->flush(ctx);
 			DELAY_POINT("worker.before_block");

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "capture.h"
 #include "fuse/reply.h"
+#include "fuse/pool.h"
 #include "fuse/worker.h"
 #include "wire/fuse.h"
 
@@ -46,6 +47,8 @@ struct bench {
 	/* The kernel asks so much at once, from inside the first request; when each was served. */
 	unsigned burst;
 	unsigned flushed[BURST];
+	/* The worker is at place 1 of 2; when it wakes, its pool is made to let place 0 alone read. */
+	struct fuse_pool *pool;
 };
 
 static void ask(struct bench *b, uint64_t unique);
@@ -132,7 +135,11 @@ static bool bench_calls_on(void *ctx)
 
 static void bench_calls_off(void *ctx)
 {
-	atomic_store(&((struct bench *)ctx)->calls, false);
+	struct bench *b = ctx;
+
+	atomic_store(&b->calls, false);
+	while (b->pool && fuse_pool_role(b->pool, 1).reads)
+		fuse_pool_request(b->pool, 0, 0);
 }
 
 static const struct fuse_worker_ops bench_ops = {
@@ -170,6 +177,8 @@ static void bench_start(struct bench *b, enum spin_mode polling)
 		.ended_fd = b->ended_fd,
 		.cpu = -1,
 		.polling = polling,
+		.pool = b->pool,
+		.place = b->pool ? 1 : 0,
 	};
 	assert_int_equal(fuse_worker_start(&params, &b->w), 0);
 }
@@ -350,6 +359,27 @@ static void answers_are_collected_while_no_request_comes(void **state)
 		assert_int_equal(answer(b).error, -77);
 	}
 	bench_end(b);
+}
+
+/* The kernel wakes one of those that wait for a request. If that one may not read any more it has to,
+ * all the same: nobody else was woken. */
+static void who_was_woken_for_a_request_reads_it_whatever_its_role_is_now(void **state)
+{
+	struct bench *b = bench_new(-1);
+	struct fuse_pool *pool;
+
+	(void)state;
+	assert_int_equal(fuse_pool_create(SPIN_AUTO, (const int[]){-1, -1}, 2, &pool), 0);
+	b->pool = pool;
+	atomic_store(&b->busy, 1);
+	bench_start(b, SPIN_NEVER);
+	assert_true(reaches(&b->n_sleep, 1, WAIT_MS));
+	ask(b, 1);
+	assert_true(reaches(&b->n_request, 1, WAIT_MS));
+	assert_false(fuse_pool_role(b->pool, 1).reads);
+	atomic_store(&b->answers, 1);
+	bench_end(b);
+	fuse_pool_destroy(pool);
 }
 
 static void without_a_buffer_it_waits_for_answers_only(void **state)
@@ -567,6 +597,7 @@ int main(void)
 		cmocka_unit_test(with_nothing_to_do_it_takes_no_cpu),
 		cmocka_unit_test(with_a_slow_device_it_takes_no_cpu),
 		cmocka_unit_test(answers_are_collected_while_no_request_comes),
+		cmocka_unit_test(who_was_woken_for_a_request_reads_it_whatever_its_role_is_now),
 		cmocka_unit_test(without_a_buffer_it_waits_for_answers_only),
 		cmocka_unit_test(answers_that_nobody_waits_for_bring_buffers_back),
 		cmocka_unit_test(a_call_fd_of_two_workers_wakes_both),
