@@ -15,19 +15,21 @@
 #include "window/window.h"
 
 enum bridge_dax { BRIDGE_DAX_AUTO, BRIDGE_DAX_ALWAYS, BRIDGE_DAX_NEVER, BRIDGE_DAX_INODE };
-/* What the guest's page cache is for: by file (direct where the window serves it), never, always. */
+/* What the guest's page cache is for: by file (direct where the window serves it), never, always.
+ */
 enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
 
 struct bridge_params {
 	enum bridge_dax dax;
 	enum bridge_cache cache;
 	unsigned workers; /* at least 1 */
-	const int *cpus;  /* of each worker; -1: any. NULL: any for all. Used by bridge_open() only. */
+	const int
+		*cpus; /* of each worker; -1: any. NULL: any for all. Used by bridge_open() only. */
 	bool readonly;
 	enum spin_mode polling;
 	unsigned timeout_ms;
 	unsigned queues; /* 0: one for each worker */
-	int ended_fd; /* an eventfd, signalled whenever a worker has ended; the caller's */
+	int ended_fd;	 /* an eventfd, signalled whenever a worker has ended; the caller's */
 	unsigned window_ranges_max; /* 0: the window's default */
 	enum window_admit window_admit;
 };
@@ -64,7 +66,7 @@ const char *bridge_no_dax_reason(struct bridge *b);
  * The counters, as lines of "name value" into `emit`; names are dotted paths as in
  * vfsdax-stat(1), grouped by prefix. From any thread.
  */
-void bridge_emit_stats(struct bridge *b,
-		       void (*emit)(void *ctx, const char *name, uint64_t value), void *ctx);
+void bridge_emit_stats(struct bridge *b, void (*emit)(void *ctx, const char *name, uint64_t value),
+		       void *ctx);
 
 #endif

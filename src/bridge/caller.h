@@ -56,8 +56,9 @@ struct bridge_call {
  * in done() when it comes from a reap of that lane.
  */
 
-/* Where the next message is to be written: iov[0] is FS_IN_BYTES, iov[1] a payload buffer for the rest
- * of a long one, absent (length 0) unless `long_message`. False: reap first, all are in use. */
+/* Where the next message is to be written: iov[0] is FS_IN_BYTES, iov[1] a payload buffer for the
+ * rest of a long one, absent (length 0) unless `long_message`. False: reap first, all are in use.
+ */
 bool bridge_lane_buffer(struct bridge_lane *lane, bool long_message, struct iovec iov[2]);
 /* The message is there, behind room for its header `h`, which is written by this call. */
 void bridge_lane_request(struct bridge_lane *lane, const struct fuse_in_header *h,
@@ -111,10 +112,10 @@ struct bridge_hold {
 	/*
 	 * Set by the caller before bridge_hold(), may be NULL. Called when the file is about to
 	 * become shorter (-ESTALE, nothing has happened yet: bridge_unhold() in here lets it go on,
-	 * else it is refused with -EBUSY), was found to be shorter, or the device is lost (-ENODEV).
-	 * On the thread that noticed, perhaps with a lane's lock held, perhaps before bridge_hold()
-	 * has returned on another: then the hold is not yet to be given back. It must not call the
-	 * bridge but for bridge_unhold() of this hold.
+	 * else it is refused with -EBUSY), was found to be shorter, or the device is lost
+	 * (-ENODEV). On the thread that noticed, perhaps with a lane's lock held, perhaps before
+	 * bridge_hold() has returned on another: then the hold is not yet to be given back. It must
+	 * not call the bridge but for bridge_unhold() of this hold.
 	 */
 	void (*revoke)(struct bridge_hold *hold, int err);
 	/* Told by bridge_hold(): */

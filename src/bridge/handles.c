@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bridge/handles.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -48,8 +50,7 @@ void handles_destroy(struct handles *h)
 /* Called with the lock held: where the pointer to it is, or would be. */
 static struct handle **place_of(struct handles *h, uint64_t nodeid, uint64_t fh)
 {
-	uint64_t mixed = (nodeid * 31 + fh) * UINT64_C(0x9e3779b97f4a7c15);
-	struct handle **at = &h->buckets[mixed >> 52];
+	struct handle **at = &h->buckets[hash_pair(nodeid, fh) >> 52];
 
 	while (*at && ((*at)->nodeid != nodeid || (*at)->fh != fh))
 		at = &(*at)->next;

@@ -2,13 +2,15 @@
 /*
  * bridge/internal: what the files of this floor share.
  *
- *   bridge.c   open, close, failure; workers          op.c        the life of a request
- *   route.c    the table of opcodes                   answer.c    to the kernel or to a program
- *   route_window.c, pins.c  READ, WRITE by a copy     route_queue.c  by the device
- *   entry.c    nodes and handles that answers give    attr.c      attributes, times
- *   truncate.c what makes a file shorter              interrupt.c callers that were killed
- *   mapping.c  the window's callbacks                 node.c      the table of nodes
- *   hold.c     pins that last                         proof.c     pins for other processes
+ *   bridge.c  INIT, the window, failure      route.c         the table of opcodes
+ *   close.c   the end of a mount             route_window.c  READ and WRITE by a copy (pins.c)
+ *   worker.c  what a thread works with       route_queue.c   by the device
+ *   op.h, op.c  the life of a request        truncate.c      what makes a file shorter
+ *   answer.c  to the kernel, to a program    attr.c          attributes, times
+ *   node*.c   the table of nodes             entry.c         nodes and handles that answers give
+ *   hold.c    pins that last                 interrupt.c     callers that were killed
+ *   proof.c   the same for other processes   mapping.c       the window's callbacks
+ *   measure.c the router's figures           stats.c         counters
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -19,6 +21,7 @@
 #include "bridge/bridge.h"
 #include "bridge/caller.h"
 #include "bridge/node.h"
+#include "bridge/op.h"
 #include "fuse/pool.h"
 
 #define OPCODES_COUNTED 64
@@ -30,8 +33,6 @@
 /* In a payload buffer or in scratch memory the data of an answer stands here: page-aligned, with
  * room for a header. */
 #define DATA_AT		4096u
-
-struct op;
 
 /* What an answer carries behind its header, so that the bridge can look at it. */
 enum route_payload {
@@ -79,11 +80,11 @@ static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
 }
 
 /*
- * Requests that were taken for a channel and have not ended, wherever they are (running, parked, at the
- * device), and mapping requests sent through it. Raised before another thread can know of one, lowered
- * when nothing is left to do for it. Only at 0 a worker of the channel blocks in read(2), where no call
- * wakes it. One counter for all workers that share a channel: any of them may be the last to turn the
- * channel's calls off. tests/model/worker.pml proves that nothing is left behind.
+ * Requests that were taken for a channel and have not ended, wherever they are (running, parked, at
+ * the device), and mapping requests sent through it. Raised before another thread can know of one,
+ * lowered when nothing is left to do for it. Only at 0 a worker of the channel blocks in read(2),
+ * where no call wakes it. One counter for all workers that share a channel: any of them may be the
+ * last to turn the channel's calls off. tests/model/worker.pml proves that nothing is left behind.
  */
 struct outstanding {
 	atomic_uint n;
@@ -171,115 +172,6 @@ static inline int bridge_failure(struct bridge *b)
 	int err = transport_failed(b->transport);
 
 	return err ? fs_caller_error(err) : 0;
-}
-
-/* ------------------------------------------------------------------ a request */
-
-/*
- * From op_begin() to op_end(). It lives in its slot's user area.
- *
- *                        op_park()                      op_submit()
- *   op_begin() ─> RUNNING ──────> PARKED       RUNNING ───────────> AT_DEVICE
- *                    │ ^             │ woken      ^                     │ answer, time-out, failure
- *                    │ └─── then() ──┘            └────── then() ───────┘
- *                    v
- *                  ENDED: op_end() unblocks the node, answers the caller, frees the slot, in this
- * order
- *
- * One thread at a time works on an op; each change of hands goes through a lock of the window or of
- * a channel. After the answer nothing is touched of what the caller's references kept: node and
- * handle.
- *
- * Two things may be left after it. An answer that the kernel did not want (its caller was killed)
- * is given back: RELEASE from the op's slot, FORGET. And where the caller was answered before the
- * device answered (time-out, INTERRUPT), the slot stays with the device, and a late answer is given
- * back in the same way (fs.h, FS_REQ_LATE).
- */
-enum op_state { OP_RUNNING, OP_PARKED, OP_AT_DEVICE, OP_ENDED };
-
-/* The one continuation. err: 0, or -errno of the wait. What the device answered, its errors
- * included, is in op->req->answer. */
-typedef void (*op_then)(struct op *op, int err);
-
-struct op {
-	struct bridge *bridge;
-	struct bridge_worker *worker; /* that took it and counts it as outstanding */
-	struct bridge_worker *here;   /* on whose thread it runs now */
-	struct fs_req *req;
-	const struct route *route;
-	struct fuse_in_header h;  /* never was in memory that the device can write */
-	int fd;			  /* where the kernel waits for the answer ... */
-	struct bridge_call *call; /* ... or a program; NULL: the kernel */
-	enum op_state state;
-	op_then then;		   /* while it is parked or at the device */
-	op_then after_times;	   /* op_set_times() */
-	bool answered;		   /* while it was parked: its caller was killed */
-	uint8_t attempts;	   /* through the window */
-	uint64_t size_clock;	   /* bridge.size_clock when the request went out */
-	struct node *node;	   /* set where `blocked`, or the route keeps it */
-	bool blocked;		   /* a window_block() and a truncation of `node` have begun */
-	bool kills_suid;	   /* WRITE clears suid and sgid */
-	uint32_t open_flags;	   /* of OPEN and CREATE */
-	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */
-	uint64_t privs_clock;	   /* of WRITE's node, when the request went out */
-	uint32_t head_len;	   /* bytes of a READ that the window delivered already */
-	uint32_t sent_among; /* if it is measured: as one of how many it went to the device ... */
-	uint64_t sent_ns;    /* ... and when */
-	/* What the answer gave, to be given back when it is not wanted. */
-	uint64_t given_nodeid, given_fh;
-	bool given_open;
-	struct window_waiter waiter;
-	struct fs_payload_waiter payload_waiter;
-	struct list link; /* INTERRUPT: bridge.interrupts */
-	uint64_t due_ns;  /* INTERRUPT */
-	/* What follows is not cleared by op_begin(). CREATE: the answer, while the truncation that
-	 * it asked for is made up for. */
-	_Alignas(8) uint8_t saved[sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)];
-	/* PARKED: where its caller waits, and h.unique, with bit 0 when it was killed and has its
-	 * answer; else 0. Who changes it from h.unique decides who answers. Read by any thread. */
-	_Atomic int parked_fd;
-	_Atomic uint64_t parked_unique;
-};
-
-/* The message in w->slot, of `len` bytes, whose header is `h`. It is answered on `fd`, or, where
- * there is one, to `call`. */
-void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
-	      struct bridge_call *call, size_t len);
-/* The end: unblocks, answers with -errno or the payload, frees. */
-void op_end(struct op *op, int err, const void *payload, size_t len);
-/* The same for READ's data: where answer_data_at() says, or in the payload buffer. */
-void op_end_data(struct op *op, const uint8_t *data, size_t len);
-/* The same without an answer. */
-void op_drop(struct op *op);
-/* Hands the request in the slot to the device. The op goes on in `then`. */
-void op_submit(struct op *op, op_then then);
-/* The same for a request of the driver's own on behalf of the op, whose message stays in the slot.
- */
-void op_ask(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg, size_t arg_len,
-	    size_t room, op_then then);
-void op_ask_as_caller(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg,
-		      size_t arg_len, size_t room, op_then then);
-/* What the device answered to that: 0 and a copy of its first `len` bytes, or -errno for the
- * caller. */
-int op_asked(struct op *op, int err, void *out, size_t len);
-/* Before a wait for the window begins, which ends in op->waiter.wake(). */
-void op_park(struct op *op, op_then then);
-/* The wait did not begin after all. */
-void op_unpark(struct op *op);
-/* The slot is free, the op is no more. */
-void op_free(struct op *op);
-/* The arguments behind the header; at least route->arg_min bytes are there. */
-static inline uint8_t *op_args(struct op *op)
-{
-	return op->req->in + sizeof(struct fuse_in_header);
-}
-/* Where the payload of the device's answer is. */
-static inline uint8_t *op_device_payload(struct op *op)
-{
-	struct fs_req *req = op->req;
-
-	return req->out_payload_len ? req->payload->va + req->out_payload_off
-				    : req->out + sizeof(struct fuse_out_header);
 }
 
 /* ------------------------------------------------------------------ file by file */
@@ -378,8 +270,8 @@ void start_fallocate(struct op *op);
 void start_copy(struct op *op);
 int finish_create(struct op *op, uint8_t *payload, size_t len);
 int finish_copy(struct op *op, uint8_t *payload, size_t len);
-/* The op's truncation, if it began one, has ended: op->size_clock is then that of its end, unless another
- * truncation of the node was under way meanwhile. */
+/* The op's truncation, if it began one, has ended: op->size_clock is then that of its end, unless
+ * another truncation of the node was under way meanwhile. */
 void op_unblock(struct op *op);
 
 /* route_window.c */

@@ -52,7 +52,8 @@ struct setup {
 	struct window_map map;
 	uint64_t sent_ns;
 };
-_Static_assert(sizeof(struct setup) <= offsetof(struct op, parked_unique), "it takes the place of one");
+_Static_assert(sizeof(struct setup) <= offsetof(struct op, parked_unique),
+	       "it takes the place of one");
 
 /* Is it mapped indeed, as far as the transport can know? It stays so until release_extents(). */
 static int claim_mapping(struct bridge *b, const struct window_map *map)

@@ -12,10 +12,10 @@
  * too large. Answers that carry attributes may be older than a truncation that has meanwhile been
  * through: bridge.size_clock counts beginnings and ends of truncations, a request remembers the
  * clock of its start, and an answer from before the node's last truncation may only lower the size.
- * What the host does to a size nobody tells us. Where whole pages are gone a copy faults; but where the
- * file ends inside of a page now, the rest of the page reads as zeros and what is stored there is lost.
- * So a size is believed for a second, as long as a kernel believes in st_size, and then asked for
- * (route_window.c).
+ * What the host does to a size nobody tells us. Where whole pages are gone a copy faults; but where
+ * the file ends inside of a page now, the rest of the page reads as zeros and what is stored there
+ * is lost. So a size is believed for a second, as long as a kernel believes in st_size, and then
+ * asked for (route_window.c).
  */
 #ifndef VFSDAX_BRIDGE_NODE_H
 #define VFSDAX_BRIDGE_NODE_H
@@ -37,11 +37,12 @@ struct node_view {
 	bool wanted;	 /* to be served from the window */
 	bool dax;	 /* and nothing stands against it now */
 	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
-	/* Since they were last changed, as far as we know, a write has been through the host's write(2)
-	 * that cleared file capabilities, or the suid and sgid bits: window writes need not. */
+	/* Since they were last changed, as far as we know, a write has been through the host's
+	 * write(2) that cleared file capabilities, or the suid and sgid bits: window writes need
+	 * not. */
 	bool caps_clear, suid_clear;
-	uint64_t privs_clock; /* how often they changed */
-	uint64_t asked_ns; /* when an answer told the attributes last, or was asked to */
+	uint64_t privs_clock;	     /* how often they changed */
+	uint64_t asked_ns;	     /* when an answer told the attributes last, or was asked to */
 	struct window_inode *window; /* NULL: none yet */
 };
 
@@ -67,9 +68,10 @@ void node_note_reach(struct node_table *t, struct node *n, uint64_t end);
 /* The host took pages away: nothing at or behind `size` is to be believed. */
 void node_note_shrunk(struct node_table *t, struct node *n, uint64_t size);
 
-/* Between the two the size is believed only where it falls. `now` is a new value of the clock, `begun` the
- * one before the request went out. True: no other truncation of the node was under way since, so that
- * the answer is the truth as of `now`; else nobody knows which of them the device did last. */
+/* Between the two the size is believed only where it falls. `now` is a new value of the clock,
+ * `begun` the one before the request went out. True: no other truncation of the node was under way
+ * since, so that the answer is the truth as of `now`; else nobody knows which of them the device
+ * did last. */
 void node_truncate_begin(struct node_table *t, struct node *n, uint64_t size);
 bool node_truncate_end(struct node_table *t, struct node *n, uint64_t now, uint64_t begun);
 

@@ -85,8 +85,8 @@ static void emit_requests(const struct snapshot *s, emit_fn emit, void *ctx)
 		emit(ctx, "queue.requests.OTHER", others);
 }
 
-static void emit_means(const char *what, const struct router_mean means[ROUTER_CLASSES], emit_fn emit,
-		       void *ctx)
+static void emit_means(const char *what, const struct router_mean means[ROUTER_CLASSES],
+		       emit_fn emit, void *ctx)
 {
 	char name[64];
 

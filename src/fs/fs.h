@@ -180,8 +180,8 @@ unsigned fs_channel_reap(struct fs_channel *ch, void *ctx);
 /* Requests that the device has and that are not abandoned, and when reap must be called at the
  * latest though nothing came (UINT64_MAX: never). */
 unsigned fs_channel_busy(struct fs_channel *ch, uint64_t *deadline_ns);
-/* Those that are abandoned and still the device's: nobody waits for them, but a late answer may have to be
- * undone. */
+/* Those that are abandoned and still the device's: nobody waits for them, but a late answer may
+ * have to be undone. */
 unsigned fs_channel_abandoned(struct fs_channel *ch);
 /* True: something is to be reaped, do not sleep. Else a call will signal fs_channel_call_fd(). */
 bool fs_channel_enable_calls(struct fs_channel *ch);

@@ -98,7 +98,8 @@ unsigned fs_channel_fail(struct fs_channel *ch, void *ctx, int err)
 	return n;
 }
 
-/* Called with the lock held: nobody waits for it any more. What waited for the ring never was there. */
+/* Called with the lock held: nobody waits for it any more. What waited for the ring never was
+ * there. */
 static void give_to_device(struct fs_channel *ch, struct fs_req *req)
 {
 	bool there = req->state == FS_REQ_IN_FLIGHT;

@@ -7,10 +7,22 @@
 
 #include "base/bytes.h"
 
-#define BOTH(bit)	 {bit, #bit, FS_INIT_BOTH, NULL}
-#define LOCAL(bit)	 {bit, #bit, FS_INIT_LOCAL, NULL}
-#define WINDOW(bit)	 {bit, #bit, FS_INIT_WINDOW, NULL}
-#define NEVER(bit, why) {bit, #bit, FS_INIT_NEVER, why}
+#define BOTH(bit)                             \
+	{                                     \
+		bit, #bit, FS_INIT_BOTH, NULL \
+	}
+#define LOCAL(bit)                             \
+	{                                      \
+		bit, #bit, FS_INIT_LOCAL, NULL \
+	}
+#define WINDOW(bit)                             \
+	{                                       \
+		bit, #bit, FS_INIT_WINDOW, NULL \
+	}
+#define NEVER(bit, why)                       \
+	{                                     \
+		bit, #bit, FS_INIT_NEVER, why \
+	}
 
 static const struct fs_init_row rows[] = {
 	LOCAL(FUSE_ASYNC_READ),
@@ -153,8 +165,8 @@ void fs_init_reply(const struct fuse_init_in *from_kernel, const struct fs_limit
 		   struct fuse_init_out *to_kernel)
 {
 	uint64_t offered = fs_init_in_flags(from_kernel);
-	uint64_t flags = offered & ((limits->flags & bits_with(FS_INIT_BOTH)) |
-				    bits_with(FS_INIT_LOCAL));
+	uint64_t flags =
+		offered & ((limits->flags & bits_with(FS_INIT_BOTH)) | bits_with(FS_INIT_LOCAL));
 
 	memset(to_kernel, 0, sizeof(*to_kernel));
 	to_kernel->major = FUSE_KERNEL_VERSION;

@@ -33,10 +33,10 @@ struct fs_channel {
 	 * want to know whether there is anything at all: what they put there themselves they see.
 	 */
 	_Atomic unsigned n_busy;
-	unsigned n_untimed;	 /* of those, without a deadline */
+	unsigned n_untimed;	      /* of those, without a deadline */
 	_Atomic unsigned n_abandoned; /* not on the lists, and still the device's; as n_busy */
-	atomic_bool unpublished; /* as n_busy */
-	bool kick_owed;		 /* by fs_channel_publish() */
+	atomic_bool unpublished;      /* as n_busy */
+	bool kick_owed;		      /* by fs_channel_publish() */
 	bool calls_wanted;
 	bool drained; /* after a failure: nobody waits any more, there is nothing to reap */
 	uint64_t kicks, submitted, answered, timeouts;
@@ -87,6 +87,10 @@ uint8_t *fs_arena_take(struct fs_arena *arena, size_t len, size_t align, uint64_
 size_t fs_channel_bytes(const struct fs_params *params);
 int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
 		    struct virtqueue *vq);
+/* 0, or -EPROTO and the device is given up: the answer is no FUSE answer to this request. */
+int fs_take_answer(struct fs_req *req);
+/* The answer to an abandoned request, whose user has put it: done() in state LATE, then free. */
+void fs_late_answer(struct fs_req *req, void *ctx);
 /* The slot, whatever its state was, and its payload buffer are free. */
 void fs_req_free(struct fs_req *req, void *ctx);
 /* Called with the channel's lock held. */

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* bridge/node_end: FORGET, and what comes before it: the ranges of a node leave the window. */
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "bridge/node_internal.h"
+
+/* Called with the shard's lock held. */
+static void unlink_node(struct shard *s, struct node *n)
+{
+	struct node **at = bucket_of(s, n->nodeid);
+
+	while (*at != n)
+		at = &(*at)->next;
+	*at = n->next;
+	s->n_nodes--;
+}
+
+static void leave_window(struct node *n);
+
+/* The node's ranges have left the window (or it never had any): tell the device. The kernel may
+ * have looked the node up again meanwhile; then it lives on, and only the old count is returned. */
+static void node_closed(struct node *n)
+{
+	struct shard *s;
+	node_forget_fn forget = n->forget;
+	void *ctx = n->forget_ctx;
+	struct window_inode *window;
+	uint64_t nodeid = n->nodeid, released;
+	bool gone, held;
+
+	if (n->leaving)
+		window_unblock(n->leaving);
+	s = shard_lock(n->table, nodeid);
+	window = n->window;
+	if (n->nlookup == 0 && window != n->leaving) {
+		/* It had none, and was looked up, opened and forgotten again meanwhile. */
+		n->leaving = window;
+		shard_unlock(s);
+		leave_window(n);
+		return;
+	}
+	released = n->released;
+	n->released = 0;
+	n->closing = false;
+	gone = n->nlookup == 0;
+	if (gone)
+		unlink_node(s, n);
+	held = gone && n->n_holds;
+	n->orphan = held;
+	shard_unlock(s);
+	if (gone && window)
+		window_inode_free(window);
+	if (gone && !held)
+		free(n);
+	forget(ctx, nodeid, released);
+}
+
+void node_hold(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->n_holds++;
+	shard_unlock(s);
+}
+
+void node_unhold(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+	bool last;
+
+	last = --n->n_holds == 0 && n->orphan;
+	shard_unlock(s);
+	if (last)
+		free(n);
+}
+
+struct list *node_holds(struct node *n)
+{
+	return &n->holds;
+}
+
+static void on_window_left(struct window_waiter *waiter, int err)
+{
+	(void)err; /* refused or gone: the space is never used again, the node still ends */
+	node_closed(container_of(waiter, struct node, waiter));
+}
+
+static void leave_window(struct node *n)
+{
+	if (!n->leaving || window_block(n->leaving, 0, UINT64_MAX, &n->waiter))
+		node_closed(n);
+}
+
+void node_forget(struct node_table *t, uint64_t nodeid, uint64_t nlookup, node_forget_fn forget,
+		 void *ctx)
+{
+	struct shard *s = shard_lock(t, nodeid);
+	struct node *n;
+	bool close = false;
+
+	n = shard_find_node(s, nodeid);
+	if (n) {
+		nlookup = MIN(nlookup, n->nlookup);
+		n->nlookup -= nlookup;
+		n->released += nlookup;
+		close = n->nlookup == 0 && !n->closing;
+		if (close) {
+			n->closing = true;
+			n->leaving = n->window;
+			n->forget = forget;
+			n->forget_ctx = ctx;
+			n->waiter.wake = on_window_left;
+		}
+	}
+	shard_unlock(s);
+	if (close)
+		leave_window(n);
+}
+
+void node_forget_all(struct node_table *t, node_forget_fn forget, void *ctx)
+{
+	for (int i = 0; i < SHARDS; i++) {
+		struct shard *s = &t->shards[i];
+
+		for (size_t b = 0; b < s->n_buckets; b++)
+			while (s->buckets[b]) {
+				struct node *n = s->buckets[b];
+
+				node_forget(t, n->nodeid, UINT64_MAX, forget, ctx);
+				/* Its ranges did not leave: a device that answers no more. */
+				if (s->buckets[b] == n)
+					break;
+			}
+	}
+}

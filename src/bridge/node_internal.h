@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* bridge/node_internal: the table of nodes, for node.c (what is known of a node) and node_end.c
+ * (how it comes to its end). */
+#ifndef VFSDAX_BRIDGE_NODE_INTERNAL_H
+#define VFSDAX_BRIDGE_NODE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/hash.h"
+#include "bridge/node.h"
+
+#define SHARDS 64
+
+struct node {
+	struct node *next; /* in its bucket */
+	struct node_table *table;
+	uint64_t nodeid;
+	uint64_t nlookup;  /* references that the kernel has */
+	uint64_t released; /* references given back, not yet told to the device */
+	uint64_t size;
+	uint64_t mapped_end;
+	uint64_t truncated_at; /* size_clock of the last truncation's end */
+	uint32_t mode;
+	unsigned truncating;
+	bool dax;
+	bool mtime_late;
+	bool caps_clear, suid_clear;
+	uint64_t privs_clock;
+	uint64_t ctime_s;
+	uint32_t ctime_ns;
+	uint64_t asked_ns;
+	bool closing;		      /* its ranges are being taken out of the window */
+	struct window_inode *leaving; /* of `closing`: whose ranges, and blocked; NULL: none */
+	struct window_inode *window;
+	struct window_waiter waiter; /* of `closing` */
+	node_forget_fn forget;
+	void *forget_ctx;
+	unsigned n_holds;
+	bool orphan; /* ended, but for its holds */
+	struct list holds;
+};
+
+/* A lock for a 64th of the nodes: guards the buckets and every field of their nodes but nodeid and
+ * table. Held for a few loads and stores; nothing of the window is called and no other lock taken
+ * inside it. */
+struct shard {
+	pthread_mutex_t lock;
+	struct node **buckets;
+	size_t n_buckets, n_nodes;
+} __attribute__((aligned(64)));
+
+struct node_table {
+	struct shard shards[SHARDS];
+};
+
+/* Called with the shard's lock held. */
+static inline struct node **bucket_of(struct shard *s, uint64_t nodeid)
+{
+	return &s->buckets[(hash_u64(nodeid) >> 20) & (s->n_buckets - 1)];
+}
+
+/* Called with the shard's lock held. */
+static inline struct node *shard_find_node(struct shard *s, uint64_t nodeid)
+{
+	struct node *n = *bucket_of(s, nodeid);
+
+	while (n && n->nodeid != nodeid)
+		n = n->next;
+	return n;
+}
+
+static inline struct shard *shard_lock(struct node_table *t, uint64_t nodeid)
+{
+	struct shard *s = &t->shards[hash_u64(nodeid) >> 58];
+
+	pthread_mutex_lock(&s->lock);
+	return s;
+}
+
+static inline void shard_unlock(struct shard *s)
+{
+	pthread_mutex_unlock(&s->lock);
+}
+
+#endif
