@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s FILE\n", argv[0]);
 		return 2;
 	}
-	/* The open descriptor is the proof that we may read the file. */
+	/* The open descriptor is the authorisation that we may read the file. */
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		fprintf(stderr, "%s: %s: %s\n", argv[0], argv[1], strerror(errno));

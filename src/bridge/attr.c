@@ -128,7 +128,7 @@ void op_set_times(struct op *op, op_then then)
 		then(op, 0);
 		return;
 	}
-	tally_add(&op->here->tally.mtime_updates, 1);
+	stats_add(&op->here->stats.mtime_updates, 1);
 	op->after_times = then;
 	op_ask(op, FUSE_SETATTR, op->h.nodeid, &in, sizeof(in), sizeof(struct fuse_attr_out),
 	       times_answered);

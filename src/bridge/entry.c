@@ -201,7 +201,7 @@ void give_back(struct op *op, const void *payload, size_t len)
 		return;
 	}
 	op->given_open = false;
-	proof_undo_open(op);
+	authorise_undo_open(op);
 	if (op->req->state == FS_REQ_OWNED) {
 		op_ask(op, release_opcode(op), nodeid, &in, sizeof(in), 0, give_node_back);
 		return;

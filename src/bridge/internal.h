@@ -9,7 +9,7 @@
  *   answer.c  to the kernel, to a program    attr.c          attributes, times
  *   node*.c   the table of nodes             entry.c         nodes and handles that answers give
  *   hold.c    pins that last                 interrupt.c     callers that were killed
- *   proof.c   the same for other processes   mapping.c       the window's callbacks
+ *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c the router's figures           stats.c         counters
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
@@ -67,14 +67,14 @@ struct route {
 };
 
 /* Counters of one worker; read by anybody, written by it alone. */
-struct tally {
+struct worker_stats {
 	_Atomic uint64_t window_read_bytes, window_write_bytes;
 	_Atomic uint64_t queue_read_bytes, queue_write_bytes;
 	_Atomic uint64_t copy_faults, mtime_updates, interrupts;
 	_Atomic uint64_t queue_requests[OPCODES_COUNTED];
 } __attribute__((aligned(64)));
 
-static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
+static inline void stats_add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
@@ -84,7 +84,7 @@ static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
  * the device), and mapping requests sent through it. Raised before another thread can know of one,
  * lowered when nothing is left to do for it. Only at 0 a worker of the channel blocks in read(2),
  * where no call wakes it. One counter for all workers that share a channel: any of them may be the
- * last to turn the channel's calls off. tests/model/worker.pml proves that nothing is left behind.
+ * last to turn the channel's calls off. tests/model/worker.pml authorises that nothing is left behind.
  */
 struct outstanding {
 	atomic_uint n;
@@ -110,7 +110,7 @@ struct bridge_worker {
 	/* The slot that carries this worker's REMOVEMAPPING. */
 	struct fs_req *remover;
 	unsigned sample; /* counts what may be measured */
-	struct tally tally;
+	struct worker_stats stats;
 };
 
 struct bridge {
@@ -132,7 +132,7 @@ struct bridge {
 
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
-	struct bridge_proofs *proofs; /* NULL: no direct maps. Made and freed by who serves them */
+	struct bridge_authorisations *authorisations; /* NULL: no direct maps. Made and freed by who serves them */
 
 	/* Of a program they are its lanes, without a thread, and there is no pool. */
 	unsigned n_workers;
@@ -306,12 +306,12 @@ void holds_note_size(struct bridge *b, struct node *node);
 /* The node is to become shorter. 0, or -EBUSY where a hold stays. */
 int holds_revoke(struct bridge *b, struct node *node);
 
-/* proof.c: direct maps; the same requests, and notes for what files are open */
+/* authorise.c: direct maps; the same requests, and notes for what files are open */
 void start_ioctl(struct op *op);
 void start_release(struct op *op);
 int finish_open_file(struct op *op, uint8_t *payload, size_t len);
 int finish_create_file(struct op *op, uint8_t *payload, size_t len);
-void proof_undo_open(struct op *op);
+void authorise_undo_open(struct op *op);
 
 /* measure.c: the router's figures */
 void measure_sent(struct op *op);

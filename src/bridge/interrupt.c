@@ -91,7 +91,7 @@ uint64_t interrupts_expire(struct bridge_worker *here, bool all)
 		op->here = here;
 		if (fs_cancel(b->session, op->arg_off, here, -EINTR) ||
 		    answer_parked(b, op->arg_off))
-			tally_add(&here->tally.interrupts, 1);
+			stats_add(&here->stats.interrupts, 1);
 		op_free(op);
 	}
 	return atomic_load(&b->interrupt_ns);

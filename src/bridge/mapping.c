@@ -113,7 +113,7 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 	}
 	if (node)
 		node_note_mapped(b->nodes, node, map->file_off + map->len_bytes);
-	tally_add(&here->tally.queue_requests[FUSE_SETUPMAPPING], 1);
+	stats_add(&here->stats.queue_requests[FUSE_SETUPMAPPING], 1);
 	*(struct setup *)req->user = (struct setup){here, range, *map, clock_now_ns()};
 	fs_req_header(req, FUSE_SETUPMAPPING, map->nodeid, sizeof(in));
 	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
@@ -156,7 +156,7 @@ static void mapping_remove(void *ctx, const struct window_extent *extents, unsig
 	uint8_t *at = req->in + sizeof(struct fuse_in_header);
 	int err;
 
-	tally_add(&here->tally.queue_requests[FUSE_REMOVEMAPPING], 1);
+	stats_add(&here->stats.queue_requests[FUSE_REMOVEMAPPING], 1);
 	release_extents(b, extents, n);
 	*(struct removal *)req->user = (struct removal){here, clock_now_ns(), n};
 	fs_req_header(req, FUSE_REMOVEMAPPING, FUSE_ROOT_ID,

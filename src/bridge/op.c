@@ -156,7 +156,7 @@ void op_submit(struct op *op, op_then then)
 void op_ask(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg, size_t arg_len,
 	    size_t room, op_then then)
 {
-	tally_add(&op->here->tally.queue_requests[opcode], 1);
+	stats_add(&op->here->stats.queue_requests[opcode], 1);
 	fs_req_ask(op->req, opcode, nodeid, op->h.unique, arg, (uint32_t)arg_len, (uint32_t)room);
 	op_submit(op, then);
 }
@@ -166,7 +166,7 @@ void op_ask_as_caller(struct op *op, uint32_t opcode, uint64_t nodeid, const voi
 {
 	struct fuse_in_header *h = (struct fuse_in_header *)(op->req->in + FS_IN_BYTES);
 
-	tally_add(&op->here->tally.queue_requests[opcode], 1);
+	stats_add(&op->here->stats.queue_requests[opcode], 1);
 	fs_req_ask(op->req, opcode, nodeid, op->h.unique, arg, (uint32_t)arg_len, (uint32_t)room);
 	h->uid = op->h.uid;
 	h->gid = op->h.gid;

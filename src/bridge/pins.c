@@ -94,7 +94,7 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
  * size, until an answer tells the new one. */
 void file_shrank(struct bridge_worker *here, struct node *node, uint64_t off)
 {
-	tally_add(&here->tally.copy_faults, 1);
+	stats_add(&here->stats.copy_faults, 1);
 	node_note_shrunk(here->bridge->nodes, node, round_down(off, PAGE_BYTES));
 }
 
@@ -163,7 +163,7 @@ ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, 
 		file_shrank(b->aside, node, off);
 		return -EAGAIN;
 	}
-	tally_add(&b->aside->tally.window_read_bytes, got);
+	stats_add(&b->aside->stats.window_read_bytes, got);
 	return (ssize_t)got;
 }
 
@@ -191,6 +191,6 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 		file_shrank(b->aside, node, off);
 		return -EAGAIN;
 	}
-	tally_add(&b->aside->tally.window_write_bytes, len);
+	stats_add(&b->aside->stats.window_write_bytes, len);
 	return (ssize_t)len;
 }

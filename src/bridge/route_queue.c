@@ -44,7 +44,7 @@ static void forward_now(struct op *op)
 {
 	uint32_t opcode = MIN(op->h.opcode, OPCODES_COUNTED - 1u);
 
-	tally_add(&op->here->tally.queue_requests[opcode], 1);
+	stats_add(&op->here->stats.queue_requests[opcode], 1);
 	measure_sent(op);
 	op_submit(op, forward_answered);
 }
@@ -149,7 +149,7 @@ int finish_read(struct op *op, uint8_t *payload, size_t len)
 	struct node *node = len ? node_find(b->nodes, op->h.nodeid) : NULL;
 
 	(void)payload;
-	tally_add(&op->here->tally.queue_read_bytes, len);
+	stats_add(&op->here->stats.queue_read_bytes, len);
 	if (node && op->size_clock == atomic_load(&b->size_clock))
 		node_note_reach(b->nodes, node, op->arg_off + op->head_len + len);
 	return 0;
@@ -164,7 +164,7 @@ int finish_write(struct op *op, uint8_t *payload, size_t len)
 
 	if (len < sizeof(*out) || out->size > op->arg_len)
 		return -EIO;
-	tally_add(&op->here->tally.queue_write_bytes, out->size);
+	stats_add(&op->here->stats.queue_write_bytes, out->size);
 	if (node && out->size) {
 		node_privs_cleared(b->nodes, node, op->kills_suid, op->privs_clock);
 		/* As with a read: a truncation that ended meanwhile may have come after it. */

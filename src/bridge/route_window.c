@@ -151,7 +151,7 @@ static void read_try(struct op *op)
 			file_shrank(op->here, node, op->arg_off);
 		goto queue;
 	}
-	tally_add(&op->here->tally.window_read_bytes, len);
+	stats_add(&op->here->stats.window_read_bytes, len);
 	if (len < op->arg_len)
 		forward_tail(op, len);
 	else
@@ -235,7 +235,7 @@ static void write_try(struct op *op)
 		file_shrank(op->here, node, op->arg_off);
 		goto queue;
 	}
-	tally_add(&op->here->tally.window_write_bytes, op->arg_len);
+	stats_add(&op->here->stats.window_write_bytes, op->arg_len);
 	struct fuse_write_out out = {.size = (uint32_t)op->arg_len};
 
 	op_end(op, 0, &out, sizeof(out));

@@ -10,7 +10,7 @@
 
 struct snapshot {
 	struct bridge *b;
-	struct tally tally; /* of all workers */
+	struct worker_stats stats; /* of all workers */
 	struct window_stats window;
 	struct fs_stats fs;
 	struct fuse_worker_stats workers;
@@ -18,13 +18,13 @@ struct snapshot {
 
 typedef void (*emit_fn)(void *ctx, const char *name, uint64_t value);
 
-static void tally_sum(struct tally *sum, const struct tally *one)
+static void stats_sum(struct worker_stats *sum, const struct worker_stats *one)
 {
 	_Atomic uint64_t *to = (_Atomic uint64_t *)sum;
 	const _Atomic uint64_t *from = (const _Atomic uint64_t *)one;
 
 	for (size_t i = 0; i < sizeof(*sum) / sizeof(*to); i++)
-		tally_add(&to[i], atomic_load_explicit(&from[i], memory_order_relaxed));
+		stats_add(&to[i], atomic_load_explicit(&from[i], memory_order_relaxed));
 }
 
 static void snapshot_take(struct snapshot *s, struct bridge *b)
@@ -34,11 +34,11 @@ static void snapshot_take(struct snapshot *s, struct bridge *b)
 	if (b->window)
 		window_get_stats(b->window, &s->window);
 	fs_get_stats(b->session, &s->fs);
-	tally_sum(&s->tally, &b->aside->tally);
+	stats_sum(&s->stats, &b->aside->stats);
 	for (unsigned i = 0; i < b->n_workers; i++) {
 		struct fuse_worker_stats one;
 
-		tally_sum(&s->tally, &b->workers[i]->tally);
+		stats_sum(&s->stats, &b->workers[i]->stats);
 		if (!b->pool)
 			continue;
 		fuse_worker_get_stats(b->workers[i]->thread, &one);
@@ -72,7 +72,7 @@ static void emit_requests(const struct snapshot *s, emit_fn emit, void *ctx)
 	char name[64];
 
 	for (unsigned i = 0; i < OPCODES_COUNTED; i++) {
-		uint64_t n = s->tally.queue_requests[i];
+		uint64_t n = s->stats.queue_requests[i];
 
 		if (route_find(i)->opcode != i) {
 			others += n;

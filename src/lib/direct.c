@@ -89,8 +89,8 @@ static int request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len
 		err = direct_hear_plain(c, DIRECT_TOKEN, a);
 	if (err)
 		return err;
-	r = direct_request(DIRECT_PROVED);
-	if (ioctl(fd, DIRECT_PROVE, &a->token) < 0)
+	r = direct_request(DIRECT_AUTHORISED);
+	if (ioctl(fd, DIRECT_AUTHORISE, &a->token) < 0)
 		r.err = -errno;
 	err = direct_ask(c, &r);
 	return err ? err : hear_map(c, len, a, map_fd, life);

@@ -9,13 +9,13 @@
  *                                 <-         HELLO: the alignment of offsets
  *     MAP off, len, flags         ->
  *                                 <-         PROVE: a token, good for once
- *     ioctl(fd, DIRECT_PROVE, token)         (through the kernel, as a FUSE_IOCTL)
- *     PROVED                      ->
+ *     ioctl(fd, DIRECT_AUTHORISE, token)         (through the kernel, as a FUSE_IOCTL)
+ *     AUTHORISED                      ->
  *                                 <-         MAP: err, or len, fd_off and a descriptor
  *     UNMAP id                    ->
  *                                 <-         UNMAP
  *
- * The proof of the right to a file is a request on its open descriptor, which the kernel brings to
+ * The authorisation of the right to a file is a request on its open descriptor, which the kernel brings to
  * the mount with the file's nodeid and handle. The descriptor itself is not sent: one of somebody
  * else's FUSE mount would stop a receiver for as long as that somebody likes, at the latest when it
  * is closed. So the mount takes no descriptor from anybody, and asks nobody anything.
@@ -38,12 +38,12 @@ struct direct_token {
 };
 
 /* 0: the token is known, and what became of it the socket tells; else an errno. */
-#define DIRECT_PROVE _IOW('V', 0xda, struct direct_token)
+#define DIRECT_AUTHORISE _IOW('V', 0xda, struct direct_token)
 
 enum direct_op {
 	DIRECT_HELLO = 1,
 	DIRECT_MAP = 2,
-	DIRECT_PROVED = 3, /* err: what the ioctl said, when it failed */
+	DIRECT_AUTHORISED = 3, /* err: what the ioctl said, when it failed */
 	DIRECT_UNMAP = 4,
 	DIRECT_TOKEN = 5, /* only in answers */
 };
@@ -79,7 +79,7 @@ struct direct_answer {
 	char reason[DIRECT_REASON_BYTES]; /* ends with a 0 */
 };
 
-_Static_assert(sizeof(struct direct_token) == 32, "the size is in DIRECT_PROVE");
+_Static_assert(sizeof(struct direct_token) == 32, "the size is in DIRECT_AUTHORISE");
 _Static_assert(sizeof(struct direct_request) == 48, "a packet");
 _Static_assert(sizeof(struct direct_answer) == 240, "a packet");
 

@@ -106,14 +106,14 @@ static struct direct_answer ask_map(int s, uint64_t off, uint64_t len, unsigned 
 	return a;
 }
 
-static struct direct_answer prove(int s, int err)
+static struct direct_answer authorise(int s, int err)
 {
-	struct direct_request r = message(DIRECT_PROVED);
+	struct direct_request r = message(DIRECT_AUTHORISED);
 	struct direct_answer a;
 
 	r.err = err;
 	say_to(s, &r);
-	expect("an answer to PROVED", told(s, &a) == 0);
+	expect("an answer to AUTHORISED", told(s, &a) == 0);
 	return a;
 }
 
@@ -152,14 +152,14 @@ int lies(char **args)
 		must_end("a request before the greeting, or a second one", s);
 	}
 	s = greeted(sock);
-	r = message(DIRECT_PROVED);
+	r = message(DIRECT_AUTHORISED);
 	say_to(s, &r);
-	must_end("PROVED without MAP", s);
+	must_end("AUTHORISED without MAP", s);
 	s = greeted(sock);
 	ask_map(s, 0, 4096, 0);
 	r = message(DIRECT_UNMAP);
 	say_to(s, &r);
-	must_end("UNMAP instead of PROVED", s);
+	must_end("UNMAP instead of AUTHORISED", s);
 	s = greeted(sock);
 	r = message(DIRECT_MAP);
 	r.len = 4096;
@@ -167,18 +167,18 @@ int lies(char **args)
 	say_to(s, &r);
 	must_end("unknown flags", s);
 
-	/* Nothing proved, something else proved, too much claimed. */
+	/* Nothing authorised, something else authorised, too much claimed. */
 	s = greeted(sock);
 	expect("a token", !ask_map(s, 0, 4096, 0).err);
-	expect("proved without proof", prove(s, 0).err == -EBADF);
+	expect("authorised without authorisation", authorise(s, 0).err == -EBADF);
 	expect("a token", !ask_map(s, 0, 4096, 0).err);
 	memset(&token, 0x5a, sizeof(token));
-	expect("a wrong token", ioctl(fd, DIRECT_PROVE, &token) < 0 && errno == ENOKEY);
-	expect("proved with a wrong token", prove(s, 0).err == -EBADF);
+	expect("a wrong token", ioctl(fd, DIRECT_AUTHORISE, &token) < 0 && errno == ENOKEY);
+	expect("authorised with a wrong token", authorise(s, 0).err == -EBADF);
 	a = ask_map(s, 0, 4096, DIRECT_F_WRITE);
-	expect("shown on a file for reading", ioctl(readable, DIRECT_PROVE, &a.token) == 0);
-	expect("a token counts once", ioctl(fd, DIRECT_PROVE, &a.token) < 0 && errno == ENOKEY);
-	expect("for writing what is open for reading", prove(s, 0).err == -EBADF);
+	expect("shown on a file for reading", ioctl(readable, DIRECT_AUTHORISE, &a.token) == 0);
+	expect("a token counts once", ioctl(fd, DIRECT_AUTHORISE, &a.token) < 0 && errno == ENOKEY);
+	expect("for writing what is open for reading", authorise(s, 0).err == -EBADF);
 	a = ask_map(s, 1, 4096, 0);
 	expect("an unaligned offset", a.err == -EINVAL && a.reason[0]);
 	expect("no length", ask_map(s, 0, 0, 0).err == -EINVAL);
@@ -194,16 +194,16 @@ int lies(char **args)
 	s2 = greeted(sock);
 	b = ask_map(s2, 0, 4096, 0);
 	close(s2);
-	for (int i = 0; i < 2000 && ioctl(fd, DIRECT_PROVE, &b.token) == 0; i++)
+	for (int i = 0; i < 2000 && ioctl(fd, DIRECT_AUTHORISE, &b.token) == 0; i++)
 		usleep(1000);
 	expect("a token of a connection that is gone",
-	       ioctl(fd, DIRECT_PROVE, &b.token) < 0 && errno == ENOKEY);
+	       ioctl(fd, DIRECT_AUTHORISE, &b.token) < 0 && errno == ENOKEY);
 	s2 = greeted(sock);
 	a = ask_map(s, 0, 4096, 0);
 	b = ask_map(s2, 0, 4096, 0);
-	expect("shown", ioctl(fd, DIRECT_PROVE, &b.token) == 0);
-	expect("another's proof", prove(s, 0).err == -EBADF);
-	expect("one's own", prove(s2, 0).err == 0);
+	expect("shown", ioctl(fd, DIRECT_AUTHORISE, &b.token) == 0);
+	expect("another's authorisation", authorise(s, 0).err == -EBADF);
+	expect("one's own", authorise(s2, 0).err == 0);
 	close(s2);
 
 	/* Descriptors that nobody asked for. */
@@ -212,7 +212,7 @@ int lies(char **args)
 	for (int i = 0; i < 100; i++) {
 		send_with_fd(s, &r, fd);
 		expect("a token", told(s, &a) == 0 && !a.err);
-		expect("no proof", prove(s, 0).err == -EBADF);
+		expect("no authorisation", authorise(s, 0).err == -EBADF);
 	}
 	return 0;
 }
@@ -223,8 +223,8 @@ int lies_of_a_reader(char **args)
 	int fd = open_or_die(args[1], O_RDONLY), s = greeted(args[0]);
 	struct direct_answer a = ask_map(s, 0, 4096, DIRECT_F_WRITE);
 
-	expect("the token is taken", ioctl(fd, DIRECT_PROVE, &a.token) == 0);
-	expect("for writing what is open for reading", prove(s, 0).err == -EBADF);
+	expect("the token is taken", ioctl(fd, DIRECT_AUTHORISE, &a.token) == 0);
+	expect("for writing what is open for reading", authorise(s, 0).err == -EBADF);
 	return 0;
 }
 
@@ -241,7 +241,7 @@ int foreign(char **args)
 	r.len = 4096;
 	for (int i = 0; i < 300; i++) {
 		send_with_fd(s, &r, fd);
-		if (told(s, &a) || a.err || prove(s, 0).err != -EBADF) {
+		if (told(s, &a) || a.err || authorise(s, 0).err != -EBADF) {
 			kill(pid, SIGCONT);
 			die("the mount waits for somebody else's");
 		}

@@ -156,7 +156,7 @@ int direct_open(const struct direct_params *params, struct direct **out)
 	int err;
 
 	*out = NULL;
-	if (!params->proofs) {
+	if (!params->authorisations) {
 		remove_dead_socket(params->others, params->dev);
 		return 0;
 	}
@@ -166,7 +166,7 @@ int direct_open(const struct direct_params *params, struct direct **out)
 	d->listen_fd = -1;
 	d->bridge = params->bridge;
 	d->others = params->others;
-	d->home.proofs = params->proofs;
+	d->home.authorisations = params->authorisations;
 	d->home.transport = params->transport;
 	/* Several mappings of a page must have the same colour in the cache. */
 	d->home.alignment = MAX(MAX(page, (uint64_t)SHMLBA), params->map_alignment);

@@ -12,13 +12,13 @@
 #include <sys/types.h>
 
 struct bridge;
-struct bridge_proofs;
+struct bridge_authorisations;
 struct transport;
 struct direct;
 
 struct direct_params {
 	struct bridge *bridge;
-	struct bridge_proofs *proofs; /* NULL: no direct maps; *out is NULL then */
+	struct bridge_authorisations *authorisations; /* NULL: no direct maps; *out is NULL then */
 	struct transport *transport;
 	dev_t dev;		/* of the mount: names the socket */
 	uint64_t map_alignment; /* of the device, in bytes */

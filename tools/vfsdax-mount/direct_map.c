@@ -21,7 +21,7 @@ static void drop_hold(struct direct_map *map)
 	switch (atomic_exchange(&map->state, MAP_DROPPED)) {
 	case MAP_HELD:
 	case MAP_PINNED:
-		bridge_unhold(&map->proof.hold);
+		bridge_unhold(&map->authorisation.hold);
 		break;
 	case MAP_DROPPED:
 		while (!atomic_load(&map->left))
@@ -34,9 +34,9 @@ static void drop_hold(struct direct_map *map)
 
 /* ------------------------------------------------------------------ on workers' threads */
 
-static void proof_done(struct bridge_proof *proof, int err)
+static void authorisation_done(struct bridge_authorisation *authorisation, int err)
 {
-	struct direct_map *map = container_of(proof, struct direct_map, proof);
+	struct direct_map *map = container_of(authorisation, struct direct_map, authorisation);
 	struct peer_home *home = map->home;
 	bool orphan;
 
@@ -60,7 +60,7 @@ static void proof_done(struct bridge_proof *proof, int err)
  * no hold; what shows the window is still there, and so it stays held. */
 static void map_revoke(struct bridge_hold *hold, int err)
 {
-	struct direct_map *map = container_of(hold, struct direct_map, proof.hold);
+	struct direct_map *map = container_of(hold, struct direct_map, authorisation.hold);
 	uint64_t end = clock_now_ns() + DONE_SOON_NS;
 	enum map_state held = MAP_HELD;
 
@@ -85,13 +85,13 @@ struct direct_map *map_ask(struct peer_home *home, const struct direct_request *
 	map->watch.kind = WATCH_LIFE;
 	map->home = home;
 	map->life = -1;
-	map->proof.off = r->off;
-	map->proof.len = round_up(r->len, (uint64_t)sysconf(_SC_PAGESIZE));
-	map->proof.flags = (r->flags & DIRECT_F_WRITE ? BRIDGE_HOLD_WRITE : 0) |
-			   (r->flags & DIRECT_F_WHOLE ? BRIDGE_HOLD_WHOLE : 0);
-	map->proof.hold.revoke = map_revoke;
-	map->proof.done = proof_done;
-	*err = bridge_proof_begin(home->proofs, &map->proof);
+	map->authorisation.off = r->off;
+	map->authorisation.len = round_up(r->len, (uint64_t)sysconf(_SC_PAGESIZE));
+	map->authorisation.flags = (r->flags & DIRECT_F_WRITE ? BRIDGE_HOLD_WRITE : 0) |
+				   (r->flags & DIRECT_F_WHOLE ? BRIDGE_HOLD_WHOLE : 0);
+	map->authorisation.hold.revoke = map_revoke;
+	map->authorisation.done = authorisation_done;
+	*err = bridge_authorise_begin(home->authorisations, &map->authorisation);
 	if (*err) {
 		free(map);
 		return NULL;
@@ -112,7 +112,7 @@ bool map_done(struct direct_map *map)
 
 bool map_cancel(struct direct_map *map)
 {
-	if (!bridge_proof_cancel(map->home->proofs, &map->proof))
+	if (!bridge_authorise_cancel(map->home->authorisations, &map->authorisation))
 		return false;
 	pthread_mutex_lock(&map->home->lock);
 	map->done = true;
@@ -146,9 +146,9 @@ int map_share(struct direct_map *map, struct peer *peer, struct transport_piece 
 	      int *life_fd, const char **reason)
 {
 	struct transport *t = map->home->transport;
-	struct bridge_hold *hold = &map->proof.hold;
+	struct bridge_hold *hold = &map->authorisation.hold;
 	enum map_state held = MAP_HELD;
-	unsigned flags = map->proof.flags & BRIDGE_HOLD_WRITE ? TRANSPORT_SHARE_WRITE : 0;
+	unsigned flags = map->authorisation.flags & BRIDGE_HOLD_WRITE ? TRANSPORT_SHARE_WRITE : 0;
 	int err;
 
 	*life_fd = -1;
@@ -164,8 +164,8 @@ int map_share(struct direct_map *map, struct peer *peer, struct transport_piece 
 	if (err)
 		return err;
 	piece->len_bytes = MIN(piece->len_bytes, hold->len);
-	if (map->proof.flags & BRIDGE_HOLD_WHOLE && piece->len_bytes < map->proof.len &&
-	    piece->len_bytes < hold->len) {
+	if (map->authorisation.flags & BRIDGE_HOLD_WHOLE &&
+	    piece->len_bytes < map->authorisation.len && piece->len_bytes < hold->len) {
 		*reason = "it is not in one piece";
 		err = -ENOSPC;
 	} else if (!piece->of_file) {
@@ -204,7 +204,7 @@ void map_release(struct direct_map *map)
 		map->orphan = with_worker;
 		pthread_mutex_unlock(&home->lock);
 		if (with_worker)
-			return; /* proof_done() frees it */
+			return; /* authorisation_done() frees it */
 	}
 	drop_hold(map);
 	map->watch.dead = true;

@@ -13,12 +13,12 @@ struct direct_map {
 	struct list link;
 	struct peer_home *home;
 	struct peer *peer; /* NULL: gone */
-	struct bridge_proof proof;
+	struct bridge_authorisation authorisation;
 	uint64_t id;
 	uint64_t len; /* that the client has; 0: it has nothing yet */
 	_Atomic enum map_state state;
 	atomic_bool left; /* revoke() has given the hold back */
-	bool done;	  /* the proof is, with `err` */
+	bool done;	  /* the authorisation is, with `err` */
 	bool orphan;	  /* nobody waits for that any more */
 	int err;
 	/* PINNED: our end of a socket pair. The client and its children have the other end as long
@@ -28,9 +28,9 @@ struct direct_map {
 
 /* Lets the token count. NULL: *err says why. */
 struct direct_map *map_ask(struct peer_home *home, const struct direct_request *r, int *err);
-/* Is the proof done? Then map->err counts. */
+/* Is the authorisation done? Then map->err counts. */
 bool map_done(struct direct_map *map);
-/* Nobody has proved anything, and nobody will: true, and the map can be released. */
+/* Nobody has authorised anything, and nobody will: true, and the map can be released. */
 bool map_cancel(struct direct_map *map);
 /* A descriptor for the client, and with it `life_fd` or -1; both the caller's to close. */
 int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,

@@ -32,7 +32,7 @@ int direct_request_parse(const void *packet, size_t len, struct direct_request *
 	if (r.flags & ~(r.op == DIRECT_MAP ? DIRECT_F_ALL : 0u))
 		return not_valid(why, -EPROTO, "unknown flags");
 	if ((r.op != DIRECT_MAP && (r.off || r.len)) || (r.op != DIRECT_UNMAP && r.id) ||
-	    (r.op != DIRECT_PROVED && r.err) || r.reserved)
+	    (r.op != DIRECT_AUTHORISED && r.err) || r.reserved)
 		return not_valid(why, -EPROTO, "a field that its request does not have");
 	*out = r;
 	return 0;

@@ -84,10 +84,10 @@ void peer_turn_away(struct peer_home *home, int sock, int err, const char *reaso
 /* ------------------------------------------------------------------ requests */
 
 /* Why a hold was refused, for people. */
-static const char *words_of(int err, const struct bridge_proof *proof)
+static const char *words_of(int err, const struct bridge_authorisation *authorisation)
 {
-	if (proof->why)
-		return proof->why;
+	if (authorisation->why)
+		return authorisation->why;
 	switch (err) {
 	case -ENODATA:
 		return "the file has no whole page there";
@@ -139,20 +139,20 @@ static void hand_out(struct peer *peer, struct direct_map *map)
 		close(fds[1]);
 }
 
-/* The proof is done and the client waits: the end of a MAP. */
+/* The authorisation is done and the client waits: the end of a MAP. */
 static void conclude(struct peer *peer)
 {
 	struct direct_map *map = peer->asked;
-	struct bridge_proof *proof = &map->proof;
+	struct bridge_authorisation *authorisation = &map->authorisation;
 	int err = map->err;
 
 	peer->asked = NULL;
-	peer->proved = false;
+	peer->authorised = false;
 	if (!err) {
 		hand_out(peer, map);
 		return;
 	}
-	const char *why = words_of(err, proof);
+	const char *why = words_of(err, authorisation);
 
 	map_release(map);
 	peer_refuse(peer, DIRECT_MAP, err, why);
@@ -207,20 +207,20 @@ static void peer_serve_map(struct peer *peer, const struct direct_request *r)
 		return;
 	}
 	answer_init(&a, DIRECT_TOKEN);
-	a.token = peer->asked->proof.token;
+	a.token = peer->asked->authorisation.token;
 	peer_answer(peer, &a, NULL, 0);
 }
 
-static void peer_serve_proved(struct peer *peer, const struct direct_request *r)
+static void peer_serve_authorised(struct peer *peer, const struct direct_request *r)
 {
 	struct direct_map *map = peer->asked;
 
 	/* No ioctl came with the token: the descriptor is of something else. */
 	if (!map_done(map) && map_cancel(map))
-		map->proof.why = r->err == -EACCES
-					 ? "this user may not use the mount"
-					 : "the descriptor is not of an open file of this mount";
-	peer->proved = true;
+		map->authorisation.why =
+			r->err == -EACCES ? "this user may not use the mount"
+					  : "the descriptor is not of an open file of this mount";
+	peer->authorised = true;
 	/* A worker has it just now: peers_conclude() answers. */
 	if (map_done(map))
 		conclude(peer);
@@ -264,7 +264,7 @@ static void peer_serve(struct peer *peer, const void *packet, size_t len)
 		why = "a greeting that is missing, or a second one";
 		err = -EPROTO;
 	}
-	if (!err && !peer->asked != (r.op != DIRECT_PROVED)) {
+	if (!err && !peer->asked != (r.op != DIRECT_AUTHORISED)) {
 		why = "a request that it is not the time for";
 		err = -EPROTO;
 	}
@@ -281,8 +281,8 @@ static void peer_serve(struct peer *peer, const void *packet, size_t len)
 	case DIRECT_MAP:
 		peer_serve_map(peer, &r);
 		break;
-	case DIRECT_PROVED:
-		peer_serve_proved(peer, &r);
+	case DIRECT_AUTHORISED:
+		peer_serve_authorised(peer, &r);
 		break;
 	case DIRECT_UNMAP:
 		peer_serve_unmap(peer, &r);
@@ -375,7 +375,7 @@ void peers_conclude(struct peer_home *home)
 		struct peer *peer = container_of(link, struct peer, link);
 
 		link = link->next; /* conclude() may close this one, and no other */
-		if (peer->proved && map_done(peer->asked))
+		if (peer->authorised && map_done(peer->asked))
 			conclude(peer);
 	}
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * direct_peer: what one client of direct mmap has asked for and has. Everything here is for one
- * thread, that of direct.c; workers come in by the proof's done() and the hold's revoke() only.
+ * thread, that of direct.c; workers come in by the authorisation's done() and the hold's revoke()
+ * only.
  *
  *   a map:   asked --token--> proving --done(0)--> HELD --descriptor sent--> HELD or PINNED
  *                                |                  |                             |
@@ -22,7 +23,7 @@
 #include <sys/types.h>
 
 #include "base/list.h"
-#include "bridge/proof.h"
+#include "bridge/authorise.h"
 #include "transport/transport.h"
 #include "wire/direct.h"
 
@@ -40,14 +41,14 @@ struct watch {
 
 /* What all peers share. */
 struct peer_home {
-	struct bridge_proofs *proofs;
+	struct bridge_authorisations *authorisations;
 	struct transport *transport;
 	uint64_t alignment; /* of offsets */
 	uid_t owner; /* with root, the one to whom the limits for a single user do not apply */
 	int64_t device_uid; /* who gets the device if need be; -1: nobody */
 
 	int epoll_fd;
-	int wake_fd; /* an eventfd: some proof is done that a peer waits for */
+	int wake_fd; /* an eventfd: some authorisation is done that a peer waits for */
 	struct watch wake_watch, listen_watch;
 	pthread_mutex_t lock; /* guards direct_map.done and .orphan */
 	struct list peers;
@@ -68,7 +69,7 @@ struct peer {
 	unsigned n_maps;
 	uint64_t next_id;
 	struct direct_map *asked; /* MAP is under way */
-	bool proved;		  /* the client says so, and waits for the answer */
+	bool authorised;	  /* the client says so, and waits for the answer */
 };
 
 /* direct_home.c. 0 or -errno; peer_home_destroy() in both cases. Fields up to device_uid are the
@@ -95,7 +96,7 @@ void peer_turn_away(struct peer_home *home, int sock, int err, const char *reaso
 void peer_close(struct peer *peer);
 /* There is something to read, or the end. The peer may be dead afterwards. */
 void peer_readable(struct peer *peer);
-/* Answers those whose proofs are done. */
+/* Answers those whose authorisations are done. */
 void peers_conclude(struct peer_home *home);
 
 #endif

@@ -22,7 +22,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "bridge/bridge.h"
-#include "bridge/proof.h"
+#include "bridge/authorise.h"
 #include "background.h"
 #include "control.h"
 #include "direct.h"
@@ -39,7 +39,7 @@ struct daemon {
 	struct fs_session *session;
 	struct fusemnt *mount;
 	struct bridge *bridge;
-	struct bridge_proofs *proofs;
+	struct bridge_authorisations *authorisations;
 	struct direct *direct; /* NULL: no direct maps */
 	struct control control;
 	int signal_fd, ended_fd;
@@ -171,7 +171,7 @@ static void open_direct(struct daemon *d, dev_t dev)
 {
 	struct direct_params params = {
 		.bridge = d->bridge,
-		.proofs = d->proofs,
+		.authorisations = d->authorisations,
 		.transport = source_transport(d->source),
 		.dev = dev,
 		.map_alignment = fs_limits(d->session)->map_alignment,
@@ -226,7 +226,7 @@ static int daemon_start(struct daemon *d)
 	d->o.bridge.cpus = d->o.bridge.workers <= list_cpus(cpus) ? cpus : NULL;
 	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
 	if (!err && !d->o.no_direct_maps)
-		err = bridge_proofs_create(d->bridge, &d->proofs);
+		err = bridge_authorisations_create(d->bridge, &d->authorisations);
 	if (!err)
 		err = start_workers(d);
 	if (err)
@@ -250,7 +250,7 @@ static void daemon_end(struct daemon *d)
 		fusemnt_unmount(d->mount);
 	bridge_close(d->bridge);
 	direct_free(d->direct);
-	bridge_proofs_destroy(d->proofs);
+	bridge_authorisations_destroy(d->authorisations);
 	fs_session_close(d->session);
 	fusemnt_close(d->mount);
 	if (left) {

@@ -142,11 +142,11 @@ static void send_junk(struct input *in)
 		send(world.clients[world.now], junk, len, MSG_NOSIGNAL);
 }
 
-static struct bridge_proof *first_showing(void)
+static struct bridge_authorisation *first_showing(void)
 {
 	return list_empty(&fake.showing)
 		       ? NULL
-		       : container_of(fake.showing.next, struct bridge_proof, link);
+		       : container_of(fake.showing.next, struct bridge_authorisation, link);
 }
 
 static void revoke_some(unsigned which)
@@ -158,7 +158,7 @@ static void revoke_some(unsigned which)
 			struct direct_map *map = container_of(m, struct direct_map, link);
 
 			if (which-- == 0 && (map->state == MAP_HELD || map->state == MAP_PINNED)) {
-				fake_revoke(&map->proof);
+				fake_revoke(&map->authorisation);
 				return;
 			}
 		}
@@ -168,7 +168,7 @@ static void revoke_some(unsigned which)
 static void step(struct input *in)
 {
 	uint8_t command = take_byte(in);
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 
 	switch (command & 7) {
 	case 0:
@@ -182,9 +182,9 @@ static void step(struct input *in)
 		fake_show(&world.token);
 		break;
 	case 4:
-		proof = first_showing();
-		if (proof)
-			fake_prove(proof, command & 8 ? -(int)(command >> 4) - 1 : 0);
+		authorisation = first_showing();
+		if (authorisation)
+			fake_authorise(authorisation, command & 8 ? -(int)(command >> 4) - 1 : 0);
 		break;
 	case 5:
 		revoke_some(command >> 3);
@@ -219,7 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct input in = {data, MIN(len, (size_t)4096)};
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 
 	memset(&world, 0, sizeof(world));
 	fake_bridge_init();
@@ -236,8 +236,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	turn();
 	peer_home_close(&world.home);
 	/* What was with a worker ends by itself. */
-	while ((proof = first_showing()))
-		fake_prove(proof, 0);
+	while ((authorisation = first_showing()))
+		fake_authorise(authorisation, 0);
 	assert(fake.holds == 0);
 	assert(!world.home.maps && !world.home.bytes && !world.home.connections);
 	assert(list_empty(&fake.out) && list_empty(&world.home.lone));

@@ -366,7 +366,7 @@ static void suid_bits_are_cleared_by_the_host(void **state)
 	unique = ask_write(&rig, &suid, 0, 4096, O_RDWR, FUSE_WRITE_KILL_SUIDGID);
 	device_writes(&rig);
 	assert_answer(&rig, unique, 0);
-	/* and need it only once: a write that need not clear them proves nothing */
+	/* and need it only once: a write that need not clear them authorises nothing */
 	open_writable(&rig, &file);
 	unique = ask_write(&rig, &file, 0, 4096, O_RDWR, FUSE_WRITE_KILL_SUIDGID);
 	device_writes(&rig);

@@ -12,24 +12,26 @@
 
 struct fake_bridge fake;
 
-int bridge_proof_begin(struct bridge_proofs *ps, struct bridge_proof *proof)
+int bridge_authorise_begin(struct bridge_authorisations *ps,
+			   struct bridge_authorisation *authorisation)
 {
 	(void)ps;
 	fake.token++;
-	memset(&proof->token, 0, sizeof(proof->token));
-	memcpy(&proof->token, &fake.token, sizeof(fake.token));
-	proof->out = true;
-	list_push_back(&fake.out, &proof->link);
+	memset(&authorisation->token, 0, sizeof(authorisation->token));
+	memcpy(&authorisation->token, &fake.token, sizeof(fake.token));
+	authorisation->out = true;
+	list_push_back(&fake.out, &authorisation->link);
 	return 0;
 }
 
-bool bridge_proof_cancel(struct bridge_proofs *ps, struct bridge_proof *proof)
+bool bridge_authorise_cancel(struct bridge_authorisations *ps,
+			     struct bridge_authorisation *authorisation)
 {
 	(void)ps;
-	if (!proof->out)
+	if (!authorisation->out)
 		return false;
-	proof->out = false;
-	list_del(&proof->link);
+	authorisation->out = false;
+	list_del(&authorisation->link);
 	return true;
 }
 
@@ -40,36 +42,37 @@ void bridge_unhold(struct bridge_hold *hold)
 	fake.holds--;
 }
 
-struct bridge_proof *fake_show(const struct direct_token *token)
+struct bridge_authorisation *fake_show(const struct direct_token *token)
 {
 	list_for_each (link, &fake.out) {
-		struct bridge_proof *proof = container_of(link, struct bridge_proof, link);
+		struct bridge_authorisation *authorisation =
+			container_of(link, struct bridge_authorisation, link);
 
-		if (memcmp(&proof->token, token, sizeof(*token)) != 0)
+		if (memcmp(&authorisation->token, token, sizeof(*token)) != 0)
 			continue;
-		proof->out = false;
-		list_del(&proof->link);
-		list_push_back(&fake.showing, &proof->link);
-		return proof;
+		authorisation->out = false;
+		list_del(&authorisation->link);
+		list_push_back(&fake.showing, &authorisation->link);
+		return authorisation;
 	}
 	return NULL;
 }
 
-void fake_prove(struct bridge_proof *proof, int err)
+void fake_authorise(struct bridge_authorisation *authorisation, int err)
 {
-	list_del(&proof->link);
+	list_del(&authorisation->link);
 	if (!err) {
 		fake.holds++;
-		proof->hold.len = proof->len;
-		proof->hold.file_off = proof->off;
-		proof->hold.win_off = 4096;
+		authorisation->hold.len = authorisation->len;
+		authorisation->hold.file_off = authorisation->off;
+		authorisation->hold.win_off = 4096;
 	}
-	proof->done(proof, err);
+	authorisation->done(authorisation, err);
 }
 
-void fake_revoke(struct bridge_proof *proof)
+void fake_revoke(struct bridge_authorisation *authorisation)
 {
-	proof->hold.revoke(&proof->hold, -ESTALE);
+	authorisation->hold.revoke(&authorisation->hold, -ESTALE);
 }
 
 static int share(struct transport *t, uint64_t win_off, uint64_t len, unsigned flags,

@@ -6,7 +6,7 @@
 #ifndef VFSDAX_TESTS_FAKE_BRIDGE_H
 #define VFSDAX_TESTS_FAKE_BRIDGE_H
 
-#include "bridge/proof.h"
+#include "bridge/authorise.h"
 #include "transport/transport.h"
 
 struct fake_bridge {
@@ -27,10 +27,10 @@ void fake_bridge_init(void);
 void fake_bridge_destroy(void);
 
 /* Begins an ioctl with this token; NULL: it is not known. */
-struct bridge_proof *fake_show(const struct direct_token *token);
+struct bridge_authorisation *fake_show(const struct direct_token *token);
 /* ... and ends it. */
-void fake_prove(struct bridge_proof *proof, int err);
+void fake_authorise(struct bridge_authorisation *authorisation, int err);
 /* Asks the hold to go. */
-void fake_revoke(struct bridge_proof *proof);
+void fake_revoke(struct bridge_authorisation *authorisation);
 
 #endif

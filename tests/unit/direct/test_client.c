@@ -176,7 +176,7 @@ static void an_honest_answer_is_memory(void **state)
 	assert_int_equal(got, 8000);
 	assert_memory_equal(va, "hello", 5);
 	assert_int_equal(s->requests[0].flags, DIRECT_F_WRITE);
-	assert_int_equal(s->requests[1].op, DIRECT_PROVED);
+	assert_int_equal(s->requests[1].op, DIRECT_AUTHORISED);
 	assert_int_equal(s->requests[1].err, -ENOTTY); /* this is no mount */
 	assert_int_equal(vfsdax_direct_unmap(s->conn, va), 0);
 	assert_int_equal(s->requests[2].op, DIRECT_UNMAP);

@@ -45,7 +45,7 @@ static void good_requests_are_taken_as_they_are(void **state)
 	r = good(DIRECT_UNMAP);
 	r.id = UINT64_MAX;
 	assert_int_equal(parse(&r), 0);
-	r = good(DIRECT_PROVED);
+	r = good(DIRECT_AUTHORISED);
 	r.err = INT32_MIN;
 	assert_int_equal(parse(&r), 0);
 }

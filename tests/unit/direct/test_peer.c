@@ -173,25 +173,26 @@ static struct direct_answer ask_map(struct stage *s, int sock, uint64_t len)
 	return ask(s, sock, &r);
 }
 
-static void say_proved(struct stage *s, int sock)
+static void say_authorised(struct stage *s, int sock)
 {
-	struct direct_request r = good(DIRECT_PROVED);
+	struct direct_request r = good(DIRECT_AUTHORISED);
 
 	tell(sock, &r);
 	turn(s);
 }
 
 /* A whole map; the descriptors are the caller's. */
-static struct direct_answer map(struct stage *s, int sock, struct bridge_proof **proof, int fds[2],
+static struct direct_answer map(struct stage *s, int sock,
+				struct bridge_authorisation **authorisation, int fds[2],
 				unsigned *n_fds)
 {
 	struct direct_answer a = ask_map(s, sock, 8192);
 
 	assert_int_equal(a.op, DIRECT_TOKEN);
-	*proof = fake_show(&a.token);
-	assert_non_null(*proof);
-	fake_prove(*proof, 0);
-	say_proved(s, sock);
+	*authorisation = fake_show(&a.token);
+	assert_non_null(*authorisation);
+	fake_authorise(*authorisation, 0);
+	say_authorised(s, sock);
 	return heard_with(sock, fds, n_fds);
 }
 
@@ -203,16 +204,16 @@ static struct direct_answer unmap(struct stage *s, int sock, uint64_t id)
 	return ask(s, sock, &r);
 }
 
-static void a_map_is_held_from_its_proof_to_its_end(void **state)
+static void a_map_is_held_from_its_authorisation_to_its_end(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	struct direct_answer a;
 	unsigned n;
 	int fds[2];
 
 	greet(s, s->client);
-	a = map(s, s->client, &proof, fds, &n);
+	a = map(s, s->client, &authorisation, fds, &n);
 	assert_int_equal(a.op, DIRECT_MAP);
 	assert_int_equal(a.err, 0);
 	assert_int_equal(a.len, 8192);
@@ -230,13 +231,13 @@ static void a_map_is_held_from_its_proof_to_its_end(void **state)
 static void the_end_of_the_connection_is_the_end_of_its_maps(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	unsigned n;
 	int fds[2];
 
 	greet(s, s->client);
 	for (int i = 0; i < 3; i++) {
-		map(s, s->client, &proof, fds, &n);
+		map(s, s->client, &authorisation, fds, &n);
 		close(fds[0]);
 	}
 	assert_int_equal(fake.holds, 3);
@@ -247,20 +248,20 @@ static void the_end_of_the_connection_is_the_end_of_its_maps(void **state)
 	assert_int_equal(s->home.connections, 0);
 }
 
-static void without_a_proof_there_is_no_map(void **state)
+static void without_an_authorisation_there_is_no_map(void **state)
 {
 	struct stage *s = *state;
 	struct direct_answer a;
 
 	greet(s, s->client);
 	a = ask_map(s, s->client, 4096);
-	say_proved(s, s->client);
+	say_authorised(s, s->client);
 	assert_int_equal(heard(s->client).err, -EBADF);
 	assert_null(fake_show(&a.token));
 	/* and the connection goes on */
 	a = ask_map(s, s->client, 4096);
-	fake_prove(fake_show(&a.token), -ENODATA);
-	say_proved(s, s->client);
+	fake_authorise(fake_show(&a.token), -ENODATA);
+	say_authorised(s, s->client);
 	assert_int_equal(heard(s->client).err, -ENODATA);
 	assert_int_equal(s->home.refused, 2);
 }
@@ -269,77 +270,77 @@ static void without_a_proof_there_is_no_map(void **state)
 static void a_client_that_is_early_is_answered_when_it_is_time(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	struct direct_answer a;
 
 	greet(s, s->client);
 	a = ask_map(s, s->client, 4096);
-	proof = fake_show(&a.token);
-	say_proved(s, s->client);
+	authorisation = fake_show(&a.token);
+	say_authorised(s, s->client);
 	assert_true(silent(s->client));
-	fake_prove(proof, 0);
+	fake_authorise(authorisation, 0);
 	turn(s);
 	assert_int_equal(heard(s->client).err, 0);
 	assert_int_equal(fake.holds, 1);
 }
 
-static void a_client_that_leaves_during_the_proof_leaves_nothing(void **state)
+static void a_client_that_leaves_during_the_authorisation_leaves_nothing(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	struct direct_answer a;
 
 	greet(s, s->client);
 	a = ask_map(s, s->client, 4096);
-	proof = fake_show(&a.token);
+	authorisation = fake_show(&a.token);
 	close(s->client);
 	s->client = -1;
 	turn(s);
 	assert_int_equal(s->home.connections, 0);
-	fake_prove(proof, 0);
+	fake_authorise(authorisation, 0);
 	assert_int_equal(fake.holds, 0);
 }
 
 static void a_file_that_is_cut_gets_its_hold_back(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	struct direct_answer a;
 	unsigned n;
 	int fds[2];
 
 	greet(s, s->client);
-	a = map(s, s->client, &proof, fds, &n);
+	a = map(s, s->client, &authorisation, fds, &n);
 	close(fds[0]);
-	fake_revoke(proof);
+	fake_revoke(authorisation);
 	assert_int_equal(fake.holds, 0);
-	fake_revoke(proof);
+	fake_revoke(authorisation);
 	assert_int_equal(unmap(s, s->client, a.id).err, 0);
-	/* between the proof and the answer */
+	/* between the authorisation and the answer */
 	a = ask_map(s, s->client, 4096);
-	proof = fake_show(&a.token);
-	fake_prove(proof, 0);
-	fake_revoke(proof);
+	authorisation = fake_show(&a.token);
+	fake_authorise(authorisation, 0);
+	fake_revoke(authorisation);
 	assert_int_equal(fake.holds, 0);
-	say_proved(s, s->client);
+	say_authorised(s, s->client);
 	heard(s->client);
 }
 
 static void what_shows_the_window_stays_until_its_life_ends(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	struct direct_answer a;
 	unsigned n;
 	int fds[2], child;
 
 	fake.of_file = false;
 	greet(s, s->client);
-	a = map(s, s->client, &proof, fds, &n);
+	a = map(s, s->client, &authorisation, fds, &n);
 	assert_int_equal(a.flags, 0);
 	assert_int_equal(n, 2);
 	close(fds[0]);
-	fake_revoke(proof);
+	fake_revoke(authorisation);
 	assert_int_equal(fake.holds, 1);
 	/* The client goes, a child of his lives. */
 	child = dup(fds[1]);
@@ -359,13 +360,13 @@ static void what_shows_the_window_stays_until_its_life_ends(void **state)
 static void what_others_still_have_at_the_end_is_counted(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	unsigned n;
 	int fds[2];
 
 	fake.of_file = false;
 	greet(s, s->client);
-	map(s, s->client, &proof, fds, &n);
+	map(s, s->client, &authorisation, fds, &n);
 	assert_int_equal(peer_home_close(&s->home), 1);
 	assert_int_equal(fake.holds, 0);
 	close(fds[0]);
@@ -375,16 +376,16 @@ static void what_others_still_have_at_the_end_is_counted(void **state)
 static void the_device_is_for_one_user(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	unsigned n;
 	int fds[2];
 
 	greet(s, s->client);
-	map(s, s->client, &proof, fds, &n);
+	map(s, s->client, &authorisation, fds, &n);
 	close(fds[0]);
 	assert_false(fake.share_flags & TRANSPORT_SHARE_DEVICE);
 	s->home.device_uid = USER;
-	map(s, s->client, &proof, fds, &n);
+	map(s, s->client, &authorisation, fds, &n);
 	close(fds[0]);
 	assert_true(fake.share_flags & TRANSPORT_SHARE_DEVICE);
 }
@@ -392,14 +393,14 @@ static void the_device_is_for_one_user(void **state)
 static void a_refused_share_gives_the_hold_back(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	struct direct_answer a;
 	unsigned n;
 	int fds[2];
 
 	fake.share_err = -EPERM;
 	greet(s, s->client);
-	a = map(s, s->client, &proof, fds, &n);
+	a = map(s, s->client, &authorisation, fds, &n);
 	assert_int_equal(a.err, -EPERM);
 	assert_string_equal(a.reason, "the test says so");
 	assert_int_equal(n, 0);
@@ -410,20 +411,20 @@ static void a_refused_share_gives_the_hold_back(void **state)
 static void a_connection_has_so_many_maps_and_no_more(void **state)
 {
 	struct stage *s = *state;
-	struct bridge_proof *proof;
+	struct bridge_authorisation *authorisation;
 	struct direct_answer a;
 	unsigned n;
 	int fds[2];
 
 	greet(s, s->client);
 	for (unsigned i = 0; i < PEER_MAPS_MAX; i++) {
-		a = map(s, s->client, &proof, fds, &n);
+		a = map(s, s->client, &authorisation, fds, &n);
 		assert_int_equal(a.err, 0);
 		close(fds[0]);
 	}
 	assert_int_equal(ask_map(s, s->client, 4096).err, -ENOSPC);
 	assert_int_equal(unmap(s, s->client, a.id).err, 0);
-	a = map(s, s->client, &proof, fds, &n);
+	a = map(s, s->client, &authorisation, fds, &n);
 	assert_int_equal(a.err, 0);
 	close(fds[0]);
 }
@@ -434,9 +435,9 @@ static void requests_out_of_order_end_the_connection(void **state)
 		unsigned first, second;
 	} wrong[] = {{DIRECT_MAP, 0},
 		     {DIRECT_UNMAP, 0},
-		     {DIRECT_PROVED, 0},
+		     {DIRECT_AUTHORISED, 0},
 		     {DIRECT_HELLO, DIRECT_HELLO},
-		     {DIRECT_HELLO, DIRECT_PROVED}};
+		     {DIRECT_HELLO, DIRECT_AUTHORISED}};
 	struct stage *s = *state;
 
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -469,11 +470,11 @@ int main(void)
 {
 #define PEER(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		PEER(a_map_is_held_from_its_proof_to_its_end),
+		PEER(a_map_is_held_from_its_authorisation_to_its_end),
 		PEER(the_end_of_the_connection_is_the_end_of_its_maps),
-		PEER(without_a_proof_there_is_no_map),
+		PEER(without_an_authorisation_there_is_no_map),
 		PEER(a_client_that_is_early_is_answered_when_it_is_time),
-		PEER(a_client_that_leaves_during_the_proof_leaves_nothing),
+		PEER(a_client_that_leaves_during_the_authorisation_leaves_nothing),
 		PEER(a_file_that_is_cut_gets_its_hold_back),
 		PEER(what_shows_the_window_stays_until_its_life_ends),
 		PEER(what_others_still_have_at_the_end_is_counted),

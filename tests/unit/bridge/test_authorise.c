@@ -2,7 +2,7 @@
 /* A token shown by an ioctl on an open file: whose it is, what it may, and what it is not. */
 #include "bridge/handles.h"
 #include "bridge/internal.h"
-#include "bridge/proof.h"
+#include "bridge/authorise.h"
 #include "rig.h"
 
 #include <unistd.h>
@@ -11,14 +11,14 @@ static const struct file f = {.nodeid = 7, .size = 4 * MIB_BYTES, .fh = 70};
 
 struct
 try {
-	struct bridge_proof proof;
+	struct bridge_authorisation authorisation;
 	atomic_int done; /* how often */
 	int err;
 };
 
-static void on_done(struct bridge_proof *proof, int err)
+static void on_done(struct bridge_authorisation *authorisation, int err)
 {
-	struct try *t = container_of(proof, struct try, proof);
+	struct try *t = container_of(authorisation, struct try, authorisation);
 
 	t->err = err;
 	atomic_fetch_add(&t->done, 1);
@@ -26,7 +26,7 @@ static void on_done(struct bridge_proof *proof, int err)
 
 struct stage {
 	struct rig rig;
-	struct bridge_proofs *proofs;
+	struct bridge_authorisations *authorisations;
 	struct try t;
 };
 
@@ -34,14 +34,14 @@ static void stage_open(struct stage *s)
 {
 	memset(s, 0, sizeof(*s));
 	rig_open(&s->rig, NULL);
-	assert_int_equal(bridge_proofs_create(s->rig.b, &s->proofs), 0);
-	s->t.proof = (struct bridge_proof){.off = 0, .len = 65536, .done = on_done};
+	assert_int_equal(bridge_authorisations_create(s->rig.b, &s->authorisations), 0);
+	s->t.authorisation = (struct bridge_authorisation){.off = 0, .len = 65536, .done = on_done};
 }
 
 static void stage_close(struct stage *s)
 {
 	rig_close(&s->rig);
-	bridge_proofs_destroy(s->proofs);
+	bridge_authorisations_destroy(s->authorisations);
 }
 
 static uint64_t show_to(struct stage *s, uint64_t nodeid, uint64_t fh, uint32_t flags,
@@ -50,14 +50,15 @@ static uint64_t show_to(struct stage *s, uint64_t nodeid, uint64_t fh, uint32_t 
 	struct {
 		struct fuse_ioctl_in in;
 		struct direct_token token;
-	} m = {{.fh = fh, .flags = flags, .cmd = DIRECT_PROVE, .in_size = sizeof(*token)}, *token};
+	} m = {{.fh = fh, .flags = flags, .cmd = DIRECT_AUTHORISE, .in_size = sizeof(*token)},
+	       *token};
 
 	return ask(&s->rig, FUSE_IOCTL, nodeid, &m, sizeof(m));
 }
 
 static uint64_t show(struct stage *s)
 {
-	return show_to(s, f.nodeid, f.fh, 0, &s->t.proof.token);
+	return show_to(s, f.nodeid, f.fh, 0, &s->t.authorisation.token);
 }
 
 static void open_as(struct stage *s, uint32_t open_flags, uint64_t fh)
@@ -76,11 +77,11 @@ static void expect_refused(struct stage *s, uint64_t fh, uint32_t flags)
 {
 	int before = atomic_load(&s->t.done);
 
-	assert_int_equal(bridge_proof_begin(s->proofs, &s->t.proof), 0);
-	assert_answer(&s->rig, show_to(s, f.nodeid, fh, flags, &s->t.proof.token), 0);
+	assert_int_equal(bridge_authorise_begin(s->authorisations, &s->t.authorisation), 0);
+	assert_answer(&s->rig, show_to(s, f.nodeid, fh, flags, &s->t.authorisation.token), 0);
 	assert_int_equal(atomic_load(&s->t.done), before + 1);
 	assert_int_equal(s->t.err, -EBADF);
-	assert_non_null(s->t.proof.why);
+	assert_non_null(s->t.authorisation.why);
 }
 
 static void a_token_shown_on_an_open_file_gives_a_hold(void **state)
@@ -91,20 +92,20 @@ static void a_token_shown_on_an_open_file_gives_a_hold(void **state)
 	(void)state;
 	stage_open(&s);
 	open_file(&s.rig, &f);
-	s.t.proof.flags = BRIDGE_HOLD_WRITE;
-	assert_int_equal(bridge_proof_begin(s.proofs, &s.t.proof), 0);
+	s.t.authorisation.flags = BRIDGE_HOLD_WRITE;
+	assert_int_equal(bridge_authorise_begin(s.authorisations, &s.t.authorisation), 0);
 	unique = show(&s);
 	device_maps(&s.rig, &f);
 	assert_answer(&s.rig, unique, 0);
 	assert_int_equal(atomic_load(&s.t.done), 1);
 	assert_int_equal(s.t.err, 0);
-	assert_int_equal(s.t.proof.hold.len, 65536);
+	assert_int_equal(s.t.authorisation.hold.len, 65536);
 	assert_int_equal(bridge_holds(s.rig.b, &bytes), 1);
-	assert_ptr_equal(s.t.proof.hold.va, s.rig.window + s.t.proof.hold.win_off);
+	assert_ptr_equal(s.t.authorisation.hold.va, s.rig.window + s.t.authorisation.hold.win_off);
 	/* once */
 	assert_answer(&s.rig, show(&s), -ENOKEY);
-	assert_false(bridge_proof_cancel(s.proofs, &s.t.proof));
-	bridge_unhold(&s.t.proof.hold);
+	assert_false(bridge_authorise_cancel(s.authorisations, &s.t.authorisation));
+	bridge_unhold(&s.t.authorisation.hold);
 	stage_close(&s);
 }
 
@@ -116,10 +117,10 @@ static void a_token_that_was_taken_back_or_never_given_is_unknown(void **state)
 	(void)state;
 	stage_open(&s);
 	open_file(&s.rig, &f);
-	assert_int_equal(bridge_proof_begin(s.proofs, &s.t.proof), 0);
+	assert_int_equal(bridge_authorise_begin(s.authorisations, &s.t.authorisation), 0);
 	assert_answer(&s.rig, show_to(&s, f.nodeid, f.fh, 0, &other), -ENOKEY);
-	assert_true(bridge_proof_cancel(s.proofs, &s.t.proof));
-	assert_false(bridge_proof_cancel(s.proofs, &s.t.proof));
+	assert_true(bridge_authorise_cancel(s.authorisations, &s.t.authorisation));
+	assert_false(bridge_authorise_cancel(s.authorisations, &s.t.authorisation));
 	assert_answer(&s.rig, show(&s), -ENOKEY);
 	assert_int_equal(atomic_load(&s.t.done), 0);
 	stage_close(&s);
@@ -133,17 +134,17 @@ static void what_the_file_is_open_for_counts(void **state)
 	stage_open(&s);
 	open_as(&s, O_RDONLY, 71);
 	open_as(&s, O_WRONLY, 72);
-	s.t.proof.flags = BRIDGE_HOLD_WRITE;
+	s.t.authorisation.flags = BRIDGE_HOLD_WRITE;
 	expect_refused(&s, 71, 0);
 	expect_refused(&s, 72, 0);
-	s.t.proof.flags = 0;
+	s.t.authorisation.flags = 0;
 	expect_refused(&s, 72, 0);
 	expect_refused(&s, 99, 0);		/* a handle that nobody opened */
 	expect_refused(&s, 71, FUSE_IOCTL_DIR); /* a directory */
 	stage_close(&s);
 }
 
-static void a_released_handle_proves_nothing(void **state)
+static void a_released_handle_authorises_nothing(void **state)
 {
 	struct fuse_release_in in = {.fh = 71};
 	struct stage s;
@@ -178,12 +179,12 @@ static void a_created_file_is_known_too(void **state)
 	unique = ask(&s.rig, FUSE_CREATE, FUSE_ROOT_ID, &m, sizeof(m));
 	device_answers(&s.rig, device_gets(&s.rig, FUSE_CREATE), 0, &out, sizeof(out));
 	assert_answer(&s.rig, unique, 0);
-	assert_int_equal(bridge_proof_begin(s.proofs, &s.t.proof), 0);
-	unique = show_to(&s, f.nodeid, 71, 0, &s.t.proof.token);
+	assert_int_equal(bridge_authorise_begin(s.authorisations, &s.t.authorisation), 0);
+	unique = show_to(&s, f.nodeid, 71, 0, &s.t.authorisation.token);
 	device_maps(&s.rig, &f);
 	assert_answer(&s.rig, unique, 0);
 	assert_int_equal(s.t.err, 0);
-	bridge_unhold(&s.t.proof.hold);
+	bridge_unhold(&s.t.authorisation.hold);
 	stage_close(&s);
 }
 
@@ -195,7 +196,7 @@ static void what_the_device_does_not_map_is_refused(void **state)
 	(void)state;
 	stage_open(&s);
 	open_file(&s.rig, &f);
-	assert_int_equal(bridge_proof_begin(s.proofs, &s.t.proof), 0);
+	assert_int_equal(bridge_authorise_begin(s.authorisations, &s.t.authorisation), 0);
 	unique = show(&s);
 	device_answers(&s.rig, device_gets(&s.rig, FUSE_SETUPMAPPING), -EOPNOTSUPP, NULL, 0);
 	assert_answer(&s.rig, unique, 0);
@@ -216,7 +217,7 @@ static void what_the_end_of_a_hold_asks_of_the_device_is_seen_to(void **state)
 	(void)state;
 	stage_open(&s);
 	open_file(&s.rig, &f);
-	assert_int_equal(bridge_proof_begin(s.proofs, &s.t.proof), 0);
+	assert_int_equal(bridge_authorise_begin(s.authorisations, &s.t.authorisation), 0);
 	unique = show(&s);
 	device_maps(&s.rig, &f);
 	assert_answer(&s.rig, unique, 0);
@@ -228,7 +229,7 @@ static void what_the_end_of_a_hold_asks_of_the_device_is_seen_to(void **state)
 	assert_int_equal(stat_of(&s.rig, "window.ranges_live"), 1);
 	assert_false(bridge_attend(s.rig.b));
 
-	bridge_unhold(&s.t.proof.hold);
+	bridge_unhold(&s.t.authorisation.hold);
 	assert_true(bridge_attend(s.rig.b));
 	device_unmaps(&s.rig);
 	for (int i = 0; i < WAIT_MS && bridge_attend(s.rig.b); i++)
@@ -243,7 +244,7 @@ static void other_ioctls_go_to_the_device(void **state)
 	struct {
 		struct fuse_ioctl_in in;
 		struct direct_token token;
-	} m = {{.fh = f.fh, .cmd = DIRECT_PROVE + 1, .in_size = sizeof(m.token)}, {{1}}};
+	} m = {{.fh = f.fh, .cmd = DIRECT_AUTHORISE + 1, .in_size = sizeof(m.token)}, {{1}}};
 	struct fuse_ioctl_out out = {0};
 	struct stage s;
 	uint64_t unique;
@@ -255,7 +256,7 @@ static void other_ioctls_go_to_the_device(void **state)
 	device_answers(&s.rig, device_gets(&s.rig, FUSE_IOCTL), 0, &out, sizeof(out));
 	assert_answer(&s.rig, unique, 0);
 	/* one that is too short for a token */
-	m.in.cmd = DIRECT_PROVE;
+	m.in.cmd = DIRECT_AUTHORISE;
 	m.in.in_size = 8;
 	unique = ask(&s.rig, FUSE_IOCTL, f.nodeid, &m, sizeof(m.in) + 8);
 	device_answers(&s.rig, device_gets(&s.rig, FUSE_IOCTL), -ENOTTY, NULL, 0);
@@ -293,7 +294,7 @@ int main(void)
 		cmocka_unit_test(a_token_shown_on_an_open_file_gives_a_hold),
 		cmocka_unit_test(a_token_that_was_taken_back_or_never_given_is_unknown),
 		cmocka_unit_test(what_the_file_is_open_for_counts),
-		cmocka_unit_test(a_released_handle_proves_nothing),
+		cmocka_unit_test(a_released_handle_authorises_nothing),
 		cmocka_unit_test(a_created_file_is_known_too),
 		cmocka_unit_test(what_the_device_does_not_map_is_refused),
 		cmocka_unit_test(what_the_end_of_a_hold_asks_of_the_device_is_seen_to),
@@ -301,5 +302,5 @@ int main(void)
 		cmocka_unit_test(handles_that_are_one_number_may_what_all_of_them_may),
 	};
 
-	return cmocka_run_group_tests_name("bridge-proof", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("bridge-authorisation", tests, NULL, NULL);
 }

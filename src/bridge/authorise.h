@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge/authorise: a hold for another process, which shows that it has the file open: it makes an
+ * ioctl with a secret token on its descriptor (wire/direct.h), and the kernel brings that here with
+ * the file's nodeid and handle. While the ioctl is under way the kernel keeps the file; what it is
+ * about, the hold, is taken meanwhile, by the worker that has the request, as any other request
+ * waits for the window. So nobody else waits for anything.
+ */
+#ifndef VFSDAX_BRIDGE_AUTHORISE_H
+#define VFSDAX_BRIDGE_AUTHORISE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bridge/caller.h"
+#include "wire/direct.h"
+
+struct bridge_authorisations;
+
+/*
+ * Between bridge_open() and the first bridge_start_worker(): from here on the bridge notes which
+ * files are open, and knows tokens. Destroyed after bridge_close(). 0 or -ENOMEM.
+ */
+int bridge_authorisations_create(struct bridge *b, struct bridge_authorisations **out);
+void bridge_authorisations_destroy(struct bridge_authorisations *ps);
+
+/* A token that is out. Embedded in the caller's own structure; hold.revoke is the caller's to set.
+ */
+struct bridge_authorisation {
+	uint64_t off, len;
+	unsigned flags; /* BRIDGE_HOLD_WRITE, BRIDGE_HOLD_WHOLE */
+	struct bridge_hold hold;
+	/*
+	 * Once, on some thread, unless bridge_authorise_cancel() was faster. 0: `hold` is there.
+	 * Else as bridge_hold(), or -EBADF: the file is not open for that, or no regular file; then
+	 * `why` (static) says more, or is NULL. It must not call the bridge but for
+	 * bridge_unhold(). The structure is the caller's again afterwards.
+	 */
+	void (*done)(struct bridge_authorisation *authorisation, int err);
+	const char *why;
+	/* set by bridge_authorise_begin(): */
+	struct direct_token token;
+	/* the bridge's own: */
+	struct list link;
+	bool out;
+};
+
+/* Makes a new token and lets it count. 0 or -errno of getrandom(2). Any thread. */
+int bridge_authorise_begin(struct bridge_authorisations *ps,
+			   struct bridge_authorisation *authorisation);
+/* The token counts no more. False: it has been shown, and done() was called or will be. */
+bool bridge_authorise_cancel(struct bridge_authorisations *ps,
+			     struct bridge_authorisation *authorisation);
+
+/*
+ * For the one thread that is no worker and releases holds: bridge_unhold() may send a request to
+ * the device, or let another request go on that does, through the first queue, whose worker may be
+ * blocked in read(2). So this thread calls it after it released holds, and every millisecond while
+ * it is true.
+ */
+bool bridge_attend(struct bridge *b);
+
+#endif
