@@ -32,7 +32,7 @@ const struct log_sink *log_thread(void)
 void log_set_handler(log_handler handler, void *ctx)
 {
 	atomic_store_explicit(&log_custom_ctx, ctx, memory_order_relaxed);
-	/* Orders the store above before it: whoever has the handler has its context. */
+	/* Orders the store above before it: a thread that loads the handler finds its context. */
 	atomic_store_explicit(&log_custom, handler, memory_order_release);
 }
 
@@ -77,7 +77,8 @@ void log_write(enum log_level level, const char *format, ...)
 	char line[1024];
 	va_list ap;
 
-	if (sink ? !sink->handler : (int)level > atomic_load_explicit(&log_limit, memory_order_relaxed))
+	if (sink ? !sink->handler
+		 : (int)level > atomic_load_explicit(&log_limit, memory_order_relaxed))
 		return;
 	va_start(ap, format);
 	vsnprintf(line, sizeof(line), format, ap);

@@ -168,7 +168,7 @@ static void describe_rows(const struct option_table *t, struct getopt_tables *g)
 
 	assert(t->count <= ROWS_MAX);
 	memset(g, 0, sizeof(*g));
-	g->letters[letters++] = ':'; /* a missing value is told from an unknown option */
+	g->letters[letters++] = ':'; /* so that a missing value differs from an unknown option */
 	for (size_t i = 0; i < t->count; i++) {
 		const struct option_row *row = &t->rows[i];
 		int has_arg = !takes_value(row) ? no_argument

@@ -116,7 +116,7 @@ static void authorise_end(struct op *op, int err)
 	struct bridge_authorisation *authorisation = *authorisation_of(op);
 
 	authorisation->done(authorisation, err);
-	/* The caller asks for the result where he asked for the token. */
+	/* The caller asks for the result on the socket that gave it the token. */
 	op_end(op, 0, &out, sizeof(out));
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* bridge/caller: lanes, which are workers without a thread: whoever calls is the thread meanwhile.
+/* bridge/caller: lanes, which are workers without a thread: the calling thread takes that part.
  */
 #include "bridge/caller.h"
 

@@ -92,7 +92,7 @@ uint64_t bridge_flags(struct bridge *b);
 
 /*
  * Copies between the window and `buf`. Bytes, at least 1; or -EAGAIN: not from the window now, send
- * a READ or WRITE (which sees to it that the next time it is). Never waits; any thread, no lane. Of
+ * a READ or WRITE (after which it is, the next time). Never waits; any thread, no lane. Of
  * a WRITE all bytes or none: `open_flags` and `kills_suid` are as in its message.
  */
 ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, uint64_t off);
@@ -146,7 +146,7 @@ int bridge_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t len,
 /* Any thread, also inside revoke(); waits for a revoke() of this hold on another thread. */
 void bridge_unhold(struct bridge_hold *hold);
 /* For a thread that waits for the window and is neither in a lane nor a worker: collects answers,
- * and sees to time-outs. How many there were, about. */
+ * and ends what has timed out. How many there were, about. */
 unsigned bridge_reap(struct bridge *b);
 /* How many there are, and their bytes. */
 unsigned bridge_holds(struct bridge *b, uint64_t *bytes);

@@ -72,7 +72,7 @@ static void close_window(struct bridge *b)
 	reap_all(b);
 }
 
-/* FORGETs that find no room: a device that does not take them is told enough by the DESTROY. */
+/* FORGETs that find no room: a device that does not take them gets the DESTROY. */
 static void send_forgets(struct bridge *b, unsigned timeout_ms)
 {
 	uint64_t end = clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;

@@ -84,7 +84,8 @@ static inline void stats_add(_Atomic uint64_t *counter, uint64_t n)
  * the device), and mapping requests sent through it. Raised before another thread can know of one,
  * lowered when nothing is left to do for it. Only at 0 a worker of the channel blocks in read(2),
  * where no call wakes it. One counter for all workers that share a channel: any of them may be the
- * last to turn the channel's calls off. tests/model/worker.pml authorises that nothing is left behind.
+ * last to turn the channel's calls off. tests/model/worker.pml authorises that nothing is left
+ * behind.
  */
 struct outstanding {
 	atomic_uint n;
@@ -132,7 +133,8 @@ struct bridge {
 
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
-	struct bridge_authorisations *authorisations; /* NULL: no direct maps. Made and freed by who serves them */
+	struct bridge_authorisations
+		*authorisations; /* NULL: no direct maps. Made and freed by who serves them */
 
 	/* Of a program they are its lanes, without a thread, and there is no pool. */
 	unsigned n_workers;
@@ -165,7 +167,7 @@ struct hold_teller {
 	bool gone; /* bridge_unhold() was called inside revoke() */
 };
 
-/* 0, or what every caller is told from the failure of the device on. The first thing that every way
+/* 0, or what every caller gets from the failure of the device on. The first thing that every way
  * in asks: a message (op_begin), a copy without a message, a pin that lasts. */
 static inline int bridge_failure(struct bridge *b)
 {
@@ -301,7 +303,7 @@ void store_ends(struct bridge *b, struct node *node);
 /* A size that nobody has confirmed for so long is asked for; see node.h. */
 #define SIZE_BELIEVED_NS NS_PER_S
 
-/* hold.c: an answer has told the node's attributes, so perhaps another size. */
+/* hold.c: an answer has brought the node's attributes, perhaps another size. */
 void holds_note_size(struct bridge *b, struct node *node);
 /* The node is to become shorter. 0, or -EBUSY where a hold stays. */
 int holds_revoke(struct bridge *b, struct node *node);

@@ -12,10 +12,10 @@
  * too large. Answers that carry attributes may be older than a truncation that has meanwhile been
  * through: bridge.size_clock counts beginnings and ends of truncations, a request remembers the
  * clock of its start, and an answer from before the node's last truncation may only lower the size.
- * What the host does to a size nobody tells us. Where whole pages are gone a copy faults; but where
- * the file ends inside of a page now, the rest of the page reads as zeros and what is stored there
- * is lost. So a size is believed for a second, as long as a kernel believes in st_size, and then
- * asked for (route_window.c).
+ * A change of the size on the host is not announced. Where whole pages are gone a copy faults; but
+ * where the file ends inside of a page now, the rest of the page reads as zeros and what is stored
+ * there is lost. So a size is believed for a second, as long as a kernel believes in st_size, and
+ * then asked for (route_window.c).
  */
 #ifndef VFSDAX_BRIDGE_NODE_H
 #define VFSDAX_BRIDGE_NODE_H
@@ -41,8 +41,8 @@ struct node_view {
 	 * write(2) that cleared file capabilities, or the suid and sgid bits: window writes need
 	 * not. */
 	bool caps_clear, suid_clear;
-	uint64_t privs_clock;	     /* how often they changed */
-	uint64_t asked_ns;	     /* when an answer told the attributes last, or was asked to */
+	uint64_t privs_clock; /* how often they changed */
+	uint64_t asked_ns;    /* when an answer brought the attributes last, or was asked to */
 	struct window_inode *window; /* NULL: none yet */
 };
 
@@ -81,9 +81,10 @@ void node_note_mapped(struct node_table *t, struct node *n, uint64_t end);
 /* The node's place in the window; made by the first call. NULL: out of memory. */
 struct window_inode *node_window(struct node_table *t, struct node *n, struct window *w);
 
-/* True for one caller when nobody has told the attributes for `old_ns`: he is to ask for them. */
+/* True for one caller when no answer has brought the attributes for `old_ns`: it is to ask for
+ * them. */
 bool node_take_asking(struct node_table *t, struct node *n, uint64_t now_ns, uint64_t old_ns);
-/* A change that nobody told us may be behind this st_ctime. */
+/* A change on the host may be behind this st_ctime. */
 void node_note_ctime(struct node_table *t, struct node *n, uint64_t sec, uint32_t nsec);
 /* What a write must clear may have been set. */
 void node_privs_changed(struct node_table *t, struct node *n);

@@ -16,7 +16,7 @@ struct node {
 	struct node_table *table;
 	uint64_t nodeid;
 	uint64_t nlookup;  /* references that the kernel has */
-	uint64_t released; /* references given back, not yet told to the device */
+	uint64_t released; /* references given back, for which no FORGET was sent yet */
 	uint64_t size;
 	uint64_t mapped_end;
 	uint64_t truncated_at; /* size_clock of the last truncation's end */

@@ -24,7 +24,7 @@ enum window_result pins_take(struct pins *pins, const struct node_view *view, ui
 		if (pins->n == PINS_MAX)
 			return WINDOW_QUEUE;
 		result = window_pin(view->window, off, len, view->size, flags, pin, waiter);
-		/* Someone who waits holds nothing: what he waits for may wait for him. */
+		/* A request that waits pins nothing: what it waits for may wait for it. */
 		if (result == WINDOW_PENDING)
 			pins_drop(pins);
 		if (result != WINDOW_PINNED)
@@ -91,7 +91,7 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 }
 
 /* The host took pages away under a copy: the file is shorter than we knew. So is our idea of its
- * size, until an answer tells the new one. */
+ * size, until an answer brings the new one. */
 void file_shrank(struct bridge_worker *here, struct node *node, uint64_t off)
 {
 	stats_add(&here->stats.copy_faults, 1);

@@ -67,7 +67,7 @@ static void size_answered(struct op *op, int err)
 		write_try(op);
 }
 
-/* True: the op goes on once the device has told the file's size. */
+/* True: the op goes on once the device has answered with the file's size. */
 static bool ask_size(struct op *op, struct node *node, const struct node_view *view)
 {
 	struct bridge *b = op->bridge;
@@ -259,7 +259,7 @@ void start_write(struct op *op)
 	op->arg_off = in.offset;
 	op->arg_len = in.size;
 	op->open_flags = in.flags;
-	/* Without HANDLE_KILLPRIV_V2 the kernel does not say, or has seen to it itself. */
+	/* Without HANDLE_KILLPRIV_V2 the kernel does not say so, or clears the bits itself. */
 	op->kills_suid = in.write_flags & FUSE_WRITE_KILL_SUIDGID ||
 			 !(op->bridge->kernel_flags & FUSE_HANDLE_KILLPRIV_V2);
 	if (op->h.len - sizeof(op->h) - sizeof(in) != in.size) {

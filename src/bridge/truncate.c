@@ -88,7 +88,7 @@ void start_open(struct op *op)
 
 /*
  * CREATE with O_TRUNC: the file may exist, have another name, and be in the window under a nodeid
- * that only the answer tells. So it is opened without O_TRUNC, and truncated afterwards as by a
+ * that only the answer contains. So it is opened without O_TRUNC, and truncated afterwards as by a
  * SETATTR.
  */
 

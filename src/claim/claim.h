@@ -72,7 +72,7 @@ int claim_find(const struct claim_env *env, bool ask, struct claim_function **ou
 
 /*
  * The function that SOURCE means: a PCI address with or without its domain, a tag, or NULL: the
- * only one there is. -ENODEV: none; -ENOTUNIQ: several, which env->several() was told.
+ * only one there is. -ENODEV: none; -ENOTUNIQ: several, which went to env->several().
  */
 int claim_resolve(const struct claim_env *env, const char *source, struct claim_function *out);
 

@@ -51,7 +51,7 @@ int claim_scan_sysfs(const struct claim_env *env, claim_found found, void *list)
 
 /* ------------------------------------------------------------------------- what a function is */
 
-/* What the virtiofs driver tells since Linux 6.9 (tag) and 6.14 (queues). */
+/* What the virtiofs driver shows since Linux 6.9 (tag) and 6.14 (queues). */
 static void read_virtiofs(const struct claim_env *env, const char *instance,
 			  struct claim_function *f)
 {

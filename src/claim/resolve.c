@@ -113,7 +113,7 @@ static bool any_held(const struct claim_env *env, const char *address)
 }
 
 /* An unmount returns before the daemon has given its function back: a mount that follows at once
- * waits for that. A function that stays in use is told by claim_take(). */
+ * waits for that. A function that stays in use is reported by claim_take(). */
 static void wait_for_leavers(const struct claim_env *env, const char *address)
 {
 	uint64_t deadline = clock_now_ns() + env->wait_ms * NS_PER_MS;

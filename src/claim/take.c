@@ -5,7 +5,7 @@
  *
  *   file absent                 nobody of ours has it
  *   locked                      another process of ours has it
- *   not locked, names a driver  its owner was killed: we inherit the duty to give it back
+ *   not locked, names a driver  its owner was killed: it is ours to give back
  *   not locked, empty           likewise, but it was with vfio-pci before
  */
 #include <dirent.h>

@@ -23,7 +23,7 @@ enum fs_init_rule {
 	/* Both ends must want it: offered to the device if the kernel offers it, granted to the
 	 * kernel if the device accepts it. */
 	FS_INIT_BOTH,
-	/* Ours to grant to the kernel; the device is told too, where it knows the bit. */
+	/* Ours to grant to the kernel; the bit is set towards the device too, where it knows it. */
 	FS_INIT_LOCAL,
 	/* Between us and the device; the kernel never sees it. */
 	FS_INIT_WINDOW,

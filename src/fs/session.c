@@ -122,7 +122,7 @@ static uint16_t pow2_at_most(unsigned limit)
 	return size;
 }
 
-/* Lays a ring of `size` entries into the arena and tells the device where. */
+/* Lays a ring of `size` entries into the arena and sets it up in the device. */
 static int queue_open(struct fs_session *s, uint16_t index, uint16_t size, struct virtqueue **out)
 {
 	bool indirect = s->features & VIRTIO_F_BIT(VIRTIO_F_INDIRECT_DESC);

@@ -37,8 +37,8 @@ struct fuse_worker {
 	int epoll_fd;
 	int wake_fd;	  /* for fuse_worker_stop() */
 	bool nonblocking; /* state of params.fd */
-	/* It slept with an exclusive watch on the request descriptor: the kernel may have woken it, and
-	 * nobody else, for a request. So it reads once, whatever its role is now. */
+	/* It slept with an exclusive watch on the request descriptor: the kernel may have woken it,
+	 * and nobody else, for a request. So it reads once, whatever its role is now. */
 	bool owes_read;
 	atomic_bool stop, ended;
 	struct spin answers;  /* while something is outstanding */
@@ -220,7 +220,7 @@ static void *worker_main(void *arg)
 	serve(w);
 	atomic_store(&w->ended, true);
 	if (write(w->params.ended_fd, &one, sizeof(one)) < 0)
-		log_debug("a worker's end cannot be told: %s", strerror(errno));
+		log_debug("a worker's end cannot be signalled: %s", strerror(errno));
 	return NULL;
 }
 

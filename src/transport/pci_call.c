@@ -169,7 +169,7 @@ static int enable_msix(struct pci_transport *p, unsigned vectors)
 	return ret;
 }
 
-/* MSI or the line: 4.1.5.3, one interrupt for all that happens, told apart by ISR status. */
+/* MSI or the line: 4.1.5.3, one interrupt for all that happens, distinguished by ISR status. */
 static int enable_single(struct pci_transport *p, uint32_t index)
 {
 	struct pci_calls *c = &p->calls;

@@ -7,8 +7,8 @@
  * -> close
  *
  * Offsets and addresses: `iova` is what the device uses for our memory, `win_off` counts from the
- * start of the DAX window. All functions return 0 or -errno; whoever fails for a reason that a
- * user can act on has logged it once (base/log.h).
+ * start of the DAX window. All functions return 0 or -errno; a function that fails for a reason
+ * that a user can act on has logged it once (base/log.h).
  *
  * Threads: everything up to start() and from stop() on is for one thread. In between kick(),
  * config_read(), transport_failed() and the window's functions may be called from any thread.
@@ -80,7 +80,7 @@ struct transport_ops {
 	/* Called once, before queue_setup: all DMA memory of the session. Valid until close(). */
 	int (*dma_arena)(struct transport *t, size_t len_bytes, struct dma_mem *out);
 
-	/* Every queue that queue_count() tells must be set up, used or not. */
+	/* Every queue counted by queue_count() must be set up, used or not. */
 	int (*queue_setup)(struct transport *t, uint16_t index, const struct queue_addr *addr);
 
 	/* DRIVER_OK: the device may use queues and window from here on. */
@@ -157,7 +157,7 @@ struct transport {
  * answer is taken from the rings and nothing is submitted. Then the device is cut off, then all
  * call fds are signalled.
  *
- * From then on the window of a PCI function may read as zeros and lose what is stored. So whoever
+ * From then on the window of a PCI function may read as zeros and lose what is stored. So code that
  * copied out of it or into it looks here *after* the copy, behind a fence, before it says that the
  * copy is good (transport_ops.window: faults == false). With vhost-user claimed mappings stay.
  */

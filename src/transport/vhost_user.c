@@ -4,8 +4,8 @@
  * does for a VM, this does for one process: it owns the memory table, the eventfds and the address
  * range into which the back end maps files.
  *
- * Everything that the driver sets up is only noted; start() tells the back end in one go, in QEMU's
- * order, so that a device can be stopped and started again.
+ * Everything that the driver sets up is only noted; start() sends it to the back end in one go, in
+ * QEMU's order, so that a device can be stopped and started again.
  */
 #include "transport/vhost_user.h"
 

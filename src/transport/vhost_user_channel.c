@@ -100,7 +100,7 @@ static int dispatch_backend_request(struct vhost_user *v, const struct vhost_use
 		return serve_iotlb(v, m, why);
 	default:
 		/* Not a fault: back ends send SHARED_OBJECT_REMOVE to see that what they asked
-		 * before is done, and any answer tells them. */
+		 * before is done, and any answer shows that. */
 		snprintf(why, FRAME_WHY_BYTES, "request %u, which we do not know",
 			 m->header.request);
 		return EOPNOTSUPP;

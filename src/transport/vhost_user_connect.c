@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhost_user_connect: from a path to a back end that has told who it is. */
+/* vhost_user_connect: from a path to a back end whose features are known. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

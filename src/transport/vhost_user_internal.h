@@ -4,7 +4,7 @@
  *
  *   vhost_user.c           the table of functions, open and close
  *   vhost_user_connect.c   socket and handshake: everything before the driver picks features
- *   vhost_user_rings.c     memory and rings, as the back end is told of them
+ *   vhost_user_rings.c     memory and rings, as they are sent to the back end
  *   vhost_user_request.c   one request and its answer on the main socket
  *   vhost_user_channel.c   the thread: the back end's requests, hang-up, errors
  *   vhost_user_window.c    what the back end mapped      vhost_user_arena.c    DMA memory
@@ -64,7 +64,7 @@ struct vhost_user {
 
 	/* Constant after open() */
 	uint64_t mask_features;
-	uint64_t offered;  /* all bits that the back end told */
+	uint64_t offered;  /* all bits that the back end offers */
 	uint64_t protocol; /* negotiated VHOST_USER_PROTOCOL_F_* bits */
 	bool iommu_wanted;
 	unsigned n_queues;

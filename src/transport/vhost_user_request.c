@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "transport/vhost_user_internal.h"
 
-/* The connection is of no use any more: says so in the words of whoever started the back end. */
+/* The connection is of no use any more: says so in terms of the back end that was started. */
 static int lost(struct vhost_user *v, int err, uint32_t request, const char *why)
 {
 	const char *name = vu_request_name(request);
@@ -218,7 +218,7 @@ int vu_send_iotlb(struct vhost_user *v, const struct vhost_user_iotlb *iotlb)
 	m.payload.iotlb = *iotlb;
 	if (vu_has(v, VHOST_USER_PROTOCOL_F_REPLY_ACK)) {
 		m.header.flags |= VHOST_USER_FLAG_NEED_REPLY;
-		/* Before it is sent, so that whoever reads the answer finds it due. */
+		/* Before it is sent, so that the thread that reads the answer finds it due. */
 		atomic_fetch_add(&v->iotlb_answers_due, 1);
 	}
 	err = vu_send_locked(v, &m, vu_deadline(v));

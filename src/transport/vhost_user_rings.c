@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* vhost_user_rings: what the back end is told about memory and rings when it starts and stops. */
+/* vhost_user_rings: what is sent to the back end about memory and rings when it starts and stops.
+ */
 #include <stddef.h>
 
 #include "transport/vhost_user_internal.h"

@@ -236,7 +236,7 @@ static int place_file(uint8_t *at, const struct vhost_user_mmap *m, int fd,
 	munmap(tmp, m->len);
 	snprintf(why, FRAME_WHY_BYTES, "mremap: %s", strerror(err));
 	/* NOREPLACE: -EEXIST is right where the reservation is whole, and wrong where another
-	 * thread took the hole. Which of the two cannot be told, so that window is not used any
+	 * thread took the hole. It cannot be known which of the two, so that window is not used any
 	 * more. */
 	if (mmap(at, m->len, PROT_NONE, RESERVE_FLAGS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 		return -EPROTO;

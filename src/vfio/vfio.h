@@ -107,7 +107,7 @@ void vfio_region_unmap(struct vfio_map *m);
 int vfio_export(struct vfio_device *d, uint32_t index, const struct vfio_region *r, uint64_t off,
 		uint64_t len, bool writable, int *fd);
 /* Another descriptor of the device itself, the caller's to close, or -errno. Whoever has it has
- * the device: all its regions, its interrupts and its reset, until he closes it. */
+ * the device: all its regions, its interrupts and its reset, until it is closed. */
 int vfio_share_device(struct vfio_device *d);
 
 /* ---- memory that the device reaches ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* create: a queue's layout in its memory, and what it tells of itself. */
+/* create: a queue's layout in its memory, and its sizes and counts. */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -26,7 +26,7 @@ struct virtqueue {
 	bool indirect;
 	bool event_idx;
 	bool hardware;
-	bool calls_wanted; /* what we told the device last */
+	bool calls_wanted; /* what the device was asked for last */
 	bool broken;
 	char why[WHY_BYTES];
 
@@ -40,7 +40,7 @@ struct virtqueue {
 	uint64_t avail_off, used_off, tables_off;
 
 	uint16_t avail_next; /* index of the next chain that is added */
-	uint16_t avail_idx;  /* what the device was told: avail->idx */
+	uint16_t avail_idx;  /* published to the device: avail->idx */
 	uint16_t used_next;  /* index of the next used element to reap */
 	uint64_t batch;	     /* number of the batch that vq_publish closes */
 

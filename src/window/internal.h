@@ -130,8 +130,8 @@ struct window {
 
 	/* Only grows, under the window lock; not WINDOW_OPEN: no more pins and set-ups. */
 	_Atomic enum window_state state;
-	/* How many wait for space: tells an unpin to look for a victim. Pairs with the pin word: a
-	 * waiter counts itself, then looks for an unpinned range; an unpin drops its pin, then
+	/* How many wait for space: with one, an unpin looks for a victim. Pairs with the pin word:
+	 * a waiter counts itself, then looks for an unpinned range; an unpin drops its pin, then
 	 * looks here. Both sequentially consistent, so that one of them sees the other. */
 	_Atomic unsigned space_waiting;
 

@@ -15,10 +15,11 @@
  *     UNMAP id                    ->
  *                                 <-         UNMAP
  *
- * The authorisation of the right to a file is a request on its open descriptor, which the kernel brings to
- * the mount with the file's nodeid and handle. The descriptor itself is not sent: one of somebody
- * else's FUSE mount would stop a receiver for as long as that somebody likes, at the latest when it
- * is closed. So the mount takes no descriptor from anybody, and asks nobody anything.
+ * The authorisation of the right to a file is a request on its open descriptor, which the kernel
+ * brings to the mount with the file's nodeid and handle. The descriptor itself is not sent: one of
+ * somebody else's FUSE mount would stop a receiver for as long as that somebody likes, at the
+ * latest when it is closed. So the mount takes no descriptor from anybody, and asks nobody
+ * anything.
  */
 #ifndef VFSDAX_WIRE_DIRECT_H
 #define VFSDAX_WIRE_DIRECT_H
@@ -37,7 +38,7 @@ struct direct_token {
 	uint8_t bytes[DIRECT_TOKEN_BYTES];
 };
 
-/* 0: the token is known, and what became of it the socket tells; else an errno. */
+/* 0: the token is known, and the result comes on the socket; else an errno. */
 #define DIRECT_AUTHORISE _IOW('V', 0xda, struct direct_token)
 
 enum direct_op {

@@ -17,7 +17,7 @@ struct virtio_pci_cap_wire {
 	uint8_t cap_len;
 	uint8_t cfg_type; /* VIRTIO_PCI_CAP_* */
 	uint8_t bar;	  /* 0 to 5; others are reserved */
-	uint8_t id;	  /* tells apart several of one type: the shmid of shared memory */
+	uint8_t id;	  /* distinguishes several of one type: the shmid of shared memory */
 	uint8_t padding[2];
 	uint32_t offset;
 	uint32_t length;
