@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# How fast is the front, /dev/fuse to window? Reads of a warm file through several FUSE servers, interleaved in one run.
+# How fast is the front, /dev/fuse to window or queue? Reads of a warm file, creations and removals of empty files,
+# through several FUSE servers, interleaved in one run.
 #
 #   tests/bench/front.sh [--rounds N] [--seconds S] [--size MIB] [--placement free|same|both] [--preset P] [--build DIR]
-#                        [--dir DIR] [--servers "NAME..."] [--json]
+#                        [--base DIR] [--dir DIR] [--servers "NAME..."] [--workloads REGEX] [--json]
 #
 #   --rounds N       every server is measured once in each round; reported are medians over the rounds (default 7)
 #   --seconds S      length of one measurement (default 1)
@@ -10,6 +11,8 @@
 #   --placement P    free: the scheduler places everybody; same: client and server on one CPU; both (default)
 #   --preset P       which build of vfsdax is measured (default release); it is built when it is not there
 #   --build DIR      or programs that are there already, below DIR/tools
+#   --base DIR       another build, measured as the server "base" beside this one
+#   --workloads RE   only those whose name matches: rand4k-1 rand4k-2 seq1m-1 create unlink
 #   --dir DIR        where the file lies (default /var/tmp; it is warm in the page cache in any case)
 #   --servers NAMES  some of: floor floor-bounce floor-1 passthrough_ll vfsdax vfsdax-queue
 #   --o-direct       the client opens with O_DIRECT (see below)
@@ -25,7 +28,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-rounds=7 seconds=1 size=256 placement=both preset=release build='' dir=/var/tmp json='' o_direct=''
+rounds=7 seconds=1 size=256 placement=both preset=release build='' dir=/var/tmp json='' o_direct='' base='' only=.
 servers="floor floor-bounce floor-1 passthrough_ll vfsdax"
 args=("$@")
 while [ $# -gt 0 ]; do
@@ -36,6 +39,8 @@ while [ $# -gt 0 ]; do
 	--placement) placement=$2; shift ;;
 	--preset) preset=$2; shift ;;
 	--build) build=$(cd "$2" && pwd); shift ;;
+	--base) base=$(cd "$2" && pwd); shift ;;
+	--workloads) only=$2; shift ;;
 	--dir) dir=$2; shift ;;
 	--servers) servers=$2; shift ;;
 	--o-direct) o_direct=--o-direct ;;
@@ -61,6 +66,7 @@ if [ -z "${FRONT_SUPERVISED:-}" ]; then
 fi
 compile floor "$here/front/floor.c" -pthread
 compile reader "$here/front/reader.c" -pthread
+compile names "$here/front/names.c"
 
 # The example's source comes with libfuse3-dev, unless this machine was told to install no documentation.
 build_passthrough() {
@@ -82,7 +88,8 @@ build_passthrough() {
 [[ $servers != *passthrough_ll* ]] || build_passthrough
 
 build=${build:-$root/build/$preset}
-tool() { if [ -f "$build/tools/$1" ]; then echo "$build/tools/$1"; else echo "$build/tools/$1/$1"; fi; }
+[ -z "$base" ] || servers+=" base"
+tool() { if [ "${2:-}" = base ]; then echo "$base/tools/$1"; elif [ -f "$build/tools/$1" ]; then echo "$build/tools/$1"; else echo "$build/tools/$1/$1"; fi; }
 if [[ $servers == *vfsdax* ]] && ! { [ -x "$(tool vfsdax-mount)" ] && [ -x "$(tool vfsdax-device)" ]; }; then
 	{ cmake --preset "$preset" -S "$root" && cmake --build "$build" --target vfsdax-device vfsdax-mount vfsdax-stat; } >"$bin/build.log" 2>&1 ||
 		die "vfsdax does not build: $bin/build.log"
@@ -110,13 +117,13 @@ start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 	floor-bounce) "${on[@]}" "$bin/floor" --bounce "$work/share/data" "$mnt" & ;;
 	floor-1) "${on[@]}" "$bin/floor" --threads 1 "$work/share/data" "$mnt" & ;;
 	passthrough_ll) "${on[@]}" "$bin/passthrough_ll" -f -o "source=$work/share,cache=never" "$mnt" & ;;
-	vfsdax | vfsdax-queue)
-		"${on[@]}" "$(tool vfsdax-device)" --shared-dir "$work/share" --socket-path "$sock" 2>"$sock.log" &
+	vfsdax | vfsdax-queue | base)
+		"${on[@]}" "$(tool vfsdax-device "$2")" --shared-dir "$work/share" --socket-path "$sock" 2>"$sock.log" &
 		devices+=($!)
 		wait_for 10 "vfsdax-device" grep -qs 'listening on' "$sock.log"
 		local options=()
-		[ "$2" = vfsdax ] || options=(-o dax=never)
-		"${on[@]}" "$(tool vfsdax-mount)" "unix:$sock" "$mnt" "${options[@]}" ;;
+		[ "$2" != vfsdax-queue ] || options=(-o dax=never)
+		"${on[@]}" "$(tool vfsdax-mount "$2")" "unix:$sock" "$mnt" "${options[@]}" ;;
 	*) die "no server is called $2" ;;
 	esac
 	wait_for 10 "$2 to mount" mounted "$mnt"
@@ -128,11 +135,13 @@ devices=()
 cpu=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
 for p in $placements; do for s in $servers; do start "$p" "$s"; done; done
 
-# name: clients and block size
+# name, program, options
 workloads=(
-	"rand4k-1 --bs 4096 --clients 1"
-	"rand4k-2 --bs 4096 --clients 2"
-	"seq1m-1 --bs 1048576 --clients 1 --sequential"
+	"rand4k-1 reader --bs 4096 --clients 1"
+	"rand4k-2 reader --bs 4096 --clients 2"
+	"seq1m-1 reader --bs 1048576 --clients 1 --sequential"
+	"create names --create"
+	"unlink names --unlink"
 )
 results=$work/results
 for ((round = 1; round <= rounds; round++)); do
@@ -142,12 +151,17 @@ for ((round = 1; round <= rounds; round++)); do
 	[ $((round % 2)) = 1 ] || order=$(tac -s ' ' <<<"$servers " | tr '\n' ' ')
 	for p in $placements; do
 		for w in "${workloads[@]}"; do
-			read -r name options <<<"$w"
+			read -r name program options <<<"$w"
+			[[ $name =~ $only ]] || continue
 			for s in $order; do
 				on=()
 				[ "$p" = free ] || on=(taskset -c "$cpu")
+				target=("$work/$p.$s")
+				# the floors know one file
+				[ "$program" = reader ] || [[ $s != floor* ]] || continue
+				[ "$program" = names ] || target=(${o_direct:+"$o_direct"} --seconds "$seconds" "$work/$p.$s/data")
 				# shellcheck disable=SC2086 # options are words
-				"${on[@]}" "$bin/reader" $options $o_direct --seconds "$seconds" "$work/$p.$s/data" |
+				"${on[@]}" "$bin/$program" $options "${target[@]}" |
 					jq -c --arg p "$p" --arg w "$name" --arg s "$s" '{placement: $p, workload: $w, server: $s} + .' >>"$results"
 			done
 		done
@@ -173,6 +187,7 @@ report=$(jq -s --argjson routes "${routes:-[]}" --arg kernel "$(uname -r)" --arg
 	| map(. as $r | . + {
 		to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | $r.iops / .iops) // null),
 		p50_to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | .p50_us / $r.p50_us) // null),
+		to_base: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "base") | $r.iops / .iops) // null),
 		p50_to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | .p50_us / $r.p50_us) // null),
 		to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | $r.iops / .iops) // null)})
 	| {kernel: $kernel, cpus: ($cpus | tonumber), routes: $routes, rows: .}' "$results")
@@ -184,10 +199,10 @@ jq -r --arg order "$servers" '
 	($order | split(" ")) as $o
 	| .rows | sort_by(.placement, .workload, (.server as $s | $o | index($s)))[]
 	| [.placement, .workload, .server, (.iops | round), (.mbps | round), .p50_us, .p99_us, (.iops_min | round), (.iops_max | round),
-		(.to_passthrough_ll // 0), (.to_floor // 0), (.p50_to_passthrough_ll // 0), (.p50_to_floor // 0)] | @tsv' <<<"$report" |
-	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-15s %8s %7s %8s %8s %17s %7s %7s %7s %7s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11], a[12], a[13] }
-		BEGIN { split("place workload server reads/s MB/s p50_us p99_us min..max x xpass xfloor p50xpa p50xfl", h, " "); row(h) }
-		{ if (NR > 1 && $2 != last) print ""; last = $2; $8 = $8 ".." $9; for (i = 10; i <= 13; i++) if (NR > 0) $i = $i ? sprintf("%.2f", $i) : "-"
+		(.to_passthrough_ll // 0), (.to_floor // 0), (.p50_to_passthrough_ll // 0), (.p50_to_floor // 0), (.to_base // 0)] | @tsv' <<<"$report" |
+	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-15s %8s %7s %8s %8s %17s %7s %7s %7s %7s %6s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11], a[12], a[13], a[14] }
+		BEGIN { split("place workload server ops/s MB/s p50_us p99_us min..max x xpass xfloor p50xpa p50xfl xbase", h, " "); row(h) }
+		{ if (NR > 1 && $2 != last) print ""; last = $2; $8 = $8 ".." $9; for (i = 10; i <= 14; i++) if (NR > 0) $i = $i ? sprintf("%.2f", $i) : "-"
 		  for (i = 1; i <= NF; i++) r[i] = $i; row(r) }'
 echo
 jq -r '.routes[] | select(.server) | "\(.placement) \(.server): \(.window_read_bytes) bytes through the window, \(.queue_read_bytes) through the queue"' <<<"$report"
