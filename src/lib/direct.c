@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/direct: direct maps of a program that has no device: pieces of files that a vfsdax-mount has,
- * as ordinary memory. With direct_conn.c it is all that such a program needs.
+ * lib/direct: direct maps of a program without a device: pieces of files of a vfsdax-mount as
+ * ordinary memory. It needs only direct_conn.c of the library.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #include "direct.h"
 
-/* A file that is just being cut, a window that is just full of others' requests. */
+/* During a truncation, or while the window is full of other requests. */
 #define TRIES	     40
 #define TRY_PAUSE_NS 5000000
 
@@ -23,51 +23,46 @@
 
 /* ------------------------------------------------------------------ map */
 
-/* Is it an open regular file of the mount? So that the ioctl goes to nobody else. */
-static int check_file(struct vfsdax_conn *c, int fd, unsigned flags)
+/* 0 for an open regular file of the mount: the ioctl must reach no other file system. */
+static int check_mount_file(struct vfsdax_conn *c, int fd, unsigned flags)
 {
 	int mode = fcntl(fd, F_GETFL);
 	struct statx stx;
 
 	if (mode < 0 || mode & O_PATH)
-		return direct_refuse(c, -EBADF, "the descriptor is not of an open file");
+		return direct_fail(c, -EBADF, "the descriptor is not of an open file");
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0)
-		return direct_refuse(c, -EBADF, "the descriptor tells nothing of its file");
+		return direct_fail(c, -EBADF, "statx(2) of the descriptor fails");
 	if (stx.stx_dev_major != c->major || stx.stx_dev_minor != c->minor)
-		return direct_refuse(c, -EBADF, "the descriptor is not of a file of this mount");
+		return direct_fail(c, -EBADF, "the descriptor is not of a file of this mount");
 	if (!S_ISREG(stx.stx_mode))
-		return direct_refuse(c, -EBADF, "not a regular file");
+		return direct_fail(c, -EBADF, "not a regular file");
 	if ((mode & O_ACCMODE) == O_WRONLY)
-		return direct_refuse(c, -EBADF, "the file is not open for reading");
+		return direct_fail(c, -EBADF, "the file is not open for reading");
 	if (flags & VFSDAX_MAP_WRITE && (mode & O_ACCMODE) != O_RDWR)
-		return direct_refuse(c, -EBADF, "the file is not open for writing");
-	/* The mount believes no size that is old; asking for it is ours, since we have the file. */
+		return direct_fail(c, -EBADF, "the file is not open for writing");
+	/* The mount needs a fresh size of the file; only the client can ask for one. */
 	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &stx) < 0)
-		return direct_refuse(c, -errno, "the file's size cannot be asked for");
+		return direct_fail(c, -errno, "the file's size cannot be asked for");
 	return 0;
 }
 
-/* The end of a map request: its memory's descriptor, and `life` or -1. */
-static int hear_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a, int *fd,
+/* The answer to a map request: the descriptor of the memory, and `life` or -1. */
+static int recv_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a, int *fd,
 		    int *life)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	unsigned n_fds;
-	int fds[2], err = direct_hear(c, a, fds, &n_fds);
-	bool of_file;
+	int fds[2], err = direct_recv(c, DIRECT_MAP, a, fds, &n_fds);
+	bool of_file = a->flags & DIRECT_R_OF_FILE;
 
 	if (err)
 		return err;
-	if (a->err) {
-		direct_close_all(fds, n_fds);
-		return direct_refuse(c, a->err, a->reason);
-	}
-	of_file = a->flags & DIRECT_R_OF_FILE;
-	/* What is mapped goes on behind the end of what was asked for, to the end of a page. */
-	if (a->op != DIRECT_MAP || n_fds != (of_file ? 1u : 2u) || !a->id || !a->len ||
-	    a->len > len + page || a->fd_off % page || a->fd_off > INT64_MAX - a->len - page) {
-		direct_close_all(fds, n_fds);
-		return direct_lost(c, -EPROTO, "the mount answers something else");
+	/* The map may extend to the end of the last page. */
+	if (n_fds != (of_file ? 1u : 2u) || !a->id || !a->len || a->len > len + page ||
+	    a->fd_off % page || a->fd_off > INT64_MAX - a->len - page) {
+		direct_close_fds(fds, n_fds);
+		return direct_break(c, -EPROTO, "the mount answers something else");
 	}
 	*fd = fds[0];
 	*life = of_file ? -1 : fds[1];
@@ -77,46 +72,64 @@ static int hear_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a
 static int request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
 		       struct direct_answer *a, int *map_fd, int *life)
 {
-	struct direct_request r = direct_request(DIRECT_MAP);
+	struct direct_request r = {.off = off, .len = len};
 	int err;
 
-	r.off = off;
-	r.len = len;
 	r.flags = (flags & VFSDAX_MAP_WRITE ? DIRECT_F_WRITE : 0) |
 		  (flags & VFSDAX_MAP_WHOLE ? DIRECT_F_WHOLE : 0);
-	err = direct_ask(c, &r);
+	err = direct_send(c, DIRECT_MAP, &r);
 	if (!err)
-		err = direct_hear_plain(c, DIRECT_TOKEN, a);
+		err = direct_recv_plain(c, DIRECT_TOKEN, a);
 	if (err)
 		return err;
-	r = direct_request(DIRECT_AUTHORISED);
+	r = (struct direct_request){0};
 	if (ioctl(fd, DIRECT_AUTHORISE, &a->token) < 0)
 		r.err = -errno;
-	err = direct_ask(c, &r);
-	return err ? err : hear_map(c, len, a, map_fd, life);
+	err = direct_send(c, DIRECT_AUTHORISED, &r);
+	return err ? err : recv_map(c, len, a, map_fd, life);
 }
 
-/* How /proc/self/maps names the file, so that its end finds it again. */
-static int look_up(uint8_t *addr, struct direct_piece *piece)
+/* A line of /proc/self/maps. */
+struct mapping {
+	unsigned long start, end, off;
+	unsigned major, minor;
+	unsigned long long ino;
+};
+
+static bool next_mapping(FILE *f, struct mapping *m)
+{
+	char line[512];
+
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx %*s %lx %x:%x %llu", &m->start, &m->end, &m->off,
+			   &m->major, &m->minor, &m->ino) == 6)
+			return true;
+	return false;
+}
+
+/* Notes the file as /proc/self/maps shows it, to find the rest of the piece when it ends. */
+static int note_mapping(uint8_t *addr, struct direct_piece *piece)
 {
 	FILE *f = fopen("/proc/self/maps", "re");
-	unsigned long start, end;
-	char line[512];
+	struct mapping m;
 	int err = -ENOENT;
 
 	if (!f)
 		return -errno;
-	while (err && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%lx-%lx %*s %*x %x:%x %llu", &start, &end, &piece->major,
-			   &piece->minor, &piece->ino) == 5 &&
-		    start <= (uintptr_t)addr && (uintptr_t)addr < end)
-			err = 0;
+	while (err && next_mapping(f, &m)) {
+		if (m.start > (uintptr_t)addr || m.end <= (uintptr_t)addr)
+			continue;
+		piece->major = m.major;
+		piece->minor = m.minor;
+		piece->ino = m.ino;
+		err = 0;
+	}
 	fclose(f);
 	return err;
 }
 
-static int put_memory(struct vfsdax_conn *c, const struct direct_answer *a, int fd, unsigned flags,
-		      struct direct_piece *piece)
+static int map_piece(struct vfsdax_conn *c, const struct direct_answer *a, int fd, unsigned flags,
+		     struct direct_piece *piece)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	int err = 0;
@@ -127,11 +140,11 @@ static int put_memory(struct vfsdax_conn *c, const struct direct_answer *a, int 
 	va = mmap(NULL, piece->bytes, PROT_READ | (flags & VFSDAX_MAP_WRITE ? PROT_WRITE : 0),
 		  MAP_SHARED, fd, (off_t)a->fd_off);
 	if (va == MAP_FAILED)
-		return direct_refuse(c, -errno, "mmap(2) of what the mount gave fails");
+		return direct_fail(c, -errno, "mmap(2) of what the mount gave fails");
 	if (flags & VFSDAX_DIRECT_DONTFORK && madvise(va, piece->bytes, MADV_DONTFORK) < 0)
-		err = direct_refuse(c, -errno, "madvise(2) with MADV_DONTFORK fails");
-	if (!err && look_up(va, piece))
-		err = direct_refuse(c, -ENOSYS, "/proc/self/maps is not there");
+		err = direct_fail(c, -errno, "madvise(2) with MADV_DONTFORK fails");
+	if (!err && note_mapping(va, piece))
+		err = direct_fail(c, -ENOSYS, "/proc/self/maps is not there");
 	if (err) {
 		munmap(va, piece->bytes);
 		return err;
@@ -140,15 +153,13 @@ static int put_memory(struct vfsdax_conn *c, const struct direct_answer *a, int 
 	return 0;
 }
 
-static int tell_unmap(struct vfsdax_conn *c, uint64_t id)
+static int request_unmap(struct vfsdax_conn *c, uint64_t id)
 {
-	struct direct_request r = direct_request(DIRECT_UNMAP);
+	struct direct_request r = {.id = id};
 	struct direct_answer a = {0};
-	int err;
+	int err = direct_send(c, DIRECT_UNMAP, &r);
 
-	r.id = id;
-	err = direct_ask(c, &r);
-	return err ? err : direct_hear_plain(c, DIRECT_UNMAP, &a);
+	return err ? err : direct_recv_plain(c, DIRECT_UNMAP, &a);
 }
 
 static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
@@ -157,7 +168,7 @@ static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, u
 	struct direct_answer a = {0};
 	int map_fd = -1, err;
 
-	err = check_file(c, fd, flags);
+	err = check_mount_file(c, fd, flags);
 	if (!err)
 		err = request_map(c, fd, off, len, flags, &a, &map_fd, &piece->life);
 	if (err)
@@ -165,7 +176,7 @@ static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, u
 	piece->id = a.id;
 	piece->fd_off = a.fd_off;
 	piece->dontfork = flags & VFSDAX_DIRECT_DONTFORK;
-	err = put_memory(c, &a, map_fd, flags, piece);
+	err = map_piece(c, &a, map_fd, flags, piece);
 	close(map_fd);
 	if (err) {
 		char why[DIRECT_REASON_BYTES];
@@ -173,8 +184,8 @@ static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, u
 		memcpy(why, c->reason, sizeof(why));
 		if (piece->life >= 0)
 			close(piece->life);
-		tell_unmap(c, a.id);
-		return direct_refuse(c, err, why);
+		request_unmap(c, a.id);
+		return direct_fail(c, err, why);
 	}
 	return 0;
 }
@@ -182,7 +193,7 @@ static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, u
 static int check_conn(struct vfsdax_conn *c)
 {
 	if (c->pid != getpid())
-		return direct_refuse(c, -EPERM, "the connection is the parent's");
+		return direct_fail(c, -EPERM, "the connection is the parent's");
 	return c->broken ? -ECONNRESET : 0;
 }
 
@@ -199,8 +210,8 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 	if (err)
 		return err;
 	if (off % conn->alignment)
-		return direct_refuse(conn, -EINVAL,
-				     "the offset is no multiple of the mapping alignment");
+		return direct_fail(conn, -EINVAL,
+				   "the offset is no multiple of the mapping alignment");
 	piece = calloc(1, sizeof(*piece));
 	if (!piece)
 		return -ENOMEM;
@@ -223,8 +234,8 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 
 /* ------------------------------------------------------------------ unmap */
 
-/* Takes out of [*from, *to) what newer pieces have, which came to where parts of this one had been
- * unmapped: the first of what remains. False: nothing. */
+/* Cuts [*from, *to) to its first part without newer pieces, which may be where parts of this one
+ * were unmapped. False: nothing is left. */
 static bool clip_newer(const struct vfsdax_conn *c, const struct direct_piece *piece,
 		       uintptr_t *from, uintptr_t *to)
 {
@@ -251,22 +262,18 @@ static bool find_rest(const struct vfsdax_conn *c, const struct direct_piece *pi
 {
 	uintptr_t first = (uintptr_t)piece->addr, last = first + piece->bytes;
 	FILE *f = fopen("/proc/self/maps", "re");
-	unsigned long start, end, off;
-	unsigned maj, min;
-	unsigned long long ino;
+	struct mapping m;
 	bool found = false;
-	char line[512];
 
 	if (!f)
 		return false;
-	while (!found && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx %*s %lx %x:%x %llu", &start, &end, &off, &maj, &min,
-			   &ino) != 6 ||
-		    end <= first || start >= last || maj != piece->major || min != piece->minor ||
-		    ino != piece->ino || off - start != piece->fd_off - first)
+	while (!found && next_mapping(f, &m)) {
+		if (m.end <= first || m.start >= last || m.major != piece->major ||
+		    m.minor != piece->minor || m.ino != piece->ino ||
+		    m.off - m.start != piece->fd_off - first)
 			continue;
-		*from = start > first ? start : first;
-		*to = end < last ? end : last;
+		*from = m.start > first ? m.start : first;
+		*to = m.end < last ? m.end : last;
 		found = clip_newer(c, piece, from, to);
 	}
 	fclose(f);
@@ -274,8 +281,8 @@ static bool find_rest(const struct vfsdax_conn *c, const struct direct_piece *pi
 }
 
 /*
- * What is left of the piece: the program may have unmapped or moved parts of it, and something else
- * may be in their place by now.
+ * Unmaps what is left of the piece: the program may have unmapped or moved parts of it, and another
+ * map may be in their place.
  */
 static void unmap_rest(const struct vfsdax_conn *c, const struct direct_piece *piece)
 {
@@ -301,10 +308,10 @@ VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr)
 	*at = piece->next;
 	if (piece->life >= 0)
 		close(piece->life);
-	/* A child may still have memory that shows the window: then the end of `life` tells. */
+	/* A child may still have memory of the window: then the end of `life` is the unmap. */
 	if (conn->pid == getpid() && !conn->broken && (piece->life < 0 || piece->dontfork))
-		err = tell_unmap(conn, piece->id);
+		err = request_unmap(conn, piece->id);
 	free(piece);
-	/* The memory is gone in any case, and a mount that is gone holds nothing. */
+	/* The memory is gone in any case, and a mount that has ended has no pin left. */
 	return err == -ECONNRESET ? 0 : err;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/direct_conn: the connection of a client of direct mmap: where a mount's socket is, and what
- * is said there (wire/direct.h). What the mount says is checked as if it were somebody else's, and
- * waited for within bounds.
+ * lib/direct_conn: the connection of a client of direct mmap: where a mount's socket is, and the
+ * messages on it (wire/direct.h). Answers are checked as hostile input, and the wait for one is
+ * bounded.
  *
  * Like direct.c it needs nothing of the rest of the library, no share and no device.
  */
@@ -16,32 +16,24 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "direct.h"
 
-/* How long the mount may take for an answer that needs nothing from its device. */
-#define ANSWER_MS 10000
+/* Time for an answer, which needs nothing from the mount's device. */
+#define ANSWER_MS 10000u
 
-int direct_refuse(struct vfsdax_conn *c, int err, const char *reason)
+int direct_fail(struct vfsdax_conn *c, int err, const char *reason)
 {
 	snprintf(c->reason, sizeof(c->reason), "%s", reason);
 	return err;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* ------------------------------------------------------------------ where the mount is */
 
-/* Is this line of /proc/self/mountinfo that mount, and whose is it? */
-static bool line_is(char *line, unsigned maj, unsigned min, uid_t *owner)
+/* This line of /proc/self/mountinfo is that mount; then its owner. */
+static bool mount_line_is(char *line, unsigned maj, unsigned min, uid_t *owner)
 {
 	char *dash = strstr(line, " - "), *type, *options, *user;
 	unsigned a, b;
@@ -67,16 +59,16 @@ static int find_owner(unsigned maj, unsigned min, uid_t *owner)
 	if (!f)
 		return -errno;
 	while (!found && getline(&line, &cap, f) > 0)
-		found = line_is(line, maj, min, owner);
+		found = mount_line_is(line, maj, min, owner);
 	free(line);
 	fclose(f);
 	return found ? 0 : -ENOTSUP;
 }
 
-static int connect_in(const struct vfsdax_conn *c, const char *dir)
+static int connect_in_dir(const struct vfsdax_conn *c, const char *dir)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = ANSWER_MS / 1000};
+	struct timeval timeout = {.tv_sec = ANSWER_MS / 1000};
 	int n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/" DIRECT_SOCKET_NAME, dir,
 			 c->major, c->minor);
 	int fd, err;
@@ -86,8 +78,8 @@ static int connect_in(const struct vfsdax_conn *c, const char *dir)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	/* connect(2) waits as long as a send does. */
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	/* The limit of connect(2) too. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
 		return fd;
 	err = -errno;
@@ -95,8 +87,8 @@ static int connect_in(const struct vfsdax_conn *c, const char *dir)
 	return err;
 }
 
-/* The directories where base/rundir.c puts sockets, as far as somebody else can know them. */
-static int connect_to(const struct vfsdax_conn *c, uid_t owner)
+/* Tries the directories that base/rundir.c has for sockets of this owner. */
+static int connect_to_owner(const struct vfsdax_conn *c, uid_t owner)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 	char dirs[3][96] = {"", "", ""};
@@ -111,57 +103,60 @@ static int connect_to(const struct vfsdax_conn *c, uid_t owner)
 		snprintf(dirs[2], sizeof(dirs[2]), "/tmp/vfsdax-%u", (unsigned)owner);
 	}
 	for (int i = 0; i < 3; i++) {
-		int got = dirs[i][0] ? connect_in(c, dirs[i]) : -ENOENT;
+		int got = dirs[i][0] ? connect_in_dir(c, dirs[i]) : -ENOENT;
 
 		if (got >= 0)
 			return got;
-		/* What says more than that there is nothing. */
+		/* (any other error is the better reason) */
 		if (got != -ENOENT)
 			fd = got;
 	}
 	return fd == -ENOENT ? -ENOTSUP : fd == -EAGAIN ? -ETIMEDOUT : fd;
 }
 
-/* In a directory that belongs to everybody anybody may have made it. */
+/* In /tmp any user may have made the socket. */
 static int check_server(int sock, uid_t owner)
 {
-	struct ucred who;
-	socklen_t len = sizeof(who);
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
 
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
 		return -errno;
-	return who.uid == owner || who.uid == 0 ? 0 : -ENOTSUP;
+	return peer.uid == owner || peer.uid == 0 ? 0 : -ENOTSUP;
 }
 
-/* ------------------------------------------------------------------ talking */
+/* ------------------------------------------------------------------ messages */
 
-int direct_lost(struct vfsdax_conn *c, int err, const char *why)
+int direct_break(struct vfsdax_conn *c, int err, const char *reason)
 {
 	c->broken = true;
-	return direct_refuse(c, err, why);
+	return direct_fail(c, err, reason);
 }
 
-int direct_ask(struct vfsdax_conn *c, const struct direct_request *r)
+int direct_send(struct vfsdax_conn *c, enum direct_op op, struct direct_request *r)
 {
 	ssize_t n;
 
+	r->magic = DIRECT_MAGIC;
+	r->version = DIRECT_VERSION;
+	r->op = (uint16_t)op;
 	do
 		n = send(c->sock, r, sizeof(*r), MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n == (ssize_t)sizeof(*r))
 		return 0;
-	return direct_lost(c, n < 0 && errno == EAGAIN ? -ETIMEDOUT : -ECONNRESET,
-			   "the mount has ended the connection");
+	return direct_break(c, n < 0 && errno == EAGAIN ? -ETIMEDOUT : -ECONNRESET,
+			    "the mount has ended the connection");
 }
 
-void direct_close_all(int *fds, unsigned n)
+void direct_close_fds(const int *fds, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		close(fds[i]);
 }
 
-/* Takes out what descriptors came, at most two; more are closed. How many. */
-static unsigned take_fds(struct msghdr *m, int fds[2])
+/* Takes the first two descriptors and closes the rest. How many it took. */
+static unsigned take_answer_fds(struct msghdr *m, int fds[2])
 {
 	unsigned n = 0;
 
@@ -184,7 +179,33 @@ static unsigned take_fds(struct msghdr *m, int fds[2])
 	return n;
 }
 
-int direct_hear(struct vfsdax_conn *c, struct direct_answer *a, int fds[2], unsigned *n_fds)
+/* recvmsg(2) within ANSWER_MS: bytes, 0 at the end of the connection, or -errno. */
+static ssize_t recv_in_time(int sock, struct msghdr *m)
+{
+	uint64_t now, end = clock_now_ns() + ANSWER_MS * NS_PER_MS;
+	bool reset = false;
+
+	while ((now = clock_now_ns()) < end) {
+		struct pollfd p = {.fd = sock, .events = POLLIN};
+		int ready = poll(&p, 1, (int)((end - now) / NS_PER_MS) + 1);
+		ssize_t n;
+
+		if (ready == 0 || (ready < 0 && errno == EINTR))
+			continue;
+		n = recvmsg(sock, m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		if (n >= 0)
+			return n;
+		/* A peer that closes with something unread: its last answer comes after the reset.
+		 */
+		if (errno == ECONNRESET && !reset)
+			reset = true;
+		else if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+	}
+	return -ETIMEDOUT;
+}
+
+static int recv_answer(struct vfsdax_conn *c, struct direct_answer *a, int fds[2], unsigned *n_fds)
 {
 	union {
 		struct cmsghdr head;
@@ -195,77 +216,62 @@ int direct_hear(struct vfsdax_conn *c, struct direct_answer *a, int fds[2], unsi
 			   .msg_iovlen = 1,
 			   .msg_control = control.room,
 			   .msg_controllen = sizeof(control)};
-	uint64_t end = now_ms() + ANSWER_MS, now;
-	bool reset = false;
-	ssize_t n = -1;
+	ssize_t n = recv_in_time(c->sock, &m);
 
 	*n_fds = 0;
-	while ((now = now_ms()) < end) {
-		struct pollfd p = {.fd = c->sock, .events = POLLIN};
-		int ready = poll(&p, 1, (int)(end - now));
-
-		if (ready == 0 || (ready < 0 && errno == EINTR))
-			continue;
-		n = recvmsg(c->sock, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-		/* A mount that closes with something unread says so first, and its words then. */
-		if (n < 0 && errno == ECONNRESET && !reset) {
-			reset = true;
-			continue;
-		}
-		if (n >= 0 || (errno != EAGAIN && errno != EINTR))
-			break;
-	}
-	if (n < 0 && now >= end)
-		return direct_lost(c, -ETIMEDOUT, "the mount does not answer");
+	if (n == -ETIMEDOUT)
+		return direct_break(c, -ETIMEDOUT, "the mount does not answer");
 	if (n <= 0)
-		return direct_lost(c, -ECONNRESET, "the mount has ended the connection");
-	*n_fds = take_fds(&m, fds);
+		return direct_break(c, -ECONNRESET, "the mount has ended the connection");
+	*n_fds = take_answer_fds(&m, fds);
 	if (n != (ssize_t)sizeof(*a) || m.msg_flags & MSG_TRUNC || a->magic != DIRECT_MAGIC ||
-	    a->version != DIRECT_VERSION || a->err > 0 || a->err < -4095) {
-		direct_close_all(fds, *n_fds);
-		*n_fds = 0;
-		return direct_lost(c, -EPROTO, "the mount speaks another protocol");
-	}
+	    a->version != DIRECT_VERSION || a->err > 0 || a->err < -4095)
+		return direct_break(c, -EPROTO, "the mount speaks another protocol");
 	a->reason[sizeof(a->reason) - 1] = '\0';
+	if (a->err)
+		return direct_fail(c, a->err, a->reason);
 	return 0;
 }
 
-int direct_hear_plain(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a)
+int direct_recv(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a, int fds[2],
+		unsigned *n_fds)
+{
+	int err = recv_answer(c, a, fds, n_fds);
+
+	if (!err && a->op != op)
+		err = direct_break(c, -EPROTO, "the mount answers something else");
+	if (err)
+		direct_close_fds(fds, *n_fds);
+	return err;
+}
+
+int direct_recv_plain(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a)
 {
 	unsigned n_fds;
-	int fds[2], err = direct_hear(c, a, fds, &n_fds);
+	int fds[2], err = direct_recv(c, op, a, fds, &n_fds);
 
-	if (err)
+	if (err || !n_fds)
 		return err;
-	direct_close_all(fds, n_fds);
-	if (a->err)
-		return direct_refuse(c, a->err, a->reason);
-	if (a->op != op || n_fds)
-		return direct_lost(c, -EPROTO, "the mount answers something else");
-	return 0;
+	direct_close_fds(fds, n_fds);
+	return direct_break(c, -EPROTO, "the mount answers something else");
 }
 
-struct direct_request direct_request(enum direct_op op)
+static int say_hello(struct vfsdax_conn *c)
 {
-	return (struct direct_request){
-		.magic = DIRECT_MAGIC, .version = DIRECT_VERSION, .op = (uint16_t)op};
-}
-
-static int greet(struct vfsdax_conn *c)
-{
-	struct direct_request r = direct_request(DIRECT_HELLO);
+	struct direct_request r = {0};
 	struct direct_answer a = {0};
-	int err = direct_ask(c, &r);
+	int err = direct_send(c, DIRECT_HELLO, &r);
 
-	/* Somebody who is turned away may find the connection closed, and the reason in it. */
+	/* A mount that refuses the connection may have closed it, behind an answer with the reason.
+	 */
 	if (err && err != -ECONNRESET)
 		return err;
-	err = direct_hear_plain(c, DIRECT_HELLO, &a);
+	err = direct_recv_plain(c, DIRECT_HELLO, &a);
 	if (err)
 		return err;
 	c->broken = false;
 	if (!a.alignment || a.alignment & (a.alignment - 1) || a.alignment > 1u << 30)
-		return direct_lost(c, -EPROTO, "the mount's alignment is no power of two");
+		return direct_break(c, -EPROTO, "the mount's alignment is no power of two");
 	c->alignment = a.alignment;
 	return 0;
 }
@@ -281,7 +287,7 @@ VFSDAX_API int vfsdax_connect(const char *path, struct vfsdax_conn **conn)
 
 	if (!path || !conn)
 		return -EINVAL;
-	/* The device number is known without asking the mount. */
+	/* The kernel knows the device number without a request to the mount. */
 	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &stx) < 0)
 		return -errno;
 	c = calloc(1, sizeof(*c));
@@ -293,11 +299,11 @@ VFSDAX_API int vfsdax_connect(const char *path, struct vfsdax_conn **conn)
 	c->minor = stx.stx_dev_minor;
 	err = find_owner(c->major, c->minor, &owner);
 	if (!err) {
-		c->sock = connect_to(c, owner);
+		c->sock = connect_to_owner(c, owner);
 		err = c->sock < 0 ? c->sock : check_server(c->sock, owner);
 	}
 	if (!err)
-		err = greet(c);
+		err = say_hello(c);
 	if (err) {
 		if (c->sock >= 0)
 			close(c->sock);
