@@ -4,162 +4,155 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "lib/internal.h"
 
-/* A device that says that it was interrupted is asked again, but not for ever. */
+/* How often a message is sent when the device answers EINTR. */
 #define INTERRUPTED_MAX 8
 
+/* ------------------------------------------------------------------ sending */
 
-/* ------------------------------------------------------------------ writing it */
-
-static size_t message_len(const struct request *r)
+/* Copies to offset *at of the two buffers. */
+static void copy_arg(struct iovec iov[2], size_t *at, const struct fuse_arg *arg)
 {
-	size_t len = sizeof(struct fuse_in_header);
-
-	for (int i = 0; i < REQUEST_PIECES; i++)
-		len += r->in[i].len;
-	return len;
-}
-
-/* Copies behind what is there already, into the next buffer when the first is full. */
-static void put(struct iovec iov[2], size_t *at, const void *p, size_t len)
-{
-	size_t first = *at < iov[0].iov_len ? MIN(len, iov[0].iov_len - *at) : 0;
+	size_t first = *at < iov[0].iov_len ? MIN(arg->len, iov[0].iov_len - *at) : 0;
 
 	if (first)
-		memcpy((uint8_t *)iov[0].iov_base + *at, p, first);
-	if (first < len)
+		memcpy((uint8_t *)iov[0].iov_base + *at, arg->p, first);
+	if (first < arg->len)
 		memcpy((uint8_t *)iov[1].iov_base + (*at + first - iov[0].iov_len),
-		       (const uint8_t *)p + first, len - first);
-	*at += len;
+		       (const uint8_t *)arg->p + first, arg->len - first);
+	*at += arg->len;
 }
 
-bool lane_write(struct vfsdax *s, struct lane *lane, const struct request *r,
-		struct fuse_in_header *h)
+bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args,
+	       struct bridge_call *call)
 {
-	struct iovec iov[2];
-	size_t at = sizeof(*h);
-
-	*h = (struct fuse_in_header){
-		.len = (uint32_t)message_len(r),
-		.opcode = r->opcode,
+	struct fuse_in_header h = {
+		.len = sizeof(h),
+		.opcode = args->opcode,
 		.unique = bridge_unique(s->bridge),
-		.nodeid = r->nodeid,
+		.nodeid = args->nodeid,
 		.uid = s->uid,
 		.gid = s->gid,
 		.pid = s->pid,
 	};
-	if (!bridge_lane_buffer(lane->bridge, h->len > FS_IN_BYTES, iov))
+	size_t at = sizeof(h);
+	struct iovec iov[2];
+
+	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
+		h.len += (uint32_t)args->in[i].len;
+	if (!bridge_lane_buffer(lane->bridge, h.len > FS_IN_BYTES, iov))
 		return false;
-	for (int i = 0; i < REQUEST_PIECES; i++)
-		if (r->in[i].len)
-			put(iov, &at, r->in[i].p, r->in[i].len);
+	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
+		copy_arg(iov, &at, &args->in[i]);
+	if (args->in_place) {
+		call->data = args->out;
+		call->data_len = args->out_len;
+	}
+	bridge_lane_request(lane->bridge, &h, call);
 	return true;
 }
 
-int caller_error(int err)
-{
-	/* A program that is told EINTR believes in a signal of its own. */
-	return err == -EINTR ? -EIO : err;
-}
-
-/* ------------------------------------------------------------------ waiting for it */
-
-struct waited {
-	struct bridge_call call;
-	struct vfsdax *share;
-	const struct request *request;
-	ssize_t result;
-	struct waiter waiter;
-};
-
-static ssize_t take_answer(const struct request *r, int err, const uint8_t *payload, size_t len)
+int args_take_answer(const struct fuse_args *args, int err, const uint8_t *payload, size_t len)
 {
 	if (err)
 		return err;
-	if (r->data)
-		return len <= r->data_len ? (ssize_t)len : -EIO;
-	if (len < r->out_min || len > r->out_max)
+	if (len > args->out_len || (len < args->out_len && !args->out_var))
 		return -EIO;
-	if (len)
-		memcpy(r->out, payload, len);
-	return (ssize_t)len;
+	if (len && payload != args->out)
+		memcpy(args->out, payload, len);
+	return args->out_var ? (int)len : 0;
 }
 
-static void waited_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
-{
-	struct waited *c = container_of(call, struct waited, call);
+/* ------------------------------------------------------------------ with a waiter */
 
-	c->result = take_answer(c->request, err, payload, len);
+struct waited_call {
+	struct bridge_call call;
+	struct vfsdax *share;
+	const struct fuse_args *args;
+	int result;
+	struct waiter waiter;
+};
+
+static void waited_call_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
+{
+	struct waited_call *c = container_of(call, struct waited_call, call);
+
+	c->result = args_take_answer(c->args, err, payload, len);
 	waiter_wake(c->share, &c->waiter); /* `c` is the other thread's from here on */
 }
 
-/* All buffers are with the device: waits until some may have come back. False: too long. */
-static bool wait_for_buffer(struct vfsdax *s, struct lane *lane, uint64_t until_ns)
+/* Waits for a buffer where all are at the device. */
+static int send_when_possible(struct vfsdax *s, struct lane *lane, struct waited_call *c)
 {
-	uint64_t now = clock_now_ns();
-	struct waiter nobody;
+	uint64_t now = clock_now_ns(), until = now + s->timeout_ms * NS_PER_MS;
 
-	if (now >= until_ns)
-		return false;
-	waiter_init(&nobody);
-	share_wait(s, &nobody, lane, MIN(now + NS_PER_MS, until_ns));
-	return true;
-}
-
-static ssize_t call_once(struct vfsdax *s, const struct request *r)
-{
-	uint64_t until = clock_now_ns() + s->timeout_ms * NS_PER_MS;
-	struct lane *lane = share_lane(s);
-	struct waited c = {
-		.call = {.done = waited_done, .data = r->data, .data_len = r->data_len},
-		.share = s,
-		.request = r,
-	};
-	struct fuse_in_header h;
-
-	waiter_init(&c.waiter);
 	pthread_mutex_lock(&lane->lock);
-	while (!lane_write(s, lane, r, &h)) {
-		lane_reap_locked(lane);
-		if (lane_write(s, lane, r, &h))
-			break;
+	while (!lane_send(s, lane, c->args, &c->call)) {
+		if (lane_reap_locked(lane))
+			continue;
 		pthread_mutex_unlock(&lane->lock);
-		if (!wait_for_buffer(s, lane, until))
+		now = clock_now_ns();
+		if (now >= until)
 			return fs_caller_error(-ETIMEDOUT);
+		share_pause(s, lane, MIN(now + NS_PER_MS, until));
 		pthread_mutex_lock(&lane->lock);
 	}
-	bridge_lane_request(lane->bridge, &h, &c.call);
 	bridge_lane_flush(lane->bridge);
 	pthread_mutex_unlock(&lane->lock);
-	/* The time-out is that of the request below: it always ends in done(). */
+	return 0;
+}
+
+static int call_once(struct vfsdax *s, const struct fuse_args *args)
+{
+	struct lane *lane = share_lane(s);
+	struct waited_call c = {.call.done = waited_call_done, .share = s, .args = args};
+	int err;
+
+	waiter_init(&c.waiter);
+	err = send_when_possible(s, lane, &c);
+	if (err)
+		return err;
+	/* The floors below end it with its time-out. */
 	share_wait(s, &c.waiter, lane, UINT64_MAX);
 	return c.result;
 }
 
-ssize_t share_call(struct vfsdax *s, const struct request *r)
+int share_call(struct vfsdax *s, const struct fuse_args *args)
 {
-	ssize_t result = -EINTR;
+	int result = -EINTR;
 
 	for (int i = 0; i < INTERRUPTED_MAX && result == -EINTR; i++)
-		result = call_once(s, r);
+		result = call_once(s, args);
 	share_tend(s);
-	return result < 0 ? caller_error((int)result) : result;
+	return caller_error(result);
 }
 
-/* ------------------------------------------------------------------ not waiting for it */
+int call_if_known(struct vfsdax *s, const struct fuse_args *args, atomic_bool *unknown)
+{
+	int err;
 
-struct posted {
+	if (atomic_load(unknown))
+		return 0;
+	IN_SCOPE_OF(s);
+	err = share_call(s, args);
+	if (err == -ENOSYS)
+		atomic_store(unknown, true);
+	return err == -ENOSYS ? 0 : err;
+}
+
+/* ------------------------------------------------------------------ without a waiter */
+
+struct posted_call {
 	struct bridge_call call;
 	struct vfsdax *share;
 };
 
-static void posted_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
+static void posted_call_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
 {
-	struct posted *c = container_of(call, struct posted, call);
+	struct posted_call *c = container_of(call, struct posted_call, call);
 	struct vfsdax *s = c->share;
 
 	(void)err;
@@ -169,25 +162,23 @@ static void posted_done(struct bridge_call *call, int err, const uint8_t *payloa
 	atomic_fetch_sub(&s->posted, 1);
 }
 
-int share_post(struct vfsdax *s, const struct request *r)
+int share_post(struct vfsdax *s, const struct fuse_args *args)
 {
 	struct lane *lane = share_lane(s);
-	struct posted *c = malloc(sizeof(*c));
-	struct fuse_in_header h;
+	struct posted_call *c = malloc(sizeof(*c));
 	bool sent;
 
 	if (!c)
 		return -ENOMEM;
-	*c = (struct posted){.call.done = posted_done, .share = s};
+	*c = (struct posted_call){.call.done = posted_call_done, .share = s};
+	atomic_fetch_add(&s->posted, 1);
 	pthread_mutex_lock(&lane->lock);
-	sent = lane_write(s, lane, r, &h);
-	if (sent) {
-		atomic_fetch_add(&s->posted, 1);
-		bridge_lane_request(lane->bridge, &h, &c->call);
+	sent = lane_send(s, lane, args, &c->call);
+	if (sent)
 		bridge_lane_flush(lane->bridge);
-	}
 	pthread_mutex_unlock(&lane->lock);
-	if (!sent)
-		free(c);
-	return sent ? 0 : -EAGAIN;
+	if (sent)
+		return 0;
+	posted_call_done(&c->call, 0, NULL, 0);
+	return -EAGAIN;
 }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/dir: reading a directory. The device's answers are copied as a whole, and each entry is
+ * lib/dir: reading a directory. An answer of the device is copied as a whole, and each entry is
  * checked in the copy before a program sees it.
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "lib/internal.h"
 
@@ -19,19 +18,14 @@ struct listing {
 	_Alignas(8) uint8_t bytes[LISTING_BYTES];
 };
 
-void listing_free(struct listing *l)
-{
-	free(l);
-}
-
-/* The next whole and sane entry: 1; 0: none is left here; -EIO. */
-static int next_here(struct listing *l, struct vfsdax_dirent *entry)
+/* The next whole and sane entry: 1; 0: the listing has no more; -EIO. */
+static int next_dirent(struct listing *l, struct vfsdax_dirent *entry)
 {
 	struct fuse_dirent d;
 	const char *name = (const char *)l->bytes + l->at + FUSE_NAME_OFFSET;
 	size_t size;
 
-	/* As a kernel does: an entry that is cut ends the answer. */
+	/* As in a kernel, an entry that is cut ends the answer. */
 	if (l->len - l->at < FUSE_NAME_OFFSET)
 		return 0;
 	memcpy(&d, l->bytes + l->at, FUSE_NAME_OFFSET);
@@ -56,24 +50,24 @@ static int next_here(struct listing *l, struct vfsdax_dirent *entry)
 }
 
 /* More entries: how many bytes; 0 at the end. */
-static int fetch(struct vfsdax_file *f)
+static int read_listing(struct vfsdax_file *f)
 {
 	struct listing *l = f->listing;
 	struct fuse_read_in in = {.fh = f->fh, .offset = l->place, .size = sizeof(l->bytes)};
-	struct request r = {
+	struct fuse_args args = {
 		.opcode = FUSE_READDIR,
 		.nodeid = f->nodeid,
-		.in = {{&in, sizeof(in)}},
-		.out = l->bytes,
-		.out_max = sizeof(l->bytes),
+		.in = {ARG_OF(in)},
+		OUT_OF(l->bytes),
+		.out_var = true,
 	};
-	ssize_t n;
+	int n;
 
 	l->at = l->len = 0;
-	n = share_call(f->share, &r);
+	n = share_call(f->share, &args);
 	if (n > 0)
 		l->len = (size_t)n;
-	return (int)n;
+	return n;
 }
 
 static struct listing *listing_of(struct vfsdax_file *f)
@@ -94,14 +88,14 @@ int vfsdax_readdir(struct vfsdax_file *f, struct vfsdax_dirent *entry)
 	l = listing_of(f);
 	if (!l)
 		return -ENOMEM;
-	r = next_here(l, entry);
+	r = next_dirent(l, entry);
 	if (r)
 		return r;
-	r = fetch(f);
+	r = read_listing(f);
 	if (r <= 0)
 		return r;
-	r = next_here(l, entry);
-	/* An answer without an entry would be asked for again for ever. */
+	r = next_dirent(l, entry);
+	/* After an answer without an entry the same READDIR would be sent for ever. */
 	return r ? r : -EIO;
 }
 

@@ -39,22 +39,15 @@ int attr_to_stat(const struct fuse_attr *attr, struct stat *st)
 }
 
 /* A request that is answered with attributes. */
-static int attr_call(struct vfsdax *s, uint32_t opcode, uint64_t nodeid, const void *in, size_t len,
-		     struct fuse_attr *attr)
+static int call_for_attr(struct vfsdax *s, uint32_t opcode, uint64_t nodeid, struct fuse_arg in,
+			 struct fuse_attr *attr)
 {
-	struct fuse_attr_out out = {0};
-	struct request r = {
-		.opcode = opcode,
-		.nodeid = nodeid,
-		.in = {{in, len}},
-		.out = &out,
-		.out_min = sizeof(out),
-		.out_max = sizeof(out),
-	};
-	ssize_t n = share_call(s, &r);
+	struct fuse_attr_out out;
+	struct fuse_args args = {.opcode = opcode, .nodeid = nodeid, .in = {in}, OUT_OF(out)};
+	int err = share_call(s, &args);
 
-	if (n < 0)
-		return (int)n;
+	if (err)
+		return err;
 	*attr = out.attr;
 	return attr_sane(attr) ? 0 : -EIO;
 }
@@ -63,7 +56,7 @@ int node_getattr(struct vfsdax *s, uint64_t nodeid, struct fuse_attr *attr)
 {
 	struct fuse_getattr_in in = {0};
 
-	return attr_call(s, FUSE_GETATTR, nodeid, &in, sizeof(in), attr);
+	return call_for_attr(s, FUSE_GETATTR, nodeid, (struct fuse_arg)ARG_OF(in), attr);
 }
 
 int vfsdax_fstat(struct vfsdax_file *f, struct stat *st)
@@ -78,19 +71,17 @@ int vfsdax_fstat(struct vfsdax_file *f, struct stat *st)
 
 static int stat_path(struct vfsdax *s, const char *path, bool follow, struct stat *st)
 {
-	struct place p;
+	struct path_node p;
 	int err;
 
 	IN_SCOPE_OF(s);
-	err = place_of(s, path, follow, &p);
+	err = path_resolve(s, path, follow, &p);
 	if (err)
 		return err;
 	if (!p.fresh)
 		err = node_getattr(s, p.nodeid, &p.attr);
-	if (!err)
-		err = attr_to_stat(&p.attr, st);
-	place_drop(s, &p);
-	return err;
+	path_put(s, &p);
+	return err ? err : attr_to_stat(&p.attr, st);
 }
 
 int vfsdax_stat(struct vfsdax *share, const char *path, struct stat *st)
@@ -106,25 +97,11 @@ int vfsdax_lstat(struct vfsdax *share, const char *path, struct stat *st)
 int vfsdax_statvfs(struct vfsdax *s, const char *path, struct statvfs *st)
 {
 	struct fuse_statfs_out out;
-	struct request r = {
-		.opcode = FUSE_STATFS,
-		.out = &out,
-		.out_min = sizeof(out),
-		.out_max = sizeof(out),
-	};
-	struct place p;
-	ssize_t n;
-	int err;
+	struct fuse_args args = {.opcode = FUSE_STATFS, OUT_OF(out)};
+	int err = path_call(s, path, &args);
 
-	IN_SCOPE_OF(s);
-	err = place_of(s, path, true, &p);
 	if (err)
 		return err;
-	r.nodeid = p.nodeid;
-	n = share_call(s, &r);
-	place_drop(s, &p);
-	if (n < 0)
-		return (int)n;
 	*st = (struct statvfs){
 		.f_bsize = out.st.bsize,
 		.f_frsize = out.st.frsize ? out.st.frsize : out.st.bsize,
@@ -149,22 +126,22 @@ int node_setattr(struct vfsdax *s, uint64_t nodeid, const struct fuse_setattr_in
 
 	if (copy.valid & FATTR_SIZE && s->flags & FUSE_HANDLE_KILLPRIV_V2 && share_kills_suid(s))
 		copy.valid |= FATTR_KILL_SUIDGID;
-	return attr_call(s, FUSE_SETATTR, nodeid, &copy, sizeof(copy), &attr);
+	return call_for_attr(s, FUSE_SETATTR, nodeid, (struct fuse_arg)ARG_OF(copy), &attr);
 }
 
-static int set_path(struct vfsdax *s, const char *path, const struct fuse_setattr_in *in)
+static int setattr_path(struct vfsdax *s, const char *path, const struct fuse_setattr_in *in)
 {
-	struct place p;
+	struct path_node p;
 	int err;
 
 	if (s->readonly)
 		return -EROFS;
 	IN_SCOPE_OF(s);
-	err = place_of(s, path, true, &p);
+	err = path_resolve(s, path, true, &p);
 	if (err)
 		return err;
 	err = node_setattr(s, p.nodeid, in);
-	place_drop(s, &p);
+	path_put(s, &p);
 	return err;
 }
 
@@ -172,7 +149,7 @@ int vfsdax_chmod(struct vfsdax *share, const char *path, mode_t mode)
 {
 	struct fuse_setattr_in in = {.valid = FATTR_MODE, .mode = mode & 07777};
 
-	return set_path(share, path, &in);
+	return setattr_path(share, path, &in);
 }
 
 int vfsdax_chown(struct vfsdax *share, const char *path, uid_t uid, gid_t gid)
@@ -180,40 +157,35 @@ int vfsdax_chown(struct vfsdax *share, const char *path, uid_t uid, gid_t gid)
 	struct fuse_setattr_in in = {.uid = uid, .gid = gid};
 
 	in.valid = (uid != (uid_t)-1 ? FATTR_UID : 0) | (gid != (gid_t)-1 ? FATTR_GID : 0);
-	return set_path(share, path, &in);
+	return setattr_path(share, path, &in);
 }
 
-/* One of the two times: which bits of `valid` it takes. -EINVAL. */
-static int want_time(const struct timespec *t, uint32_t set, uint32_t now, uint32_t *valid)
+/* One of the two times: its bits of `valid`, and its value where one is given. -EINVAL. */
+static int put_time(const struct timespec *t, uint32_t set, uint32_t now, uint32_t *valid,
+		    uint64_t *sec, uint32_t *nsec)
 {
-	if (!t || t->tv_nsec == UTIME_NOW)
-		*valid |= set | now;
-	else if (t->tv_nsec != UTIME_OMIT)
-		*valid |= set;
-	else
+	if (t && t->tv_nsec == UTIME_OMIT)
 		return 0;
-	return t && t->tv_nsec != UTIME_NOW && (t->tv_nsec < 0 || t->tv_nsec >= 1000000000)
-		       ? -EINVAL
-		       : 0;
+	*valid |= set;
+	if (!t || t->tv_nsec == UTIME_NOW) {
+		*valid |= now;
+		return 0;
+	}
+	*sec = (uint64_t)t->tv_sec;
+	*nsec = (uint32_t)t->tv_nsec;
+	return t->tv_nsec < 0 || t->tv_nsec >= 1000000000 ? -EINVAL : 0;
 }
 
 int vfsdax_utimens(struct vfsdax *share, const char *path, const struct timespec times[2])
 {
-	const struct timespec *a = times ? &times[0] : NULL, *m = times ? &times[1] : NULL;
 	struct fuse_setattr_in in = {0};
 
-	if (want_time(a, FATTR_ATIME, FATTR_ATIME_NOW, &in.valid) ||
-	    want_time(m, FATTR_MTIME, FATTR_MTIME_NOW, &in.valid))
+	if (put_time(times ? &times[0] : NULL, FATTR_ATIME, FATTR_ATIME_NOW, &in.valid, &in.atime,
+		     &in.atimensec) ||
+	    put_time(times ? &times[1] : NULL, FATTR_MTIME, FATTR_MTIME_NOW, &in.valid, &in.mtime,
+		     &in.mtimensec))
 		return -EINVAL;
-	if (in.valid & FATTR_ATIME && !(in.valid & FATTR_ATIME_NOW)) {
-		in.atime = (uint64_t)a->tv_sec;
-		in.atimensec = (uint32_t)a->tv_nsec;
-	}
-	if (in.valid & FATTR_MTIME && !(in.valid & FATTR_MTIME_NOW)) {
-		in.mtime = (uint64_t)m->tv_sec;
-		in.mtimensec = (uint32_t)m->tv_nsec;
-	}
-	return set_path(share, path, &in);
+	return setattr_path(share, path, &in);
 }
 
 /* ------------------------------------------------------------------ an open file */
@@ -239,12 +211,8 @@ int vfsdax_fallocate(struct vfsdax_file *f, int mode, uint64_t off, uint64_t len
 		.length = len,
 		.mode = (uint32_t)mode,
 	};
-	struct request r = {
-		.opcode = FUSE_FALLOCATE,
-		.nodeid = f->nodeid,
-		.in = {{&in, sizeof(in)}},
-	};
-	ssize_t n;
+	struct fuse_args args = {.opcode = FUSE_FALLOCATE, .nodeid = f->nodeid, .in = {ARG_OF(in)}};
+	int err;
 
 	if (f->dir || !file_writes(f))
 		return -EBADF;
@@ -253,10 +221,8 @@ int vfsdax_fallocate(struct vfsdax_file *f, int mode, uint64_t off, uint64_t len
 	if (off + len > INT64_MAX)
 		return -EFBIG;
 	IN_SCOPE_OF(f->share);
-	n = share_call(f->share, &r);
-	if (n == -ENOSYS)
-		return -EOPNOTSUPP;
-	return n < 0 ? (int)n : 0;
+	err = share_call(f->share, &args);
+	return err == -ENOSYS ? -EOPNOTSUPP : err;
 }
 
 int vfsdax_fsync(struct vfsdax_file *f, int datasync)
@@ -266,20 +232,10 @@ int vfsdax_fsync(struct vfsdax_file *f, int datasync)
 		.fh = f->fh,
 		.fsync_flags = datasync ? FUSE_FSYNC_FDATASYNC : 0,
 	};
-	struct request r = {
-		.opcode = f->dir ? FUSE_FSYNCDIR : FUSE_FSYNC,
-		.nodeid = f->nodeid,
-		.in = {{&in, sizeof(in)}},
-	};
-	atomic_bool *unknown = f->dir ? &s->no_fsyncdir : &s->no_fsync;
-	ssize_t n;
+	struct fuse_args args = {.opcode = f->dir ? FUSE_FSYNCDIR : FUSE_FSYNC,
+				 .nodeid = f->nodeid,
+				 .in = {ARG_OF(in)}};
 
-	IN_SCOPE_OF(s);
-	if (atomic_load(unknown))
-		return 0;
-	n = share_call(s, &r);
-	/* As a kernel has it: a device that knows no fsync has nothing to sync. */
-	if (n == -ENOSYS)
-		atomic_store(unknown, true);
-	return n < 0 && n != -ENOSYS ? (int)n : 0;
+	/* As in a kernel: a device that knows no fsync has nothing to sync. */
+	return call_if_known(s, &args, f->dir ? &s->no_fsyncdir : &s->no_fsync);
 }

@@ -3,23 +3,25 @@
  * lib/internal: what the files of libvfsdax share.
  *
  *   vfsdax.h  ─  share open file names xattr dir io map queue      one file a chapter of the header
- *                  └─ path: walks of LOOKUPs                       who is meant by a path
+ *                  └─ path: a path to a node, by LOOKUPs
  *                       └─ call: one message and its answer
- *                            └─ wait: who reaps, who sleeps
+ *                            └─ wait: which thread reaps, which block
  *                                 └─ bridge/caller.h
  *
- * Locks, none taken inside another unless it says so: lane.lock (its lane's functions; done() of a
+ * Locks, none taken inside another except as noted: lane.lock (its lane's functions; done() of a
  * call runs under some lane's), wait_lock (the waiters), queue.lock and map.lock (leaves),
  * late_lock.
  */
 #ifndef VFSDAX_LIB_INTERNAL_H
 #define VFSDAX_LIB_INTERNAL_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "base/list.h"
@@ -37,20 +39,20 @@ struct claim;
 struct lane {
 	struct bridge_lane *bridge;
 	pthread_mutex_t lock;
-	atomic_uint watchers; /* descriptors of queues that want its calls */
-	atomic_flag polled; /* a thread has claimed `spin` for the length of its wait */
+	atomic_uint watchers; /* descriptors of queues that need its calls */
+	atomic_flag polled;   /* a thread has claimed `spin` for the length of its wait */
 	struct spin spin;
 } __attribute__((aligned(64)));
 
-/* A directory and how it was reached, for "..". Each holds one lookup. */
+/* A directory and how it was reached, for "..". Each has one lookup. */
 struct dir {
 	atomic_uint refs;
 	uint64_t nodeid;
 	struct dir *parent; /* NULL: the root, which is the share's own */
 };
 
-/* Somebody who waits for something that a done() tells. */
-enum { WAITER_RUNS, WAITER_SLEEPS, WAITER_LEADS, WAITER_WOKEN };
+/* A thread that waits for a done(). */
+enum { WAITER_RUNS, WAITER_BLOCKS, WAITER_LEADS, WAITER_WOKEN };
 struct waiter {
 	_Atomic uint32_t state;
 	struct list link; /* vfsdax.waiters, while share_wait() runs */
@@ -79,7 +81,7 @@ struct vfsdax {
 	atomic_uint pollers; /* threads that poll a lane now */
 	bool no_calls;	     /* some lane has no descriptor: to be polled */
 
-	/* One waiter leads: it reaps for all, and sleeps in epoll; the others sleep on their own.
+	/* One waiter leads: it reaps for all and blocks in epoll; the others block on their state.
 	 */
 	pthread_mutex_t wait_lock;
 	struct list waiters;
@@ -87,9 +89,9 @@ struct vfsdax {
 	int epoll_fd, wake_fd;
 
 	atomic_uint objects;	       /* files, maps and queues that are not closed */
-	atomic_uint posted;	       /* calls that nobody waits for */
-	atomic_bool lost;	       /* the holds were told that the device is gone */
-	atomic_bool tending;	       /* somebody is in share_tend() */
+	atomic_uint posted;	       /* calls without a waiter */
+	atomic_bool lost;	       /* the loss of the device was reported to the maps */
+	atomic_bool tending;	       /* a thread is in share_tend() */
 	_Atomic uint64_t mapped_bytes; /* of vfsdax_map(), by length */
 	atomic_bool no_flush, no_fsync, no_fsyncdir; /* the device does not know these */
 	/* Files to be released as soon as messages can be sent. */
@@ -98,11 +100,11 @@ struct vfsdax {
 	atomic_uint n_late;
 };
 
-/* vfsdax_attach(), to a transport that is there already and is the share's then, or to a source. */
+/* vfsdax_attach(), to `transport`, which the share then owns, or where that is NULL to a source. */
 int share_attach(const char *source, struct transport *transport,
 		 const struct vfsdax_options *options, struct vfsdax **share);
 
-/* Around the body of each function that a program calls: log lines go to the share's user. */
+/* Around the body of each public function: log lines go to the share's handler. */
 struct scope {
 	const struct log_sink *before;
 };
@@ -118,15 +120,19 @@ static inline void scope_leave(struct scope *scope)
 	__attribute__((cleanup(scope_leave), unused)) struct scope scope_of_call = \
 		scope_enter(share)
 
-/* What is to be done now and then by whoever comes along, without a lock of the library, not inside
- * a callback: tells holds that the device is lost; and releases files, which waits for answers. */
-void share_tell_loss(struct vfsdax *s);
+/* Calls the maps' stale() once the device is lost. Without a lock of the library, not in a
+ * callback. */
+void share_report_loss(struct vfsdax *s);
+/* The same, and releases files that are due, which waits for answers. */
 void share_tend(struct vfsdax *s);
 
 /* ------------------------------------------------------------------ wait.c */
 
 int wait_open(struct vfsdax *s);
 void wait_close(struct vfsdax *s);
+/* Adds to an epoll descriptor: `fds` level-triggered, each lane's call edge-triggered. 0 or -errno.
+ */
+int wait_watch(struct vfsdax *s, int epoll_fd, const int *fds, unsigned n);
 static inline void waiter_init(struct waiter *w)
 {
 	atomic_init(&w->state, WAITER_RUNS);
@@ -139,47 +145,66 @@ static inline bool waiter_woken(struct waiter *w)
 void waiter_wake(struct vfsdax *s, struct waiter *w);
 /* Reaps and blocks until the waiter is woken (true) or until_ns. Polls `lane` first. */
 bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns);
-/* Reaps one lane, or, where another thread is at it, does nothing. How many done()s. */
+/* share_wait() for no particular answer. */
+void share_pause(struct vfsdax *s, struct lane *lane, uint64_t until_ns);
+/* Reaps one lane; nothing where another thread has its lock. The number of done()s. */
 unsigned lane_reap(struct lane *lane);
-/* The same for who has the lock. */
+/* The same with the lock held. */
 unsigned lane_reap_locked(struct lane *lane);
 unsigned share_reap(struct vfsdax *s);
 /* The lane for this thread, now. */
 struct lane *share_lane(struct vfsdax *s);
-/* When something must be reaped though nothing came; UINT64_MAX: never. */
+/* When something must be reaped without a call of the device; UINT64_MAX: never. */
 uint64_t share_deadline(struct vfsdax *s);
 /* Asks the device to signal all lanes. True: something is there already. */
 bool share_calls_on(struct vfsdax *s);
 
 /* ------------------------------------------------------------------ call.c */
 
-#define REQUEST_PIECES 4
-
-struct request {
+/* One FUSE message and where its answer goes (compare struct fuse_args of the kernel). */
+struct fuse_args {
 	uint32_t opcode;
 	uint64_t nodeid;
-	struct {
+	struct fuse_arg {
 		const void *p;
 		size_t len;
-	} in[REQUEST_PIECES]; /* what follows the header */
-	/* READ: where the data goes. */
-	uint8_t *data;
-	size_t data_len;
-	/* The others: a copy of the answer; fewer bytes than out_min are -EIO, more than out_max
-	 * too. */
+	} in[4]; /* what follows the header */
+	/* The answer is exactly out_len bytes, with out_var at most; another length is -EIO. */
 	void *out;
-	size_t out_min, out_max;
+	size_t out_len;
+	bool out_var;
+	bool in_place; /* READ: the device's data arrives in `out` */
 };
 
-/* Sends it and waits: the bytes of the answer, or -errno, never -EINTR. No lock is held. */
-ssize_t share_call(struct vfsdax *s, const struct request *r);
-/* Sends it; nobody waits, the answer is not looked at. -EAGAIN: no buffer is free. */
-int share_post(struct vfsdax *s, const struct request *r);
-/* Writes it into the lane's buffer, but its header to `h`. False: no buffer is free. Under the lock. */
-bool lane_write(struct vfsdax *s, struct lane *lane, const struct request *r,
-		struct fuse_in_header *h);
-/* -errno as a program may see it. */
-int caller_error(int err);
+#define ARG_OF(x)               \
+	{                       \
+		&(x), sizeof(x) \
+	}
+#define OUT_OF(x) .out = &(x), .out_len = sizeof(x)
+static inline struct fuse_arg arg_string(const char *string)
+{
+	return (struct fuse_arg){string, strlen(string) + 1};
+}
+
+/* Sends it and waits: 0, with out_var the bytes of the answer, or -errno, never -EINTR. No lock is
+ * held. */
+int share_call(struct vfsdax *s, const struct fuse_args *args);
+/* The same for an opcode that a device need not know: from its first ENOSYS on `unknown` is set and
+ * the result 0. */
+int call_if_known(struct vfsdax *s, const struct fuse_args *args, atomic_bool *unknown);
+/* Sends it without waiting; the answer is dropped. -EAGAIN: no buffer is free. */
+int share_post(struct vfsdax *s, const struct fuse_args *args);
+/* Sends it, under the lane's lock and without a flush; call->done() follows. False: no buffer is
+ * free. */
+bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args,
+	       struct bridge_call *call);
+/* What done() got: checks its length and copies it. As share_call(), but for -EINTR. */
+int args_take_answer(const struct fuse_args *args, int err, const uint8_t *payload, size_t len);
+/* -errno as a program may see it: -EINTR would mean a signal of its own. */
+static inline int caller_error(int err)
+{
+	return err == -EINTR ? -EIO : err;
+}
 
 /* ------------------------------------------------------------------ path.c */
 
@@ -191,26 +216,29 @@ void dir_put(struct vfsdax *s, struct dir *dir);
 #define WALK_NAME    (1u << 2) /* the last name is not looked up at all */
 
 /* Where a path leads. */
-struct place {
+struct path_node {
 	struct dir *dir;	 /* the directory that it is, or that it is in */
 	char name[NAME_MAX + 1]; /* in `dir`; "": it is `dir` */
 	bool slash;		 /* the path ends with "/" */
 	uint64_t nodeid;	 /* 0: nothing of that name, or not looked up */
 	bool owned;		 /* its lookup is ours, not that of `dir` */
-	bool fresh;		 /* `attr` is what the device says now; else only its type is */
+	bool fresh; /* `attr` is from the device, and valid now; else only its type is */
 	struct fuse_attr attr;
 };
 
-/* `from`: NULL: the root. 0: place_drop() it; -errno. */
-int place_find(struct vfsdax *s, struct dir *from, const char *path, unsigned how, struct place *p);
-void place_drop(struct vfsdax *s, struct place *p);
-/* place_find() for what must exist. */
-static inline int place_of(struct vfsdax *s, const char *path, bool follow, struct place *p)
+/* `from`: NULL: the root. 0, to be ended with path_put(), or -errno. */
+int path_walk(struct vfsdax *s, struct dir *from, const char *path, unsigned how,
+	      struct path_node *p);
+void path_put(struct vfsdax *s, struct path_node *p);
+/* path_walk() for what must exist. */
+static inline int path_resolve(struct vfsdax *s, const char *path, bool follow, struct path_node *p)
 {
-	return place_find(s, NULL, path, follow ? WALK_FOLLOW : 0, p);
+	return path_walk(s, NULL, path, follow ? WALK_FOLLOW : 0, p);
 }
+/* share_call() for the node that `path` leads to. */
+int path_call(struct vfsdax *s, const char *path, struct fuse_args *args);
 
-/* Checks a node that an answer names. */
+/* Check a node that an answer names. */
 bool entry_sane(const struct fuse_entry_out *entry);
 bool attr_sane(const struct fuse_attr *attr);
 int readlink_node(struct vfsdax *s, uint64_t nodeid, char target[PATH_MAX]);
@@ -221,10 +249,10 @@ struct vfsdax_file {
 	struct vfsdax *share;
 	uint64_t nodeid, fh;
 	struct node *node;
-	struct dir
-		*dir;	/* of a directory, which has the lookup; NULL: a file, its lookup is ours */
-	int flags;	/* O_ACCMODE, O_APPEND, O_SYNC, O_DSYNC */
-	bool no_handle; /* the device has no OPEN: nothing to release */
+	/* Of a directory, with the lookup; NULL: a file, whose lookup is its own. */
+	struct dir *dir;
+	int flags;		 /* O_ACCMODE, O_APPEND, O_SYNC, O_DSYNC */
+	bool no_handle;		 /* the device has no OPEN: nothing to release */
 	atomic_uint refs;	 /* the program's, and each map's */
 	struct list late;	 /* vfsdax.late */
 	struct listing *listing; /* dir.c */
@@ -242,15 +270,14 @@ static inline bool file_writes(const struct vfsdax_file *f)
  * done() and revoke()), with the next share_tend(). */
 void file_put(struct vfsdax_file *f, bool may_send);
 void file_release(struct vfsdax_file *f);
-void listing_free(struct listing *l);
 
-/* The device's words for it now. */
+/* GETATTR. */
 int node_getattr(struct vfsdax *s, uint64_t nodeid, struct fuse_attr *attr);
 /* -EIO for attributes that no file has. */
 int attr_to_stat(const struct fuse_attr *attr, struct stat *st);
-/* SETATTR; `in->valid` says what. */
+/* SETATTR of what `in->valid` names. */
 int node_setattr(struct vfsdax *s, uint64_t nodeid, const struct fuse_setattr_in *in);
-/* Somebody who may not keep suid and sgid bits writes. */
+/* A write or truncation by this process must clear suid and sgid bits. */
 static inline bool share_kills_suid(const struct vfsdax *s)
 {
 	return s->uid != 0;
@@ -258,13 +285,24 @@ static inline bool share_kills_suid(const struct vfsdax *s)
 
 /* ------------------------------------------------------------------ io.c */
 
-struct fuse_read_in read_args(const struct vfsdax_file *f, size_t len, uint64_t off);
-struct fuse_write_in write_args(const struct vfsdax_file *f, size_t len, uint64_t off);
-/* Without a message; -EAGAIN: send one. */
-ssize_t file_read_now(struct vfsdax_file *f, void *buf, size_t len, uint64_t off);
-ssize_t file_write_now(struct vfsdax_file *f, const void *buf, size_t len, uint64_t off);
-/* 0, or why it may not be. */
-int file_may_read(const struct vfsdax_file *f, size_t len, uint64_t off);
-int file_may_write(const struct vfsdax_file *f, size_t len, uint64_t off);
+/* One READ or WRITE as a message. It stays until its answer is taken. */
+struct io_request {
+	struct fuse_args args;
+	union {
+		struct fuse_read_in read;
+		struct fuse_write_in write;
+	} in;
+	struct fuse_write_out written;
+};
+
+/* `len` is at most io_max. */
+void io_request_init(struct io_request *r, const struct vfsdax_file *f, bool write, void *buf,
+		     size_t len, uint64_t off);
+/* The bytes read or written, of what share_call() or args_take_answer() gave. */
+ssize_t io_request_bytes(const struct io_request *r, int result);
+/* Copies through the window without a message; -EAGAIN: send one. */
+ssize_t file_copy(struct vfsdax_file *f, bool write, void *buf, size_t len, uint64_t off);
+/* 0, or why the file cannot be read or written there. */
+int file_check_io(const struct vfsdax_file *f, bool write, size_t len, uint64_t off);
 
 #endif

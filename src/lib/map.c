@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/map: pointers into the window: holds of the bridge, with a budget, a lifetime of their own,
- * and a program's callback for the end of it.
+ * lib/map: pointers into the window: holds of the bridge with a budget and a callback of the
+ * program.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 #include "lib/internal.h"
 
 #define FLAGS_KNOWN (VFSDAX_MAP_WRITE | VFSDAX_MAP_WHOLE | VFSDAX_MAP_NOWAIT)
-/* A truncation is under way: until the next look. */
-#define AGAIN_NS    (1 * NS_PER_MS)
+/* Between attempts during a truncation. */
+#define RETRY_NS    (1 * NS_PER_MS)
 
 struct vfsdax_map {
 	struct bridge_hold hold;
@@ -23,12 +23,12 @@ struct vfsdax_map {
 	void *stale_ctx;
 };
 
-/* Is this thread inside a program's stale()? Then messages cannot be sent: a lane's lock may be
+/* This thread is inside a program's stale(), where messages cannot be sent: a lane's lock may be
  * held. */
 static _Thread_local unsigned in_stale;
 
-/* From whatever thread noticed; the program may unmap in here, and the map be gone then. */
-static void revoke(struct bridge_hold *hold, int err)
+/* On any thread. The program may unmap in here: then the map is gone. */
+static void on_hold_revoke(struct bridge_hold *hold, int err)
 {
 	struct vfsdax_map *m = container_of(hold, struct vfsdax_map, hold);
 	void (*stale)(void *ctx, struct vfsdax_map *map, int err);
@@ -70,61 +70,53 @@ static void budget_give(struct vfsdax *s, size_t len)
 
 /* ------------------------------------------------------------------ map */
 
-struct waiting_hold {
+struct window_wait {
 	struct window_waiter window;
 	struct vfsdax *share;
 	struct waiter waiter;
 	int err;
 };
 
-static void on_window(struct window_waiter *w, int err)
+static void window_wait_done(struct window_waiter *w, int err)
 {
-	struct waiting_hold *h = container_of(w, struct waiting_hold, window);
+	struct window_wait *wait = container_of(w, struct window_wait, window);
 
-	h->err = err;
-	waiter_wake(h->share, &h->waiter);
+	wait->err = err;
+	waiter_wake(wait->share, &wait->waiter);
 }
 
-/* What the window said to somebody who waited for it. */
-static int window_error(int err)
-{
-	/* No room came free in the time that one waits for it. */
-	return err == -ETIMEDOUT ? -ENOSPC : err;
-}
-
-/* One attempt, of which there were `n`: 0, -errno, or 1: again. */
+/* Attempt number `n`: 0, -errno, or 1: to be repeated. */
 static int try_hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags, unsigned n)
 {
 	struct vfsdax_file *f = m->file;
 	struct vfsdax *s = f->share;
-	struct waiting_hold h = {.window.wake = on_window, .share = s};
+	struct window_wait wait = {.window.wake = window_wait_done, .share = s};
 	struct fuse_attr attr;
 	int err;
 
-	waiter_init(&h.waiter);
-	err = bridge_hold(s->bridge, f->node, off, len, flags, &m->hold, &h.window);
+	waiter_init(&wait.waiter);
+	err = bridge_hold(s->bridge, f->node, off, len, flags, &m->hold, &wait.window);
 	switch (err) {
 	case -EINPROGRESS:
 		/* Ends with the device's answer, or with its time-out. */
-		share_wait(s, &h.waiter, share_lane(s), UINT64_MAX);
-		/* The reason may have gone: it is the next attempt that counts. */
-		if (h.err)
-			return n ? window_error(h.err) : 1;
-		return 1;
+		share_wait(s, &wait.waiter, share_lane(s), UINT64_MAX);
+		/* The reason of the first failure may be gone by now: it is tried once more. */
+		if (!wait.err || !n)
+			return 1;
+		/* No space was freed in the time that the window waits for it. */
+		return wait.err == -ETIMEDOUT ? -ENOSPC : wait.err;
 	case -ESTALE:
-		err = node_getattr(s, f->nodeid, &attr);
-		return err ? err : 1;
+		return node_getattr(s, f->nodeid, &attr) ?: 1;
 	case -EAGAIN:
-		share_wait(s, &h.waiter, share_lane(s), clock_now_ns() + AGAIN_NS);
-		/* If it is not a truncation that keeps the file out, then what is known of it. */
-		err = n % 16 == 15 ? node_getattr(s, f->nodeid, &attr) : 0;
-		return err ? err : 1;
+		share_pause(s, share_lane(s), clock_now_ns() + RETRY_NS);
+		/* The cause may be outdated attributes instead of a truncation. */
+		return (n % 16 == 15 ? node_getattr(s, f->nodeid, &attr) : 0) ?: 1;
 	default:
 		return err;
 	}
 }
 
-static int hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
+static int hold_waiting(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
 {
 	struct vfsdax *s = m->file->share;
 	uint64_t until = clock_now_ns() + s->timeout_ms * NS_PER_MS;
@@ -137,28 +129,22 @@ static int hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
 	return r;
 }
 
-/* Nothing is waited for: what is needed is asked for, and found by the next call. */
+/* Does not wait: what is missing is requested, for the next call. */
 static int hold_nowait(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
 {
 	struct vfsdax_file *f = m->file;
 	struct fuse_getattr_in in = {0};
-	struct request getattr = {
-		.opcode = FUSE_GETATTR,
-		.nodeid = f->nodeid,
-		.in = {{&in, sizeof(in)}},
-		.out_max = sizeof(struct fuse_attr_out),
-	};
+	struct fuse_args getattr = {
+		.opcode = FUSE_GETATTR, .nodeid = f->nodeid, .in = {ARG_OF(in)}};
 	int err;
 
-	/* What an earlier one started, on whichever lane. */
+	/* Answers to what an earlier call started, on any lane. */
 	share_reap(f->share);
 	err = bridge_hold(f->share->bridge, f->node, off, len, flags | BRIDGE_HOLD_NOWAIT, &m->hold,
 			  NULL);
-	if (err == -ESTALE) {
+	if (err == -ESTALE)
 		share_post(f->share, &getattr);
-		return -EAGAIN;
-	}
-	return err == -EINPROGRESS ? -EAGAIN : err;
+	return err == -ESTALE || err == -EINPROGRESS ? -EAGAIN : err;
 }
 
 static int check_map(const struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags)
@@ -169,21 +155,7 @@ static int check_map(const struct vfsdax_file *f, uint64_t off, size_t len, unsi
 		return -EOPNOTSUPP;
 	if (!file_reads(f) || (flags & VFSDAX_MAP_WRITE && !file_writes(f)))
 		return -EACCES;
-	/* The window of a share that has none, or of which nothing may be held. */
 	return f->share->map_budget_bytes && f->node ? 0 : -ENODEV;
-}
-
-static int new_map(struct vfsdax_file *f, struct vfsdax_map **out)
-{
-	struct vfsdax_map *m = calloc(1, sizeof(*m));
-
-	if (!m)
-		return -ENOMEM;
-	m->hold.revoke = revoke;
-	m->file = f;
-	pthread_mutex_init(&m->lock, NULL);
-	*out = m;
-	return 0;
 }
 
 static void free_map(struct vfsdax_map *m)
@@ -204,14 +176,20 @@ int vfsdax_map(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
 	if (err)
 		return err;
 	IN_SCOPE_OF(s);
-	share_tell_loss(s);
+	share_report_loss(s);
 	err = budget_take(s, &len, flags & VFSDAX_MAP_WHOLE);
 	if (err)
 		return err;
-	err = new_map(f, &m);
-	if (err)
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		err = -ENOMEM;
 		goto no_map;
-	err = flags & VFSDAX_MAP_NOWAIT ? hold_nowait(m, off, len, how) : hold(m, off, len, how);
+	}
+	m->hold.revoke = on_hold_revoke;
+	m->file = f;
+	pthread_mutex_init(&m->lock, NULL);
+	err = flags & VFSDAX_MAP_NOWAIT ? hold_nowait(m, off, len, how)
+					: hold_waiting(m, off, len, how);
 	if (err)
 		goto no_hold;
 	m->budget_bytes = (size_t)m->hold.len;
@@ -238,7 +216,7 @@ void vfsdax_unmap(struct vfsdax_map *m)
 	f = m->file;
 	s = f->share;
 	IN_SCOPE_OF(s);
-	/* Not before another thread is out of the map's stale(). */
+	/* Waits for the map's stale() on another thread. */
 	bridge_unhold(&m->hold);
 	budget_give(s, m->budget_bytes);
 	free_map(m);
@@ -269,7 +247,7 @@ int vfsdax_map_check(const struct vfsdax_map *m)
 
 	if (stale)
 		return stale;
-	/* What the transport's thread has noticed, and nobody been told yet. */
+	/* The transport's thread may know it before it is reported. */
 	return transport_failed(m->file->share->transport) ? -ENODEV : 0;
 }
 
@@ -292,11 +270,9 @@ int vfsdax_prefetch(struct vfsdax_file *f, uint64_t off, uint64_t len)
 		return err;
 	IN_SCOPE_OF(s);
 	err = bridge_prefetch(s->bridge, f->node, off, len);
-	if (err == -ESTALE) {
-		err = node_getattr(s, f->nodeid, &attr);
-		if (!err)
-			err = bridge_prefetch(s->bridge, f->node, off, len);
-	}
-	/* Where there is nothing to bring, or not now, the wish is as good as done. */
+	if (err == -ESTALE)
+		err = node_getattr(s, f->nodeid, &attr)
+			      ?: bridge_prefetch(s->bridge, f->node, off, len);
+	/* Nothing to prefetch, or not now, is no failure. */
 	return err == -ENODATA || err == -EAGAIN || err == -ESTALE ? 0 : err;
 }

@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "lib/internal.h"
@@ -12,59 +11,35 @@
 #define RENAME_FLAGS (RENAME_NOREPLACE | RENAME_EXCHANGE)
 
 /* The place of a name that is to be made, changed or removed; `itself` is the error for a path that
- * ends with "/", "." or "..", which is no name in a directory. */
-static int name_place(struct vfsdax *s, const char *path, int itself, struct place *p)
+ * ends with ".", ".." or is "/", which is no name in a directory. */
+static int resolve_name(struct vfsdax *s, const char *path, int itself, struct path_node *p)
 {
 	int err;
 
 	if (s->readonly)
 		return -EROFS;
-	err = place_find(s, NULL, path, WALK_NAME, p);
+	err = path_walk(s, NULL, path, WALK_NAME, p);
 	if (!err && !p->name[0]) {
-		place_drop(s, p);
+		path_put(s, p);
 		err = itself;
 	}
 	return err;
 }
 
-static int send_empty(struct vfsdax *s, struct request *r)
-{
-	ssize_t n = share_call(s, r);
-
-	return n < 0 ? (int)n : 0;
-}
-
-/* Sends what makes a node, whose lookup is given back at once. */
-static int send_making(struct vfsdax *s, const struct request *making)
-{
-	struct fuse_entry_out entry = {0};
-	struct request r = *making;
-	ssize_t n;
-
-	r.out = &entry;
-	r.out_min = r.out_max = sizeof(entry);
-	n = share_call(s, &r);
-	if (n < 0)
-		return (int)n;
-	if (entry.nodeid && entry.nodeid != FUSE_ROOT_ID)
-		bridge_forget(s->bridge, entry.nodeid, 1);
-	return entry.nodeid && entry_sane(&entry) ? 0 : -EIO;
-}
-
 ssize_t vfsdax_readlink(struct vfsdax *s, const char *path, char *buf, size_t size)
 {
 	char target[PATH_MAX];
-	struct place p;
+	struct path_node p;
 	int n;
 
 	if (!size)
 		return -EINVAL;
 	IN_SCOPE_OF(s);
-	n = place_of(s, path, false, &p);
+	n = path_resolve(s, path, false, &p);
 	if (n)
 		return n;
 	n = S_ISLNK(p.attr.mode) ? readlink_node(s, p.nodeid, target) : -EINVAL;
-	place_drop(s, &p);
+	path_put(s, &p);
 	if (n < 0)
 		return n;
 	n = (int)MIN((size_t)n, size);
@@ -72,130 +47,120 @@ ssize_t vfsdax_readlink(struct vfsdax *s, const char *path, char *buf, size_t si
 	return n;
 }
 
+/* ------------------------------------------------------------------ making */
+
+/* Sends args, with the name of `path` as `*name`, for a new node, whose lookup is given back at
+ * once; unless `refusal` is its result. */
+static int make_name(struct vfsdax *s, const char *path, struct fuse_args *args,
+		     struct fuse_arg *name, int refusal)
+{
+	struct fuse_entry_out entry = {0};
+	struct path_node p;
+	int err = resolve_name(s, path, -EEXIST, &p);
+
+	if (err)
+		return err;
+	args->nodeid = p.dir->nodeid;
+	args->out = &entry;
+	args->out_len = sizeof(entry);
+	*name = arg_string(p.name);
+	/* "x/" asks for a directory. */
+	if (!refusal && p.slash && args->opcode != FUSE_MKDIR)
+		refusal = -ENOENT;
+	err = refusal ? refusal : share_call(s, args);
+	path_put(s, &p);
+	if (err)
+		return err;
+	if (entry.nodeid && entry.nodeid != FUSE_ROOT_ID)
+		bridge_forget(s->bridge, entry.nodeid, 1);
+	return entry.nodeid && entry_sane(&entry) ? 0 : -EIO;
+}
+
 int vfsdax_mkdir(struct vfsdax *s, const char *path, mode_t mode)
 {
 	struct fuse_mkdir_in in = {.mode = mode & 01777, .umask = s->umask};
-	struct request r = {.opcode = FUSE_MKDIR, .in = {{&in, sizeof(in)}}};
-	struct place p;
-	int err;
+	struct fuse_args args = {.opcode = FUSE_MKDIR, .in = {ARG_OF(in)}};
 
 	IN_SCOPE_OF(s);
 	if (!(s->flags & FUSE_DONT_MASK))
 		in.mode &= ~s->umask;
-	err = name_place(s, path, -EEXIST, &p);
-	if (err)
-		return err;
-	r.nodeid = p.dir->nodeid;
-	r.in[1].p = p.name;
-	r.in[1].len = strlen(p.name) + 1;
-	err = send_making(s, &r);
-	place_drop(s, &p);
-	return err;
+	return make_name(s, path, &args, &args.in[1], 0);
 }
 
 int vfsdax_symlink(struct vfsdax *s, const char *target, const char *path)
 {
-	struct request r = {.opcode = FUSE_SYMLINK};
-	struct place p;
-	int err;
+	struct fuse_args args = {.opcode = FUSE_SYMLINK, .in[1] = arg_string(target)};
 
 	if (!*target)
 		return -ENOENT;
 	if (strlen(target) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	IN_SCOPE_OF(s);
-	err = name_place(s, path, -EEXIST, &p);
-	if (err)
-		return err;
-	r.nodeid = p.dir->nodeid;
-	r.in[0].p = p.name;
-	r.in[0].len = strlen(p.name) + 1;
-	r.in[1].p = target;
-	r.in[1].len = strlen(target) + 1;
-	/* "x/" asks for a directory, which this will not be. */
-	err = p.slash ? -ENOENT : send_making(s, &r);
-	place_drop(s, &p);
-	return err;
+	return make_name(s, path, &args, &args.in[0], 0);
 }
 
 int vfsdax_link(struct vfsdax *s, const char *from, const char *to)
 {
 	struct fuse_link_in in;
-	struct request r = {.opcode = FUSE_LINK, .in = {{&in, sizeof(in)}}};
-	struct place p, old;
+	struct fuse_args args = {.opcode = FUSE_LINK, .in = {ARG_OF(in)}};
+	struct path_node old;
 	int err;
 
 	IN_SCOPE_OF(s);
 	if (s->readonly)
 		return -EROFS;
 	/* As link(2): a symbolic link is linked itself. */
-	err = place_of(s, from, false, &old);
+	err = path_resolve(s, from, false, &old);
 	if (err)
 		return err;
-	err = name_place(s, to, -EEXIST, &p);
-	if (err)
-		goto no_name;
 	in.oldnodeid = old.nodeid;
-	r.nodeid = p.dir->nodeid;
-	r.in[1].p = p.name;
-	r.in[1].len = strlen(p.name) + 1;
-	if (S_ISDIR(old.attr.mode))
-		err = -EPERM;
-	else
-		err = p.slash ? -ENOENT : send_making(s, &r);
-	place_drop(s, &p);
-no_name:
-	place_drop(s, &old);
+	err = make_name(s, to, &args, &args.in[1], S_ISDIR(old.attr.mode) ? -EPERM : 0);
+	path_put(s, &old);
 	return err;
 }
 
 /* ------------------------------------------------------------------ removing */
 
-/* What a name that is followed by "/" is: such a path means the directory. 0, or -errno. */
-static int check_slash(struct vfsdax *s, const char *path, const struct place *p)
+/* A path that ends with "/" means a directory, which must be there: 0, -ENOTDIR, -ENOENT. */
+static int check_slash(struct vfsdax *s, const char *path, const struct path_node *p)
 {
-	struct place found;
-	int err;
+	struct path_node found;
+	int err = p->slash ? path_resolve(s, path, false, &found) : 0;
 
-	if (!p->slash)
-		return 0;
-	err = place_of(s, path, false, &found);
-	if (!err)
-		place_drop(s, &found);
-	return err; /* -ENOTDIR, -ENOENT */
+	if (p->slash && !err)
+		path_put(s, &found);
+	return err;
 }
 
-static int remove_name(struct vfsdax *s, uint32_t opcode, struct place *p)
+static int remove_by_name(struct vfsdax *s, const char *path, uint32_t opcode, int itself)
 {
-	struct request r = {
-		.opcode = opcode,
-		.nodeid = p->dir->nodeid,
-		.in = {{p->name, strlen(p->name) + 1}},
-	};
+	struct fuse_args args = {.opcode = opcode};
+	struct path_node p;
+	int err;
 
-	return send_empty(s, &r);
+	IN_SCOPE_OF(s);
+	err = resolve_name(s, path, itself, &p);
+	if (err)
+		return err;
+	args.nodeid = p.dir->nodeid;
+	args.in[0] = arg_string(p.name);
+	if (opcode == FUSE_UNLINK && p.slash)
+		err = check_slash(s, path, &p) ?: -EISDIR;
+	else
+		err = share_call(s, &args);
+	path_put(s, &p);
+	return err;
 }
 
 int vfsdax_unlink(struct vfsdax *s, const char *path)
 {
-	struct place p;
-	int err;
-
-	IN_SCOPE_OF(s);
-	err = name_place(s, path, -EISDIR, &p);
-	if (err)
-		return err;
-	err = check_slash(s, path, &p);
-	if (!err)
-		err = p.slash ? -EISDIR : remove_name(s, FUSE_UNLINK, &p);
-	place_drop(s, &p);
-	return err;
+	return remove_by_name(s, path, FUSE_UNLINK, -EISDIR);
 }
 
 /* rmdir(2): "x/." is -EINVAL, "x/.." -ENOTEMPTY, "/" -EBUSY. */
 static int rmdir_itself(const char *path)
 {
-	size_t n = strlen(path);
+	size_t n = path ? strlen(path) : 0;
 
 	while (n && path[n - 1] == '/')
 		n--;
@@ -206,75 +171,66 @@ static int rmdir_itself(const char *path)
 
 int vfsdax_rmdir(struct vfsdax *s, const char *path)
 {
-	struct place p;
-	int err;
-
-	IN_SCOPE_OF(s);
-	err = name_place(s, path, rmdir_itself(path), &p);
-	if (err)
-		return err;
-	err = remove_name(s, FUSE_RMDIR, &p);
-	place_drop(s, &p);
-	return err;
+	return remove_by_name(s, path, FUSE_RMDIR, rmdir_itself(path));
 }
 
 /* ------------------------------------------------------------------ renaming */
 
-static int send_rename(struct vfsdax *s, const struct place *from, const struct place *to,
+static int send_rename(struct vfsdax *s, const struct path_node *from, const struct path_node *to,
 		       unsigned flags)
 {
 	struct fuse_rename2_in in = {.newdir = to->dir->nodeid, .flags = flags};
-	struct request r = {
+	struct fuse_args args = {
 		.opcode = flags ? FUSE_RENAME2 : FUSE_RENAME,
 		.nodeid = from->dir->nodeid,
 		.in = {{&in, flags ? sizeof(in) : sizeof(struct fuse_rename_in)},
-		       {from->name, strlen(from->name) + 1},
-		       {to->name, strlen(to->name) + 1}},
+		       arg_string(from->name),
+		       arg_string(to->name)},
 	};
-	int err = send_empty(s, &r);
+	int err = share_call(s, &args);
 
 	return err == -ENOSYS && flags ? -EINVAL : err;
 }
 
-/* A "/" behind either name says that a directory is meant; of the new one only when it is there. */
-static int check_rename(struct vfsdax *s, const char *from, const struct place *old,
-			const struct place *new, unsigned flags)
+/* A "/" behind either name means a directory; behind the new one only where that exists. */
+static int check_rename(struct vfsdax *s, const char *from, const struct path_node *old,
+			const struct path_node *new, unsigned flags)
 {
-	struct place found;
+	struct path_node found;
 	int err;
 
 	if (old->slash)
 		return check_slash(s, from, old);
 	if (!new->slash || flags & RENAME_EXCHANGE)
 		return 0;
-	err = place_of(s, from, false, &found);
+	err = path_resolve(s, from, false, &found);
 	if (err)
 		return err;
 	if (!S_ISDIR(found.attr.mode))
 		err = -ENOTDIR;
-	place_drop(s, &found);
+	path_put(s, &found);
 	return err;
 }
 
 int vfsdax_rename(struct vfsdax *s, const char *from, const char *to, unsigned flags)
 {
-	struct place old, new;
+	struct path_node old, new;
 	int err;
 
 	if (flags & ~(unsigned)RENAME_FLAGS || flags == RENAME_FLAGS)
 		return -EINVAL;
 	IN_SCOPE_OF(s);
-	err = name_place(s, from, -EBUSY, &old);
+	err = resolve_name(s, from, -EBUSY, &old);
 	if (err)
 		return err;
-	err = name_place(s, to, flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY, &new);
+	err = resolve_name(s, to, flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY, &new);
 	if (err)
 		goto no_new;
 	err = check_rename(s, from, &old, &new, flags);
 	if (!err)
 		err = send_rename(s, &old, &new, flags);
-	place_drop(s, &new);
+	path_put(s, &new);
 no_new:
-	place_drop(s, &old);
+	path_put(s, &old);
 	return err;
 }

@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "lib/internal.h"
@@ -12,7 +11,7 @@
 #define FLAGS_KNOWN                                                                           \
 	(O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_SYNC | O_DSYNC | O_DIRECTORY | \
 	 O_NOFOLLOW | O_CLOEXEC)
-/* What of them an open file remembers. */
+/* Those that an open file keeps. */
 #define FLAGS_KEPT (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC)
 
 /* ------------------------------------------------------------------ the end of a file */
@@ -20,15 +19,13 @@
 static void send_release(struct vfsdax_file *f)
 {
 	struct fuse_release_in in = {.fh = f->fh, .flags = (uint32_t)f->flags};
-	struct request r = {
-		.opcode = f->dir ? FUSE_RELEASEDIR : FUSE_RELEASE,
-		.nodeid = f->nodeid,
-		.in = {{&in, sizeof(in)}},
-	};
+	struct fuse_args args = {.opcode = f->dir ? FUSE_RELEASEDIR : FUSE_RELEASE,
+				 .nodeid = f->nodeid,
+				 .in = {ARG_OF(in)}};
 
-	/* Nobody is left who could do something about an error. */
+	/* The file is gone: an error is of no use to the program. */
 	if (!f->no_handle)
-		share_call(f->share, &r);
+		share_call(f->share, &args);
 }
 
 void file_release(struct vfsdax_file *f)
@@ -40,7 +37,7 @@ void file_release(struct vfsdax_file *f)
 		dir_put(s, f->dir);
 	else
 		bridge_forget(s->bridge, f->nodeid, 1);
-	listing_free(f->listing);
+	free(f->listing);
 	free(f);
 }
 
@@ -60,25 +57,12 @@ void file_put(struct vfsdax_file *f, bool may_send)
 	pthread_mutex_unlock(&s->late_lock);
 }
 
-static int flush(struct vfsdax_file *f)
+static int flush_file(struct vfsdax_file *f)
 {
-	struct vfsdax *s = f->share;
 	struct fuse_flush_in in = {.fh = f->fh, .lock_owner = (uintptr_t)f};
-	struct request r = {
-		.opcode = FUSE_FLUSH,
-		.nodeid = f->nodeid,
-		.in = {{&in, sizeof(in)}},
-	};
-	ssize_t n;
+	struct fuse_args args = {.opcode = FUSE_FLUSH, .nodeid = f->nodeid, .in = {ARG_OF(in)}};
 
-	if (f->dir || f->no_handle || atomic_load(&s->no_flush))
-		return 0;
-	n = share_call(s, &r);
-	if (n == -ENOSYS) {
-		atomic_store(&s->no_flush, true);
-		return 0;
-	}
-	return (int)n;
+	return f->dir || f->no_handle ? 0 : call_if_known(f->share, &args, &f->share->no_flush);
 }
 
 int vfsdax_close(struct vfsdax_file *f)
@@ -90,7 +74,7 @@ int vfsdax_close(struct vfsdax_file *f)
 		return 0;
 	s = f->share;
 	IN_SCOPE_OF(s);
-	err = flush(f);
+	err = flush_file(f);
 	file_put(f, true);
 	share_tend(s);
 	atomic_fetch_sub(&s->objects, 1);
@@ -113,7 +97,7 @@ static int file_new(struct vfsdax *s, int flags, struct vfsdax_file **out)
 	return 0;
 }
 
-/* Flags as a device may have them: what concerns the path was our part. */
+/* Flags for the device; those about the path were the walk's. */
 static uint32_t wire_flags(const struct vfsdax *s, int flags)
 {
 	if (!(s->flags & FUSE_ATOMIC_O_TRUNC))
@@ -134,27 +118,21 @@ static int send_open(struct vfsdax_file *f, int flags)
 	struct vfsdax *s = f->share;
 	struct fuse_open_in in = {.flags = wire_flags(s, flags), .open_flags = wire_kill(s, flags)};
 	struct fuse_open_out out;
-	struct request r = {
-		.opcode = f->dir ? FUSE_OPENDIR : FUSE_OPEN,
-		.nodeid = f->nodeid,
-		.in = {{&in, sizeof(in)}},
-		.out = &out,
-		.out_min = sizeof(out),
-		.out_max = sizeof(out),
-	};
-	ssize_t n = share_call(s, &r);
+	struct fuse_args args = {.opcode = f->dir ? FUSE_OPENDIR : FUSE_OPEN,
+				 .nodeid = f->nodeid,
+				 .in = {ARG_OF(in)},
+				 OUT_OF(out)};
+	int err = share_call(s, &args);
 
-	if (n >= 0) {
+	if (!err)
 		f->fh = out.fh;
-		return 0;
-	}
 	/* A device that keeps nothing about open files. */
-	f->no_handle = n == -ENOSYS &&
+	f->no_handle = err == -ENOSYS &&
 		       s->flags & (f->dir ? FUSE_NO_OPENDIR_SUPPORT : FUSE_NO_OPEN_SUPPORT);
-	return f->no_handle ? 0 : (int)n;
+	return f->no_handle ? 0 : err;
 }
 
-/* Where OPEN did not do it. */
+/* O_TRUNC, where OPEN did not do it. */
 static int truncate_opened(struct vfsdax_file *f, int flags)
 {
 	struct vfsdax *s = f->share;
@@ -166,8 +144,8 @@ static int truncate_opened(struct vfsdax_file *f, int flags)
 	return node_setattr(s, f->nodeid, &in);
 }
 
-/* May what is there be opened so? */
-static int check_type(const struct vfsdax *s, const struct place *p, int flags)
+/* 0, or why what the path leads to cannot be opened with these flags. */
+static int check_openable(const struct vfsdax *s, const struct path_node *p, int flags)
 {
 	uint32_t type = p->attr.mode & S_IFMT;
 	bool changes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
@@ -186,11 +164,11 @@ static int check_type(const struct vfsdax *s, const struct place *p, int flags)
 	return changes && s->readonly ? -EROFS : 0;
 }
 
-/* Takes the place's lookup over when it succeeds. */
-static int open_place(struct vfsdax *s, struct place *p, int flags, struct vfsdax_file **out)
+/* Takes over the lookup of `p` when it succeeds. */
+static int open_resolved(struct vfsdax *s, struct path_node *p, int flags, struct vfsdax_file **out)
 {
 	struct vfsdax_file *f;
-	int err = check_type(s, p, flags);
+	int err = check_openable(s, p, flags);
 
 	if (!err)
 		err = file_new(s, flags, &f);
@@ -216,13 +194,13 @@ static int open_place(struct vfsdax *s, struct place *p, int flags, struct vfsda
 
 /* ------------------------------------------------------------------ create */
 
-struct created {
+struct create_out {
 	struct fuse_entry_out entry;
 	struct fuse_open_out open;
 };
 
-static int send_create(struct vfsdax *s, const struct place *p, int flags, mode_t mode,
-		       struct created *out)
+static int send_create(struct vfsdax *s, const struct path_node *p, int flags, mode_t mode,
+		       struct create_out *out)
 {
 	struct fuse_create_in in = {
 		.flags = wire_flags(s, flags) | (uint32_t)(flags & (O_CREAT | O_EXCL)),
@@ -230,27 +208,21 @@ static int send_create(struct vfsdax *s, const struct place *p, int flags, mode_
 		.umask = s->umask,
 		.open_flags = wire_kill(s, flags),
 	};
-	struct request r = {
-		.opcode = FUSE_CREATE,
-		.nodeid = p->dir->nodeid,
-		.in = {{&in, sizeof(in)}, {p->name, strlen(p->name) + 1}},
-		.out = out,
-		.out_min = sizeof(*out),
-		.out_max = sizeof(*out),
-	};
-	ssize_t n;
+	struct fuse_args args = {.opcode = FUSE_CREATE,
+				 .nodeid = p->dir->nodeid,
+				 .in = {ARG_OF(in), arg_string(p->name)},
+				 OUT_OF(*out)};
 
 	if (!(s->flags & FUSE_DONT_MASK))
 		in.mode &= ~s->umask;
-	n = share_call(s, &r);
-	return n < 0 ? (int)n : 0;
+	return share_call(s, &args);
 }
 
-static int create_place(struct vfsdax *s, const struct place *p, int flags, mode_t mode,
-			struct vfsdax_file **out)
+static int create_file(struct vfsdax *s, const struct path_node *p, int flags, mode_t mode,
+		       struct vfsdax_file **out)
 {
 	struct vfsdax_file *f;
-	struct created made = {0};
+	struct create_out made = {0};
 	int err;
 
 	if (p->slash || flags & O_DIRECTORY)
@@ -268,7 +240,7 @@ static int create_place(struct vfsdax *s, const struct place *p, int flags, mode
 	f->nodeid = made.entry.nodeid;
 	f->fh = made.open.fh;
 	if (!entry_sane(&made.entry) || !S_ISREG(made.entry.attr.mode)) {
-		/* Not the file that was asked for; whatever it is, it is given back. */
+		/* Not a regular file: released, as an opened one. */
 		file_put(f, true);
 		return -EIO;
 	}
@@ -284,7 +256,7 @@ static int open_from(struct vfsdax *s, struct dir *from, const char *path, int f
 {
 	bool exclusive = flags & O_CREAT && flags & O_EXCL;
 	unsigned how = flags & O_CREAT ? WALK_MISSING : 0;
-	struct place p;
+	struct path_node p;
 	int err;
 
 	if (flags & ~FLAGS_KNOWN || (flags & O_ACCMODE) == O_ACCMODE)
@@ -292,14 +264,14 @@ static int open_from(struct vfsdax *s, struct dir *from, const char *path, int f
 	IN_SCOPE_OF(s);
 	if (!(flags & O_NOFOLLOW) && !exclusive)
 		how |= WALK_FOLLOW;
-	err = place_find(s, from, path, how, &p);
+	err = path_walk(s, from, path, how, &p);
 	if (err)
 		return err;
 	if (p.nodeid)
-		err = open_place(s, &p, flags, file);
+		err = open_resolved(s, &p, flags, file);
 	else
-		err = create_place(s, &p, flags, mode, file);
-	place_drop(s, &p);
+		err = create_file(s, &p, flags, mode, file);
+	path_put(s, &p);
 	if (!err)
 		atomic_fetch_add(&s->objects, 1);
 	return err;

@@ -3,13 +3,12 @@
  * lib/path: from a path to a node, one LOOKUP a name, as a kernel would do it: symbolic links, "."
  * and "..", the rules of a "/" at the end. Nothing is cached, so nothing is stale.
  *
- * The directories that a walk has come through are a chain (struct dir), in which ".." goes back:
- * a walk cannot leave the share whatever its links say. Each lookup is given back when nobody has
- * its link of the chain any more.
+ * The directories that a walk has come through are a chain (struct dir), in which ".." is one step
+ * back: a walk cannot leave the share whatever its links say. A lookup is given back with the last
+ * reference to its link of the chain.
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "lib/internal.h"
@@ -29,14 +28,14 @@ void dir_put(struct vfsdax *s, struct dir *dir)
 	while (dir && atomic_fetch_sub(&dir->refs, 1) == 1) {
 		struct dir *parent = dir->parent;
 
-		/* (the root is never at 0: the share has it) */
+		/* (the share has a reference to the root) */
 		bridge_forget(s->bridge, dir->nodeid, 1);
 		free(dir);
 		dir = parent;
 	}
 }
 
-/* The chain goes on to `nodeid`; takes its lookup and the reference to the chain so far. */
+/* Extends the chain to `nodeid`; takes its lookup and the reference to the chain so far. */
 static int dir_enter(struct vfsdax *s, struct dir **dir, uint64_t nodeid)
 {
 	struct dir *next = malloc(sizeof(*next));
@@ -85,25 +84,20 @@ bool attr_sane(const struct fuse_attr *attr)
 
 bool entry_sane(const struct fuse_entry_out *entry)
 {
-	/* The root is nobody's child. */
+	/* No entry leads to the root. */
 	return entry->nodeid != FUSE_ROOT_ID && attr_sane(&entry->attr);
 }
 
 /* 0 and an entry with a lookup, or -errno. */
-static int lookup(struct vfsdax *s, uint64_t parent, const char *name, struct fuse_entry_out *entry)
+static int send_lookup(struct vfsdax *s, uint64_t parent, const char *name,
+		       struct fuse_entry_out *entry)
 {
-	struct request r = {
-		.opcode = FUSE_LOOKUP,
-		.nodeid = parent,
-		.in = {{name, strlen(name) + 1}},
-		.out = entry,
-		.out_min = sizeof(*entry),
-		.out_max = sizeof(*entry),
-	};
-	ssize_t n = share_call(s, &r);
+	struct fuse_args args = {
+		.opcode = FUSE_LOOKUP, .nodeid = parent, .in = {arg_string(name)}, OUT_OF(*entry)};
+	int err = share_call(s, &args);
 
-	if (n < 0)
-		return (int)n;
+	if (err)
+		return err;
 	if (!entry->nodeid)
 		return -ENOENT;
 	if (entry_sane(entry))
@@ -115,26 +109,27 @@ static int lookup(struct vfsdax *s, uint64_t parent, const char *name, struct fu
 
 int readlink_node(struct vfsdax *s, uint64_t nodeid, char target[PATH_MAX])
 {
-	struct request r = {
+	struct fuse_args args = {
 		.opcode = FUSE_READLINK,
 		.nodeid = nodeid,
 		.out = target,
-		.out_max = PATH_MAX - 1,
+		.out_len = PATH_MAX - 1,
+		.out_var = true,
 	};
-	ssize_t n = share_call(s, &r);
+	int n = share_call(s, &args);
 
 	if (n < 0)
-		return (int)n;
+		return n;
 	target[n] = 0;
-	/* Linux has neither empty targets nor any with a 0. */
-	return n && strlen(target) == (size_t)n ? (int)n : -EIO;
+	/* A target is not empty and has no 0 inside. */
+	return n && strlen(target) == (size_t)n ? n : -EIO;
 }
 
 /* ------------------------------------------------------------------ the walk */
 
 struct walk {
 	struct vfsdax *share;
-	struct place *place;
+	struct path_node *to;
 	unsigned how;
 	unsigned links;
 	char *at;	     /* what is left of the path, in `rest` */
@@ -159,26 +154,26 @@ static int follow_link(struct walk *w, uint64_t nodeid)
 	memcpy(w->rest, target, (size_t)n);
 	w->at = w->rest;
 	if (target[0] == '/') {
-		dir_put(w->share, w->place->dir);
-		w->place->dir = dir_get(&w->share->root);
+		dir_put(w->share, w->to->dir);
+		w->to->dir = dir_get(&w->share->root);
 	}
 	return 0;
 }
 
-/* The path leads to the directory where the walk is. */
-static void arrive_here(struct place *p)
+/* The path leads to the directory that the walk has reached. */
+static void arrive_at_dir(struct path_node *p)
 {
 	p->name[0] = 0;
 	p->nodeid = p->dir->nodeid;
 	p->attr.mode = S_IFDIR;
 }
 
-/* What a LOOKUP told; the entry's lookup goes to the place, the chain, or back. 1: the walk is
- * over; 0: it goes on; -errno. */
-static int step(struct walk *w, const struct fuse_entry_out *entry, bool last)
+/* With the answer of a LOOKUP; the lookup is passed to w->to or the chain, or given back. 1: the
+ * walk is over; 0: it continues; -errno. */
+static int enter_entry(struct walk *w, const struct fuse_entry_out *entry, bool last)
 {
 	bool link = S_ISLNK(entry->attr.mode), dir = S_ISDIR(entry->attr.mode);
-	struct place *p = w->place;
+	struct path_node *p = w->to;
 	int err = 0;
 
 	if (link && (!last || p->slash || w->how & WALK_FOLLOW))
@@ -194,33 +189,33 @@ static int step(struct walk *w, const struct fuse_entry_out *entry, bool last)
 	return err ? err : p->owned;
 }
 
-static int take_step(struct walk *w, bool last)
+static int lookup_step(struct walk *w, bool last)
 {
-	struct place *p = w->place;
+	struct path_node *p = w->to;
 	struct fuse_entry_out entry = {0};
 	int err;
 
 	if (last && w->how & WALK_NAME)
 		return 1;
-	err = lookup(w->share, p->dir->nodeid, p->name, &entry);
+	err = send_lookup(w->share, p->dir->nodeid, p->name, &entry);
 	if (err == -ENOENT && last && w->how & WALK_MISSING)
 		return 1;
 	if (err)
 		return err;
-	err = step(w, &entry, last);
+	err = enter_entry(w, &entry, last);
 	if (err > 0) {
 		p->nodeid = entry.nodeid;
 		p->attr = entry.attr;
-		/* Without a time to live it is to be asked for: its times may be about to move. */
+		/* Without a time to live the times may be about to change: a GETATTR is due. */
 		p->fresh = entry.attr_valid || entry.attr_valid_nsec;
 	}
 	return err;
 }
 
-/* The next name of the path: 1 and in place->name; 0: there is none; -ENAMETOOLONG. */
+/* The next name of the path: 1 and in to->name; 0: there is none; -ENAMETOOLONG. */
 static int next_name(struct walk *w, bool *last)
 {
-	struct place *p = w->place;
+	struct path_node *p = w->to;
 	size_t n;
 
 	w->at += strspn(w->at, "/");
@@ -237,9 +232,9 @@ static int next_name(struct walk *w, bool *last)
 	return 1;
 }
 
-static int walk(struct walk *w)
+static int walk_path(struct walk *w)
 {
-	struct place *p = w->place;
+	struct path_node *p = w->to;
 	bool last = false;
 	int r = 0;
 
@@ -251,14 +246,15 @@ static int walk(struct walk *w)
 		if (strcmp(p->name, "..") == 0)
 			dir_leave(w->share, &p->dir);
 		else if (strcmp(p->name, ".") != 0)
-			r = take_step(w, last);
+			r = lookup_step(w, last);
 	}
 	if (r == 0)
-		arrive_here(p);
+		arrive_at_dir(p);
 	return r < 0 ? r : 0;
 }
 
-int place_find(struct vfsdax *s, struct dir *from, const char *path, unsigned how, struct place *p)
+int path_walk(struct vfsdax *s, struct dir *from, const char *path, unsigned how,
+	      struct path_node *p)
 {
 	struct walk *w;
 	int err;
@@ -272,23 +268,38 @@ int place_find(struct vfsdax *s, struct dir *from, const char *path, unsigned ho
 	if (!w)
 		return -ENOMEM;
 	w->share = s;
-	w->place = p;
+	w->to = p;
 	w->how = how;
 	w->links = 0;
 	w->at = strcpy(w->rest, path);
 	p->dir = dir_get(path[0] == '/' || !from ? &s->root : from);
-	err = walk(w);
+	err = walk_path(w);
 	free(w);
 	if (err)
-		place_drop(s, p);
+		path_put(s, p);
 	return err;
 }
 
-void place_drop(struct vfsdax *s, struct place *p)
+void path_put(struct vfsdax *s, struct path_node *p)
 {
 	if (p->owned)
 		bridge_forget(s->bridge, p->nodeid, 1);
 	p->owned = false;
 	dir_put(s, p->dir);
 	p->dir = NULL;
+}
+
+int path_call(struct vfsdax *s, const char *path, struct fuse_args *args)
+{
+	struct path_node p;
+	int r;
+
+	IN_SCOPE_OF(s);
+	r = path_resolve(s, path, true, &p);
+	if (r)
+		return r;
+	args->nodeid = p.nodeid;
+	r = share_call(s, args);
+	path_put(s, &p);
+	return r;
 }

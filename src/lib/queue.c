@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/queue: many requests at a time, of a thread that does not wait for each. What the window has
- * is copied when it is submitted; the rest goes out as messages with one kick.
+ * lib/queue: many requests at a time, without a wait for each. Data in the window is copied by
+ * vfsdax_submit(); the rest is sent as messages with one kick.
  */
 #include "lib/queue.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 
-#define LEN_MAX (1 * MIB)
-/* A device that is awake begins with the first while the rest is being written. */
+#define LEN_MAX	      (1 * MIB)
+/* So that a polling device can begin before the rest is written. */
 #define PUBLISH_EVERY 8u
 
 /* ------------------------------------------------------------------ create, destroy */
@@ -20,14 +19,14 @@
 int vfsdax_queue_create(struct vfsdax *s, unsigned depth, struct vfsdax_queue **queue)
 {
 	struct vfsdax_queue *q;
-	struct entry *entries;
+	struct queue_entry *entries;
 
 	if (!depth || depth > DEPTH_MAX)
 		return -EINVAL;
 	q = calloc(1, sizeof(*q) + depth * sizeof(*entries));
 	if (!q)
 		return -ENOMEM;
-	entries = (struct entry *)(q + 1);
+	entries = (struct queue_entry *)(q + 1);
 	q->share = s;
 	q->lane = share_lane(s);
 	q->depth = depth;
@@ -53,7 +52,7 @@ int vfsdax_queue_destroy(struct vfsdax_queue *q)
 		return 0;
 	if (q->n_prepared || q->n_open)
 		return -EBUSY;
-	/* The last done() has left its entry, but may not have left the lock. */
+	/* The last done() may still have the lock. */
 	pthread_mutex_lock(&q->lock);
 	pthread_mutex_unlock(&q->lock);
 	queue_fd_close(q);
@@ -65,88 +64,71 @@ int vfsdax_queue_destroy(struct vfsdax_queue *q)
 
 /* ------------------------------------------------------------------ preparing */
 
-static struct entry *prepare(struct vfsdax_queue *q, struct vfsdax_file *f, uint32_t opcode,
-			     uint64_t user_data)
+static int prepare_entry(struct vfsdax_queue *q, struct vfsdax_file *f,
+			 const struct queue_entry *what, uint64_t user_data)
 {
-	struct list *l = list_pop_front(&q->free);
-	struct entry *e;
+	struct queue_entry *e;
+	struct list *l;
 
+	if (what->len > LEN_MAX || f->share != q->share)
+		return -EINVAL;
+	l = list_pop_front(&q->free);
 	if (!l)
-		return NULL;
-	e = container_of(l, struct entry, link);
-	*e = (struct entry){
-		.queue = q,
-		.file = f,
-		.opcode = opcode,
-		.user_data = user_data,
-	};
+		return -EAGAIN;
+	e = container_of(l, struct queue_entry, link);
+	*e = *what;
+	e->queue = q;
+	e->file = f;
+	e->user_data = user_data;
 	list_push_back(&q->prepared, &e->link);
 	q->n_prepared++;
-	return e;
-}
-
-static int prepare_data(struct vfsdax_queue *q, struct vfsdax_file *f, uint32_t opcode, void *buf,
-			size_t len, uint64_t off, uint64_t user_data)
-{
-	struct entry *e;
-
-	if (len > LEN_MAX || f->share != q->share)
-		return -EINVAL;
-	e = prepare(q, f, opcode, user_data);
-	if (!e)
-		return -EAGAIN;
-	e->buf = buf;
-	e->len = len;
-	e->off = off;
 	return 0;
 }
 
 int vfsdax_prep_read(struct vfsdax_queue *q, struct vfsdax_file *f, void *buf, size_t len,
 		     uint64_t off, uint64_t user_data)
 {
-	return prepare_data(q, f, FUSE_READ, buf, len, off, user_data);
+	struct queue_entry e = {.opcode = FUSE_READ, .buf = buf, .len = len, .off = off};
+
+	return prepare_entry(q, f, &e, user_data);
 }
 
 int vfsdax_prep_write(struct vfsdax_queue *q, struct vfsdax_file *f, const void *buf, size_t len,
 		      uint64_t off, uint64_t user_data)
 {
-	/* (a WRITE's buffer is only read) */
-	return prepare_data(q, f, FUSE_WRITE, (void *)(uintptr_t)buf, len, off, user_data);
+	struct queue_entry e = {.opcode = FUSE_WRITE, .len = len, .off = off};
+
+	e.buf = (uint8_t *)(uintptr_t)buf; /* (only read) */
+	return prepare_entry(q, f, &e, user_data);
 }
 
 int vfsdax_prep_fstat(struct vfsdax_queue *q, struct vfsdax_file *f, struct stat *st,
 		      uint64_t user_data)
 {
-	struct entry *e;
+	struct queue_entry e = {.opcode = FUSE_GETATTR, .st = st};
 
-	if (f->share != q->share)
-		return -EINVAL;
-	e = prepare(q, f, FUSE_GETATTR, user_data);
-	if (!e)
-		return -EAGAIN;
-	e->st = st;
-	return 0;
+	return prepare_entry(q, f, &e, user_data);
 }
 
 int vfsdax_prep_fsync(struct vfsdax_queue *q, struct vfsdax_file *f, int datasync,
 		      uint64_t user_data)
 {
-	struct entry *e;
+	struct queue_entry e = {.opcode = f->dir ? FUSE_FSYNCDIR : FUSE_FSYNC,
+				.datasync = datasync};
 
-	if (f->share != q->share)
-		return -EINVAL;
-	e = prepare(q, f, f->dir ? FUSE_FSYNCDIR : FUSE_FSYNC, user_data);
-	if (!e)
-		return -EAGAIN;
-	e->datasync = datasync;
-	return 0;
+	return prepare_entry(q, f, &e, user_data);
+}
+
+static bool entry_is_io(const struct queue_entry *e)
+{
+	return e->opcode == FUSE_READ || e->opcode == FUSE_WRITE;
 }
 
 /* ------------------------------------------------------------------ answers */
 
-/* On any thread. The entry, and then the queue, is its thread's from the unlocking on: so that is
- * the last thing. */
-static void hand_back(struct entry *e)
+/* On any thread. With the unlocking the entry, and then the queue, belongs to its own thread:
+ * nothing follows. */
+static void complete_entry(struct queue_entry *e)
 {
 	struct vfsdax_queue *q = e->queue;
 
@@ -158,92 +140,44 @@ static void hand_back(struct entry *e)
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* Bytes of a READ or WRITE, `n` of a piece of `asked`: more of it is to be sent, or the result. */
-static void note_bytes(struct entry *e, size_t n)
+static void queue_entry_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
 {
-	e->done += n;
-	e->more = n == e->asked && e->done < e->len;
-	e->result = (int64_t)e->done;
-}
-
-static int note_attr(struct entry *e, const uint8_t *payload, size_t len)
-{
-	struct fuse_attr_out out;
-
-	if (len != sizeof(out))
-		return -EIO;
-	memcpy(&out, payload, sizeof(out));
-	return attr_to_stat(&out.attr, e->st);
-}
-
-static int note_written(struct entry *e, const uint8_t *payload, size_t len)
-{
-	struct fuse_write_out out;
-
-	if (len != sizeof(out))
-		return -EIO;
-	memcpy(&out, payload, sizeof(out));
-	if (!out.size || out.size > e->asked)
-		return -EIO;
-	note_bytes(e, out.size);
-	return 0;
-}
-
-static int note_answer(struct entry *e, const uint8_t *payload, size_t len)
-{
-	switch (e->opcode) {
-	case FUSE_READ:
-		if (len > e->asked)
-			return -EIO;
-		note_bytes(e, len);
-		return 0;
-	case FUSE_WRITE:
-		return note_written(e, payload, len);
-	case FUSE_GETATTR:
-		return note_attr(e, payload, len);
-	default:
-		return 0;
-	}
-}
-
-static void entry_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
-{
-	struct entry *e = container_of(call, struct entry, call);
+	struct queue_entry *e = container_of(call, struct queue_entry, call);
+	ssize_t n = args_take_answer(&e->io.args, err, payload, len);
 
 	e->more = false;
-	if (!err)
-		err = note_answer(e, payload, len);
-	if (err == -ENOSYS && (e->opcode == FUSE_FSYNC || e->opcode == FUSE_FSYNCDIR))
-		err = 0; /* as vfsdax_fsync() has it */
-	/* As pread(2): an error behind the first piece gives what was done. */
-	if (err && !e->done)
-		e->result = caller_error(err);
-	hand_back(e);
+	if (entry_is_io(e)) {
+		size_t asked = MIN(e->len - e->done, e->queue->share->io_max);
+
+		n = io_request_bytes(&e->io, (int)n);
+		if (n >= 0)
+			e->done += (size_t)n;
+		e->more = n == (ssize_t)asked && e->done < e->len;
+	} else if (e->opcode == FUSE_GETATTR) {
+		n = n ? n : attr_to_stat(&e->attr.attr, e->st);
+	} else if (n == -ENOSYS) {
+		n = 0; /* as vfsdax_fsync() */
+	}
+	/* As pread(2): after an error behind the first piece the result is what was done. */
+	e->result = n < 0 && !e->done ? caller_error((int)n) : (int64_t)e->done;
+	complete_entry(e);
 }
 
 /* ------------------------------------------------------------------ sending */
 
-/* Without a message, as far as that goes. True: there is nothing left to send. */
-static bool finish_now(struct entry *e)
+/* Without a message, as far as possible. True: nothing is left to send. */
+static bool copy_entry(struct queue_entry *e)
 {
 	bool write = e->opcode == FUSE_WRITE;
 	ssize_t n = 0;
-	int err;
 
-	if (!write && e->opcode != FUSE_READ)
+	if (!entry_is_io(e))
 		return false;
-	err = write ? file_may_write(e->file, e->len, e->off)
-		    : file_may_read(e->file, e->len, e->off);
-	if (err) {
-		e->result = err;
+	e->result = file_check_io(e->file, write, e->len, e->off);
+	if (e->result)
 		return true;
-	}
 	while (n >= 0 && e->done < e->len) {
-		uint8_t *at = e->buf + e->done;
-		size_t left = e->len - e->done;
-
-		n = write ? file_write_now(e->file, at, left, e->off + e->done)
-			  : file_read_now(e->file, at, left, e->off + e->done);
+		n = file_copy(e->file, write, e->buf + e->done, e->len - e->done, e->off + e->done);
 		if (n > 0)
 			e->done += (size_t)n;
 	}
@@ -252,59 +186,42 @@ static bool finish_now(struct entry *e)
 }
 
 /* Called with the lane's lock held. False: no buffer is free. */
-static bool send(struct entry *e)
+static bool send_entry(struct queue_entry *e)
 {
 	struct vfsdax_queue *q = e->queue;
-	size_t left = MIN(e->len - e->done, q->share->io_max);
-	struct request r = {.opcode = e->opcode, .nodeid = e->file->nodeid};
-	union {
-		struct fuse_read_in read;
-		struct fuse_write_in write;
-		struct fuse_getattr_in getattr;
-		struct fuse_fsync_in fsync;
-	} in = {0};
-	struct fuse_in_header h;
+	struct vfsdax_file *f = e->file;
 
-	r.in[0].p = &in;
-	switch (e->opcode) {
-	case FUSE_READ:
-		in.read = read_args(e->file, left, e->off + e->done);
-		r.in[0].len = sizeof(in.read);
-		r.data = e->buf + e->done;
-		r.data_len = left;
-		break;
-	case FUSE_WRITE:
-		in.write = write_args(e->file, left, e->off + e->done);
-		r.in[0].len = sizeof(in.write);
-		r.in[1].p = e->buf + e->done;
-		r.in[1].len = left;
-		break;
-	case FUSE_GETATTR:
-		r.in[0].len = sizeof(in.getattr);
-		break;
-	default:
-		in.fsync.fh = e->file->fh;
-		in.fsync.fsync_flags = e->datasync ? FUSE_FSYNC_FDATASYNC : 0;
-		r.in[0].len = sizeof(in.fsync);
-		break;
+	if (entry_is_io(e)) {
+		io_request_init(&e->io, f, e->opcode == FUSE_WRITE, e->buf + e->done,
+				MIN(e->len - e->done, q->share->io_max), e->off + e->done);
+	} else if (e->opcode == FUSE_GETATTR) {
+		e->in.getattr = (struct fuse_getattr_in){0};
+		e->io.args = (struct fuse_args){.opcode = e->opcode,
+						.nodeid = f->nodeid,
+						.in = {ARG_OF(e->in.getattr)},
+						OUT_OF(e->attr)};
+	} else {
+		e->in.fsync = (struct fuse_fsync_in){
+			.fh = f->fh, .fsync_flags = e->datasync ? FUSE_FSYNC_FDATASYNC : 0};
+		e->io.args = (struct fuse_args){
+			.opcode = e->opcode, .nodeid = f->nodeid, .in = {ARG_OF(e->in.fsync)}};
 	}
-	if (!lane_write(q->share, q->lane, &r, &h))
-		return false;
-	e->asked = left;
-	e->call = (struct bridge_call){.done = entry_done, .data = r.data, .data_len = r.data_len};
+	e->call = (struct bridge_call){.done = queue_entry_done};
 	list_del(&e->link);
-	bridge_lane_request(q->lane->bridge, &h, &e->call);
-	return true;
+	if (lane_send(q->share, q->lane, &e->io.args, &e->call))
+		return true;
+	list_push_front(&q->to_send, &e->link);
+	return false;
 }
 
-/* A device that has hung keeps its buffers: what has waited for one for as long as an answer may
- * take ends. The entries are in the order of their time, about. */
-static void give_up(struct vfsdax_queue *q)
+/* A device that hangs keeps its buffers: an entry that has waited for one as long as an answer may
+ * take ends. The list is about in the order of until_ns. */
+static void time_out_unsent(struct vfsdax_queue *q)
 {
 	uint64_t now = clock_now_ns();
 
 	while (!list_empty(&q->to_send)) {
-		struct entry *e = container_of(q->to_send.next, struct entry, link);
+		struct queue_entry *e = container_of(q->to_send.next, struct queue_entry, link);
 
 		if (e->until_ns > now)
 			return;
@@ -312,31 +229,31 @@ static void give_up(struct vfsdax_queue *q)
 		e->more = false;
 		if (!e->done)
 			e->result = fs_caller_error(-ETIMEDOUT);
-		hand_back(e);
+		complete_entry(e);
 	}
 }
 
-static void to_send(struct vfsdax_queue *q, struct entry *e)
+static void await_buffer(struct vfsdax_queue *q, struct queue_entry *e)
 {
 	e->until_ns = clock_now_ns() + q->share->timeout_ms * NS_PER_MS;
 	list_push_back(&q->to_send, &e->link);
 }
 
-/* Sends what there is room for, with one kick. */
-static void send_all(struct vfsdax_queue *q)
+/* Sends what finds a buffer, with one kick. */
+static void send_entries(struct vfsdax_queue *q)
 {
 	if (list_empty(&q->to_send))
 		return;
 	pthread_mutex_lock(&q->lane->lock);
 	for (unsigned n = 1; !list_empty(&q->to_send); n++) {
-		if (!send(container_of(q->to_send.next, struct entry, link)))
+		if (!send_entry(container_of(q->to_send.next, struct queue_entry, link)))
 			break;
 		if (n % PUBLISH_EVERY == 0)
 			bridge_lane_publish(q->lane->bridge);
 	}
 	bridge_lane_flush(q->lane->bridge);
 	pthread_mutex_unlock(&q->lane->lock);
-	give_up(q);
+	time_out_unsent(q);
 }
 
 int vfsdax_submit(struct vfsdax_queue *q)
@@ -347,35 +264,35 @@ int vfsdax_submit(struct vfsdax_queue *q)
 	IN_SCOPE_OF(q->share);
 	queue_fd_enter(q, false);
 	while ((l = list_pop_front(&q->prepared))) {
-		struct entry *e = container_of(l, struct entry, link);
+		struct queue_entry *e = container_of(l, struct queue_entry, link);
 
 		q->n_open++;
-		if (finish_now(e))
-			hand_back(e);
+		if (copy_entry(e))
+			complete_entry(e);
 		else
-			to_send(q, e);
+			await_buffer(q, e);
 	}
 	q->n_prepared = 0;
-	send_all(q);
+	send_entries(q);
 	queue_fd_leave(q);
 	return (int)n;
 }
 
 /* ------------------------------------------------------------------ results */
 
-/* Takes results; what is to be sent on goes to the list for that. */
-static unsigned take(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned max)
+/* Takes results; entries with more pieces are queued for sending. */
+static unsigned take_results(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned max)
 {
 	struct list *l;
 	unsigned n = 0;
 
 	pthread_mutex_lock(&q->lock);
 	while (n < max && (l = list_pop_front(&q->done))) {
-		struct entry *e = container_of(l, struct entry, link);
+		struct queue_entry *e = container_of(l, struct queue_entry, link);
 
 		q->n_done--;
 		if (e->more) {
-			to_send(q, e);
+			await_buffer(q, e);
 			continue;
 		}
 		results[n].user_data = e->user_data;
@@ -388,8 +305,8 @@ static unsigned take(struct vfsdax_queue *q, struct vfsdax_result *results, unsi
 	return n;
 }
 
-/* True: no result is there that was not taken; the next wakes the waiter. */
-static bool wait_for_more(struct vfsdax_queue *q)
+/* Arms the waiter for the next result. False: one is there already. */
+static bool expect_result(struct vfsdax_queue *q)
 {
 	bool none;
 
@@ -401,26 +318,25 @@ static bool wait_for_more(struct vfsdax_queue *q)
 	return none;
 }
 
-static unsigned reap(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned max,
-		     unsigned min, uint64_t until_ns)
+static unsigned reap_queue(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned max,
+			   unsigned min, uint64_t until_ns)
 {
-	unsigned n = take(q, results, max);
+	unsigned n = take_results(q, results, max);
 
-	/* Also where enough is there: so the next call finds what has come meanwhile. Whoever does
-	 * not wait has no leader, and sees to all lanes: a set-up that he needs may be another's.
-	 */
+	/* Also where enough is there, for the next call. Without a wait there is no leader, and a
+	 * mapping that an entry needs may be on another lane: then all are reaped. */
 	if (n < max && (!until_ns || queue_has_fd(q)))
 		share_reap(q->share);
 	else
 		lane_reap(q->lane);
 	for (;;) {
-		n += take(q, results + n, max - n);
-		send_all(q);
+		n += take_results(q, results + n, max - n);
+		send_entries(q);
 		if (n >= MIN(min, n + q->n_open) || n == max)
 			return n;
 		if (clock_now_ns() >= until_ns)
 			return n;
-		if (wait_for_more(q))
+		if (expect_result(q))
 			share_wait(q->share, &q->waiter, q->lane,
 				   list_empty(&q->to_send)
 					   ? until_ns
@@ -438,8 +354,8 @@ int vfsdax_reap(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned 
 
 	IN_SCOPE_OF(s);
 	queue_fd_enter(q, true);
-	n = reap(q, results, max, min, until);
+	n = reap_queue(q, results, max, min, until);
 	queue_fd_leave(q);
-	share_tell_loss(s);
+	share_report_loss(s);
 	return (int)n;
 }

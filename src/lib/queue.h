@@ -3,10 +3,10 @@
  * lib/queue: what queue.c and queue_fd.c share.
  *
  *   FREE ─ vfsdax_prep_* ─> PREPARED ─ vfsdax_submit ─> TO_SEND ─> AT_DEVICE ─> DONE ─ vfsdax_reap
- * ─> FREE ^             │ └─ a piece of a longer one
+ * ─> FREE ^                       │ └── more pieces of it ──┘
  *
- * Entries belong to the queue's thread, but for those at the device: done() comes on any thread,
- * and hands its entry back through the list `done`, under the lock.
+ * Entries belong to the queue's thread, but for those at the device: done() comes on any thread and
+ * passes its entry to the list `done`, under the lock.
  */
 #ifndef VFSDAX_LIB_QUEUE_H
 #define VFSDAX_LIB_QUEUE_H
@@ -15,7 +15,7 @@
 
 #define DEPTH_MAX 64
 
-struct entry {
+struct queue_entry {
 	struct bridge_call call;
 	struct vfsdax_queue *queue;
 	struct list link; /* of one of the queue's lists */
@@ -24,12 +24,21 @@ struct entry {
 	uint32_t opcode;
 	/* READ, WRITE: the whole, and how much of it is done. GETATTR: `st`. FSYNC: `datasync`. */
 	uint8_t *buf;
-	size_t len, done, asked;
+	size_t len, done;
 	uint64_t off;
-	uint64_t until_ns; /* TO_SEND: when it is given up */
 	struct stat *st;
 	bool datasync;
-	bool more; /* the device is through with a piece of it */
+
+	struct io_request
+		io; /* of a READ or WRITE, one piece; else only `args`, with one of these */
+	union {
+		struct fuse_getattr_in getattr;
+		struct fuse_fsync_in fsync;
+	} in;
+	struct fuse_attr_out attr;
+
+	uint64_t until_ns; /* TO_SEND: when it ends unsent */
+	bool more;	   /* a piece of it is done, another follows */
 	int64_t result;
 };
 
@@ -44,13 +53,13 @@ struct vfsdax_queue {
 	pthread_mutex_t lock; /* of the three below */
 	struct list done;
 	unsigned n_done;
-	bool inside; /* its thread will look at `done` by itself */
+	bool inside; /* its thread is in submit or reap, and reads `done` before it leaves */
 
 	/* What vfsdax_queue_fd() gives: an epoll descriptor over the lanes' calls, `wake_fd`
 	 * (results that another thread collected) and `timer_fd` (time-outs). -1: not asked for. */
 	_Atomic int fd;
 	int wake_fd, timer_fd;
-	uint64_t timer_ns; /* when it is set to go off; 0: it is not set */
+	uint64_t timer_ns; /* when it expires; 0: it is not set */
 };
 
 /* queue_fd.c */
@@ -59,11 +68,12 @@ static inline bool queue_has_fd(struct vfsdax_queue *q)
 {
 	return atomic_load_explicit(&q->fd, memory_order_relaxed) >= 0;
 }
-/* The queue's thread goes to work. With `reap`: takes what made it readable. */
+/* The queue's thread begins to work. With `reap`: clears what made the descriptor readable. */
 void queue_fd_enter(struct vfsdax_queue *q, bool reap);
-/* It goes away: from here on the descriptor tells what comes, and what is there already. */
+/* The thread leaves: from here on the descriptor signals results, also those that are there
+ * already. */
 void queue_fd_leave(struct vfsdax_queue *q);
-/* In hand_back(), under the lock: somebody may be polling. */
+/* For a new result, under the lock. */
 void queue_fd_signal(struct vfsdax_queue *q);
 void queue_fd_close(struct vfsdax_queue *q);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/queue_fd: a queue's descriptor for poll(2). Results come without a thread of the library, so
- * it is the device's own calls that make it readable: it is an epoll descriptor over
+ * lib/queue_fd: a queue's descriptor for poll(2). The library has no thread to collect results, so
+ * the device's calls make it readable: it is an epoll descriptor over
  *
  *   the call of each lane   edge-triggered; any lane, since a request may wait for another's set-up
  *   wake_fd                 results that another thread collected, or that were there at once
  *   timer_fd                when a request has taken too long
  *
- * Readable says "reap", not "there is a result".
+ * Readable means "reap", not "a result is there".
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -18,30 +18,7 @@
 #include "base/clock.h"
 #include "lib/queue.h"
 
-static int watch(int epoll_fd, int fd, uint32_t events)
-{
-	struct epoll_event ev = {.events = events, .data.fd = fd};
-
-	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 && errno != EEXIST ? -errno : 0;
-}
-
-static int watch_all(struct vfsdax_queue *q, int epoll_fd)
-{
-	struct vfsdax *s = q->share;
-	int err = watch(epoll_fd, q->wake_fd, EPOLLIN);
-
-	if (!err)
-		err = watch(epoll_fd, q->timer_fd, EPOLLIN);
-	for (unsigned i = 0; i < s->n_lanes && !err; i++) {
-		int fd = bridge_lane_call_fd(s->lanes[i].bridge);
-
-		if (fd >= 0)
-			err = watch(epoll_fd, fd, EPOLLIN | EPOLLET);
-	}
-	return err;
-}
-
-static void close_fds(struct vfsdax_queue *q, int epoll_fd)
+static void close_queue_fds(struct vfsdax_queue *q, int epoll_fd)
 {
 	if (q->wake_fd >= 0)
 		close(q->wake_fd);
@@ -65,14 +42,14 @@ int vfsdax_queue_fd(struct vfsdax_queue *q)
 	if (fd < 0 || q->wake_fd < 0 || q->timer_fd < 0)
 		err = -errno;
 	if (!err)
-		err = watch_all(q, fd);
+		err = wait_watch(q->share, fd, (int[]){q->wake_fd, q->timer_fd}, 2);
 	if (err) {
-		close_fds(q, fd);
+		close_queue_fds(q, fd);
 		return err;
 	}
 	for (unsigned i = 0; i < q->share->n_lanes; i++)
 		atomic_fetch_add(&q->share->lanes[i].watchers, 1);
-	/* done() may be looking at it just now. */
+	/* (a done() on another thread reads it) */
 	pthread_mutex_lock(&q->lock);
 	atomic_store(&q->fd, fd);
 	pthread_mutex_unlock(&q->lock);
@@ -87,7 +64,7 @@ void queue_fd_signal(struct vfsdax_queue *q)
 		eventfd_write(q->wake_fd, 1);
 }
 
-static void take_signals(struct vfsdax_queue *q)
+static void clear_queue_fd(struct vfsdax_queue *q)
 {
 	struct epoll_event events[8];
 	uint64_t n;
@@ -95,7 +72,7 @@ static void take_signals(struct vfsdax_queue *q)
 	eventfd_read(q->wake_fd, &n);
 	if (read(q->timer_fd, &n, sizeof(n)) == sizeof(n))
 		q->timer_ns = 0;
-	/* The edges: each is told once. */
+	/* Each edge is reported once. */
 	while (epoll_wait(atomic_load(&q->fd), events, 8, 0) == 8)
 		;
 }
@@ -108,17 +85,17 @@ void queue_fd_enter(struct vfsdax_queue *q, bool reap)
 	q->inside = true;
 	pthread_mutex_unlock(&q->lock);
 	if (reap)
-		take_signals(q);
+		clear_queue_fd(q);
 }
 
-/* So that a device that says nothing is noticed: the timer goes off at the latest when something
- * must be reaped. It is set seldom: later deadlines are seen to when it has gone off. */
-static void set_timer(struct vfsdax_queue *q)
+/* For a silent device: the timer expires at the latest when something must be reaped. A later
+ * deadline does not change it. */
+static void set_queue_timer(struct vfsdax_queue *q)
 {
 	uint64_t at = q->n_open ? share_deadline(q->share) : UINT64_MAX;
 	struct itimerspec when = {0};
 
-	/* Buffers that other threads give back are not told. */
+	/* Nothing signals a buffer that another thread frees. */
 	if (!list_empty(&q->to_send) || (q->share->no_calls && q->n_open))
 		at = MIN(at, clock_now_ns() + NS_PER_MS);
 	if (at == UINT64_MAX || (q->timer_ns && q->timer_ns <= at))
@@ -135,7 +112,7 @@ void queue_fd_leave(struct vfsdax_queue *q)
 
 	if (!queue_has_fd(q))
 		return;
-	set_timer(q);
+	set_queue_timer(q);
 	there = share_calls_on(q->share);
 	pthread_mutex_lock(&q->lock);
 	q->inside = false;
@@ -152,5 +129,5 @@ void queue_fd_close(struct vfsdax_queue *q)
 		return;
 	for (unsigned i = 0; i < q->share->n_lanes; i++)
 		atomic_fetch_sub(&q->share->lanes[i].watchers, 1);
-	close_fds(q, fd);
+	close_queue_fds(q, fd);
 }

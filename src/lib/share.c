@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/share: opening a share and closing it, what is told about it.
+ * lib/share: opening a share and closing it, information about it.
  */
 #include <errno.h>
 #include <sched.h>
@@ -15,18 +15,18 @@
 #include "lib/internal.h"
 #include "transport/vhost_user.h"
 
-#define TIMEOUT_MS_DEFAULT   60000
-#define HANDSHAKE_MS_MAX     10000
-#define LANES_MAX	     16
-/* A read or write of more than 8 KiB has one each while it is at the device. */
-#define PAYLOADS_PER_LANE 8
+#define TIMEOUT_MS_DEFAULT 60000
+#define HANDSHAKE_MS_MAX   10000
+#define LANES_MAX	   16
+/* Payload buffers: one for each read or write of more than 8 KiB in flight. */
+#define PAYLOADS_PER_LANE  8
 
 const char *vfsdax_version(void)
 {
 	return VFSDAX_VERSION;
 }
 
-/* ------------------------------------------------------------------ what it is to be */
+/* ------------------------------------------------------------------ options */
 
 static void log_line(enum log_level level, const char *line, void *ctx)
 {
@@ -35,7 +35,8 @@ static void log_line(enum log_level level, const char *line, void *ctx)
 	s->log_to(s->log_ctx, (enum vfsdax_log_level)level, line);
 }
 
-/* An older program's structure is shorter; a newer one's is longer, and 0 where we know nothing. */
+/* An older program's structure is shorter; a newer one's is longer, its unknown fields must be 0.
+ */
 static int take_options(const struct vfsdax_options *from, struct vfsdax_options *o)
 {
 	const uint8_t *bytes = (const uint8_t *)from;
@@ -55,7 +56,7 @@ static int take_options(const struct vfsdax_options *from, struct vfsdax_options
 	return o->flags & ~(VFSDAX_ATTACH_READONLY | VFSDAX_ATTACH_NO_DAX) ? -EINVAL : 0;
 }
 
-/* The umask without touching it: other threads may be creating files. */
+/* Not by umask(2), which would change it for other threads. */
 static uint32_t current_umask(void)
 {
 	FILE *f = fopen("/proc/self/status", "re");
@@ -78,7 +79,7 @@ static unsigned default_lanes(void)
 	return (unsigned)MIN(MAX(n, 1), LANES_MAX);
 }
 
-/* ------------------------------------------------------------------ up */
+/* ------------------------------------------------------------------ attach */
 
 static int open_source(struct vfsdax *s, const char *source)
 {
@@ -93,7 +94,7 @@ static int open_source(struct vfsdax *s, const char *source)
 	return transport_vhost_user_open(source + 5, &params, &s->transport);
 }
 
-static int open_lanes(struct vfsdax *s)
+static int make_lanes(struct vfsdax *s)
 {
 	s->n_lanes = bridge_lane_count(s->bridge);
 	s->lanes = aligned_alloc(_Alignof(struct lane), s->n_lanes * sizeof(*s->lanes));
@@ -102,13 +103,14 @@ static int open_lanes(struct vfsdax *s)
 	memset(s->lanes, 0, s->n_lanes * sizeof(*s->lanes));
 	for (unsigned i = 0; i < s->n_lanes; i++) {
 		s->lanes[i].bridge = bridge_lane(s->bridge, i);
+		s->no_calls |= bridge_lane_call_fd(s->lanes[i].bridge) < 0;
 		pthread_mutex_init(&s->lanes[i].lock, NULL);
 		spin_init(&s->lanes[i].spin, SPIN_AUTO);
 	}
 	return wait_open(s);
 }
 
-/* The window keeps a quarter of itself for reads and writes, whatever a program wants. */
+/* A quarter of the window is left to reads and writes. */
 static uint64_t map_budget(struct vfsdax *s, uint64_t wanted)
 {
 	struct shm_window window = {0};
@@ -121,11 +123,11 @@ static uint64_t map_budget(struct vfsdax *s, uint64_t wanted)
 	return wanted ? MIN(wanted, most) : most;
 }
 
-static int bring_up(struct vfsdax *s, const char *source, const struct vfsdax_options *o)
+static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_options *o)
 {
 	unsigned lanes = MIN(o->queues ? o->queues : default_lanes(), LANES_MAX);
 	struct fs_params session = {
-		.queues = o->queues, /* 0: what there is, without a word */
+		.queues = o->queues, /* 0: all, without a warning */
 		.workers = lanes,
 		.timeout_ms = s->timeout_ms,
 		.payloads = PAYLOADS_PER_LANE,
@@ -150,11 +152,11 @@ static int bring_up(struct vfsdax *s, const char *source, const struct vfsdax_op
 	s->flags = bridge_flags(s->bridge);
 	s->io_max = MIN(fs_limits(s->session)->max_write, FS_IO_BYTES_MAX);
 	s->map_budget_bytes = map_budget(s, o->map_budget_bytes);
-	return open_lanes(s);
+	return make_lanes(s);
 }
 
-/* Anything may not be there. */
-static void take_down(struct vfsdax *s)
+/* Also for a share that was opened in part. */
+static void close_share(struct vfsdax *s)
 {
 	bridge_close(s->bridge);
 	wait_close(s);
@@ -209,9 +211,9 @@ int share_attach(const char *source, struct transport *transport,
 		return -ENOMEM;
 	s->transport = transport;
 	before = log_swap_thread(&s->log);
-	err = bring_up(s, source, &o);
+	err = open_share(s, source, &o);
 	if (err)
-		take_down(s);
+		close_share(s);
 	log_swap_thread(before);
 	if (err)
 		free(s);
@@ -225,20 +227,16 @@ int vfsdax_attach(const char *source, const struct vfsdax_options *options, stru
 	return share_attach(source, NULL, options, share);
 }
 
-/* ------------------------------------------------------------------ down */
+/* ------------------------------------------------------------------ detach */
 
-/* Waits for the answers that nobody waits for, which end with the time-out at the latest. */
-static void settle(struct vfsdax *s)
+/* Waits for the answers to posted calls, which end with the time-out at the latest. */
+static void drain_posted(struct vfsdax *s)
 {
 	uint64_t until = clock_now_ns() + (s->timeout_ms + 1000) * NS_PER_MS;
 
 	share_tend(s);
-	while (atomic_load(&s->posted) && clock_now_ns() < until) {
-		struct waiter nobody;
-
-		waiter_init(&nobody);
-		share_wait(s, &nobody, &s->lanes[0], clock_now_ns() + 5 * NS_PER_MS);
-	}
+	while (atomic_load(&s->posted) && clock_now_ns() < until)
+		share_pause(s, &s->lanes[0], clock_now_ns() + 5 * NS_PER_MS);
 }
 
 int vfsdax_detach(struct vfsdax *s)
@@ -250,20 +248,20 @@ int vfsdax_detach(struct vfsdax *s)
 	if (atomic_load(&s->objects))
 		return -EBUSY;
 	before = log_swap_thread(&s->log);
-	settle(s);
-	take_down(s);
+	drain_posted(s);
+	close_share(s);
 	log_swap_thread(before);
 	free(s);
 	return 0;
 }
 
-void share_tell_loss(struct vfsdax *s)
+void share_report_loss(struct vfsdax *s)
 {
 	if (transport_failed(s->transport) && !atomic_exchange(&s->lost, true))
 		bridge_fail_holds(s->bridge, -ENODEV);
 }
 
-static struct list *take_late(struct vfsdax *s)
+static struct list *pop_late_file(struct vfsdax *s)
 {
 	struct list *l;
 
@@ -279,18 +277,18 @@ void share_tend(struct vfsdax *s)
 {
 	struct list *l;
 
-	share_tell_loss(s);
-	/* What is done here makes calls, which come here again. */
+	share_report_loss(s);
+	/* file_release() makes calls, which end here again. */
 	if (!atomic_load(&s->n_late) || atomic_exchange(&s->tending, true))
 		return;
-	while ((l = take_late(s)))
+	while ((l = pop_late_file(s)))
 		file_release(container_of(l, struct vfsdax_file, late));
 	atomic_store(&s->tending, false);
 }
 
-/* ------------------------------------------------------------------ telling */
+/* ------------------------------------------------------------------ info */
 
-static void tell_window(struct vfsdax *s, struct vfsdax_info *i)
+static void put_window_info(struct vfsdax *s, struct vfsdax_info *i)
 {
 	const char *reason = bridge_no_dax_reason(s->bridge);
 	struct shm_window window = {0};
@@ -316,9 +314,9 @@ int vfsdax_get_info(struct vfsdax *s, struct vfsdax_info *info)
 	snprintf(i.source, sizeof(i.source), "%s", s->transport->source);
 	i.queues = s->n_lanes;
 	i.device_failure = transport_failed(s->transport);
-	tell_window(s, &i);
+	put_window_info(s, &i);
 	i.struct_bytes = room;
-	/* A newer program's structure is longer: what we do not know is 0. */
+	/* A newer program's structure is longer: fields unknown here are 0. */
 	memset(info, 0, room);
 	memcpy(info, &i, MIN(room, sizeof(i)));
 	return 0;

@@ -2,16 +2,17 @@
 /*
  * lib/wait: how a thread waits for an answer of the device.
  *
- * First one thread of a lane polls it, where and as long as base/spin.h says, and not with more such
- * threads than spare CPUs. Then one thread of the share leads: it reaps all lanes, since what one waits
- * for may hang on the answer to another's message, and blocks in epoll on their calls. The others block
+ * First one thread of a lane polls it, where and as long as base/spin.h allows, and not with more
+ * such threads than spare CPUs. Then one thread of the share leads: it reaps all lanes, since one
+ * request may depend on the answer to another, and blocks in epoll on their calls. The others block
  * each on its own state, and are woken by done(), or by a leader that leaves.
  *
- *   RUNS ── SLEEPS (futex) ─┐
+ *   RUNS ── BLOCKS (futex) ─┐
  *     └──── LEADS (epoll) ──┴─ WOKEN        set by done() from anywhere; nothing follows it
  *
- * No wake-up is lost: a thread that is about to block does a compare-and-swap from RUNS, which a done()
- * that was there before makes fail. A thread that leaves a share without a leader runs another waiter.
+ * No wake-up is lost: a thread that is about to block does a compare-and-swap from RUNS, which a
+ * done() that was there before makes fail. A thread that leaves a share without a leader runs
+ * another waiter.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -24,8 +25,8 @@
 #include "base/clock.h"
 #include "lib/internal.h"
 
-/* A bound on everything that was overlooked. */
-#define SLEEP_MAX_MS 1000
+/* A bound against our own mistakes. */
+#define BLOCK_MAX_MS 1000
 /* Between reaps, where the device cannot call. */
 #define POLL_MS	     1
 
@@ -42,7 +43,7 @@ unsigned lane_reap_locked(struct lane *lane)
 {
 	unsigned n = bridge_lane_reap(lane->bridge);
 
-	/* What went on after a wait may have put a request on the ring. */
+	/* An operation that continued may have put a request on the ring. */
 	if (n)
 		bridge_lane_flush(lane->bridge);
 	return n;
@@ -52,7 +53,7 @@ unsigned lane_reap(struct lane *lane)
 {
 	unsigned n;
 
-	/* Whoever has the lock is at it, or sends and will look afterwards. */
+	/* The holder of the lock reaps, or sends and will reap afterwards. */
 	if (pthread_mutex_trylock(&lane->lock))
 		return 0;
 	n = lane_reap_locked(lane);
@@ -60,15 +61,27 @@ unsigned lane_reap(struct lane *lane)
 	return n;
 }
 
+/* Unlocks `lane` (NULL: before the first) and locks the next one; NULL after the last. */
+static struct lane *lock_next_lane(struct vfsdax *s, struct lane *lane)
+{
+	if (lane)
+		pthread_mutex_unlock(&lane->lock);
+	lane = lane ? lane + 1 : s->lanes;
+	if (lane == s->lanes + s->n_lanes)
+		return NULL;
+	pthread_mutex_lock(&lane->lock);
+	return lane;
+}
+
+/* Each lane under its lock; without break or return. */
+#define for_each_lane_locked(lane, s) \
+	for (struct lane *lane = NULL; (lane = lock_next_lane(s, lane));)
+
 unsigned share_reap(struct vfsdax *s)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < s->n_lanes; i++) {
-		pthread_mutex_lock(&s->lanes[i].lock);
-		n += lane_reap_locked(&s->lanes[i]);
-		pthread_mutex_unlock(&s->lanes[i].lock);
-	}
+	for_each_lane_locked(lane, s) n += lane_reap_locked(lane);
 	return n;
 }
 
@@ -76,12 +89,11 @@ uint64_t share_deadline(struct vfsdax *s)
 {
 	uint64_t first = UINT64_MAX;
 
-	for (unsigned i = 0; i < s->n_lanes; i++) {
+	for_each_lane_locked(lane, s)
+	{
 		uint64_t deadline = UINT64_MAX;
 
-		pthread_mutex_lock(&s->lanes[i].lock);
-		bridge_lane_busy(s->lanes[i].bridge, &deadline);
-		pthread_mutex_unlock(&s->lanes[i].lock);
+		bridge_lane_busy(lane->bridge, &deadline);
 		first = MIN(first, deadline);
 	}
 	return first;
@@ -91,27 +103,20 @@ bool share_calls_on(struct vfsdax *s)
 {
 	bool there = false;
 
-	for (unsigned i = 0; i < s->n_lanes; i++) {
-		pthread_mutex_lock(&s->lanes[i].lock);
-		/* (the wait of a request may have ended with its time, and it gone out) */
-		bridge_lane_flush(s->lanes[i].bridge);
-		there |= bridge_lane_calls_on(s->lanes[i].bridge);
-		pthread_mutex_unlock(&s->lanes[i].lock);
+	for_each_lane_locked(lane, s)
+	{
+		/* (a request whose wait timed out may have been put on the ring) */
+		bridge_lane_flush(lane->bridge);
+		there |= bridge_lane_calls_on(lane->bridge);
 	}
 	return there;
 }
 
-/* Not where a program sleeps on the calls itself. */
-static void calls_off(struct vfsdax *s)
+/* But for lanes whose calls a queue's descriptor needs. */
+static void share_calls_off(struct vfsdax *s)
 {
-	for (unsigned i = 0; i < s->n_lanes; i++) {
-		struct lane *lane = &s->lanes[i];
-
-		pthread_mutex_lock(&lane->lock);
-		if (!atomic_load(&lane->watchers))
-			bridge_lane_calls_off(lane->bridge);
-		pthread_mutex_unlock(&lane->lock);
-	}
+	for_each_lane_locked(lane, s) if (!atomic_load(&lane->watchers))
+		bridge_lane_calls_off(lane->bridge);
 }
 
 /* ------------------------------------------------------------------ waking */
@@ -132,25 +137,25 @@ void waiter_wake(struct vfsdax *s, struct waiter *w)
 {
 	uint32_t before = atomic_exchange(&w->state, WAITER_WOKEN);
 
-	/* From here on only the address counts: a wake that finds somebody else is spurious. */
-	if (before == WAITER_SLEEPS)
+	/* `w` may be gone: a wake that reaches another thread is spurious. */
+	if (before == WAITER_BLOCKS)
 		futex_wake(&w->state);
 	else if (before == WAITER_LEADS)
 		eventfd_write(s->wake_fd, 1);
 }
 
-static bool change(struct waiter *w, uint32_t from, uint32_t to)
+static bool waiter_change(struct waiter *w, uint32_t from, uint32_t to)
 {
 	return atomic_compare_exchange_strong(&w->state, &from, to);
 }
 
-/* Called with wait_lock held, nobody leads: lets one of those that sleep see it. */
+/* Called with wait_lock held, without a leader: one that blocks is to lead. */
 static void run_another(struct vfsdax *s)
 {
 	list_for_each (pos, &s->waiters) {
 		struct waiter *w = container_of(pos, struct waiter, link);
 
-		if (change(w, WAITER_SLEEPS, WAITER_RUNS)) {
+		if (waiter_change(w, WAITER_BLOCKS, WAITER_RUNS)) {
 			futex_wake(&w->state);
 			return;
 		}
@@ -162,7 +167,7 @@ static void run_another(struct vfsdax *s)
 /* Called by the thread that has claimed lane->spin. True: woken. */
 static bool poll_lane(struct vfsdax *s, struct waiter *w, struct lane *lane)
 {
-	unsigned others = 0; /* what is waited for may hang on one of them */
+	unsigned others = 0; /* the answer may depend on a request of another lane */
 
 	while (!waiter_woken(w)) {
 		if (lane_reap(lane) || lane_reap(&s->lanes[others++ % s->n_lanes]))
@@ -173,7 +178,7 @@ static bool poll_lane(struct vfsdax *s, struct waiter *w, struct lane *lane)
 	return waiter_woken(w);
 }
 
-/* One CPU is for the device, or for the thread that collects what we wait for. */
+/* One CPU is left to the device, or to the thread that collects the answer. */
 static bool may_poll(struct vfsdax *s)
 {
 	if (atomic_fetch_add(&s->pollers, 1) + 1 < s->cpus)
@@ -184,10 +189,10 @@ static bool may_poll(struct vfsdax *s)
 
 /* ------------------------------------------------------------------ blocking */
 
-/* Milliseconds to sleep, for epoll. */
-static int sleep_ms(struct vfsdax *s, uint64_t now, uint64_t until_ns)
+/* The time-out for epoll. */
+static int block_ms(struct vfsdax *s, uint64_t now, uint64_t until_ns)
 {
-	uint64_t most = s->no_calls ? POLL_MS : SLEEP_MAX_MS;
+	uint64_t most = s->no_calls ? POLL_MS : BLOCK_MAX_MS;
 
 	if (until_ns <= now)
 		return 0;
@@ -195,44 +200,43 @@ static int sleep_ms(struct vfsdax *s, uint64_t now, uint64_t until_ns)
 }
 
 /* Called by the leader only, without a lock. */
-static void sleep_on_calls(struct vfsdax *s, struct waiter *w, uint64_t until_ns)
+static void block_on_calls(struct vfsdax *s, struct waiter *w, uint64_t until_ns)
 {
 	struct epoll_event events[8];
 	eventfd_t count;
 
-	if (!change(w, WAITER_RUNS, WAITER_LEADS))
+	if (!waiter_change(w, WAITER_RUNS, WAITER_LEADS))
 		return;
 	if (!share_calls_on(s)) {
 		uint64_t deadline = MIN(until_ns, share_deadline(s));
 
-		/* A signal is as good a reason to look as any. */
-		epoll_wait(s->epoll_fd, events, 8, sleep_ms(s, clock_now_ns(), deadline));
+		epoll_wait(s->epoll_fd, events, 8, block_ms(s, clock_now_ns(), deadline));
 		eventfd_read(s->wake_fd, &count);
 	}
-	change(w, WAITER_LEADS, WAITER_RUNS);
-	calls_off(s);
+	waiter_change(w, WAITER_LEADS, WAITER_RUNS);
+	share_calls_off(s);
 }
 
-static void lead(struct vfsdax *s, struct waiter *w, uint64_t until_ns)
+static void lead_waiters(struct vfsdax *s, struct waiter *w, uint64_t until_ns)
 {
 	while (!waiter_woken(w) && clock_now_ns() < until_ns) {
 		if (share_reap(s) == 0)
-			sleep_on_calls(s, w, until_ns);
+			block_on_calls(s, w, until_ns);
 	}
 }
 
-/* The leader sees to everything; the bound is one on our own mistakes. */
-static void follow(struct waiter *w, struct lane *lane, uint64_t until_ns)
+/* The leader reaps for all; the bound is against our own mistakes. */
+static void follow_leader(struct waiter *w, struct lane *lane, uint64_t until_ns)
 {
 	uint64_t now = clock_now_ns();
 
 	if (now < until_ns)
-		futex_wait(&w->state, WAITER_SLEEPS, MIN(until_ns - now, SLEEP_MAX_MS * NS_PER_MS));
-	if (change(w, WAITER_SLEEPS, WAITER_RUNS))
+		futex_wait(&w->state, WAITER_BLOCKS, MIN(until_ns - now, BLOCK_MAX_MS * NS_PER_MS));
+	if (waiter_change(w, WAITER_BLOCKS, WAITER_RUNS))
 		lane_reap(lane);
 }
 
-static void block(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns)
+static void block_waiter(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns)
 {
 	pthread_mutex_lock(&s->wait_lock);
 	list_push_back(&s->waiters, &w->link);
@@ -240,12 +244,12 @@ static void block(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_
 		if (!s->leader) {
 			s->leader = w;
 			pthread_mutex_unlock(&s->wait_lock);
-			lead(s, w, until_ns);
+			lead_waiters(s, w, until_ns);
 			pthread_mutex_lock(&s->wait_lock);
 			s->leader = NULL;
-		} else if (change(w, WAITER_RUNS, WAITER_SLEEPS)) {
+		} else if (waiter_change(w, WAITER_RUNS, WAITER_BLOCKS)) {
 			pthread_mutex_unlock(&s->wait_lock);
-			follow(w, lane, until_ns);
+			follow_leader(w, lane, until_ns);
 			pthread_mutex_lock(&s->wait_lock);
 		}
 	}
@@ -253,6 +257,14 @@ static void block(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_
 	if (!s->leader)
 		run_another(s);
 	pthread_mutex_unlock(&s->wait_lock);
+}
+
+void share_pause(struct vfsdax *s, struct lane *lane, uint64_t until_ns)
+{
+	struct waiter nobody;
+
+	waiter_init(&nobody);
+	share_wait(s, &nobody, lane, until_ns);
 }
 
 bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t until_ns)
@@ -268,10 +280,10 @@ bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t 
 	}
 	if (!waiter_woken(w)) {
 		lane_reap(lane);
-		block(s, w, lane, until_ns);
+		block_waiter(s, w, lane, until_ns);
 	}
 	if (claimed) {
-		/* (a wait that came to its end without an answer says nothing of answers) */
+		/* (a wait that timed out is no sample of the time of an answer) */
 		if (waiter_woken(w))
 			spin_event(&lane->spin);
 		else
@@ -283,37 +295,40 @@ bool share_wait(struct vfsdax *s, struct waiter *w, struct lane *lane, uint64_t 
 
 /* ------------------------------------------------------------------ open, close */
 
-static int watch(struct vfsdax *s, int fd, uint32_t events)
+static int watch_fd(int epoll_fd, int fd, uint32_t events)
 {
 	struct epoll_event ev = {.events = events, .data.fd = fd};
 
 	/* Lanes may share a call. */
-	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int wait_watch(struct vfsdax *s, int epoll_fd, const int *fds, unsigned n)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < n && !err; i++)
+		err = watch_fd(epoll_fd, fds[i], EPOLLIN);
+	for (unsigned i = 0; i < s->n_lanes && !err; i++) {
+		int fd = bridge_lane_call_fd(s->lanes[i].bridge);
+
+		/* In several epoll sets: edge-triggered and never read. */
+		if (fd >= 0)
+			err = watch_fd(epoll_fd, fd, EPOLLIN | EPOLLET);
+	}
+	return err;
 }
 
 int wait_open(struct vfsdax *s)
 {
 	cpu_set_t set;
-	int err;
 
 	s->cpus = sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : (unsigned)CPU_COUNT(&set);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->epoll_fd < 0 || s->wake_fd < 0)
 		return -errno;
-	err = watch(s, s->wake_fd, EPOLLIN);
-	for (unsigned i = 0; i < s->n_lanes && !err; i++) {
-		int fd = bridge_lane_call_fd(s->lanes[i].bridge);
-
-		/* Others sleep on it, too: edge-triggered and never read. */
-		if (fd < 0)
-			s->no_calls = true;
-		else
-			err = watch(s, fd, EPOLLIN | EPOLLET);
-	}
-	return err;
+	return wait_watch(s, s->epoll_fd, &s->wake_fd, 1);
 }
 
 void wait_close(struct vfsdax *s)

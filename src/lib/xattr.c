@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <linux/limits.h>
-#include <string.h>
 #include <sys/xattr.h>
 
 #include "lib/internal.h"
@@ -12,38 +11,34 @@
 /* What Linux allows a value, and a list of names, to have. */
 #define VALUE_MAX ((size_t)XATTR_SIZE_MAX)
 
-static int check_name(const char *name)
+static int check_xattr_name(const char *name, struct fuse_arg *arg)
 {
 	size_t n = name ? strlen(name) : 0;
 
+	*arg = (struct fuse_arg){name, n + 1};
 	return n && n <= XATTR_NAME_MAX ? 0 : -ERANGE;
 }
 
-/* GETXATTR or LISTXATTR: `name` NULL for the latter. */
-static ssize_t ask(struct vfsdax *s, const char *path, uint32_t opcode, const char *name, void *to,
-		   size_t size)
+static int xattr_call(struct vfsdax *s, const char *path, struct fuse_args *args)
+{
+	int n = path_call(s, path, args);
+
+	return n == -ENOSYS ? -EOPNOTSUPP : n;
+}
+
+/* GETXATTR or LISTXATTR; the length alone where `size` is 0. */
+static ssize_t read_xattr(struct vfsdax *s, const char *path, struct fuse_args *args, void *to,
+			  size_t size)
 {
 	struct fuse_getxattr_out needed;
 	struct fuse_getxattr_in in = {.size = (uint32_t)MIN(size, VALUE_MAX)};
-	struct request r = {
-		.opcode = opcode,
-		.in = {{&in, sizeof(in)}, {name, name ? strlen(name) + 1 : 0}},
-		.out = size ? to : &needed,
-		.out_min = size ? 0 : sizeof(needed),
-		.out_max = size ? in.size : sizeof(needed),
-	};
-	struct place p;
-	ssize_t n;
+	int n;
 
-	IN_SCOPE_OF(s);
-	n = place_of(s, path, true, &p);
-	if (n)
-		return n;
-	r.nodeid = p.nodeid;
-	n = share_call(s, &r);
-	place_drop(s, &p);
-	if (n == -ENOSYS)
-		return -EOPNOTSUPP;
+	args->in[0] = (struct fuse_arg)ARG_OF(in);
+	args->out = size ? to : &needed;
+	args->out_len = size ? in.size : sizeof(needed);
+	args->out_var = size;
+	n = xattr_call(s, path, args);
 	if (n < 0 || size)
 		return n;
 	return needed.size <= VALUE_MAX ? (ssize_t)needed.size : -EIO;
@@ -52,36 +47,19 @@ static ssize_t ask(struct vfsdax *s, const char *path, uint32_t opcode, const ch
 ssize_t vfsdax_getxattr(struct vfsdax *share, const char *path, const char *name, void *value,
 			size_t size)
 {
-	int err = check_name(name);
+	struct fuse_args args = {.opcode = FUSE_GETXATTR};
+	int err = check_xattr_name(name, &args.in[1]);
 
-	return err ? err : ask(share, path, FUSE_GETXATTR, name, value, size);
+	return err ? err : read_xattr(share, path, &args, value, size);
 }
 
 ssize_t vfsdax_listxattr(struct vfsdax *share, const char *path, char *list, size_t size)
 {
-	ssize_t n = ask(share, path, FUSE_LISTXATTR, NULL, list, size);
+	struct fuse_args args = {.opcode = FUSE_LISTXATTR};
+	ssize_t n = read_xattr(share, path, &args, list, size);
 
 	/* The names end with a 0 each: so does the list. */
 	return n > 0 && size && list[n - 1] ? -EIO : n;
-}
-
-static int send_change(struct vfsdax *s, const char *path, struct request *r)
-{
-	struct place p;
-	ssize_t n;
-
-	if (s->readonly)
-		return -EROFS;
-	IN_SCOPE_OF(s);
-	n = place_of(s, path, true, &p);
-	if (n)
-		return (int)n;
-	r->nodeid = p.nodeid;
-	n = share_call(s, r);
-	place_drop(s, &p);
-	if (n == -ENOSYS)
-		return -EOPNOTSUPP;
-	return n < 0 ? (int)n : 0;
 }
 
 int vfsdax_setxattr(struct vfsdax *share, const char *path, const char *name, const void *value,
@@ -89,28 +67,27 @@ int vfsdax_setxattr(struct vfsdax *share, const char *path, const char *name, co
 {
 	bool ext = share->flags & FUSE_SETXATTR_EXT;
 	struct fuse_setxattr_in in = {.size = (uint32_t)size, .flags = (uint32_t)flags};
-	struct request r = {
+	struct fuse_args args = {
 		.opcode = FUSE_SETXATTR,
-		.in = {{&in, ext ? sizeof(in) : FUSE_COMPAT_SETXATTR_IN_SIZE},
-		       {name, name ? strlen(name) + 1 : 0},
-		       {value, size}},
+		.in = {{&in, ext ? sizeof(in) : FUSE_COMPAT_SETXATTR_IN_SIZE}, {0}, {value, size}},
 	};
-	int err = check_name(name);
+	int err = check_xattr_name(name, &args.in[1]);
 
 	if (err)
 		return err;
 	if (flags & ~(XATTR_CREATE | XATTR_REPLACE))
 		return -EINVAL;
-	return size > VALUE_MAX ? -E2BIG : send_change(share, path, &r);
+	if (size > VALUE_MAX)
+		return -E2BIG;
+	return share->readonly ? -EROFS : xattr_call(share, path, &args);
 }
 
 int vfsdax_removexattr(struct vfsdax *share, const char *path, const char *name)
 {
-	struct request r = {
-		.opcode = FUSE_REMOVEXATTR,
-		.in = {{name, name ? strlen(name) + 1 : 0}},
-	};
-	int err = check_name(name);
+	struct fuse_args args = {.opcode = FUSE_REMOVEXATTR};
+	int err = check_xattr_name(name, &args.in[0]);
 
-	return err ? err : send_change(share, path, &r);
+	if (err)
+		return err;
+	return share->readonly ? -EROFS : xattr_call(share, path, &args);
 }

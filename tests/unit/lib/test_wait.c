@@ -363,12 +363,12 @@ static void each_sleeper_is_woken_where_it_sleeps(void **state)
 		s[i] = (struct sleeper){.r = &r};
 		waiter_init(&s[i].w);
 		assert_int_equal(pthread_create(&s[i].thread, NULL, sleep_until_woken, &s[i]), 0);
-		while (state_of(&s[i]) != (i ? WAITER_SLEEPS : WAITER_LEADS))
+		while (state_of(&s[i]) != (i ? WAITER_BLOCKS : WAITER_LEADS))
 			usleep(100);
 	}
 	waiter_wake(r.s, &s[1].w);
 	pthread_join(s[1].thread, NULL);
-	assert_int_equal(state_of(&s[2]), WAITER_SLEEPS);
+	assert_int_equal(state_of(&s[2]), WAITER_BLOCKS);
 	/* (a sleeper looks once a second by itself: that is not it) */
 	usleep(10000);
 	waiter_wake(r.s, &s[0].w);
