@@ -12,14 +12,14 @@
  *   vfsdax_connect ─ vfsdax_direct_map      the same pointers for a file that vfsdax-mount has
  *                                           mounted, in a process that has no device
  *
- * Errors: functions return 0 or a count, or a negative errno; none sets errno, none exits, none
- * writes to stdout or stderr. The sentence for people comes to vfsdax_options.log.
+ * Errors: functions return 0 or a count, or a negative errno; none sets errno, exits, or writes to
+ * stdout or stderr. Messages for people are passed to vfsdax_options.log.
  *
  * Threads: a share and its files may be used by any number of threads at once; a queue by one at a
  * time. A call waits at most as long as vfsdax_options.timeout_ms for each answer of a device that
  * gives none; most calls need one answer, a path one for each of its names. An object must not be
- * closed while another thread uses it. After fork() the child may use nothing of it but exec or
- * _exit: the device belongs to the parent.
+ * closed while another thread uses it. After fork() the child may only exec or _exit: the device
+ * belongs to the parent.
  *
  * Sizes and offsets are in bytes. Structures that the caller fills begin with their own size and
  * are initialised by the macro of the same name, so that a newer library understands older
@@ -69,11 +69,10 @@ struct vfsdax_options {
 	/* VFSDAX_ATTACH_* */
 	unsigned flags;
 	/* How many bytes of the window vfsdax_map() may hold at once; 0, or more than that: three
-	 * quarters of it. The rest stays free for everybody's reads and writes. */
+	 * quarters of it. The rest is left to reads and writes. */
 	uint64_t map_budget_bytes;
-	/* Gets one line without a newline for each message; NULL: nothing is said. Called from any
-	 * thread, also from the library's own, until vfsdax_detach() returns. It must not call
-	 * back into the library. */
+	/* Called with one line, without a newline, for each message; NULL: none. From any thread,
+	 * also the library's own, until vfsdax_detach() returns. It must not call the library. */
 	void (*log)(void *ctx, enum vfsdax_log_level level, const char *line);
 	void *log_ctx;
 	uint64_t reserved[8]; /* 0 */
@@ -87,42 +86,42 @@ struct vfsdax_options {
 		}                                                      \
 	}
 
-/* Nothing is changed through this share: what would is -EROFS. */
+/* Read-only: a change of the share is -EROFS. */
 #define VFSDAX_ATTACH_READONLY (1u << 0)
-/* No window: everything through the queue; vfsdax_map() is -ENODEV. */
+/* Without the window: all data through the queue; vfsdax_map() is -ENODEV. */
 #define VFSDAX_ATTACH_NO_DAX   (1u << 1)
 
 /*
  * Opens a share. `source` is as for vfsdax-mount(8): "unix:PATH" (a vhost-user-fs back end), a PCI
  * address ("0000:01:00.0", "01:00.0"), a tag, or NULL for the only virtio-fs function of this
- * machine. A function that the kernel's driver has is taken over, which needs root, and given back
+ * machine. A function bound to the kernel's driver is taken over, which needs root, and bound again
  * by vfsdax_detach(). `options` may be NULL.
  *
  * -ENODEV: no such device; -ENOTUNIQ: several, and none was named; -EBUSY: mounted or in use;
- * -EACCES, -EPERM: no right to it; -ENOTSUP, -EPROTO: not a device that this driver can drive.
+ * -EACCES, -EPERM: not permitted; -ENOTSUP, -EPROTO: this driver cannot drive the device.
  *
- * It installs a handler for SIGBUS, once in a process, that acts on faults inside the library's own
- * copies only and passes every other on to the handler that was there before.
+ * It installs a handler for SIGBUS, once in a process, which handles faults inside the library's
+ * own copies and calls the previous handler for all others.
  */
 VFSDAX_API int vfsdax_attach(const char *source, const struct vfsdax_options *options,
 			     struct vfsdax **share);
 
 /*
- * Ends it and frees it. Every file, map and queue of the share has been closed: -EBUSY otherwise,
- * and nothing has happened. Bounded by the time-out also where the device is dead. NULL is fine.
+ * Closes and frees the share. -EBUSY, without effect, while a file, map or queue of it is open.
+ * Takes no longer than the time-out, also with a dead device. NULL is fine.
  */
 VFSDAX_API int vfsdax_detach(struct vfsdax *share);
 
 struct vfsdax_info {
-	size_t struct_bytes;	 /* sizeof(struct vfsdax_info), set by the caller */
-	char tag[40];		 /* of the share; "" where the device tells none */
-	char source[128];	 /* "unix:/run/x.sock", "0000:01:00.0" */
-	char no_dax_reason[128]; /* why there is no window; "" where there is one */
-	uint64_t window_bytes;	 /* 0: none */
-	uint64_t map_alignment;	 /* bytes; what the device maps is a multiple of it */
-	uint64_t map_budget_bytes, mapped_bytes; /* of vfsdax_map(): allowed, held now */
+	size_t struct_bytes;			 /* sizeof(struct vfsdax_info), set by the caller */
+	char tag[40];				 /* of the share; "" where the device has none */
+	char source[128];			 /* "unix:/run/x.sock", "0000:01:00.0" */
+	char no_dax_reason[128];		 /* why there is no window; "" where there is one */
+	uint64_t window_bytes;			 /* 0: none */
+	uint64_t map_alignment;			 /* bytes; the device maps multiples of it */
+	uint64_t map_budget_bytes, mapped_bytes; /* of vfsdax_map(): allowed, in use */
 	unsigned queues;
-	int device_failure; /* 0, or the negative errno for which the device was given up */
+	int device_failure; /* 0, or the negative errno with which the device failed */
 	uint64_t reserved[8];
 };
 #define VFSDAX_INFO_INIT                                                  \
@@ -151,22 +150,21 @@ VFSDAX_API void vfsdax_get_stats(struct vfsdax *share,
  * followed inside the share, an absolute one from its root, at most 40 of them (-ELOOP); ".." is
  * the directory through which the path came, and does not leave the share. A "/" at the end means
  * a directory. A path is at most 4095 bytes (-ENAMETOOLONG). Requests carry the effective user and
- * group of the process, and its umask is applied, as they were at vfsdax_attach(); what they may do
- * is the host's to judge. Any thread. What the host says is passed on, but -EINTR never is.
+ * group of the process, and its umask is applied, as they were at vfsdax_attach(); the host checks
+ * permissions. Any thread. Errors of the host are returned, except for -EINTR.
  *
  * `flags` as for open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_SYNC,
- * O_DSYNC, O_DIRECTORY, O_NOFOLLOW; O_CLOEXEC says nothing; others are -EINVAL. `mode` counts with
+ * O_DSYNC, O_DIRECTORY, O_NOFOLLOW; O_CLOEXEC has no effect; others are -EINVAL. `mode` is for
  * O_CREAT. Only files and directories are opened: -ENXIO for a FIFO, a socket or a device.
  */
 VFSDAX_API int vfsdax_open(struct vfsdax *share, const char *path, int flags, mode_t mode,
 			   struct vfsdax_file **file);
-/* As vfsdax_open(), from the open directory `dir` on; a path with a "/" in front starts at the
+/* As vfsdax_open(), relative to the open directory `dir`; a path with a "/" in front starts at the
  * root. */
 VFSDAX_API int vfsdax_openat(struct vfsdax_file *dir, const char *path, int flags, mode_t mode,
 			     struct vfsdax_file **file);
-/* Closes and frees. What the host says of the close (a quota, a full disk) is the result; the file
- * is gone in any case. Maps of the file keep what they need and are unmapped later. NULL is fine.
- */
+/* Closes and frees the file, also where the result is an error of the host (a quota, a full disk).
+ * Maps of the file stay valid. NULL is fine. */
 VFSDAX_API int vfsdax_close(struct vfsdax_file *file);
 
 /* As stat(2) and lstat(2). Asks the device each time. st_dev is 0. */
@@ -176,7 +174,7 @@ VFSDAX_API int vfsdax_statvfs(struct vfsdax *share, const char *path, struct sta
 /* The target of a symbolic link, without a 0 behind it: its length, cut at `size`. */
 VFSDAX_API ssize_t vfsdax_readlink(struct vfsdax *share, const char *path, char *buf, size_t size);
 
-/* As their namesakes of the system. */
+/* As mkdir(2), rmdir(2), unlink(2), symlink(2) and link(2). */
 VFSDAX_API int vfsdax_mkdir(struct vfsdax *share, const char *path, mode_t mode);
 VFSDAX_API int vfsdax_rmdir(struct vfsdax *share, const char *path);
 VFSDAX_API int vfsdax_unlink(struct vfsdax *share, const char *path);
@@ -191,7 +189,7 @@ VFSDAX_API int vfsdax_utimens(struct vfsdax *share, const char *path,
 			      const struct timespec times[2]);
 
 /* Extended attributes of what the path leads to; as getxattr(2), setxattr(2), listxattr(2) and
- * removexattr(2). With `size` 0 the length that is needed is told. */
+ * removexattr(2). With `size` 0 they return the length. */
 VFSDAX_API ssize_t vfsdax_getxattr(struct vfsdax *share, const char *path, const char *name,
 				   void *value, size_t size);
 VFSDAX_API int vfsdax_setxattr(struct vfsdax *share, const char *path, const char *name,
@@ -206,72 +204,71 @@ VFSDAX_API int vfsdax_removexattr(struct vfsdax *share, const char *path, const 
 VFSDAX_API int vfsdax_fstat(struct vfsdax_file *file, struct stat *st);
 
 /*
- * As pread(2) and pwrite(2): bytes, fewer at the end of the file, 0 behind it. From the window by a
- * copy where that is possible and pays, else through the queue. A read or write of more than the
- * device takes at once is made of several, so it is not atomic; an error after the first piece
- * gives the count so far. The buffer needs no alignment. Any thread.
+ * As pread(2) and pwrite(2): bytes, fewer at the end of the file, 0 behind it. By a copy from or to
+ * the window where that is possible and faster, else through the queue. More than the device takes
+ * at once is split, so it is not atomic; after an error behind the first piece the result is the
+ * count so far. The buffer needs no alignment. Any thread.
  */
 VFSDAX_API ssize_t vfsdax_read(struct vfsdax_file *file, void *buf, size_t len, uint64_t off);
 VFSDAX_API ssize_t vfsdax_write(struct vfsdax_file *file, const void *buf, size_t len,
 				uint64_t off);
 
 /*
- * -EBUSY where the file is to become shorter and has live maps, of this process, whose stale()
- * callback did not unmap them.
+ * -EBUSY where the file would become shorter and has maps, of this process, that their stale()
+ * callback did not unmap.
  */
 VFSDAX_API int vfsdax_truncate(struct vfsdax_file *file, uint64_t size);
-/* As fallocate(2); modes that take data away are -EBUSY as above. */
+/* As fallocate(2); modes that remove data are -EBUSY as above. */
 VFSDAX_API int vfsdax_fallocate(struct vfsdax_file *file, int mode, uint64_t off, uint64_t len);
-/* Data and, unless `datasync`, attributes are on the host's disk, also what was stored through
- * maps. */
+/* As fsync(2) and, with `datasync`, fdatasync(2), also for data stored through maps. */
 VFSDAX_API int vfsdax_fsync(struct vfsdax_file *file, int datasync);
 
 /* One entry of a directory. `name` is valid until the next call on this handle. */
 struct vfsdax_dirent {
 	uint64_t ino;
-	uint64_t next; /* for vfsdax_seekdir(): the place behind this entry */
+	uint64_t next; /* for vfsdax_seekdir(): the position behind this entry */
 	unsigned type; /* DT_REG and so on */
 	const char *name;
 };
 /* The next entry, "." and ".." included: 1, or 0 at the end. One thread at a time on a handle. */
 VFSDAX_API int vfsdax_readdir(struct vfsdax_file *dir, struct vfsdax_dirent *entry);
-/* Goes to a place that vfsdax_readdir() told; 0 is the beginning. */
+/* Sets the position: vfsdax_dirent.next of an entry, or 0 for the beginning. */
 VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
 
 /* ------------------------------------------------------------------ pointers into the window */
 
 /* To store as well as to load. The file must be open for writing. */
 #define VFSDAX_MAP_WRITE  (1u << 0)
-/* All of [off, off + len) or -ENOSPC (-ENODATA: so many whole pages the file has not); without it
- * the piece may end earlier. */
+/* All of [off, off + len), or -ENOSPC (-ENODATA where the file has fewer whole pages); without it
+ * the map may end earlier. */
 #define VFSDAX_MAP_WHOLE  (1u << 1)
 /* -EAGAIN instead of waiting for the device. */
 #define VFSDAX_MAP_NOWAIT (1u << 2)
 
 /*
- * Makes a piece of the file readable at a pointer, without a copy: *map is then a handle whose
- * address and length vfsdax_map_addr() and vfsdax_map_len() tell. What is stored there the host
- * and everybody who has the file open sees at once, and the other way round. The address is that of
- * byte `off`, which needs no alignment, and is as aligned as `off` is, up to a page.
+ * Makes a piece of the file readable at a pointer, without a copy. vfsdax_map_addr() and
+ * vfsdax_map_len() return the address and length of *map. A store there is visible at once to the
+ * host and to all other users of the file, and theirs here. The address is that of byte `off`,
+ * which needs no alignment, and is as aligned as `off` is, up to a page.
  *
  * The length is `len`, or less: where a range of the window ends (call again behind it, or ask for
  * VFSDAX_MAP_WHOLE), at the end of the file's last whole page, and where the budget ends. The
- * window has whole pages inside the file only; what is behind them is for vfsdax_read(). The file
- * need not stay open.
+ * window has whole pages inside the file only; vfsdax_read() reads the rest. The file need not stay
+ * open.
  *
  * -ENODATA: no whole page at `off`, or with WHOLE not all of them; -ENODEV: no window, see
- * vfsdax_info.no_dax_reason; -EOPNOTSUPP: this file is not for the window; -ENOSPC: the budget or
- * the window is full; -EACCES: the file is not open for reading, or with WRITE not for writing;
- * -EAGAIN: not now (NOWAIT): what is needed is on its way; -ETIMEDOUT, -EIO.
+ * vfsdax_info.no_dax_reason; -EOPNOTSUPP: this file is not served from the window; -ENOSPC: the
+ * budget or the window is full; -EACCES: the file is not open for reading, or with WRITE not for
+ * writing; -EAGAIN: not yet (NOWAIT), requests are under way; -ETIMEDOUT, -EIO.
  *
- * While it is there:
- * - Somebody who makes the file shorter through this share is refused (-EBUSY), once `stale` was
- *   called for each of its maps and did not unmap it.
- * - Where the *host* makes it shorter, touching what is gone raises SIGBUS (unix: sources), as with
- * mmap(2), and over VFIO may end the virtual machine: that is what QEMU does about it.
- * - When the device is lost the memory stays readable where it is (unix: sources), or reads as
- *   ones (a PCI function that is gone).
- * vfsdax_map_check() tells whether any of it has happened. Any thread.
+ * While the map exists:
+ * - A truncation through this share is -EBUSY, unless the stale() callbacks of all maps of the file
+ *   unmap them.
+ * - After a truncation on the *host*, access behind the end of the file raises SIGBUS (unix:
+ * sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then.
+ * - After the loss of the device the memory stays readable (unix: sources), or reads as ones (a PCI
+ *   function that is gone).
+ * vfsdax_map_check() returns whether any of it has happened. Any thread.
  */
 VFSDAX_API int vfsdax_map(struct vfsdax_file *file, uint64_t off, size_t len, unsigned flags,
 			  struct vfsdax_map **map);
@@ -279,28 +276,28 @@ VFSDAX_API void *vfsdax_map_addr(const struct vfsdax_map *map);
 VFSDAX_API size_t vfsdax_map_len(const struct vfsdax_map *map);
 VFSDAX_API uint64_t vfsdax_map_offset(const struct vfsdax_map *map);
 
-/* The pointer is dead from here on. From any thread, also inside stale(). NULL is fine. */
+/* The pointer is invalid from here on. Any thread, also inside stale(). NULL is fine. */
 VFSDAX_API void vfsdax_unmap(struct vfsdax_map *map);
 
-/* 0: as it should be, as far as anybody has told; -ESTALE: the file is shorter than the map, or was
- * to be cut; -ENODEV: the device is lost. Asks nobody: any thread, cheap. */
+/* 0: valid, as far as is known; -ESTALE: the file is shorter than the map, or a truncation was
+ * tried; -ENODEV: the device is lost. Sends no request: any thread, cheap. */
 VFSDAX_API int vfsdax_map_check(const struct vfsdax_map *map);
 
 /*
- * From now on stale(ctx, map, err) is called when the map is no longer to be used: -ESTALE when
- * somebody is about to cut the file (until it returns nothing has happened, and vfsdax_unmap()
- * inside it lets it go on) or the file was found to be shorter; -ENODEV: the device is lost. On
- * whatever thread noticed, inside a call of the library, which it must not call back except for
- * vfsdax_unmap() of this map; other threads' calls may wait for it. NULL switches it off, but for a
- * call that has begun. What has happened before, only vfsdax_map_check() tells.
+ * From now on stale(ctx, map, err) is called when the map is no longer to be used: -ESTALE before a
+ * truncation of the file, which waits for the return, and fails unless stale() calls
+ * vfsdax_unmap(), or after the file was found to be shorter; -ENODEV: the device is lost. On any
+ * thread, inside a call of the library; of the library it may call only vfsdax_unmap() of this map,
+ * and other threads' calls may wait for it. NULL switches it off, but for a call that has begun.
+ * Earlier events are not reported: see vfsdax_map_check().
  */
 VFSDAX_API void vfsdax_map_on_stale(struct vfsdax_map *map,
 				    void (*stale)(void *ctx, struct vfsdax_map *map, int err),
 				    void *ctx);
 
-/* Brings [off, off + len) into the window, as far as it has room, so that reads and maps of it find
- * it there. A wish: it may ask the device for the file's size, but does not wait for the rest, and
- * 0 says that it was noted. -ENODEV, -EOPNOTSUPP, -EACCES as vfsdax_map(). */
+/* Starts to map [off, off + len) into the window, as far as that has space, for later reads and
+ * maps. A hint: it may request the file's size, but does not wait for the mappings. 0, or -ENODEV,
+ * -EOPNOTSUPP, -EACCES as vfsdax_map(). */
 VFSDAX_API int vfsdax_prefetch(struct vfsdax_file *file, uint64_t off, uint64_t len);
 
 /* ------------------------------------------------------------------ many at a time */
@@ -308,20 +305,20 @@ VFSDAX_API int vfsdax_prefetch(struct vfsdax_file *file, uint64_t off, uint64_t 
 struct vfsdax_queue;
 
 /*
- * A queue of requests. At most `depth` (1 to 64) are prepared, under way, or done and not reaped.
- * One thread at a time; several queues of a share may be used at once. Programs with a loop of
- * poll(2) or its like wait for vfsdax_queue_fd(). -EINVAL: such a depth; -ENOMEM.
+ * A queue of requests. At most `depth` (1 to 64) are prepared, in flight, or done and not reaped.
+ * One thread at a time; several queues of a share may be used at once. Event loops wait for
+ * vfsdax_queue_fd(). -EINVAL: an invalid depth; -ENOMEM.
  */
 VFSDAX_API int vfsdax_queue_create(struct vfsdax *share, unsigned depth,
 				   struct vfsdax_queue **queue);
-/* -EBUSY while something is prepared or under way: reap it first. NULL is fine. */
+/* -EBUSY while a request is prepared or in flight: reap it first. NULL is fine. */
 VFSDAX_API int vfsdax_queue_destroy(struct vfsdax_queue *queue);
 
 /*
- * Prepare one request; nothing happens before vfsdax_submit(). `user_data` comes back with its
- * result. Buffers, results and the file stay where they are until then. -EAGAIN: `depth` requests
- * are there already. -EINVAL: more than 1 MiB, or a file of another share. Requests of a queue are
- * in no order: a read sees a write that was reaped before it was submitted.
+ * Prepare one request, for vfsdax_submit(). `user_data` is returned with its result, and until then
+ * buffer and file must stay valid. -EAGAIN: the queue has `depth` requests. -EINVAL: more than 1
+ * MiB, or a file of another share. The requests of a queue are not ordered: a read returns the data
+ * of a write only if that was reaped before the read was submitted.
  */
 VFSDAX_API int vfsdax_prep_read(struct vfsdax_queue *queue, struct vfsdax_file *file, void *buf,
 				size_t len, uint64_t off, uint64_t user_data);
@@ -332,49 +329,49 @@ VFSDAX_API int vfsdax_prep_fstat(struct vfsdax_queue *queue, struct vfsdax_file 
 VFSDAX_API int vfsdax_prep_fsync(struct vfsdax_queue *queue, struct vfsdax_file *file, int datasync,
 				 uint64_t user_data);
 
-/* Hands over what was prepared, with one kick of the device: how many that was. Never waits: what
- * the device has no room for is sent by a later vfsdax_reap(). */
+/* Submits the prepared requests, with one kick of the device; their number. Never waits: requests
+ * for which no buffer is free are sent by a later vfsdax_reap(). */
 VFSDAX_API int vfsdax_submit(struct vfsdax_queue *queue);
 
 struct vfsdax_result {
 	uint64_t user_data;
-	int64_t result; /* bytes, or 0, or a negative errno: as the function of that name returns */
+	int64_t result; /* as of vfsdax_read(), vfsdax_write(), vfsdax_fstat(), vfsdax_fsync() */
 };
 
 /*
- * Takes up to `max` results, in the order in which they came, once at least `min` are there (no
- * more than are under way) or `timeout_ms` are over (0: does not wait; -1: as long as the
- * share's time-out). How many; 0 where none came in time.
+ * Takes up to `max` results, in the order of completion, once at least `min` are there (or all that
+ * are in flight) or `timeout_ms` have passed (0: does not wait; -1: the share's time-out). Their
+ * number; 0 where none came in time.
  */
 VFSDAX_API int vfsdax_reap(struct vfsdax_queue *queue, struct vfsdax_result *results, unsigned max,
 			   unsigned min, int timeout_ms);
 
 /*
- * A descriptor for poll(2) and its like (it is one of epoll(7)), readable when results may be there
- * or something is to be sent; the queue's, made by the first call. Only vfsdax_reap() makes it
- * unreadable again: it is not read or changed. Reap until that gives 0. -EMFILE and its like.
+ * A descriptor for poll(2), select(2) or epoll(7), readable when results may be there or requests
+ * are to be sent. It belongs to the queue, and must not be read or changed: only vfsdax_reap()
+ * makes it unreadable again. Reap until that returns 0. -EMFILE and other errors of
+ * epoll_create1(2).
  */
 VFSDAX_API int vfsdax_queue_fd(struct vfsdax_queue *queue);
 
 /* ------------------------------------------------------------------ direct mmap */
 
 /*
- * For a program that uses a vfsdax-mount: pointers into the window that the mount has, for files
- * opened through the mount. The open descriptor is the proof of the right to it.
+ * For a process that uses a vfsdax-mount: pointers into the window of the mount, for files that the
+ * process has opened through it. The open descriptor is the authorisation.
  */
 struct vfsdax_conn;
 
 /*
  * Connects to the vfsdax-mount that serves `path`, a file or directory below its mount point.
  * -ENOTSUP: not a vfsdax-mount, or one that serves no direct maps; -EACCES: not for this user;
- * -ENOENT; -ECONNREFUSED; -EBUSY: it has as many connections as it may have; -ETIMEDOUT: it does not
- * answer within seconds.
+ * -ENOENT; -ECONNREFUSED; -EBUSY: too many connections; -ETIMEDOUT: no answer within seconds.
  */
 VFSDAX_API int vfsdax_connect(const char *path, struct vfsdax_conn **conn);
 /* Direct maps stay valid until they are unmapped. NULL is fine. */
 VFSDAX_API void vfsdax_disconnect(struct vfsdax_conn *conn);
-/* The server's words for the last refusal of this connection; "" where there was none. The
- * connection's. */
+/* The reason of the last failure on this connection; "" without one. Valid until the next call on
+ * the connection. */
 VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
 
 /* The child of a fork() does not have the map (MADV_DONTFORK). Without it the child keeps it, and
@@ -383,24 +380,24 @@ VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
 
 /*
  * Maps [off, off + len) of the file that `fd` has open. `off` is a multiple of the mapping
- * alignment (the page size, or what the device wants if that is more), else -EINVAL. `flags`:
+ * alignment (that of the device, at least the page size), else -EINVAL. `flags`:
  * VFSDAX_MAP_WRITE needs a descriptor that is open for writing; VFSDAX_MAP_WHOLE;
  * VFSDAX_DIRECT_DONTFORK. On success *addr is ordinary memory for munmap(2), mprotect(2) and
- * mremap(2), also in part; *mapped is how much of `len` it has. Over a unix: source it is the
- * host's page cache, as with mmap(2) there; a page behind a file that became shorter raises SIGBUS.
+ * mremap(2), also in part; *mapped is its length, at most `len`. Over a unix: source it is the
+ * host's page cache, as with mmap(2) there; access behind the end of a truncated file raises
+ * SIGBUS.
  *
  * The range stays pinned in the mount's window until vfsdax_direct_unmap(), or the end of the
  * connection and of its last map. One thread at a time on a connection.
  *
  * -EBADF: `fd` is not a file of this mount, or not open for that; -ENODATA, -ENOSPC, -EOPNOTSUPP,
- * -ENODEV as vfsdax_map(); -EPERM: the mount does not hand out its window, vfsdax_conn_reason()
- * says why, or the connection is that of a parent process; -ECONNRESET: the mount has gone;
- * -ETIMEDOUT.
+ * -ENODEV as vfsdax_map(); -EPERM: the mount does not share its window (see vfsdax_conn_reason()),
+ * or the connection is that of a parent process; -ECONNRESET: the mount has ended; -ETIMEDOUT.
  */
 VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off, size_t len,
 				 unsigned flags, void **addr, size_t *mapped);
-/* munmap(2) of all that vfsdax_direct_map() gave at `addr` (with what is left of it), and lets the
- * range go. */
+/* munmap(2) of what is left of the map that vfsdax_direct_map() returned at `addr`; unpins its
+ * range. */
 VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr);
 
 #ifdef __cplusplus

@@ -83,18 +83,17 @@ int vfsdax_close(struct vfsdax_file *f)
 
 /* ------------------------------------------------------------------ open */
 
-static int file_new(struct vfsdax *s, int flags, struct vfsdax_file **out)
+static struct vfsdax_file *file_new(struct vfsdax *s, int flags)
 {
 	struct vfsdax_file *f = calloc(1, sizeof(*f));
 
 	if (!f)
-		return -ENOMEM;
+		return NULL;
 	f->share = s;
 	f->flags = flags & FLAGS_KEPT;
 	atomic_init(&f->refs, 1);
 	list_init(&f->late);
-	*out = f;
-	return 0;
+	return f;
 }
 
 /* Flags for the device; those about the path were the walk's. */
@@ -170,10 +169,11 @@ static int open_resolved(struct vfsdax *s, struct path_node *p, int flags, struc
 	struct vfsdax_file *f;
 	int err = check_openable(s, p, flags);
 
-	if (!err)
-		err = file_new(s, flags, &f);
 	if (err)
 		return err;
+	f = file_new(s, flags);
+	if (!f)
+		return -ENOMEM;
 	f->nodeid = p->nodeid;
 	f->dir = S_ISDIR(p->attr.mode) ? dir_get(p->dir) : NULL;
 	err = send_open(f, flags);
@@ -229,9 +229,9 @@ static int create_file(struct vfsdax *s, const struct path_node *p, int flags, m
 		return p->slash ? -EISDIR : -EINVAL;
 	if (s->readonly)
 		return -EROFS;
-	err = file_new(s, flags, &f);
-	if (err)
-		return err;
+	f = file_new(s, flags);
+	if (!f)
+		return -ENOMEM;
 	err = send_create(s, p, flags, mode, &made);
 	if (err) {
 		free(f);

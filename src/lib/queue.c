@@ -64,22 +64,27 @@ int vfsdax_queue_destroy(struct vfsdax_queue *q)
 
 /* ------------------------------------------------------------------ preparing */
 
-static int prepare_entry(struct vfsdax_queue *q, struct vfsdax_file *f,
-			 const struct queue_entry *what, uint64_t user_data)
+/* `buf` and `off` as in struct queue_entry. */
+static int prepare_entry(struct vfsdax_queue *q, struct vfsdax_file *f, uint32_t opcode, void *buf,
+			 size_t len, uint64_t off, uint64_t user_data)
 {
 	struct queue_entry *e;
 	struct list *l;
 
-	if (what->len > LEN_MAX || f->share != q->share)
+	if (len > LEN_MAX || f->share != q->share)
 		return -EINVAL;
 	l = list_pop_front(&q->free);
 	if (!l)
 		return -EAGAIN;
 	e = container_of(l, struct queue_entry, link);
-	*e = *what;
-	e->queue = q;
 	e->file = f;
 	e->user_data = user_data;
+	e->opcode = opcode;
+	e->buf = buf;
+	e->len = len;
+	e->off = off;
+	e->done = 0;
+	e->more = false;
 	list_push_back(&q->prepared, &e->link);
 	q->n_prepared++;
 	return 0;
@@ -88,35 +93,27 @@ static int prepare_entry(struct vfsdax_queue *q, struct vfsdax_file *f,
 int vfsdax_prep_read(struct vfsdax_queue *q, struct vfsdax_file *f, void *buf, size_t len,
 		     uint64_t off, uint64_t user_data)
 {
-	struct queue_entry e = {.opcode = FUSE_READ, .buf = buf, .len = len, .off = off};
-
-	return prepare_entry(q, f, &e, user_data);
+	return prepare_entry(q, f, FUSE_READ, buf, len, off, user_data);
 }
 
 int vfsdax_prep_write(struct vfsdax_queue *q, struct vfsdax_file *f, const void *buf, size_t len,
 		      uint64_t off, uint64_t user_data)
 {
-	struct queue_entry e = {.opcode = FUSE_WRITE, .len = len, .off = off};
-
-	e.buf = (uint8_t *)(uintptr_t)buf; /* (only read) */
-	return prepare_entry(q, f, &e, user_data);
+	/* (a WRITE's buffer is only read) */
+	return prepare_entry(q, f, FUSE_WRITE, (void *)(uintptr_t)buf, len, off, user_data);
 }
 
 int vfsdax_prep_fstat(struct vfsdax_queue *q, struct vfsdax_file *f, struct stat *st,
 		      uint64_t user_data)
 {
-	struct queue_entry e = {.opcode = FUSE_GETATTR, .st = st};
-
-	return prepare_entry(q, f, &e, user_data);
+	return prepare_entry(q, f, FUSE_GETATTR, st, 0, 0, user_data);
 }
 
 int vfsdax_prep_fsync(struct vfsdax_queue *q, struct vfsdax_file *f, int datasync,
 		      uint64_t user_data)
 {
-	struct queue_entry e = {.opcode = f->dir ? FUSE_FSYNCDIR : FUSE_FSYNC,
-				.datasync = datasync};
-
-	return prepare_entry(q, f, &e, user_data);
+	return prepare_entry(q, f, f->dir ? FUSE_FSYNCDIR : FUSE_FSYNC, NULL, 0,
+			     datasync ? FUSE_FSYNC_FDATASYNC : 0, user_data);
 }
 
 static bool entry_is_io(const struct queue_entry *e)
@@ -154,7 +151,7 @@ static void queue_entry_done(struct bridge_call *call, int err, const uint8_t *p
 			e->done += (size_t)n;
 		e->more = n == (ssize_t)asked && e->done < e->len;
 	} else if (e->opcode == FUSE_GETATTR) {
-		n = n ? n : attr_to_stat(&e->attr.attr, e->st);
+		n = n ? n : attr_to_stat(&e->attr.attr, e->buf);
 	} else if (n == -ENOSYS) {
 		n = 0; /* as vfsdax_fsync() */
 	}
@@ -177,7 +174,8 @@ static bool copy_entry(struct queue_entry *e)
 	if (e->result)
 		return true;
 	while (n >= 0 && e->done < e->len) {
-		n = file_copy(e->file, write, e->buf + e->done, e->len - e->done, e->off + e->done);
+		n = file_copy(e->file, write, (uint8_t *)e->buf + e->done, e->len - e->done,
+			      e->off + e->done);
 		if (n > 0)
 			e->done += (size_t)n;
 	}
@@ -192,7 +190,7 @@ static bool send_entry(struct queue_entry *e)
 	struct vfsdax_file *f = e->file;
 
 	if (entry_is_io(e)) {
-		io_request_init(&e->io, f, e->opcode == FUSE_WRITE, e->buf + e->done,
+		io_request_init(&e->io, f, e->opcode == FUSE_WRITE, (uint8_t *)e->buf + e->done,
 				MIN(e->len - e->done, q->share->io_max), e->off + e->done);
 	} else if (e->opcode == FUSE_GETATTR) {
 		e->in.getattr = (struct fuse_getattr_in){0};
@@ -201,8 +199,7 @@ static bool send_entry(struct queue_entry *e)
 						.in = {ARG_OF(e->in.getattr)},
 						OUT_OF(e->attr)};
 	} else {
-		e->in.fsync = (struct fuse_fsync_in){
-			.fh = f->fh, .fsync_flags = e->datasync ? FUSE_FSYNC_FDATASYNC : 0};
+		e->in.fsync = (struct fuse_fsync_in){.fh = f->fh, .fsync_flags = (uint32_t)e->off};
 		e->io.args = (struct fuse_args){
 			.opcode = e->opcode, .nodeid = f->nodeid, .in = {ARG_OF(e->in.fsync)}};
 	}

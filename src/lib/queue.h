@@ -22,12 +22,9 @@ struct queue_entry {
 	struct vfsdax_file *file;
 	uint64_t user_data;
 	uint32_t opcode;
-	/* READ, WRITE: the whole, and how much of it is done. GETATTR: `st`. FSYNC: `datasync`. */
-	uint8_t *buf;
-	size_t len, done;
-	uint64_t off;
-	struct stat *st;
-	bool datasync;
+	void *buf;	  /* GETATTR: a struct stat */
+	size_t len, done; /* READ, WRITE: the whole, and how much of it is done */
+	uint64_t off;	  /* FSYNC: its flags */
 
 	struct io_request
 		io; /* of a READ or WRITE, one piece; else only `args`, with one of these */

@@ -47,11 +47,8 @@ static int take_options(const struct vfsdax_options *from, struct vfsdax_options
 	if (from->struct_bytes < offsetof(struct vfsdax_options, timeout_ms))
 		return -EINVAL;
 	memcpy(o, from, MIN(from->struct_bytes, sizeof(*o)));
-	for (size_t i = sizeof(*o); i < from->struct_bytes; i++)
+	for (size_t i = offsetof(struct vfsdax_options, reserved); i < from->struct_bytes; i++)
 		if (bytes[i])
-			return -EINVAL;
-	for (size_t i = 0; i < ARRAY_SIZE(o->reserved); i++)
-		if (o->reserved[i])
 			return -EINVAL;
 	return o->flags & ~(VFSDAX_ATTACH_READONLY | VFSDAX_ATTACH_NO_DAX) ? -EINVAL : 0;
 }
@@ -71,12 +68,11 @@ static uint32_t current_umask(void)
 	return mask & 0777;
 }
 
-static unsigned default_lanes(void)
+static unsigned count_cpus(void)
 {
 	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
 
-	return (unsigned)MIN(MAX(n, 1), LANES_MAX);
+	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)MAX(CPU_COUNT(&set), 1);
 }
 
 /* ------------------------------------------------------------------ attach */
@@ -125,7 +121,7 @@ static uint64_t map_budget(struct vfsdax *s, uint64_t wanted)
 
 static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_options *o)
 {
-	unsigned lanes = MIN(o->queues ? o->queues : default_lanes(), LANES_MAX);
+	unsigned lanes = MIN(o->queues ? o->queues : s->cpus, LANES_MAX);
 	struct fs_params session = {
 		.queues = o->queues, /* 0: all, without a warning */
 		.workers = lanes,
@@ -156,7 +152,7 @@ static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_
 }
 
 /* Also for a share that was opened in part. */
-static void close_share(struct vfsdax *s)
+static void free_share(struct vfsdax *s)
 {
 	bridge_close(s->bridge);
 	wait_close(s);
@@ -169,6 +165,7 @@ static void close_share(struct vfsdax *s)
 	claim_release(s->claim);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->late_lock);
+	free(s);
 }
 
 static struct vfsdax *new_share(const struct vfsdax_options *options)
@@ -188,6 +185,7 @@ static struct vfsdax *new_share(const struct vfsdax_options *options)
 	s->umask = current_umask();
 	s->root.nodeid = FUSE_ROOT_ID;
 	atomic_init(&s->root.refs, 1);
+	s->cpus = count_cpus();
 	s->epoll_fd = s->wake_fd = -1;
 	list_init(&s->waiters);
 	list_init(&s->late);
@@ -199,7 +197,6 @@ static struct vfsdax *new_share(const struct vfsdax_options *options)
 int share_attach(const char *source, struct transport *transport,
 		 const struct vfsdax_options *options, struct vfsdax **share)
 {
-	const struct log_sink *before;
 	struct vfsdax_options o;
 	struct vfsdax *s;
 	int err = take_options(options, &o);
@@ -209,14 +206,11 @@ int share_attach(const char *source, struct transport *transport,
 	s = new_share(&o);
 	if (!s)
 		return -ENOMEM;
+	IN_SCOPE_OF(s);
 	s->transport = transport;
-	before = log_swap_thread(&s->log);
 	err = open_share(s, source, &o);
 	if (err)
-		close_share(s);
-	log_swap_thread(before);
-	if (err)
-		free(s);
+		free_share(s);
 	else
 		*share = s;
 	return err;
@@ -241,17 +235,13 @@ static void drain_posted(struct vfsdax *s)
 
 int vfsdax_detach(struct vfsdax *s)
 {
-	const struct log_sink *before;
-
 	if (!s)
 		return 0;
 	if (atomic_load(&s->objects))
 		return -EBUSY;
-	before = log_swap_thread(&s->log);
+	IN_SCOPE_OF(s);
 	drain_posted(s);
-	close_share(s);
-	log_swap_thread(before);
-	free(s);
+	free_share(s);
 	return 0;
 }
 

@@ -321,9 +321,6 @@ int wait_watch(struct vfsdax *s, int epoll_fd, const int *fds, unsigned n)
 
 int wait_open(struct vfsdax *s)
 {
-	cpu_set_t set;
-
-	s->cpus = sched_getaffinity(0, sizeof(set), &set) < 0 ? 1 : (unsigned)CPU_COUNT(&set);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->epoll_fd < 0 || s->wake_fd < 0)
