@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is there? Opens a share and prints what the library knows about it: tag, queues, window, and
- * with -c the counters, as vfsdax-stat(1) shows them for a mount.
+ * Opens a share and prints its tag, queues and window, and with -c the counters, as vfsdax-stat(1)
+ * shows them for a mount.
  *
  *     cc 01-probe.c -o probe $(pkg-config --cflags --libs vfsdax)
  *     ./probe [-c] [SOURCE]
@@ -15,10 +15,10 @@
 #include <vfsdax/vfsdax.h>
 
 /*
- * The library says nothing by itself. It gives the sentence that explains an error to this
- * function, perhaps from a thread of its own.
+ * The library prints nothing. It calls this function with the message for an error, perhaps on a
+ * thread of its own.
  */
-static void say(void *ctx, enum vfsdax_log_level level, const char *line)
+static void print_log(void *ctx, enum vfsdax_log_level level, const char *line)
 {
 	const char *program = ctx;
 
@@ -49,7 +49,7 @@ static void print_info(const struct vfsdax_info *info)
 
 int main(int argc, char **argv)
 {
-	/* Structures begin with their own size: the macro sees to it. */
+	/* Structures begin with their own size: the macro sets it. */
 	struct vfsdax_options options = VFSDAX_OPTIONS_INIT;
 	struct vfsdax_info info = VFSDAX_INFO_INIT;
 	struct vfsdax *share;
@@ -61,11 +61,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s [-c] [SOURCE]\n", argv[0]);
 		return 2;
 	}
-	options.log = say;
+	options.log = print_log;
 	options.log_ctx = argv[0];
 	options.timeout_ms = 10000;
 
-	/* Errors are negative errno values; errno itself is not touched. */
+	/* Errors are negative errno values; errno itself is not set. */
 	err = vfsdax_attach(source, &options, &share);
 	if (err) {
 		fprintf(stderr, "%s: %s: %s\n", argv[0], source ? source : "no SOURCE given",
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 		printf("counters\n");
 		vfsdax_get_stats(share, print_counter, stdout);
 	}
-	/* Gives a PCI function back to the driver that had it. */
+	/* Binds a PCI function to its previous driver. */
 	vfsdax_detach(share);
 	return err ? 1 : 0;
 }

@@ -6,8 +6,8 @@
  *     ./read SOURCE FILE >copy
  *
  * vfsdax_read() is pread(2): where the DAX window has the data it is a copy out of the host's page
- * cache, without a system call and without a request to the device; else it is a request. Which of
- * the two it is, is the library's to decide, and the counters tell (01-probe.c).
+ * cache, without a system call and without a request to the device; else it is a request. The
+ * library chooses; the counters show what it chose (01-probe.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 
 #define PIECE_BYTES (1u << 20)
 
-static void say(void *ctx, enum vfsdax_log_level level, const char *line)
+static void print_log(void *ctx, enum vfsdax_log_level level, const char *line)
 {
 	(void)ctx;
 	if (level <= VFSDAX_LOG_WARN)
@@ -70,7 +70,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s SOURCE FILE\n", argv[0]);
 		return 2;
 	}
-	options.log = say;
+	options.log = print_log;
 	options.flags = VFSDAX_ATTACH_READONLY;
 	err = vfsdax_attach(argv[1], &options, &share);
 	if (err) {

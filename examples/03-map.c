@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * cksum(1) for a share, without a copy of the file: the sum is taken where the data is, in the
- * host's page cache, which the DAX window shows us.
+ * cksum(1) for a share, without a copy of the file: the sum is of the bytes in the host's page
+ * cache, through the DAX window.
  *
  *     cc 03-map.c -o cksum-share $(pkg-config --cflags --libs vfsdax)
  *     ./cksum-share SOURCE FILE          prints what cksum prints on the host
  *
- * The window has whole pages inside the file only. So there are two ways through a file: maps, and
- * for what no map reaches (the tail; all of it where there is no window) vfsdax_read().
+ * The window has whole pages inside the file only. So a file is read in two ways: by maps, and
+ * where no map is possible (the tail; all of it without a window) by vfsdax_read().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@
 
 static uint64_t mapped, copied;
 
-static void say(void *ctx, enum vfsdax_log_level level, const char *line)
+static void print_log(void *ctx, enum vfsdax_log_level level, const char *line)
 {
 	(void)ctx;
 	if (level <= VFSDAX_LOG_WARN)
@@ -44,7 +44,7 @@ static uint32_t crc_bytes(uint32_t crc, const unsigned char *bytes, size_t len)
 	return crc;
 }
 
-/* What a map does not reach: bytes, 0 at the end of the file. */
+/* By a copy: bytes, 0 at the end of the file. */
 static ssize_t sum_copy(struct vfsdax_file *file, uint64_t off, uint32_t *crc)
 {
 	static unsigned char buf[PIECE_BYTES];
@@ -57,23 +57,22 @@ static ssize_t sum_copy(struct vfsdax_file *file, uint64_t off, uint32_t *crc)
 	return n;
 }
 
-/* The next piece by a pointer if possible: bytes, 0 at the end of the file, or -errno. */
+/* By a pointer where possible: bytes, 0 at the end of the file, or -errno. */
 static ssize_t sum_piece(struct vfsdax_file *file, uint64_t off, uint32_t *crc)
 {
 	struct vfsdax_map *map;
 	ssize_t len;
 	int err = vfsdax_map(file, off, 64 * PIECE_BYTES, 0, &map);
 
-	/* Not (here) in the window, or it is full of others' maps: then by a copy. */
+	/* Not in the window, or that is full of other maps: then by a copy. */
 	if (err == -ENODATA || err == -ENODEV || err == -EOPNOTSUPP || err == -ENOSPC)
 		return sum_copy(file, off, crc);
 	if (err)
 		return err;
-	/* It may be shorter than asked for, and then goes on behind. */
+	/* It may be shorter than requested; the next map starts behind it. */
 	len = (ssize_t)vfsdax_map_len(map);
 	*crc = crc_bytes(*crc, vfsdax_map_addr(map), (size_t)len);
-	/* Did somebody cut the file or did the device go while we read? Then the sum is of
-	 * nothing. */
+	/* After a truncation or the loss of the device the sum is wrong. */
 	err = vfsdax_map_check(map);
 	vfsdax_unmap(map);
 	mapped += (uint64_t)len;
@@ -106,7 +105,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s SOURCE FILE\n", argv[0]);
 		return 2;
 	}
-	options.log = say;
+	options.log = print_log;
 	err = vfsdax_attach(argv[1], &options, &share);
 	if (err) {
 		fprintf(stderr, "%s: %s: %s\n", argv[0], argv[1], strerror(-err));

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * wc -l for a file of a mount, through pointers into the window of the vfsdax-mount that serves it:
- * this process has no device, and the kernel's FUSE is asked for nothing but the open.
+ * this process has no device, and only the open is a FUSE request.
  *
  *     cc 05-direct-mmap.c -o lines $(pkg-config --cflags --libs vfsdax)
  *     ./lines FILE                       FILE is below the mount point of a vfsdax-mount
  *
- * What is mapped is memory as from mmap(2): it may be kept, given to any function, and unmapped in
- * pieces.
+ * A map is memory as from mmap(2): it may be kept, passed to any function, and unmapped in pieces.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,9 +46,8 @@ static ssize_t count_read(int fd, uint64_t off)
 }
 
 /*
- * `off` is a multiple of the mapping alignment as long as maps go on where the last one ended. The
- * file's last piece, which is no whole page, is not in the window (-ENODATA): from there on it is
- * read as always.
+ * `off` is a multiple of the mapping alignment as long as each map starts where the last one ended.
+ * The file's last piece, which is no whole page, is not in the window (-ENODATA) and is read.
  */
 static ssize_t count_piece(struct vfsdax_conn *conn, int fd, uint64_t off)
 {
@@ -60,14 +58,14 @@ static ssize_t count_piece(struct vfsdax_conn *conn, int fd, uint64_t off)
 	if (read_bytes)
 		return count_read(fd, off);
 	err = vfsdax_direct_map(conn, fd, off, PIECE_BYTES, 0, &addr, &len);
-	/* No window, not for this file, or it is full: reading always works. */
+	/* No window, not for this file, or it is full: read(2) always works. */
 	if (err == -ENODATA || err == -ENODEV || err == -EOPNOTSUPP || err == -ENOSPC)
 		return count_read(fd, off);
 	if (err)
 		return err;
 	count_lines(addr, len);
 	mapped_bytes += len;
-	/* The range of the window is the mount's again. */
+	/* Unpins the range of the window. */
 	err = vfsdax_direct_unmap(conn, addr);
 	return err ? err : (ssize_t)len;
 }

@@ -92,26 +92,25 @@ static int connect_to_owner(const struct vfsdax_conn *c, uid_t owner)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 	char dirs[3][96] = {"", "", ""};
-	int fd = -ENOENT;
+	int fd, err = -ENOTSUP;
 
-	if (owner == 0) {
+	if (owner == 0)
 		snprintf(dirs[0], sizeof(dirs[0]), "/run/vfsdax");
-	} else {
-		if (xdg && xdg[0] == '/' && owner == geteuid() && strlen(xdg) < 80)
-			snprintf(dirs[0], sizeof(dirs[0]), "%.80s/vfsdax", xdg);
+	else if (xdg && xdg[0] == '/' && owner == geteuid() && strlen(xdg) < 80)
+		snprintf(dirs[0], sizeof(dirs[0]), "%.80s/vfsdax", xdg);
+	if (owner) {
 		snprintf(dirs[1], sizeof(dirs[1]), "/run/user/%u/vfsdax", (unsigned)owner);
 		snprintf(dirs[2], sizeof(dirs[2]), "/tmp/vfsdax-%u", (unsigned)owner);
 	}
 	for (int i = 0; i < 3; i++) {
-		int got = dirs[i][0] ? connect_in_dir(c, dirs[i]) : -ENOENT;
-
-		if (got >= 0)
-			return got;
-		/* (any other error is the better reason) */
-		if (got != -ENOENT)
-			fd = got;
+		fd = dirs[i][0] ? connect_in_dir(c, dirs[i]) : -ENOENT;
+		if (fd >= 0)
+			return fd;
+		/* (another error is the better reason) */
+		if (fd != -ENOENT)
+			err = fd;
 	}
-	return fd == -ENOENT ? -ENOTSUP : fd == -EAGAIN ? -ETIMEDOUT : fd;
+	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
 
 /* In /tmp any user may have made the socket. */

@@ -121,15 +121,16 @@ int vfsdax_link(struct vfsdax *s, const char *from, const char *to)
 
 /* ------------------------------------------------------------------ removing */
 
-/* A path that ends with "/" means a directory, which must be there: 0, -ENOTDIR, -ENOENT. */
-static int check_slash(struct vfsdax *s, const char *path, const struct path_node *p)
+/* 0 where `path`, a symbolic link at its end not followed, is a directory; -ENOTDIR, -ENOENT. */
+static int check_is_dir(struct vfsdax *s, const char *path)
 {
-	struct path_node found;
-	int err = p->slash ? path_resolve(s, path, false, &found) : 0;
+	struct path_node p;
+	int err = path_resolve(s, path, false, &p);
 
-	if (p->slash && !err)
-		path_put(s, &found);
-	return err;
+	if (err)
+		return err;
+	path_put(s, &p);
+	return S_ISDIR(p.attr.mode) ? 0 : -ENOTDIR;
 }
 
 static int remove_by_name(struct vfsdax *s, const char *path, uint32_t opcode, int itself)
@@ -145,7 +146,7 @@ static int remove_by_name(struct vfsdax *s, const char *path, uint32_t opcode, i
 	args.nodeid = p.dir->nodeid;
 	args.in[0] = arg_string(p.name);
 	if (opcode == FUSE_UNLINK && p.slash)
-		err = check_slash(s, path, &p) ?: -EISDIR;
+		err = check_is_dir(s, path) ?: -EISDIR;
 	else
 		err = share_call(s, &args);
 	path_put(s, &p);
@@ -192,26 +193,6 @@ static int send_rename(struct vfsdax *s, const struct path_node *from, const str
 	return err == -ENOSYS && flags ? -EINVAL : err;
 }
 
-/* A "/" behind either name means a directory; behind the new one only where that exists. */
-static int check_rename(struct vfsdax *s, const char *from, const struct path_node *old,
-			const struct path_node *new, unsigned flags)
-{
-	struct path_node found;
-	int err;
-
-	if (old->slash)
-		return check_slash(s, from, old);
-	if (!new->slash || flags & RENAME_EXCHANGE)
-		return 0;
-	err = path_resolve(s, from, false, &found);
-	if (err)
-		return err;
-	if (!S_ISDIR(found.attr.mode))
-		err = -ENOTDIR;
-	path_put(s, &found);
-	return err;
-}
-
 int vfsdax_rename(struct vfsdax *s, const char *from, const char *to, unsigned flags)
 {
 	struct path_node old, new;
@@ -226,7 +207,9 @@ int vfsdax_rename(struct vfsdax *s, const char *from, const char *to, unsigned f
 	err = resolve_name(s, to, flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY, &new);
 	if (err)
 		goto no_new;
-	err = check_rename(s, from, &old, &new, flags);
+	/* A "/" behind either name means a directory; behind the new one only where that exists. */
+	if (old.slash || (new.slash && !(flags & RENAME_EXCHANGE)))
+		err = check_is_dir(s, from);
 	if (!err)
 		err = send_rename(s, &old, &new, flags);
 	path_put(s, &new);

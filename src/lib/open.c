@@ -194,13 +194,8 @@ static int open_resolved(struct vfsdax *s, struct path_node *p, int flags, struc
 
 /* ------------------------------------------------------------------ create */
 
-struct create_out {
-	struct fuse_entry_out entry;
-	struct fuse_open_out open;
-};
-
-static int send_create(struct vfsdax *s, const struct path_node *p, int flags, mode_t mode,
-		       struct create_out *out)
+static int create_file(struct vfsdax *s, const struct path_node *p, int flags, mode_t mode,
+		       struct vfsdax_file **out)
 {
 	struct fuse_create_in in = {
 		.flags = wire_flags(s, flags) | (uint32_t)(flags & (O_CREAT | O_EXCL)),
@@ -208,21 +203,15 @@ static int send_create(struct vfsdax *s, const struct path_node *p, int flags, m
 		.umask = s->umask,
 		.open_flags = wire_kill(s, flags),
 	};
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} made;
 	struct fuse_args args = {.opcode = FUSE_CREATE,
 				 .nodeid = p->dir->nodeid,
 				 .in = {ARG_OF(in), arg_string(p->name)},
-				 OUT_OF(*out)};
-
-	if (!(s->flags & FUSE_DONT_MASK))
-		in.mode &= ~s->umask;
-	return share_call(s, &args);
-}
-
-static int create_file(struct vfsdax *s, const struct path_node *p, int flags, mode_t mode,
-		       struct vfsdax_file **out)
-{
+				 OUT_OF(made)};
 	struct vfsdax_file *f;
-	struct create_out made = {0};
 	int err;
 
 	if (p->slash || flags & O_DIRECTORY)
@@ -232,7 +221,9 @@ static int create_file(struct vfsdax *s, const struct path_node *p, int flags, m
 	f = file_new(s, flags);
 	if (!f)
 		return -ENOMEM;
-	err = send_create(s, p, flags, mode, &made);
+	if (!(s->flags & FUSE_DONT_MASK))
+		in.mode &= ~s->umask;
+	err = share_call(s, &args);
 	if (err) {
 		free(f);
 		return err;

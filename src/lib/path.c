@@ -65,19 +65,11 @@ static void dir_leave(struct vfsdax *s, struct dir **dir)
 
 bool attr_sane(const struct fuse_attr *attr)
 {
-	switch (attr->mode & S_IFMT) {
-	case S_IFREG:
-	case S_IFDIR:
-	case S_IFLNK:
-	case S_IFIFO:
-	case S_IFSOCK:
-	case S_IFBLK:
-	case S_IFCHR:
-		break;
-	default:
-		return false;
-	}
-	return attr->size <= INT64_MAX && attr->blocks <= INT64_MAX &&
+	uint32_t m = attr->mode;
+	bool known = S_ISREG(m) || S_ISDIR(m) || S_ISLNK(m) || S_ISFIFO(m) || S_ISSOCK(m) ||
+		     S_ISBLK(m) || S_ISCHR(m);
+
+	return known && attr->size <= INT64_MAX && attr->blocks <= INT64_MAX &&
 	       attr->atimensec < 1000000000 && attr->mtimensec < 1000000000 &&
 	       attr->ctimensec < 1000000000;
 }

@@ -81,7 +81,8 @@ unsigned share_reap(struct vfsdax *s)
 {
 	unsigned n = 0;
 
-	for_each_lane_locked(lane, s) n += lane_reap_locked(lane);
+	for_each_lane_locked (lane, s)
+		n += lane_reap_locked(lane);
 	return n;
 }
 
@@ -89,8 +90,7 @@ uint64_t share_deadline(struct vfsdax *s)
 {
 	uint64_t first = UINT64_MAX;
 
-	for_each_lane_locked(lane, s)
-	{
+	for_each_lane_locked (lane, s) {
 		uint64_t deadline = UINT64_MAX;
 
 		bridge_lane_busy(lane->bridge, &deadline);
@@ -103,8 +103,7 @@ bool share_calls_on(struct vfsdax *s)
 {
 	bool there = false;
 
-	for_each_lane_locked(lane, s)
-	{
+	for_each_lane_locked (lane, s) {
 		/* (a request whose wait timed out may have been put on the ring) */
 		bridge_lane_flush(lane->bridge);
 		there |= bridge_lane_calls_on(lane->bridge);
@@ -115,8 +114,9 @@ bool share_calls_on(struct vfsdax *s)
 /* But for lanes whose calls a queue's descriptor needs. */
 static void share_calls_off(struct vfsdax *s)
 {
-	for_each_lane_locked(lane, s) if (!atomic_load(&lane->watchers))
-		bridge_lane_calls_off(lane->bridge);
+	for_each_lane_locked (lane, s)
+		if (!atomic_load(&lane->watchers))
+			bridge_lane_calls_off(lane->bridge);
 }
 
 /* ------------------------------------------------------------------ waking */
@@ -164,8 +164,8 @@ static void run_another(struct vfsdax *s)
 
 /* ------------------------------------------------------------------ polling */
 
-/* Called by the thread that has claimed lane->spin. True: woken. */
-static bool poll_lane(struct vfsdax *s, struct waiter *w, struct lane *lane)
+/* Called by the thread that has claimed lane->spin. */
+static void poll_lane(struct vfsdax *s, struct waiter *w, struct lane *lane)
 {
 	unsigned others = 0; /* the answer may depend on a request of another lane */
 
@@ -175,7 +175,6 @@ static bool poll_lane(struct vfsdax *s, struct waiter *w, struct lane *lane)
 		if (!spin_again(&lane->spin))
 			break;
 	}
-	return waiter_woken(w);
 }
 
 /* One CPU is left to the device, or to the thread that collects the answer. */

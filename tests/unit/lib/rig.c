@@ -35,7 +35,7 @@ struct fuse_entry_out rig_entry(uint64_t nodeid, uint32_t mode)
 	return e;
 }
 
-/* The truth about each opcode: bytes of payload, or -errno. */
+/* The correct answer to each opcode: bytes of payload, or -errno. */
 static ssize_t truth(struct rig *r, const struct fuse_in_header *h, const uint8_t *args,
 		     uint8_t *payload)
 {
@@ -92,7 +92,7 @@ static ssize_t truth(struct rig *r, const struct fuse_in_header *h, const uint8_
 	}
 }
 
-/* True: the lie is what is said. */
+/* True: the answer is the lie. */
 static bool lies(struct rig *r, uint32_t opcode, struct lie *out)
 {
 	bool it_does;
@@ -127,7 +127,7 @@ static void answer(struct rig *r, struct fake_request *req)
 	} else {
 		n = truth(r, &h, req->readable + sizeof(h), a.payload);
 	}
-	/* What does not fit a device cannot say. */
+	/* (an answer is no longer than its buffer) */
 	if (n > 0)
 		n = (ssize_t)MIN((size_t)n, req->writable_bytes - sizeof(a.h));
 	a.h.unique = h.unique;
@@ -236,7 +236,7 @@ void rig_close(struct rig *r)
 	uint64_t until = clock_now_ns() + 5 * NS_PER_S;
 	struct stat st;
 
-	/* FORGETs have no answers: they are seen when they are. */
+	/* FORGETs have no answers: the device may not have seen them all. */
 	while (atomic_load(&r->forgets) != atomic_load(&r->lookups) && clock_now_ns() < until) {
 		vfsdax_stat(r->s, "/", &st);
 		usleep(1000);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * rig: a share whose device is the test's. A thread of the fake device answers as a device with one
- * file ("f", node 2) and one directory ("d", node 3) would, and for the opcodes that a test names,
- * as the test says.
+ * file ("f", node 2) and one directory ("d", node 3) would, and to the opcode of a `lie` with that.
  */
 #ifndef VFSDAX_TESTS_LIB_RIG_H
 #define VFSDAX_TESTS_LIB_RIG_H
@@ -37,7 +36,7 @@ struct rig {
 	atomic_uint forgets; /* lookups given back, root's excluded */
 	atomic_uint lookups; /* given out */
 	atomic_uint requests[64];
-	atomic_bool hold; /* requests are kept, until rig_release() */
+	atomic_bool hold; /* requests are kept until rig_release() */
 	pthread_mutex_t lock;
 	struct fake_request *held[256];
 	unsigned n_held;
@@ -47,12 +46,12 @@ struct rig {
 void rig_open(struct rig *r, unsigned queues, unsigned timeout_ms);
 /* With each lookup given back. */
 void rig_close(struct rig *r);
-/* From now on: what the device says to this opcode. */
+/* From now on: the answer to this opcode. */
 void rig_lie(struct rig *r, uint32_t opcode, int error, const void *payload, size_t len);
 void rig_truth(struct rig *r);
-/* Answers what was kept, the last first. */
+/* Answers the kept requests, the last first. */
 void rig_release(struct rig *r);
-/* Answers the last of them only, and goes on keeping. */
+/* Answers the last of them only, and still keeps new ones. */
 void rig_release_last(struct rig *r);
 unsigned rig_held(struct rig *r);
 struct vfsdax_file *rig_file(struct rig *r, int flags);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a device says is checked before it is believed, and what it gave is given back. */
+/* Answers of a hostile device are refused, and the lookups in them are given back. */
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,7 +24,7 @@ static void entries_that_are_none_are_refused(void **state)
 	e = rig_entry(FUSE_ROOT_ID, S_IFDIR);
 	rig_lie(&r, FUSE_LOOKUP, 0, &e, sizeof(e));
 	assert_int_equal(vfsdax_stat(r.s, "f", &st), -EIO);
-	/* Those gave a lookup, which comes back. */
+	/* Each of these had a lookup, which is given back. */
 	e = rig_entry(5, 0170000);
 	rig_lie(&r, FUSE_LOOKUP, 0, &e, sizeof(e));
 	assert_int_equal(vfsdax_stat(r.s, "f", &st), -EIO);
@@ -74,7 +74,7 @@ static void link_targets_are_checked(void **state)
 
 	(void)state;
 	rig_open(&r, 1, 5000);
-	/* A device in which everything is a link to itself: walks end. */
+	/* A device where each name is a link to itself: the walk ends. */
 	rig_lie(&r, FUSE_LOOKUP, 0, &e, sizeof(e));
 	assert_int_equal(vfsdax_stat(r.s, "x/y", &st), -ENOSYS);
 	atomic_fetch_add(&r.lookups, 1);
@@ -94,7 +94,7 @@ static void link_targets_are_checked(void **state)
 	rig_close(&r);
 }
 
-/* Writes an entry at `at`; where the next one goes. */
+/* Writes an entry at `at`; the place of the next one. */
 static size_t put_dirent(uint8_t *to, size_t at, const char *name, uint32_t namelen)
 {
 	struct fuse_dirent d = {.ino = 7, .off = at + 1, .namelen = namelen, .type = 8};
@@ -276,7 +276,7 @@ static void a_silent_device_costs_the_time_out(void **state)
 	rig_close(&r);
 }
 
-/* Two shares in a process; what one device does wrong, only its user hears. */
+/* Two shares in a process: a fault of a device is logged for its share only. */
 static void each_share_has_its_own_log(void **state)
 {
 	struct vfsdax_result result;
@@ -290,7 +290,7 @@ static void each_share_has_its_own_log(void **state)
 	rig_open(&b, 1, 1000);
 	f = rig_file(&a, O_RDWR);
 	a.lines = b.lines = 0;
-	/* An answer to nothing, found by somebody who only looks. */
+	/* An answer without a request, found by a reap. */
 	assert_int_equal(vfsdax_queue_create(a.s, 1, &q), 0);
 	fake_device_push_raw(a.dev, 1, 0xbeef, 16);
 	assert_int_equal(vfsdax_reap(q, &result, 1, 0, 0), 0);

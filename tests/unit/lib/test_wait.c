@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Who waits is woken, whoever collects the answer; a batch is one kick. */
+/* A waiter is woken whichever thread collects the answer; a batch is one kick. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -44,7 +44,7 @@ static void a_batch_is_one_kick_and_results_come_in_their_order(void **state)
 	rig_close(&r);
 }
 
-/* More requests than the lane has slots or buffers: those that find none go out later. */
+/* More requests than the lane has slots or buffers: those without one are sent later. */
 static void what_finds_no_buffer_is_sent_later(void **state)
 {
 	static uint8_t bufs[64][16384];
@@ -86,7 +86,7 @@ static void what_finds_no_buffer_is_sent_later(void **state)
 	rig_close(&r);
 }
 
-/* The descriptor becomes readable by the device's doing alone. */
+/* The device alone makes the descriptor readable. */
 static void the_descriptor_says_when(void **state)
 {
 	struct vfsdax_result result;
@@ -131,14 +131,14 @@ static void *call_once_more(void *f)
 	return (void *)(intptr_t)vfsdax_fstat(f, &st);
 }
 
-/* Another thread's sleep asks for calls, and wants them no more afterwards: the descriptor does. */
-static void the_descriptor_outlives_the_sleep_of_others(void **state)
+/* Another thread that blocks switches the calls on, and off afterwards: the descriptor needs them.
+ */
+static void the_descriptor_keeps_its_calls_when_others_block(void **state)
 {
 	struct vfsdax_result result;
 	struct vfsdax_queue *q;
 	struct vfsdax_file *f;
 	struct pollfd p = {.events = POLLIN};
-	struct waiter nobody;
 	pthread_t thread;
 	struct stat st;
 	struct rig r;
@@ -157,15 +157,14 @@ static void the_descriptor_outlives_the_sleep_of_others(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, call_once_more, f), 0);
 	while (rig_held(&r) < 2)
 		usleep(100);
-	usleep(20000); /* it sleeps now */
+	usleep(20000); /* it blocks now */
 	rig_release_last(&r);
 	pthread_join(thread, &err);
 	assert_null(err);
 	while (poll(&p, 1, 0) == 1)
 		assert_int_equal(vfsdax_reap(q, &result, 1, 0, 0), 0);
-	/* A sleep that nothing ended but its time. */
-	waiter_init(&nobody);
-	share_wait(r.s, &nobody, &r.s->lanes[0], clock_now_ns() + 20 * NS_PER_MS);
+	/* A wait that times out. */
+	share_pause(r.s, &r.s->lanes[0], clock_now_ns() + 20 * NS_PER_MS);
 	assert_int_equal(poll(&p, 1, 0), 0);
 	rig_release(&r);
 	assert_int_equal(poll(&p, 1, 2000), 1);
@@ -176,8 +175,8 @@ static void the_descriptor_outlives_the_sleep_of_others(void **state)
 	rig_close(&r);
 }
 
-/* What was done at once has no answer of the device to tell it. */
-static void the_descriptor_tells_what_was_done_at_once(void **state)
+/* A request that fails at once has no answer of the device to signal it. */
+static void the_descriptor_signals_results_without_an_answer(void **state)
 {
 	struct vfsdax_result result;
 	struct vfsdax_queue *q;
@@ -208,7 +207,7 @@ static void the_descriptor_tells_what_was_done_at_once(void **state)
 	rig_close(&r);
 }
 
-/* Where the device says nothing, the time-out makes it readable. */
+/* With a silent device the time-out makes it readable. */
 static void the_descriptor_notices_a_silent_device(void **state)
 {
 	struct vfsdax_result result;
@@ -238,7 +237,7 @@ static void the_descriptor_notices_a_silent_device(void **state)
 	rig_close(&r);
 }
 
-/* A device that keeps all slots: what found none ends with the time-out as well. */
+/* A device that keeps all slots: requests without one end with the time-out as well. */
 static void what_never_finds_a_slot_ends_too(void **state)
 {
 	struct vfsdax_result results[64];
@@ -304,7 +303,7 @@ static void start(struct caller *c, struct rig *r, struct vfsdax_file *f, unsign
 	}
 }
 
-/* A wake-up that is lost shows as a call that takes the bound on what was overlooked, a second. */
+/* After a lost wake-up the call would end with the bound, a second. */
 static void no_wake_up_is_lost(void **state)
 {
 	struct caller c[THREADS];
@@ -349,9 +348,9 @@ static unsigned state_of(struct sleeper *s)
 	return atomic_load(&s->w.state);
 }
 
-/* One leads, the others follow; each is woken where it sleeps, and one leads when the leader left.
+/* One leads, the others block; each is woken where it blocks, and one leads when the leader leaves.
  */
-static void each_sleeper_is_woken_where_it_sleeps(void **state)
+static void each_waiter_is_woken_where_it_blocks(void **state)
 {
 	struct sleeper s[3];
 	struct rig r;
@@ -369,7 +368,7 @@ static void each_sleeper_is_woken_where_it_sleeps(void **state)
 	waiter_wake(r.s, &s[1].w);
 	pthread_join(s[1].thread, NULL);
 	assert_int_equal(state_of(&s[2]), WAITER_BLOCKS);
-	/* (a sleeper looks once a second by itself: that is not it) */
+	/* (the bound of a second is not what ended it) */
 	usleep(10000);
 	waiter_wake(r.s, &s[0].w);
 	pthread_join(s[0].thread, NULL);
@@ -419,11 +418,11 @@ int main(void)
 		cmocka_unit_test(a_batch_is_one_kick_and_results_come_in_their_order),
 		cmocka_unit_test(what_finds_no_buffer_is_sent_later),
 		cmocka_unit_test(the_descriptor_says_when),
-		cmocka_unit_test(the_descriptor_outlives_the_sleep_of_others),
-		cmocka_unit_test(the_descriptor_tells_what_was_done_at_once),
+		cmocka_unit_test(the_descriptor_keeps_its_calls_when_others_block),
+		cmocka_unit_test(the_descriptor_signals_results_without_an_answer),
 		cmocka_unit_test(the_descriptor_notices_a_silent_device),
 		cmocka_unit_test(what_never_finds_a_slot_ends_too),
-		cmocka_unit_test(each_sleeper_is_woken_where_it_sleeps),
+		cmocka_unit_test(each_waiter_is_woken_where_it_blocks),
 		cmocka_unit_test(no_wake_up_is_lost),
 		cmocka_unit_test(a_device_that_dies_ends_every_call),
 	};
