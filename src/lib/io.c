@@ -79,9 +79,18 @@ ssize_t io_request_bytes(const struct io_request *r, int result)
 								      : -EIO;
 }
 
-static ssize_t transfer(struct vfsdax_file *f, bool write, uint8_t *buf, size_t len, uint64_t off)
+static ssize_t send_io(struct vfsdax_file *f, bool write, void *buf, size_t len, uint64_t off)
 {
 	struct io_request r;
+
+	io_request_init(&r, f, write, buf, len, off);
+	return io_request_bytes(&r, share_call(f->share, &r.args));
+}
+
+/* Inline, since a copy takes no longer than a few branches. */
+static inline __attribute__((always_inline)) ssize_t
+transfer(struct vfsdax_file *f, bool write, uint8_t *buf, size_t len, uint64_t off)
+{
 	size_t done = 0;
 	int err;
 
@@ -95,10 +104,8 @@ static ssize_t transfer(struct vfsdax_file *f, bool write, uint8_t *buf, size_t 
 		ssize_t n = file_copy(f, write, buf + done, write ? asked : len - done, off + done);
 		bool message = n == -EAGAIN;
 
-		if (message) {
-			io_request_init(&r, f, write, buf + done, asked, off + done);
-			n = io_request_bytes(&r, share_call(f->share, &r.args));
-		}
+		if (message)
+			n = send_io(f, write, buf + done, asked, off + done);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		done += (size_t)n;
