@@ -28,7 +28,7 @@ struct vfsdax_map {
 static _Thread_local unsigned in_stale;
 
 /* On any thread. The program may unmap in here: then the map is gone. */
-static void on_hold_revoke(struct bridge_hold *hold, int err)
+static void map_revoked(struct bridge_hold *hold, int err)
 {
 	struct vfsdax_map *m = container_of(hold, struct vfsdax_map, hold);
 	void (*stale)(void *ctx, struct vfsdax_map *map, int err);
@@ -86,7 +86,7 @@ static void window_wait_done(struct window_waiter *w, int err)
 }
 
 /* Attempt number `n`: 0, -errno, or 1: to be repeated. */
-static int try_hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags, unsigned n)
+static int try_map(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags, unsigned n)
 {
 	struct vfsdax_file *f = m->file;
 	struct vfsdax *s = f->share;
@@ -116,21 +116,21 @@ static int try_hold(struct vfsdax_map *m, uint64_t off, size_t len, unsigned fla
 	}
 }
 
-static int hold_waiting(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
+static int map_waiting(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
 {
 	struct vfsdax *s = m->file->share;
 	uint64_t until = clock_now_ns() + s->timeout_ms * NS_PER_MS;
 	unsigned n = 0;
 	int r;
 
-	while ((r = try_hold(m, off, len, flags, n++)) == 1)
+	while ((r = try_map(m, off, len, flags, n++)) == 1)
 		if (clock_now_ns() >= until)
 			return -ETIMEDOUT;
 	return r;
 }
 
 /* Does not wait: what is missing is requested, for the next call. */
-static int hold_nowait(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
+static int map_nowait(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags)
 {
 	struct vfsdax_file *f = m->file;
 	struct fuse_getattr_in in = {0};
@@ -185,11 +185,11 @@ int vfsdax_map(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
 		err = -ENOMEM;
 		goto no_map;
 	}
-	m->hold.revoke = on_hold_revoke;
+	m->hold.revoke = map_revoked;
 	m->file = f;
 	pthread_mutex_init(&m->lock, NULL);
-	err = flags & VFSDAX_MAP_NOWAIT ? hold_nowait(m, off, len, how)
-					: hold_waiting(m, off, len, how);
+	err = flags & VFSDAX_MAP_NOWAIT ? map_nowait(m, off, len, how)
+					: map_waiting(m, off, len, how);
 	if (err)
 		goto no_hold;
 	m->budget_bytes = (size_t)m->hold.len;

@@ -194,8 +194,8 @@ static int open_resolved(struct vfsdax *s, struct path_node *p, int flags, struc
 
 /* ------------------------------------------------------------------ create */
 
-static int create_file(struct vfsdax *s, const struct path_node *p, int flags, mode_t mode,
-		       struct vfsdax_file **out)
+static int create_missing(struct vfsdax *s, const struct path_node *p, int flags, mode_t mode,
+			  struct vfsdax_file **out)
 {
 	struct fuse_create_in in = {
 		.flags = wire_flags(s, flags) | (uint32_t)(flags & (O_CREAT | O_EXCL)),
@@ -261,7 +261,7 @@ static int open_from(struct vfsdax *s, struct dir *from, const char *path, int f
 	if (p.nodeid)
 		err = open_resolved(s, &p, flags, file);
 	else
-		err = create_file(s, &p, flags, mode, file);
+		err = create_missing(s, &p, flags, mode, file);
 	path_put(s, &p);
 	if (!err)
 		atomic_fetch_add(&s->objects, 1);

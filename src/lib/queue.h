@@ -2,8 +2,9 @@
 /*
  * lib/queue: what queue.c and queue_fd.c share.
  *
- *   FREE ─ vfsdax_prep_* ─> PREPARED ─ vfsdax_submit ─> TO_SEND ─> AT_DEVICE ─> DONE ─ vfsdax_reap
- * ─> FREE ^                       │ └── more pieces of it ──┘
+ *   FREE ─ prep_* ─> PREPARED ─ submit ─> TO_SEND ─> AT_DEVICE ─> DONE ─ reap ─> FREE
+ *                                            ^                     │
+ *                                            └─ more pieces of it ─┘
  *
  * Entries belong to the queue's thread, but for those at the device: done() comes on any thread and
  * passes its entry to the list `done`, under the lock.
@@ -26,8 +27,7 @@ struct queue_entry {
 	size_t len, done; /* READ, WRITE: the whole, and how much of it is done */
 	uint64_t off;	  /* FSYNC: its flags */
 
-	struct io_request
-		io; /* of a READ or WRITE, one piece; else only `args`, with one of these */
+	struct io_request io; /* one piece of a READ or WRITE; else only `args` */
 	union {
 		struct fuse_getattr_in getattr;
 		struct fuse_fsync_in fsync;
