@@ -73,7 +73,7 @@ for ((r = 1; r <= rounds; r++)); do
         warm $v
         run_fio $r $v
         if [ $v = vfsdax ]; then
-            vfsdax-stat /mnt/m | grep -E '^(window.read_bytes|window.write_bytes|queue.read_bytes|queue.write_bytes|looks|spins|calls|cpu_ms) ' |
+            vfsdax-stat /mnt/m | grep -E '^(window.read_bytes|window.write_bytes|queue.read_bytes|queue.write_bytes|poll_mode|spins|calls|cpu_ms) ' |
                 tr -s ' ' | paste -sd' '
         fi
         down
