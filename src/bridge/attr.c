@@ -38,8 +38,8 @@ void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 		return;
 	if (node_note_attr(b->nodes, node, attr, dax, op->size_clock))
 		leave_window(b, node);
-	if (atomic_load_explicit(&b->n_holds, memory_order_relaxed))
-		holds_note_size(b, node);
+	if (atomic_load_explicit(&b->n_maps, memory_order_relaxed))
+		maps_note_size(b, node);
 }
 
 bool may_lose_bits(uint32_t mode)

@@ -129,8 +129,8 @@ static void authorise_try(struct op *op)
 
 	op->attempts++;
 	op_park(op, authorise_again);
-	err = bridge_hold(op->bridge, op->node, authorisation->off, authorisation->len,
-			  authorisation->flags, &authorisation->hold, &op->waiter);
+	err = bridge_map(op->bridge, op->node, authorisation->off, authorisation->len,
+			 authorisation->flags, &authorisation->map, &op->waiter);
 	if (err == -EINPROGRESS)
 		return; /* perhaps on another thread by now */
 	op_unpark(op);
@@ -175,7 +175,7 @@ static int check_file(struct op *op, const struct fuse_ioctl_in *in,
 			"open files)";
 		return -EBADF;
 	}
-	if (!reads || (authorisation->flags & BRIDGE_HOLD_WRITE && !writes)) {
+	if (!reads || (authorisation->flags & BRIDGE_MAP_WRITE && !writes)) {
 		authorisation->why = reads ? "the file is not open for writing"
 					   : "the file is not open for reading";
 		return -EBADF;
@@ -262,7 +262,7 @@ void start_release(struct op *op)
 	start_times(op);
 }
 
-/* ------------------------------------------------------------------ after a hold */
+/* ------------------------------------------------------------------ after a map */
 
 bool bridge_attend(struct bridge *b)
 {

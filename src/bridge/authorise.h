@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bridge/authorise: a hold for another process, which shows that it has the file open: it makes an
+ * bridge/authorise: a map for another process, which shows that it has the file open: it makes an
  * ioctl with a secret token on its descriptor (wire/direct.h), and the kernel brings that here with
  * the file's nodeid and handle. While the ioctl is under way the kernel keeps the file; what it is
- * about, the hold, is taken meanwhile, by the worker that has the request, as any other request
+ * about, the map, is made meanwhile, by the worker that has the request, as any other request
  * waits for the window. So nobody else waits for anything.
  */
 #ifndef VFSDAX_BRIDGE_AUTHORISE_H
@@ -24,17 +24,17 @@ struct bridge_authorisations;
 int bridge_authorisations_create(struct bridge *b, struct bridge_authorisations **out);
 void bridge_authorisations_destroy(struct bridge_authorisations *ps);
 
-/* A token that is out. Embedded in the caller's own structure; hold.revoke is the caller's to set.
+/* A token that is out. Embedded in the caller's own structure; map.revoke is the caller's to set.
  */
 struct bridge_authorisation {
 	uint64_t off, len;
-	unsigned flags; /* BRIDGE_HOLD_WRITE, BRIDGE_HOLD_WHOLE */
-	struct bridge_hold hold;
+	unsigned flags; /* BRIDGE_MAP_WRITE, BRIDGE_MAP_WHOLE */
+	struct bridge_map map;
 	/*
-	 * Once, on some thread, unless bridge_authorise_cancel() was faster. 0: `hold` is there.
-	 * Else as bridge_hold(), or -EBADF: the file is not open for that, or no regular file; then
+	 * Once, on some thread, unless bridge_authorise_cancel() was faster. 0: `map` is there.
+	 * Else as bridge_map(), or -EBADF: the file is not open for that, or no regular file; then
 	 * `why` (static) says more, or is NULL. It must not call the bridge but for
-	 * bridge_unhold(). The structure is the caller's again afterwards.
+	 * bridge_unmap(). The structure is the caller's again afterwards.
 	 */
 	void (*done)(struct bridge_authorisation *authorisation, int err);
 	const char *why;
@@ -53,9 +53,9 @@ bool bridge_authorise_cancel(struct bridge_authorisations *ps,
 			     struct bridge_authorisation *authorisation);
 
 /*
- * For the one thread that is no worker and releases holds: bridge_unhold() may send a request to
+ * For the one thread that is no worker and releases maps: bridge_unmap() may send a request to
  * the device, or let another request go on that does, through the first queue, whose worker may be
- * blocked in read(2). So this thread calls it after it released holds, and every millisecond while
+ * blocked in read(2). So this thread calls it after it released maps, and every millisecond while
  * it is true.
  */
 bool bridge_attend(struct bridge *b);

@@ -199,9 +199,9 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->params = *params;
 	pthread_mutex_init(&b->reap_lock, NULL);
 	pthread_mutex_init(&b->interrupt_lock, NULL);
-	pthread_mutex_init(&b->hold_lock, NULL);
-	pthread_cond_init(&b->hold_told, NULL);
-	list_init(&b->holds);
+	pthread_mutex_init(&b->map_lock, NULL);
+	pthread_cond_init(&b->map_revoked, NULL);
+	list_init(&b->maps);
 	list_init(&b->interrupts);
 	atomic_init(&b->interrupt_ns, UINT64_MAX);
 	b->outstanding = aligned_alloc(64, (fs_channel_count(s) + 1) * sizeof(*b->outstanding));

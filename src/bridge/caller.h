@@ -4,7 +4,7 @@
  * that a kernel would send, and the bridge does with them what it always does: nodes, sizes, window
  * or queue, truncations, times. Instead of /dev/fuse there are lanes, one for each request queue.
  *
- * File data has a short cut without a message (bridge_read, bridge_write), and holds are pins that
+ * File data has a short cut without a message (bridge_read, bridge_write), and maps are pins that
  * last.
  */
 #ifndef VFSDAX_BRIDGE_CALLER_H
@@ -24,7 +24,7 @@
 /*
  * Negotiates with the device and makes the window and params->workers lanes (at most one for each
  * channel of the session). params.polling, cache, cpus and ended_fd do not count. Ends with
- * bridge_close(), as every bridge: no lane is in use, no hold left. 0 or -errno after one log line.
+ * bridge_close(), as every bridge: no lane is in use, no map left. 0 or -errno after one log line.
  */
 int bridge_open_caller(struct fs_session *s, const struct bridge_params *params,
 		       struct bridge **out);
@@ -99,26 +99,26 @@ ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, 
 ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_t len, uint64_t off,
 		     uint32_t open_flags, bool kills_suid);
 
-/* ------------------------------------------------------------------ holds */
+/* ------------------------------------------------------------------ maps */
 
-#define BRIDGE_HOLD_WRITE (1u << 0)
-#define BRIDGE_HOLD_WHOLE (1u << 1) /* all of it, or -ENOSPC */
-#define BRIDGE_HOLD_NOWAIT                                                     \
+#define BRIDGE_MAP_WRITE (1u << 0)
+#define BRIDGE_MAP_WHOLE (1u << 1) /* all of it, or -ENOSPC */
+#define BRIDGE_MAP_NOWAIT                                                      \
 	(1u << 2) /* start what is needed, but -EAGAIN instead of -EINPROGRESS \
 		   */
 
 /* A piece of a file that stays in the window. Embedded in the caller's own structure. */
-struct bridge_hold {
+struct bridge_map {
 	/*
-	 * Set by the caller before bridge_hold(), may be NULL. Called when the file is about to
-	 * become shorter (-ESTALE, nothing has happened yet: bridge_unhold() in here lets it go on,
+	 * Set by the caller before bridge_map(), may be NULL. Called when the file is about to
+	 * become shorter (-ESTALE, nothing has happened yet: bridge_unmap() in here lets it go on,
 	 * else it is refused with -EBUSY), was found to be shorter, or the device is lost
 	 * (-ENODEV). On the thread that noticed, perhaps with a lane's lock held, perhaps before
-	 * bridge_hold() has returned on another: then the hold is not yet to be given back. It must
-	 * not call the bridge but for bridge_unhold() of this hold.
+	 * bridge_map() has returned on another: then the map is not yet to be given back. It must
+	 * not call the bridge but for bridge_unmap() of this map.
 	 */
-	void (*revoke)(struct bridge_hold *hold, int err);
-	/* Told by bridge_hold(): */
+	void (*revoke)(struct bridge_map *map, int err);
+	/* Told by bridge_map(): */
 	uint8_t *va;  /* of the byte at file_off */
 	uint64_t len; /* bytes, perhaps fewer than asked for */
 	uint64_t file_off;
@@ -130,8 +130,8 @@ struct bridge_hold {
 	struct node *node;
 	struct window_pin pin;
 	unsigned flags;
-	uint64_t told;		    /* the round in which it was told last */
-	struct hold_teller *teller; /* who is in revoke() just now */
+	uint64_t revoke_round;	     /* the round in which revoke() was called last */
+	struct map_revoker *revoker; /* the thread that is in revoke() now */
 };
 
 /*
@@ -141,19 +141,19 @@ struct bridge_hold {
  * -ENOSPC, -EAGAIN as vfsdax_map(). The node is referenced by the caller during the call, not
  * longer. Any thread.
  */
-int bridge_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t len, unsigned flags,
-		struct bridge_hold *hold, struct window_waiter *waiter);
-/* Any thread, also inside revoke(); waits for a revoke() of this hold on another thread. */
-void bridge_unhold(struct bridge_hold *hold);
+int bridge_map(struct bridge *b, struct node *node, uint64_t off, uint64_t len, unsigned flags,
+	       struct bridge_map *map, struct window_waiter *waiter);
+/* Any thread, also inside revoke(); waits for a revoke() of this map on another thread. */
+void bridge_unmap(struct bridge_map *map);
 /* For a thread that waits for the window and is neither in a lane nor a worker: collects answers,
  * and ends what has timed out. How many there were, about. */
 unsigned bridge_reap(struct bridge *b);
 /* How many there are, and their bytes. */
-unsigned bridge_holds(struct bridge *b, uint64_t *bytes);
-/* The device is lost: calls every hold's revoke() with `err`. Once is enough. */
-void bridge_fail_holds(struct bridge *b, int err);
+unsigned bridge_maps(struct bridge *b, uint64_t *bytes);
+/* The device is lost: calls every map's revoke() with `err`. Once is enough. */
+void bridge_fail_maps(struct bridge *b, int err);
 /* A wish that [off, off + len) be in the window: starts set-ups, at most what has room. 0 or -errno
- * as bridge_hold(). */
+ * as bridge_map(). */
 int bridge_prefetch(struct bridge *b, struct node *node, uint64_t off, uint64_t len);
 
 #endif

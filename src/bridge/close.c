@@ -89,7 +89,7 @@ void bridge_close(struct bridge *b)
 		fuse_worker_stop(b->workers[i]->thread);
 	for (unsigned i = 0; b->pool && i < b->n_workers; i++)
 		fuse_worker_join(b->workers[i]->thread);
-	assert(list_empty(&b->holds));
+	assert(list_empty(&b->maps));
 	drain(b, MIN(b->params.timeout_ms, CLOSE_MS));
 	if (b->window)
 		close_window(b);

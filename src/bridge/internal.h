@@ -8,7 +8,7 @@
  *   op.h, op.c  the life of a request        truncate.c      what makes a file shorter
  *   answer.c  to the kernel, to a program    attr.c          attributes, times
  *   node*.c   the table of nodes             entry.c         nodes and handles that answers give
- *   hold.c    pins that last                 interrupt.c     callers that were killed
+ *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c the router's figures           stats.c         counters
  */
@@ -153,18 +153,18 @@ struct bridge {
 	struct fuse_attr root_attr;    /* the last answers about the root */
 	struct fuse_statfs_out root_statfs;
 
-	pthread_mutex_t hold_lock; /* guards what follows and the bridge's part of holds; taken
+	pthread_mutex_t map_lock; /* guards what follows and the bridge's part of maps; taken
 				      inside nothing */
-	pthread_cond_t hold_told;
-	struct list holds;
-	uint64_t hold_rounds;
-	uint64_t hold_bytes;
-	atomic_uint n_holds;
+	pthread_cond_t map_revoked;
+	struct list maps;
+	uint64_t map_rounds;
+	uint64_t map_bytes;
+	atomic_uint n_maps;
 };
 
-struct hold_teller {
+struct map_revoker {
 	pthread_t thread;
-	bool gone; /* bridge_unhold() was called inside revoke() */
+	bool gone; /* bridge_unmap() was called inside revoke() */
 };
 
 /* 0, or what every caller gets from the failure of the device on. The first thing that every way
@@ -303,10 +303,10 @@ void store_ends(struct bridge *b, struct node *node);
 /* A size that nobody has confirmed for so long is asked for; see node.h. */
 #define SIZE_BELIEVED_NS NS_PER_S
 
-/* hold.c: an answer has brought the node's attributes, perhaps another size. */
-void holds_note_size(struct bridge *b, struct node *node);
-/* The node is to become shorter. 0, or -EBUSY where a hold stays. */
-int holds_revoke(struct bridge *b, struct node *node);
+/* program_map.c: an answer has brought the node's attributes, perhaps another size. */
+void maps_note_size(struct bridge *b, struct node *node);
+/* The node is to become shorter. 0, or -EBUSY where a map stays. */
+int maps_revoke(struct bridge *b, struct node *node);
 
 /* authorise.c: direct maps; the same requests, and notes for what files are open */
 void start_ioctl(struct op *op);

@@ -103,7 +103,7 @@ struct node *node_lookup(struct node_table *t, uint64_t nodeid)
 
 			n->table = t;
 			n->nodeid = nodeid;
-			list_init(&n->holds);
+			list_init(&n->maps);
 			n->next = *bucket;
 			*bucket = n;
 			if (++s->n_nodes > s->n_buckets)

@@ -95,12 +95,12 @@ void node_set_mtime_late(struct node_table *t, struct node *n);
 bool node_take_mtime_late(struct node_table *t, struct node *n);
 
 /*
- * A hold keeps the node's memory, whatever becomes of its lookups and of the device. The list is
- * that of the node's holds; hold.c guards it.
+ * A map keeps the node's memory, whatever becomes of its lookups and of the device. The list is
+ * that of the node's maps; program_map.c guards it.
  */
-void node_hold(struct node_table *t, struct node *n);
-void node_unhold(struct node_table *t, struct node *n);
-struct list *node_holds(struct node *n);
+void node_keep(struct node_table *t, struct node *n);
+void node_unkeep(struct node_table *t, struct node *n);
+struct list *node_maps(struct node *n);
 
 /*
  * Lowers the count. `forget(ctx, nodeid, nlookup)` is called, now or when its ranges have left the

@@ -46,7 +46,7 @@ static void node_closed(struct node *n)
 	gone = n->nlookup == 0;
 	if (gone)
 		unlink_node(s, n);
-	held = gone && n->n_holds;
+	held = gone && n->n_maps;
 	n->orphan = held;
 	shard_unlock(s);
 	if (gone && window)
@@ -56,28 +56,28 @@ static void node_closed(struct node *n)
 	forget(ctx, nodeid, released);
 }
 
-void node_hold(struct node_table *t, struct node *n)
+void node_keep(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
 
-	n->n_holds++;
+	n->n_maps++;
 	shard_unlock(s);
 }
 
-void node_unhold(struct node_table *t, struct node *n)
+void node_unkeep(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
 	bool last;
 
-	last = --n->n_holds == 0 && n->orphan;
+	last = --n->n_maps == 0 && n->orphan;
 	shard_unlock(s);
 	if (last)
 		free(n);
 }
 
-struct list *node_holds(struct node *n)
+struct list *node_maps(struct node *n)
 {
-	return &n->holds;
+	return &n->maps;
 }
 
 static void on_window_left(struct window_waiter *waiter, int err)

@@ -35,9 +35,9 @@ struct node {
 	struct window_waiter waiter; /* of `closing` */
 	node_forget_fn forget;
 	void *forget_ctx;
-	unsigned n_holds;
-	bool orphan; /* ended, but for its holds */
-	struct list holds;
+	unsigned n_maps;
+	bool orphan; /* ended, but for its maps */
+	struct list maps;
 };
 
 /* A lock for a 64th of the nodes: guards the buckets and every field of their nodes but nodeid and

@@ -37,7 +37,7 @@ static void op_block(struct op *op, struct node *node, uint64_t off, uint64_t si
 	node_look(b->nodes, node, &view);
 	node_truncate_begin(b->nodes, node, UINT64_MAX);
 	/* From here on no long pin begins. Those that are there would make it wait for ever. */
-	if (off < view.mapped_end && holds_revoke(b, node)) {
+	if (off < view.mapped_end && maps_revoke(b, node)) {
 		node_truncate_end(b->nodes, node, atomic_fetch_add(&b->size_clock, 1) + 1,
 				  op->size_clock);
 		op_end(op, -EBUSY, NULL, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/map: pointers into the window: holds of the bridge with a budget and a callback of the
+ * lib/map: pointers into the window: maps of the bridge with a budget and a callback of the
  * program.
  */
 #include <errno.h>
@@ -15,7 +15,7 @@
 #define RETRY_NS    (1 * NS_PER_MS)
 
 struct vfsdax_map {
-	struct bridge_hold hold;
+	struct bridge_map map;
 	struct vfsdax_file *file;
 	size_t budget_bytes;
 	pthread_mutex_t lock; /* of the two below */
@@ -28,9 +28,9 @@ struct vfsdax_map {
 static _Thread_local unsigned in_stale;
 
 /* On any thread. The program may unmap in here: then the map is gone. */
-static void map_revoked(struct bridge_hold *hold, int err)
+static void map_revoked(struct bridge_map *map, int err)
 {
-	struct vfsdax_map *m = container_of(hold, struct vfsdax_map, hold);
+	struct vfsdax_map *m = container_of(map, struct vfsdax_map, map);
 	void (*stale)(void *ctx, struct vfsdax_map *map, int err);
 	void *ctx;
 
@@ -95,7 +95,7 @@ static int try_map(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flag
 	int err;
 
 	waiter_init(&wait.waiter);
-	err = bridge_hold(s->bridge, f->node, off, len, flags, &m->hold, &wait.window);
+	err = bridge_map(s->bridge, f->node, off, len, flags, &m->map, &wait.window);
 	switch (err) {
 	case -EINPROGRESS:
 		/* Ends with the device's answer, or with its time-out. */
@@ -140,8 +140,8 @@ static int map_nowait(struct vfsdax_map *m, uint64_t off, size_t len, unsigned f
 
 	/* Answers to what an earlier call started, on any lane. */
 	share_reap(f->share);
-	err = bridge_hold(f->share->bridge, f->node, off, len, flags | BRIDGE_HOLD_NOWAIT, &m->hold,
-			  NULL);
+	err = bridge_map(f->share->bridge, f->node, off, len, flags | BRIDGE_MAP_NOWAIT, &m->map,
+			 NULL);
 	if (err == -ESTALE)
 		share_post(f->share, &getattr);
 	return err == -ESTALE || err == -EINPROGRESS ? -EAGAIN : err;
@@ -168,8 +168,8 @@ int vfsdax_map(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
 	       struct vfsdax_map **map)
 {
 	struct vfsdax *s = f->share;
-	unsigned how = (flags & VFSDAX_MAP_WRITE ? BRIDGE_HOLD_WRITE : 0) |
-		       (flags & VFSDAX_MAP_WHOLE ? BRIDGE_HOLD_WHOLE : 0);
+	unsigned how = (flags & VFSDAX_MAP_WRITE ? BRIDGE_MAP_WRITE : 0) |
+		       (flags & VFSDAX_MAP_WHOLE ? BRIDGE_MAP_WHOLE : 0);
 	struct vfsdax_map *m;
 	int err = check_map(f, off, len, flags);
 
@@ -185,14 +185,14 @@ int vfsdax_map(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
 		err = -ENOMEM;
 		goto no_map;
 	}
-	m->hold.revoke = map_revoked;
+	m->map.revoke = map_revoked;
 	m->file = f;
 	pthread_mutex_init(&m->lock, NULL);
 	err = flags & VFSDAX_MAP_NOWAIT ? map_nowait(m, off, len, how)
 					: map_waiting(m, off, len, how);
 	if (err)
 		goto no_hold;
-	m->budget_bytes = (size_t)m->hold.len;
+	m->budget_bytes = (size_t)m->map.len;
 	budget_give(s, len - m->budget_bytes);
 	atomic_fetch_add(&f->refs, 1);
 	atomic_fetch_add(&s->objects, 1);
@@ -217,7 +217,7 @@ void vfsdax_unmap(struct vfsdax_map *m)
 	s = f->share;
 	IN_SCOPE_OF(s);
 	/* Waits for the map's stale() on another thread. */
-	bridge_unhold(&m->hold);
+	bridge_unmap(&m->map);
 	budget_give(s, m->budget_bytes);
 	free_map(m);
 	file_put(f, !in_stale);
@@ -228,22 +228,22 @@ void vfsdax_unmap(struct vfsdax_map *m)
 
 void *vfsdax_map_addr(const struct vfsdax_map *m)
 {
-	return m->hold.va;
+	return m->map.va;
 }
 
 size_t vfsdax_map_len(const struct vfsdax_map *m)
 {
-	return (size_t)m->hold.len;
+	return (size_t)m->map.len;
 }
 
 uint64_t vfsdax_map_offset(const struct vfsdax_map *m)
 {
-	return m->hold.file_off;
+	return m->map.file_off;
 }
 
 int vfsdax_map_check(const struct vfsdax_map *m)
 {
-	int stale = atomic_load(&m->hold.stale);
+	int stale = atomic_load(&m->map.stale);
 
 	if (stale)
 		return stale;

@@ -248,7 +248,7 @@ int vfsdax_detach(struct vfsdax *s)
 void share_report_loss(struct vfsdax *s)
 {
 	if (transport_failed(s->transport) && !atomic_exchange(&s->lost, true))
-		bridge_fail_holds(s->bridge, -ENODEV);
+		bridge_fail_maps(s->bridge, -ENODEV);
 }
 
 static struct list *pop_late_file(struct vfsdax *s)

@@ -12,16 +12,16 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-/* Between a hold's beginning and its done() there are some instructions of a running thread. */
+/* Between a map's beginning and its done() there are some instructions of a running thread. */
 #define DONE_SOON_NS (2 * NS_PER_MS)
 
-/* The hold, if there is one, is given back when it returns, by us or by a worker in revoke(). */
+/* The pin, if there is one, is dropped when it returns, by us or by a worker in revoke(). */
 static void drop_hold(struct direct_map *map)
 {
 	switch (atomic_exchange(&map->state, MAP_DROPPED)) {
 	case MAP_HELD:
 	case MAP_PINNED:
-		bridge_unhold(&map->authorisation.hold);
+		bridge_unmap(&map->authorisation.map);
 		break;
 	case MAP_DROPPED:
 		while (!atomic_load(&map->left))
@@ -57,10 +57,10 @@ static void authorisation_done(struct bridge_authorisation *authorisation, int e
 }
 
 /* The file is to be cut, was cut, or the device is lost. What a client has of the file itself needs
- * no hold; what shows the window is still there, and so it stays held. */
-static void map_revoke(struct bridge_hold *hold, int err)
+ * no pin; what shows the window is still there, and so it stays held. */
+static void map_revoke(struct bridge_map *pinned, int err)
 {
-	struct direct_map *map = container_of(hold, struct direct_map, authorisation.hold);
+	struct direct_map *map = container_of(pinned, struct direct_map, authorisation.map);
 	uint64_t end = clock_now_ns() + DONE_SOON_NS;
 	enum map_state held = MAP_HELD;
 
@@ -69,7 +69,7 @@ static void map_revoke(struct bridge_hold *hold, int err)
 		sched_yield();
 	if (!atomic_compare_exchange_strong(&map->state, &held, MAP_DROPPED))
 		return;
-	bridge_unhold(hold);
+	bridge_unmap(pinned);
 	atomic_store(&map->left, true);
 }
 
@@ -87,9 +87,9 @@ struct direct_map *map_ask(struct peer_home *home, const struct direct_request *
 	map->life = -1;
 	map->authorisation.off = r->off;
 	map->authorisation.len = round_up(r->len, (uint64_t)sysconf(_SC_PAGESIZE));
-	map->authorisation.flags = (r->flags & DIRECT_F_WRITE ? BRIDGE_HOLD_WRITE : 0) |
-				   (r->flags & DIRECT_F_WHOLE ? BRIDGE_HOLD_WHOLE : 0);
-	map->authorisation.hold.revoke = map_revoke;
+	map->authorisation.flags = (r->flags & DIRECT_F_WRITE ? BRIDGE_MAP_WRITE : 0) |
+				   (r->flags & DIRECT_F_WHOLE ? BRIDGE_MAP_WHOLE : 0);
+	map->authorisation.map.revoke = map_revoke;
 	map->authorisation.done = authorisation_done;
 	*err = bridge_authorise_begin(home->authorisations, &map->authorisation);
 	if (*err) {
@@ -146,9 +146,9 @@ int map_share(struct direct_map *map, struct peer *peer, struct transport_piece 
 	      int *life_fd, const char **reason)
 {
 	struct transport *t = map->home->transport;
-	struct bridge_hold *hold = &map->authorisation.hold;
+	const struct bridge_map *pinned = &map->authorisation.map;
 	enum map_state held = MAP_HELD;
-	unsigned flags = map->authorisation.flags & BRIDGE_HOLD_WRITE ? TRANSPORT_SHARE_WRITE : 0;
+	unsigned flags = map->authorisation.flags & BRIDGE_MAP_WRITE ? TRANSPORT_SHARE_WRITE : 0;
 	int err;
 
 	*life_fd = -1;
@@ -158,14 +158,14 @@ int map_share(struct direct_map *map, struct peer *peer, struct transport_piece 
 	}
 	if (map->home->device_uid == (int64_t)peer->uid)
 		flags |= TRANSPORT_SHARE_DEVICE;
-	err = t->ops->share(t, hold->win_off, hold->len, flags, piece, reason);
+	err = t->ops->share(t, pinned->win_off, pinned->len, flags, piece, reason);
 	if (err == -ENOENT)
 		err = -EAGAIN; /* the file was cut since */
 	if (err)
 		return err;
-	piece->len_bytes = MIN(piece->len_bytes, hold->len);
-	if (map->authorisation.flags & BRIDGE_HOLD_WHOLE &&
-	    piece->len_bytes < map->authorisation.len && piece->len_bytes < hold->len) {
+	piece->len_bytes = MIN(piece->len_bytes, pinned->len);
+	if (map->authorisation.flags & BRIDGE_MAP_WHOLE &&
+	    piece->len_bytes < map->authorisation.len && piece->len_bytes < pinned->len) {
 		*reason = "it is not in one piece";
 		err = -ENOSPC;
 	} else if (!piece->of_file) {

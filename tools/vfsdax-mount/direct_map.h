@@ -5,7 +5,7 @@
 
 #include "direct_peer.h"
 
-/* Who takes a map out of HELD or PINNED gives the hold back. */
+/* Who takes a map out of HELD or PINNED drops the pin. */
 enum map_state { MAP_NONE, MAP_HELD, MAP_PINNED, MAP_DROPPED };
 
 struct direct_map {
@@ -35,7 +35,7 @@ bool map_cancel(struct direct_map *map);
 /* A descriptor for the client, and with it `life_fd` or -1; both the caller's to close. */
 int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,
 	      int *life_fd, const char **reason);
-/* Gives back what it holds and buries it. One that is still with a worker frees itself. */
+/* Gives back what it maps and buries it. One that is still with a worker frees itself. */
 void map_release(struct direct_map *map);
 
 #endif

@@ -83,7 +83,7 @@ void peer_turn_away(struct peer_home *home, int sock, int err, const char *reaso
 
 /* ------------------------------------------------------------------ requests */
 
-/* Why a hold was refused, for people. */
+/* Why a map was refused, for people. */
 static const char *words_of(int err, const struct bridge_authorisation *authorisation)
 {
 	if (authorisation->why)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * direct_peer: what one client of direct mmap has asked for and has. Everything here is for one
- * thread, that of direct.c; workers come in by the authorisation's done() and the hold's revoke()
+ * thread, that of direct.c; workers come in by the authorisation's done() and the map's revoke()
  * only.
  *
  *   a map:   asked --token--> proving --done(0)--> HELD --descriptor sent--> HELD or PINNED
@@ -10,8 +10,8 @@
  *                                v                  v                   connection or of `life`
  *                             refused            DROPPED                          v  freed
  *
- * HELD: the client's memory is of the file itself, so whoever cuts the file drops the hold, and the
- * memory is what mmap(2) makes of it. PINNED: the memory shows a place of the window, so the hold
+ * HELD: the client's memory is of the file itself, so whoever cuts the file drops the pin, and the
+ * memory is what mmap(2) makes of it. PINNED: the memory shows a place of the window, so the pin
  * stays and the file cannot be cut.
  */
 #ifndef VFSDAX_MOUNT_DIRECT_PEER_H

@@ -92,20 +92,20 @@ static void a_token_shown_on_an_open_file_gives_a_hold(void **state)
 	(void)state;
 	stage_open(&s);
 	open_file(&s.rig, &f);
-	s.t.authorisation.flags = BRIDGE_HOLD_WRITE;
+	s.t.authorisation.flags = BRIDGE_MAP_WRITE;
 	assert_int_equal(bridge_authorise_begin(s.authorisations, &s.t.authorisation), 0);
 	unique = show(&s);
 	device_maps(&s.rig, &f);
 	assert_answer(&s.rig, unique, 0);
 	assert_int_equal(atomic_load(&s.t.done), 1);
 	assert_int_equal(s.t.err, 0);
-	assert_int_equal(s.t.authorisation.hold.len, 65536);
-	assert_int_equal(bridge_holds(s.rig.b, &bytes), 1);
-	assert_ptr_equal(s.t.authorisation.hold.va, s.rig.window + s.t.authorisation.hold.win_off);
+	assert_int_equal(s.t.authorisation.map.len, 65536);
+	assert_int_equal(bridge_maps(s.rig.b, &bytes), 1);
+	assert_ptr_equal(s.t.authorisation.map.va, s.rig.window + s.t.authorisation.map.win_off);
 	/* once */
 	assert_answer(&s.rig, show(&s), -ENOKEY);
 	assert_false(bridge_authorise_cancel(s.authorisations, &s.t.authorisation));
-	bridge_unhold(&s.t.authorisation.hold);
+	bridge_unmap(&s.t.authorisation.map);
 	stage_close(&s);
 }
 
@@ -134,7 +134,7 @@ static void what_the_file_is_open_for_counts(void **state)
 	stage_open(&s);
 	open_as(&s, O_RDONLY, 71);
 	open_as(&s, O_WRONLY, 72);
-	s.t.authorisation.flags = BRIDGE_HOLD_WRITE;
+	s.t.authorisation.flags = BRIDGE_MAP_WRITE;
 	expect_refused(&s, 71, 0);
 	expect_refused(&s, 72, 0);
 	s.t.authorisation.flags = 0;
@@ -184,7 +184,7 @@ static void a_created_file_is_known_too(void **state)
 	device_maps(&s.rig, &f);
 	assert_answer(&s.rig, unique, 0);
 	assert_int_equal(s.t.err, 0);
-	bridge_unhold(&s.t.authorisation.hold);
+	bridge_unmap(&s.t.authorisation.map);
 	stage_close(&s);
 }
 
@@ -229,7 +229,7 @@ static void what_the_end_of_a_hold_asks_of_the_device_is_seen_to(void **state)
 	assert_int_equal(stat_of(&s.rig, "window.ranges_live"), 1);
 	assert_false(bridge_attend(s.rig.b));
 
-	bridge_unhold(&s.t.authorisation.hold);
+	bridge_unmap(&s.t.authorisation.map);
 	assert_true(bridge_attend(s.rig.b));
 	device_unmaps(&s.rig);
 	for (int i = 0; i < WAIT_MS && bridge_attend(s.rig.b); i++)

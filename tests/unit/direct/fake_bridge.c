@@ -35,11 +35,11 @@ bool bridge_authorise_cancel(struct bridge_authorisations *ps,
 	return true;
 }
 
-void bridge_unhold(struct bridge_hold *hold)
+void bridge_unmap(struct bridge_map *map)
 {
-	(void)hold;
-	assert(fake.holds > 0);
-	fake.holds--;
+	(void)map;
+	assert(fake.maps > 0);
+	fake.maps--;
 }
 
 struct bridge_authorisation *fake_show(const struct direct_token *token)
@@ -62,17 +62,17 @@ void fake_authorise(struct bridge_authorisation *authorisation, int err)
 {
 	list_del(&authorisation->link);
 	if (!err) {
-		fake.holds++;
-		authorisation->hold.len = authorisation->len;
-		authorisation->hold.file_off = authorisation->off;
-		authorisation->hold.win_off = 4096;
+		fake.maps++;
+		authorisation->map.len = authorisation->len;
+		authorisation->map.file_off = authorisation->off;
+		authorisation->map.win_off = 4096;
 	}
 	authorisation->done(authorisation, err);
 }
 
 void fake_revoke(struct bridge_authorisation *authorisation)
 {
-	authorisation->hold.revoke(&authorisation->hold, -ESTALE);
+	authorisation->map.revoke(&authorisation->map, -ESTALE);
 }
 
 static int share(struct transport *t, uint64_t win_off, uint64_t len, unsigned flags,

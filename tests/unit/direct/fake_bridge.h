@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * fake_bridge: what tools/vfsdax-mount/direct_*.c have of the bridge and the transport, played by
- * the test: tokens are shown, holds are given, revoked and counted when it says so.
+ * the test: tokens are shown, maps are given, revoked and counted when it says so.
  */
 #ifndef VFSDAX_TESTS_FAKE_BRIDGE_H
 #define VFSDAX_TESTS_FAKE_BRIDGE_H
@@ -13,7 +13,7 @@ struct fake_bridge {
 	struct transport transport;
 	struct list out;     /* tokens */
 	struct list showing; /* somebody is in the ioctl, which is not answered yet */
-	unsigned holds;	     /* given and not given back */
+	unsigned maps;	     /* given and not given back */
 	uint64_t token;	     /* of the last one; they are counted */
 	bool of_file;	     /* what share() gives */
 	int share_err;

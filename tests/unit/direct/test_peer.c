@@ -73,7 +73,7 @@ static int teardown(void **state)
 	struct stage *s = *state;
 
 	peer_home_close(&s->home);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	assert_int_equal(s->home.connections, 0);
 	assert_int_equal(s->home.maps, 0);
 	assert_int_equal(s->home.bytes, 0);
@@ -220,11 +220,11 @@ static void a_map_is_held_from_its_authorisation_to_its_end(void **state)
 	assert_int_equal(a.flags, DIRECT_R_OF_FILE);
 	assert_int_equal(n, 1);
 	close(fds[0]);
-	assert_int_equal(fake.holds, 1);
+	assert_int_equal(fake.maps, 1);
 	assert_int_equal(s->home.bytes, 8192);
 	assert_int_equal(unmap(s, s->client, a.id + 1).err, -ENOENT);
 	assert_int_equal(unmap(s, s->client, a.id).err, 0);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	assert_int_equal(unmap(s, s->client, a.id).err, -ENOENT);
 }
 
@@ -240,11 +240,11 @@ static void the_end_of_the_connection_is_the_end_of_its_maps(void **state)
 		map(s, s->client, &authorisation, fds, &n);
 		close(fds[0]);
 	}
-	assert_int_equal(fake.holds, 3);
+	assert_int_equal(fake.maps, 3);
 	close(s->client);
 	s->client = -1;
 	turn(s);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	assert_int_equal(s->home.connections, 0);
 }
 
@@ -281,7 +281,7 @@ static void a_client_that_is_early_is_answered_when_it_is_time(void **state)
 	fake_authorise(authorisation, 0);
 	turn(s);
 	assert_int_equal(heard(s->client).err, 0);
-	assert_int_equal(fake.holds, 1);
+	assert_int_equal(fake.maps, 1);
 }
 
 static void a_client_that_leaves_during_the_authorisation_leaves_nothing(void **state)
@@ -298,7 +298,7 @@ static void a_client_that_leaves_during_the_authorisation_leaves_nothing(void **
 	turn(s);
 	assert_int_equal(s->home.connections, 0);
 	fake_authorise(authorisation, 0);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 }
 
 static void a_file_that_is_cut_gets_its_hold_back(void **state)
@@ -313,7 +313,7 @@ static void a_file_that_is_cut_gets_its_hold_back(void **state)
 	a = map(s, s->client, &authorisation, fds, &n);
 	close(fds[0]);
 	fake_revoke(authorisation);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	fake_revoke(authorisation);
 	assert_int_equal(unmap(s, s->client, a.id).err, 0);
 	/* between the authorisation and the answer */
@@ -321,7 +321,7 @@ static void a_file_that_is_cut_gets_its_hold_back(void **state)
 	authorisation = fake_show(&a.token);
 	fake_authorise(authorisation, 0);
 	fake_revoke(authorisation);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	say_authorised(s, s->client);
 	heard(s->client);
 }
@@ -341,7 +341,7 @@ static void what_shows_the_window_stays_until_its_life_ends(void **state)
 	assert_int_equal(n, 2);
 	close(fds[0]);
 	fake_revoke(authorisation);
-	assert_int_equal(fake.holds, 1);
+	assert_int_equal(fake.maps, 1);
 	/* The client goes, a child of his lives. */
 	child = dup(fds[1]);
 	close(fds[1]);
@@ -350,10 +350,10 @@ static void what_shows_the_window_stays_until_its_life_ends(void **state)
 	turn(s);
 	assert_int_equal(s->home.connections, 0);
 	assert_int_equal(s->home.maps, 1);
-	assert_int_equal(fake.holds, 1);
+	assert_int_equal(fake.maps, 1);
 	close(child);
 	turn(s);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	assert_int_equal(s->home.maps, 0);
 }
 
@@ -368,7 +368,7 @@ static void what_others_still_have_at_the_end_is_counted(void **state)
 	greet(s, s->client);
 	map(s, s->client, &authorisation, fds, &n);
 	assert_int_equal(peer_home_close(&s->home), 1);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	close(fds[0]);
 	close(fds[1]);
 }
@@ -404,7 +404,7 @@ static void a_refused_share_gives_the_hold_back(void **state)
 	assert_int_equal(a.err, -EPERM);
 	assert_string_equal(a.reason, "the test says so");
 	assert_int_equal(n, 0);
-	assert_int_equal(fake.holds, 0);
+	assert_int_equal(fake.maps, 0);
 	assert_int_equal(s->home.maps, 0);
 }
 

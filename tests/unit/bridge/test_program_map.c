@@ -29,13 +29,13 @@ static struct node *node_of(struct rig *rig)
 	return node;
 }
 
-/* Takes a hold of a file of which nothing is mapped yet. */
+/* Takes a map of a file of which nothing is mapped yet. */
 static void hold_mapping(struct rig *rig, uint64_t off, uint64_t len, unsigned flags,
-			 struct bridge_hold *hold)
+			 struct bridge_map *map)
 {
 	struct wait wait = {.waiter.wake = woken};
 
-	assert_int_equal(bridge_hold(rig->b, node_of(rig), off, len, flags, hold, &wait.waiter),
+	assert_int_equal(bridge_map(rig->b, node_of(rig), off, len, flags, map, &wait.waiter),
 			 -EINPROGRESS);
 	device_maps(rig, &file);
 	for (int ms = 0; ms < WAIT_MS && !atomic_load(&wait.woken); ms++) {
@@ -43,7 +43,7 @@ static void hold_mapping(struct rig *rig, uint64_t off, uint64_t len, unsigned f
 		usleep(1000);
 	}
 	assert_true(atomic_load(&wait.woken));
-	assert_int_equal(bridge_hold(rig->b, node_of(rig), off, len, flags, hold, &wait.waiter), 0);
+	assert_int_equal(bridge_map(rig->b, node_of(rig), off, len, flags, map, &wait.waiter), 0);
 }
 
 static uint64_t ask_setsize(struct rig *rig, uint64_t size)
@@ -71,40 +71,40 @@ static void attributes(struct rig *rig, uint64_t size)
 }
 
 struct told {
-	struct bridge_hold hold;
+	struct bridge_map map;
 	bool lets_go;
 	_Atomic int err;
 	atomic_uint times;
 };
 
-static void on_revoke(struct bridge_hold *hold, int err)
+static void on_revoke(struct bridge_map *map, int err)
 {
-	struct told *told = container_of(hold, struct told, hold);
+	struct told *told = container_of(map, struct told, map);
 
 	atomic_store(&told->err, err);
 	atomic_fetch_add(&told->times, 1);
 	if (told->lets_go)
-		bridge_unhold(hold);
+		bridge_unmap(map);
 }
 
 static void a_hold_is_the_files_content(void **state)
 {
-	struct bridge_hold hold = {.revoke = NULL};
+	struct bridge_map map = {.revoke = NULL};
 	uint64_t bytes;
 	struct rig rig;
 
 	(void)state;
 	rig_open(&rig, NULL);
 	open_file(&rig, &file);
-	hold_mapping(&rig, 4096 + 5, 8192, 0, &hold);
-	assert_int_equal(hold.len, 8192);
-	assert_int_equal(hold.file_off, 4101);
-	for (uint64_t i = 0; i < hold.len; i++)
-		assert_int_equal(hold.va[i], content(7, 4101 + i));
-	assert_int_equal(bridge_holds(rig.b, &bytes), 1);
+	hold_mapping(&rig, 4096 + 5, 8192, 0, &map);
+	assert_int_equal(map.len, 8192);
+	assert_int_equal(map.file_off, 4101);
+	for (uint64_t i = 0; i < map.len; i++)
+		assert_int_equal(map.va[i], content(7, 4101 + i));
+	assert_int_equal(bridge_maps(rig.b, &bytes), 1);
 	assert_int_equal(bytes, 8192);
-	bridge_unhold(&hold);
-	assert_int_equal(bridge_holds(rig.b, &bytes), 0);
+	bridge_unmap(&map);
+	assert_int_equal(bridge_maps(rig.b, &bytes), 0);
 	assert_int_equal(bytes, 0);
 	rig_close(&rig);
 }
@@ -112,7 +112,7 @@ static void a_hold_is_the_files_content(void **state)
 static void what_cannot_be_held_says_why(void **state)
 {
 	const struct file plain = {.nodeid = 8, .size = 4 * MIB_BYTES, .no_dax = true};
-	struct bridge_hold hold = {.revoke = NULL};
+	struct bridge_map map = {.revoke = NULL};
 	struct rig_params readonly = {.bridge.readonly = true};
 	struct rig_params none = {.no_window = true};
 	struct rig rig;
@@ -121,55 +121,55 @@ static void what_cannot_be_held_says_why(void **state)
 	rig_open(&rig, NULL);
 	open_file(&rig, &file);
 	lookup(&rig, &plain);
-	assert_int_equal(bridge_hold(rig.b, node_of(&rig), file.size, 1, 0, &hold, NULL), -ENODATA);
-	assert_int_equal(bridge_hold(rig.b, node_of(&rig), UINT64_MAX - 5, 100, 0, &hold, NULL),
+	assert_int_equal(bridge_map(rig.b, node_of(&rig), file.size, 1, 0, &map, NULL), -ENODATA);
+	assert_int_equal(bridge_map(rig.b, node_of(&rig), UINT64_MAX - 5, 100, 0, &map, NULL),
 			 -ENODATA);
-	assert_int_equal(bridge_hold(rig.b, node_of(&rig), 0, 0, 0, &hold, NULL), -ENODATA);
+	assert_int_equal(bridge_map(rig.b, node_of(&rig), 0, 0, 0, &map, NULL), -ENODATA);
 	assert_int_equal(
-		bridge_hold(rig.b, node_of(&rig), 1, file.size, BRIDGE_HOLD_WHOLE, &hold, NULL),
+		bridge_map(rig.b, node_of(&rig), 1, file.size, BRIDGE_MAP_WHOLE, &map, NULL),
 		-ENODATA);
-	assert_int_equal(bridge_hold(rig.b, bridge_node(rig.b, 8), 0, 4096, 0, &hold, NULL),
+	assert_int_equal(bridge_map(rig.b, bridge_node(rig.b, 8), 0, 4096, 0, &map, NULL),
 			 -EOPNOTSUPP);
 	/* as long as a size is believed */
 	usleep(1100000);
-	assert_int_equal(bridge_hold(rig.b, node_of(&rig), 0, 4096, 0, &hold, NULL), -ESTALE);
+	assert_int_equal(bridge_map(rig.b, node_of(&rig), 0, 4096, 0, &map, NULL), -ESTALE);
 	rig_close(&rig);
 
 	rig_open(&rig, &readonly);
 	open_file(&rig, &file);
-	assert_int_equal(bridge_hold(rig.b, node_of(&rig), 0, 4096, BRIDGE_HOLD_WRITE, &hold, NULL),
+	assert_int_equal(bridge_map(rig.b, node_of(&rig), 0, 4096, BRIDGE_MAP_WRITE, &map, NULL),
 			 -EROFS);
 	rig_close(&rig);
 
 	rig_open(&rig, &none);
 	open_file(&rig, &file);
-	assert_int_equal(bridge_hold(rig.b, node_of(&rig), 0, 4096, 0, &hold, NULL), -ENODEV);
+	assert_int_equal(bridge_map(rig.b, node_of(&rig), 0, 4096, 0, &map, NULL), -ENODEV);
 	rig_close(&rig);
 }
 
 static void a_truncation_is_refused_while_a_hold_stays(void **state)
 {
-	struct told told = {.hold.revoke = on_revoke};
+	struct told told = {.map.revoke = on_revoke};
 	struct rig rig;
 	uint64_t unique;
 
 	(void)state;
 	rig_open(&rig, NULL);
 	open_file(&rig, &file);
-	hold_mapping(&rig, 0, 4096, 0, &told.hold);
+	hold_mapping(&rig, 0, 4096, 0, &told.map);
 	assert_answer(&rig, ask_setsize(&rig, MIB_BYTES), -EBUSY);
 	assert_answer(&rig, ask_setsize(&rig, MIB_BYTES), -EBUSY);
 	assert_int_equal(told.times, 2);
 	assert_int_equal(told.err, -ESTALE);
-	assert_int_equal(told.hold.stale, 0); /* it has not happened */
-	ping(&rig);			      /* and the device has not heard of it */
-	assert_int_equal(told.hold.va[0], content(7, 0));
+	assert_int_equal(told.map.stale, 0); /* it has not happened */
+	ping(&rig);			     /* and the device has not heard of it */
+	assert_int_equal(told.map.va[0], content(7, 0));
 	/* A file that becomes longer takes nothing from anybody. */
 	unique = ask_setsize(&rig, file.size + MIB_BYTES);
 	device_says(&rig, FUSE_SETATTR, file.size + MIB_BYTES);
 	assert_answer(&rig, unique, 0);
 	assert_int_equal(told.times, 2);
-	bridge_unhold(&told.hold);
+	bridge_unmap(&told.map);
 	unique = ask_setsize(&rig, MIB_BYTES);
 	device_unmaps(&rig);
 	device_says(&rig, FUSE_SETATTR, MIB_BYTES);
@@ -180,9 +180,9 @@ static void a_truncation_is_refused_while_a_hold_stays(void **state)
 static void a_truncation_goes_on_when_the_holds_let_go(void **state)
 {
 	struct told told[3] = {
-		{.hold.revoke = on_revoke, .lets_go = true},
-		{.hold.revoke = on_revoke, .lets_go = true},
-		{.hold.revoke = on_revoke, .lets_go = true},
+		{.map.revoke = on_revoke, .lets_go = true},
+		{.map.revoke = on_revoke, .lets_go = true},
+		{.map.revoke = on_revoke, .lets_go = true},
 	};
 	struct rig rig;
 	uint64_t unique;
@@ -190,11 +190,10 @@ static void a_truncation_goes_on_when_the_holds_let_go(void **state)
 	(void)state;
 	rig_open(&rig, NULL);
 	open_file(&rig, &file);
-	hold_mapping(&rig, 0, 4096, 0, &told[0].hold);
+	hold_mapping(&rig, 0, 4096, 0, &told[0].map);
 	for (unsigned i = 1; i < ARRAY_SIZE(told); i++)
 		assert_int_equal(
-			bridge_hold(rig.b, node_of(&rig), 4096 * i, 4096, 0, &told[i].hold, NULL),
-			0);
+			bridge_map(rig.b, node_of(&rig), 4096 * i, 4096, 0, &told[i].map, NULL), 0);
 	unique = ask_setsize(&rig, MIB_BYTES);
 	device_unmaps(&rig);
 	device_says(&rig, FUSE_SETATTR, MIB_BYTES);
@@ -206,47 +205,47 @@ static void a_truncation_goes_on_when_the_holds_let_go(void **state)
 
 static void a_file_that_was_found_shorter_makes_its_holds_stale(void **state)
 {
-	struct told in_front = {.hold.revoke = on_revoke}, behind = {.hold.revoke = on_revoke};
+	struct told in_front = {.map.revoke = on_revoke}, behind = {.map.revoke = on_revoke};
 	struct rig rig;
 
 	(void)state;
 	rig_open(&rig, NULL);
 	open_file(&rig, &file);
-	hold_mapping(&rig, 0, 4096, 0, &in_front.hold);
-	assert_int_equal(bridge_hold(rig.b, node_of(&rig), MIB_BYTES, 4096, 0, &behind.hold, NULL),
+	hold_mapping(&rig, 0, 4096, 0, &in_front.map);
+	assert_int_equal(bridge_map(rig.b, node_of(&rig), MIB_BYTES, 4096, 0, &behind.map, NULL),
 			 0);
 	attributes(&rig, MIB_BYTES + 4096); /* just long enough */
 	assert_int_equal(behind.times, 0);
 	attributes(&rig, MIB_BYTES);
 	assert_int_equal(behind.times, 1);
-	assert_int_equal(behind.hold.stale, -ESTALE);
+	assert_int_equal(behind.map.stale, -ESTALE);
 	attributes(&rig, MIB_BYTES - 4096);
 	assert_int_equal(behind.times, 1); /* once is enough */
 	assert_int_equal(in_front.times, 0);
 	attributes(&rig, file.size);
-	assert_int_equal(behind.hold.stale, 0);
-	bridge_unhold(&in_front.hold);
-	bridge_unhold(&behind.hold);
+	assert_int_equal(behind.map.stale, 0);
+	bridge_unmap(&in_front.map);
+	bridge_unmap(&behind.map);
 	rig_close(&rig);
 }
 
 static void holds_outlive_their_lookup_and_the_device(void **state)
 {
-	struct told told = {.hold.revoke = on_revoke};
+	struct told told = {.map.revoke = on_revoke};
 	struct rig rig;
 
 	(void)state;
 	rig_open(&rig, NULL);
 	open_file(&rig, &file);
-	hold_mapping(&rig, 0, 4096, BRIDGE_HOLD_WRITE, &told.hold);
+	hold_mapping(&rig, 0, 4096, BRIDGE_MAP_WRITE, &told.map);
 	forget(&rig, file.nodeid, 1);
 	ping(&rig); /* no FORGET while it is held */
 	transport_fail(rig.t, -ENODEV, "the test ends it");
-	bridge_fail_holds(rig.b, -ENODEV);
+	bridge_fail_maps(rig.b, -ENODEV);
 	assert_int_equal(told.err, -ENODEV);
-	assert_int_equal(told.hold.stale, -ENODEV);
-	assert_int_equal(told.hold.va[0], content(7, 0));
-	bridge_unhold(&told.hold);
+	assert_int_equal(told.map.stale, -ENODEV);
+	assert_int_equal(told.map.va[0], content(7, 0));
+	bridge_unmap(&told.map);
 	rig_close(&rig);
 }
 
@@ -260,12 +259,12 @@ struct racer {
 	atomic_bool *stop;
 };
 
-static void let_go_sometimes(struct bridge_hold *hold, int err)
+static void let_go_sometimes(struct bridge_map *map, int err)
 {
-	struct told *told = container_of(hold, struct told, hold);
+	struct told *told = container_of(map, struct told, map);
 
 	if (err == -ESTALE && !atomic_fetch_add(&told->times, 1) && told->lets_go)
-		bridge_unhold(hold);
+		bridge_unmap(map);
 }
 
 static void *holds_and_lets_go(void *arg)
@@ -274,14 +273,14 @@ static void *holds_and_lets_go(void *arg)
 	struct told *told = calloc(1, sizeof(*told));
 
 	for (unsigned i = 0; i < TURNS && !atomic_load(r->stop); i++) {
-		told->hold.revoke = let_go_sometimes;
+		told->map.revoke = let_go_sometimes;
 		atomic_store(&told->times, 0);
 		told->lets_go = false;
-		if (bridge_hold(r->rig->b, r->node, 4096 * (i % 64), 4096, BRIDGE_HOLD_NOWAIT,
-				&told->hold, NULL))
+		if (bridge_map(r->rig->b, r->node, 4096 * (i % 64), 4096, BRIDGE_MAP_NOWAIT,
+			       &told->map, NULL))
 			continue;
-		assert(told->hold.va[0] == content(7, 4096 * (i % 64)));
-		bridge_unhold(&told->hold);
+		assert(told->map.va[0] == content(7, 4096 * (i % 64)));
+		bridge_unmap(&told->map);
 	}
 	free(told);
 	return NULL;
@@ -289,7 +288,7 @@ static void *holds_and_lets_go(void *arg)
 
 static void telling_and_letting_go_may_race(void **state)
 {
-	struct bridge_hold first = {.revoke = NULL};
+	struct bridge_map first = {.revoke = NULL};
 	atomic_bool stop = false;
 	pthread_t threads[3];
 	struct racer racer;
@@ -307,7 +306,7 @@ static void telling_and_letting_go_may_race(void **state)
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
-	bridge_unhold(&first);
+	bridge_unmap(&first);
 	rig_close(&rig);
 }
 
