@@ -227,7 +227,7 @@ void start_forward(struct op *op);
 void start_forget(struct op *op);
 void start_refuse(struct op *op);
 void start_drop(struct op *op);
-void start_lock_wait(struct op *op);
+void start_lock(struct op *op);
 void start_setxattr(struct op *op);
 int finish_read(struct op *op, uint8_t *payload, size_t len);
 int finish_write(struct op *op, uint8_t *payload, size_t len);
@@ -248,6 +248,7 @@ void give_back_late(struct op *op);
 
 /* attr.c: attributes and times */
 void start_times(struct op *op);
+void start_flush(struct op *op);
 void start_getattr(struct op *op);
 void start_statfs(struct op *op);
 /* Sets the times of the op's node if the window was written, then goes on. */

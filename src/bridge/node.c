@@ -276,11 +276,37 @@ void node_privs_cleared(struct node_table *t, struct node *n, bool suid, uint64_
 	shard_unlock(s);
 }
 
+void node_note_written(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->written = true;
+	shard_unlock(s);
+}
+
+void node_note_locked(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->locked = true;
+	shard_unlock(s);
+}
+
+bool node_take_flush(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+	bool due = n->written || n->locked;
+
+	n->written = false;
+	shard_unlock(s);
+	return due;
+}
+
 void node_set_mtime_late(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
 
-	n->mtime_late = true;
+	n->mtime_late = n->written = true;
 	shard_unlock(s);
 }
 

@@ -90,6 +90,13 @@ void node_note_ctime(struct node_table *t, struct node *n, uint64_t sec, uint32_
 void node_privs_changed(struct node_table *t, struct node *n);
 /* The host wrote, and so cleared; `privs_clock` from before the request went out. */
 void node_privs_cleared(struct node_table *t, struct node *n, bool suid, uint64_t privs_clock);
+/* The host's file, or its locks, may have changed by what the kernel did: a FLUSH has something to
+ * do. Locks are never forgotten: which of them are left only the device knows. */
+void node_note_written(struct node_table *t, struct node *n);
+void node_note_locked(struct node_table *t, struct node *n);
+/* Does a FLUSH that goes out now have something to do? */
+bool node_take_flush(struct node_table *t, struct node *n);
+/* Written through the window. */
 void node_set_mtime_late(struct node_table *t, struct node *n);
 /* True, and cleared, when it was set. */
 bool node_take_mtime_late(struct node_table *t, struct node *n);

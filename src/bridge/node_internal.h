@@ -24,6 +24,7 @@ struct node {
 	unsigned truncating;
 	bool dax;
 	bool mtime_late;
+	bool written, locked; /* what a FLUSH is for */
 	bool caps_clear, suid_clear;
 	uint64_t privs_clock;
 	uint64_t ctime_s;

@@ -226,13 +226,18 @@ void start_forget(struct op *op)
 	op_drop(op);
 }
 
-void start_lock_wait(struct op *op)
+void start_lock(struct op *op)
 {
-	if (!fs_channel_may_wait(op->req->channel)) {
+	struct bridge *b = op->bridge;
+	struct node *node = node_find(b->nodes, op->h.nodeid);
+
+	if (op->h.opcode == FUSE_SETLKW && !fs_channel_may_wait(op->req->channel)) {
 		op_end(op, -ENOLCK, NULL, 0);
 		return;
 	}
-	op->req->untimed = true;
+	if (node)
+		node_note_locked(b->nodes, node);
+	op->req->untimed = op->h.opcode == FUSE_SETLKW;
 	op_forward(op);
 }
 

@@ -191,7 +191,7 @@ static void write_again(struct op *op, int err);
 static void write_try(struct op *op)
 {
 	struct bridge *b = op->bridge;
-	struct node *node = b->window ? node_find(b->nodes, op->h.nodeid) : NULL;
+	struct node *node = node_find(b->nodes, op->h.nodeid);
 	struct fuse_write_in in;
 	struct node_view view;
 	struct pins pins;
@@ -199,7 +199,7 @@ static void write_try(struct op *op)
 	bool whole;
 
 	memcpy(&in, op_args(op), sizeof(in));
-	if (!node || b->params.readonly)
+	if (!node || !b->window || b->params.readonly)
 		goto queue;
 	node_look(b->nodes, node, &view);
 	op->privs_clock = view.privs_clock;
@@ -241,6 +241,8 @@ static void write_try(struct op *op)
 	op_end(op, 0, &out, sizeof(out));
 	return;
 queue:
+	if (node)
+		node_note_written(b->nodes, node);
 	op_forward(op);
 }
 

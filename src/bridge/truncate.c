@@ -187,6 +187,8 @@ void start_fallocate(struct op *op)
 	bool moves;
 
 	memcpy(&in, op_args(op), sizeof(in));
+	if (node)
+		node_note_written(b->nodes, node);
 	moves = in.mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE);
 	if (node && b->window &&
 	    (moves ||
@@ -207,10 +209,12 @@ void start_copy(struct op *op)
 	struct node *to;
 
 	memcpy(&in, op_args(op), sizeof(in));
-	to = b->window ? node_find(b->nodes, in.nodeid_out) : NULL;
+	to = node_find(b->nodes, in.nodeid_out);
 	op->arg_off = in.off_out;
 	op->arg_len = in.len;
 	if (to)
+		node_note_written(b->nodes, to);
+	if (to && b->window)
 		op_block(op, to, in.off_out, UINT64_MAX, op_forward_after);
 	else
 		op_forward(op);

@@ -370,6 +370,42 @@ static void interrupt_goes_by_hiprio_and_has_no_answer(void **state)
 	rig_close(&rig);
 }
 
+static void flush(struct rig *rig, bool device_hears)
+{
+	uint64_t unique = ask(rig, FUSE_FLUSH, 5, (uint8_t[24]){0}, 24);
+
+	if (device_hears)
+		device_answers(rig, device_gets(rig, FUSE_FLUSH), 0, NULL, 0);
+	assert_answer(rig, unique, 0);
+}
+
+/* close(2) does not wait for a device that has nothing to do. */
+static void a_flush_is_forwarded_after_a_write_or_a_lock_only(void **state)
+{
+	const struct file file = {.nodeid = 5, .size = 100, .fh = 1};
+	struct fuse_lk_in lk = {.fh = 1};
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	rig_open(&rig, NULL);
+	flush(&rig, true); /* of a node that is not known */
+	open_file(&rig, &file);
+	flush(&rig, false);
+	unique = ask_write(&rig, &file, 0, 10, O_RDWR, 0);
+	device_writes(&rig);
+	assert_answer(&rig, unique, 0);
+	flush(&rig, true);
+	flush(&rig, false);
+	/* that a lock is gone only the device knows */
+	unique = ask(&rig, FUSE_SETLK, 5, &lk, sizeof(lk));
+	device_answers(&rig, device_gets(&rig, FUSE_SETLK), -EAGAIN, NULL, 0);
+	assert_answer(&rig, unique, -EAGAIN);
+	flush(&rig, true);
+	flush(&rig, true);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,6 +425,7 @@ int main(void)
 		cmocka_unit_test(a_write_whose_size_is_not_that_of_its_data_is_an_error),
 		cmocka_unit_test(blocked_lock_waits_stall_nothing_else),
 		cmocka_unit_test(too_many_lock_waits_are_refused_not_deadlocked),
+		cmocka_unit_test(a_flush_is_forwarded_after_a_write_or_a_lock_only),
 		cmocka_unit_test(interrupt_goes_by_hiprio_and_has_no_answer),
 	};
 

@@ -474,8 +474,9 @@ static void times_are_set_before_whatever_could_see_them(void **state)
 		assert_answer(&rig, unique, 0);
 		/* once */
 		unique = ask(&rig, seeing[i], 7, args, sizeof(args));
-		device_answers(&rig, device_gets(&rig, seeing[i]), 0, &attr,
-			       seeing[i] == FUSE_GETATTR ? sizeof(attr) : 0);
+		if (seeing[i] != FUSE_FLUSH) /* which has nothing to do then */
+			device_answers(&rig, device_gets(&rig, seeing[i]), 0, &attr,
+				       seeing[i] == FUSE_GETATTR ? sizeof(attr) : 0);
 		assert_answer(&rig, unique, 0);
 	}
 	assert_int_equal(stat_of(&rig, "window.mtime_updates"), 4);
