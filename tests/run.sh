@@ -252,7 +252,7 @@ model() {
 
 lint() {
 	local what
-	for what in clang tidy cppcheck shell; do
+	for what in clang tidy cppcheck shell ${long:+analyzer}; do
 		test_step "lint/$what" 400 tests/lint.sh $what
 	done
 }
