@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pci: a virtio-fs PCI function (virtio 1.3, 4.1) as an implementation of the seam. src/pci knows
- * the registers, src/vfio knows the kernel; only here they meet.
+ * pci: a virtio-fs PCI function (virtio 1.3, 4.1) as a transport, from src/pci's registers and src/vfio.
  */
 #include "transport/pci.h"
 
@@ -17,7 +16,7 @@
 #include "wire/virtio.h"
 #include "wire/virtio_pci.h"
 
-/* A reset has to wait for what the host has in flight. After a failure nobody wants that. */
+/* A reset waits for what the host has in flight; after a failure it is not waited for. */
 #define RESET_TIMEOUT_MS   5000
 #define CUT_OFF_TIMEOUT_MS 1000
 
