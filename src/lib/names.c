@@ -51,23 +51,25 @@ ssize_t vfsdax_readlink(struct vfsdax *s, const char *path, char *buf, size_t si
 
 /* Sends args, with the name of `path` as `*name`, for a new node, whose lookup is given back at
  * once; unless `refusal` is its result. */
-static int make_name(struct vfsdax *s, const char *path, struct fuse_args *args,
+static int make_name(struct vfsdax *s, const char *path, const struct fuse_args *args,
 		     struct fuse_arg *name, int refusal)
 {
 	struct fuse_entry_out entry = {0};
+	struct fuse_args sent;
 	struct path_node p;
 	int err = resolve_name(s, path, -EEXIST, &p);
 
 	if (err)
 		return err;
-	args->nodeid = p.dir->nodeid;
-	args->out = &entry;
-	args->out_len = sizeof(entry);
 	*name = arg_string(p.name);
+	sent = *args;
+	sent.nodeid = p.dir->nodeid;
+	sent.out = &entry;
+	sent.out_len = sizeof(entry);
 	/* "x/" asks for a directory. */
 	if (!refusal && p.slash && args->opcode != FUSE_MKDIR)
 		refusal = -ENOENT;
-	err = refusal ? refusal : share_call(s, args);
+	err = refusal ? refusal : share_call(s, &sent);
 	path_put(s, &p);
 	if (err)
 		return err;

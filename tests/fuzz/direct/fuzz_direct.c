@@ -238,7 +238,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	/* What was with a worker ends by itself. */
 	while ((authorisation = first_showing()))
 		fake_authorise(authorisation, 0);
-	assert(fake.holds == 0);
+	assert(fake.maps == 0);
 	assert(!world.home.maps && !world.home.bytes && !world.home.connections);
 	assert(list_empty(&fake.out) && list_empty(&world.home.lone));
 	peer_home_destroy(&world.home);
