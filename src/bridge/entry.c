@@ -161,22 +161,30 @@ static void release_returned(struct fs_req *req, void *ctx, int err)
 		fs_req_put(req, ctx);
 }
 
-/* The op's own slot is the device's: the RELEASE goes out in another one. */
-static void release_apart(struct op *op, uint64_t nodeid, uint64_t fh)
+/* The op's own slot is the device's: this goes out in another one, and nobody waits for it. Without
+ * a free one it is not sent: the host keeps a file open, or a lock, until the unmount. */
+static void send_apart(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg,
+		       uint32_t len)
 {
-	struct fuse_release_in in = {.fh = fh, .flags = op->open_flags};
 	struct fs_req *req = fs_req_get(op->req->channel, 0);
 
 	if (!req)
-		return; /* the host keeps one file open until the unmount */
-	fs_req_header(req, release_opcode(op), nodeid, sizeof(in));
-	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
+		return;
+	fs_req_header(req, opcode, nodeid, len);
+	memcpy(req->in + sizeof(struct fuse_in_header), arg, len);
 	req->out_len = sizeof(struct fuse_out_header);
 	req->done = release_returned;
 	if (fs_req_submit(req))
 		fs_req_put(req, op->here);
 	else
 		fs_channel_flush(op->req->channel);
+}
+
+static void release_apart(struct op *op, uint64_t nodeid, uint64_t fh)
+{
+	struct fuse_release_in in = {.fh = fh, .flags = op->open_flags};
+
+	send_apart(op, release_opcode(op), nodeid, &in, sizeof(in));
 }
 
 static void give_dirplus_back(struct op *op, uint8_t *payload, size_t len)
@@ -241,21 +249,11 @@ static void forget_dirplus_late(struct op *op, size_t len)
 /* A lock that nobody waits for any more. */
 static void unlock_late(struct op *op)
 {
-	struct fs_req *req = fs_req_get(op->req->channel, 0);
 	struct fuse_lk_in in;
 
-	if (!req)
-		return;
 	memcpy(&in, op_args(op), sizeof(in));
 	in.lk.type = F_UNLCK;
-	fs_req_header(req, FUSE_SETLK, op->h.nodeid, sizeof(in));
-	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
-	req->out_len = sizeof(struct fuse_out_header);
-	req->done = release_returned;
-	if (fs_req_submit(req))
-		fs_req_put(req, op->here);
-	else
-		fs_channel_flush(op->req->channel);
+	send_apart(op, FUSE_SETLK, op->h.nodeid, &in, sizeof(in));
 }
 
 void give_back_late(struct op *op)
