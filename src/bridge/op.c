@@ -153,21 +153,27 @@ void op_submit(struct op *op, op_then then)
 		fs_channel_flush(ch);
 }
 
-void op_ask(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg, size_t arg_len,
-	    size_t room, op_then then)
+/* Writes it into the slot, behind the op's message. */
+static struct fuse_in_header *write_ask(struct op *op, uint32_t opcode, uint64_t nodeid,
+					const void *arg, size_t arg_len, size_t room)
 {
 	stats_add(&op->here->stats.queue_requests[opcode], 1);
 	fs_req_ask(op->req, opcode, nodeid, op->h.unique, arg, (uint32_t)arg_len, (uint32_t)room);
+	return (struct fuse_in_header *)(op->req->in + op->req->in_off);
+}
+
+void op_ask(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg, size_t arg_len,
+	    size_t room, op_then then)
+{
+	write_ask(op, opcode, nodeid, arg, arg_len, room);
 	op_submit(op, then);
 }
 
 void op_ask_as_caller(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg,
 		      size_t arg_len, size_t room, op_then then)
 {
-	struct fuse_in_header *h = (struct fuse_in_header *)(op->req->in + FS_IN_BYTES);
+	struct fuse_in_header *h = write_ask(op, opcode, nodeid, arg, arg_len, room);
 
-	stats_add(&op->here->stats.queue_requests[opcode], 1);
-	fs_req_ask(op->req, opcode, nodeid, op->h.unique, arg, (uint32_t)arg_len, (uint32_t)room);
 	h->uid = op->h.uid;
 	h->gid = op->h.gid;
 	h->pid = op->h.pid;
