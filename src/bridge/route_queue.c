@@ -55,9 +55,11 @@ static void forward_with_payload(struct fs_payload_waiter *waiter, void *ctx,
 	struct op *op = container_of(waiter, struct op, payload_waiter);
 
 	op->here = ctx;
-	op->state = OP_RUNNING;
+	op_unpark(op);
 	op->req->payload = payload;
-	if (payload)
+	if (op->answered)
+		op_end(op, -EINTR, NULL, 0);
+	else if (payload)
 		forward_now(op);
 	else
 		op_end(op, bridge_failure(op->bridge), NULL, 0);
@@ -76,11 +78,11 @@ void op_forward(struct op *op)
 		/* Others may have them all: it waits, and holds up nobody that needs none. */
 		if (!req->payload) {
 			op->payload_waiter.got = forward_with_payload;
-			op->state = OP_PARKED;
+			op_park(op, NULL); /* so that its caller can be killed meanwhile */
 			req->payload = fs_payload_get_or_wait(req->channel, &op->payload_waiter);
 			if (!req->payload)
 				return; /* perhaps on another thread by now */
-			op->state = OP_RUNNING;
+			op_unpark(op);
 		}
 	}
 	forward_now(op);

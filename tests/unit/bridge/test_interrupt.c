@@ -117,6 +117,33 @@ static void a_truncation_whose_caller_was_killed_is_not_made(void **state)
 	rig_close(&rig);
 }
 
+/* A READ that waits for a payload buffer, all of which are with a device that says nothing. */
+static void a_caller_that_waits_for_a_payload_buffer_is_answered(void **state)
+{
+	const struct file plain = {.nodeid = 7, .size = 4 * MIB_BYTES, .no_dax = true, .fh = 70};
+	struct fake_request *r[7]; /* 6 + 2, of which the worker has one to read with */
+	struct rig rig;
+	uint64_t unique[8];
+
+	(void)state;
+	rig_open(&rig, NULL);
+	open_file(&rig, &plain);
+	for (unsigned i = 0; i < 7; i++) {
+		unique[i] = ask_read(&rig, &plain, 0, 65536);
+		r[i] = device_gets(&rig, FUSE_READ);
+	}
+	unique[7] = ask_read(&rig, &plain, 0, 65536);
+	ping(&rig); /* and it is not at the device */
+	interrupt(&rig, unique[7]);
+	assert_answer(&rig, unique[7], -EINTR);
+	for (unsigned i = 0; i < 7; i++) {
+		device_answers(&rig, r[i], 0, NULL, 0);
+		assert_answer(&rig, unique[i], 0);
+	}
+	ping(&rig); /* nor is it now */
+	rig_close(&rig);
+}
+
 static void what_has_ended_is_not_interrupted(void **state)
 {
 	struct rig rig;
@@ -226,6 +253,7 @@ int main(void)
 		cmocka_unit_test(a_lock_that_is_granted_too_late_is_released),
 		cmocka_unit_test(a_caller_that_waits_for_the_window_is_answered),
 		cmocka_unit_test(a_truncation_whose_caller_was_killed_is_not_made),
+		cmocka_unit_test(a_caller_that_waits_for_a_payload_buffer_is_answered),
 		cmocka_unit_test(what_has_ended_is_not_interrupted),
 		cmocka_unit_test(the_root_of_a_silent_device_is_answered_from_memory),
 		cmocka_unit_test(from_the_failure_on_everybody_is_told_the_same),
