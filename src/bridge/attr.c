@@ -15,13 +15,14 @@
 
 /* The device has taken the DAX mark away: what is mapped goes, and nothing comes in any more.
  * Nobody waits for it; it is a wish, not a danger. */
-static void leave_window(struct bridge *b, struct node *node)
+static void leave_window(struct bridge_worker *here, struct node *node)
 {
+	struct bridge *b = here->bridge;
 	struct window_inode *inode = node_window(b->nodes, node, b->window);
 
 	if (!inode)
 		return;
-	window_block(inode, 0, UINT64_MAX, NULL);
+	window_block(here, inode, 0, UINT64_MAX, NULL);
 	window_unblock(inode);
 }
 
@@ -37,7 +38,7 @@ void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 	if (!node)
 		return;
 	if (node_note_attr(b->nodes, node, attr, dax, op->size_clock))
-		leave_window(b, node);
+		leave_window(op->here, node);
 	if (atomic_load_explicit(&b->n_maps, memory_order_relaxed))
 		maps_note_size(b, node);
 }

@@ -13,8 +13,9 @@
 
 #define PAGE_BYTES 4096u
 
-enum window_result pins_take(struct pins *pins, const struct node_view *view, uint64_t off,
-			     uint64_t len, unsigned flags, struct window_waiter *waiter)
+enum window_result pins_take(struct bridge_worker *here, struct pins *pins,
+			     const struct node_view *view, uint64_t off, uint64_t len,
+			     unsigned flags, struct window_waiter *waiter)
 {
 	pins->n = 0;
 	while (len) {
@@ -23,10 +24,10 @@ enum window_result pins_take(struct pins *pins, const struct node_view *view, ui
 
 		if (pins->n == PINS_MAX)
 			return WINDOW_QUEUE;
-		result = window_pin(view->window, off, len, view->size, flags, pin, waiter);
+		result = window_pin(here, view->window, off, len, view->size, flags, pin, waiter);
 		/* A request that waits pins nothing: what it waits for may wait for it. */
 		if (result == WINDOW_PENDING)
-			pins_drop(pins);
+			pins_drop(here, pins);
 		if (result != WINDOW_PINNED)
 			return result;
 		pins->n++;
@@ -36,10 +37,10 @@ enum window_result pins_take(struct pins *pins, const struct node_view *view, ui
 	return WINDOW_PINNED;
 }
 
-void pins_drop(struct pins *pins)
+void pins_drop(struct bridge_worker *here, struct pins *pins)
 {
 	while (pins->n)
-		window_unpin(&pins->pin[--pins->n]);
+		window_unpin(here, &pins->pin[--pins->n]);
 }
 
 bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t *to, uint64_t len)
@@ -152,13 +153,13 @@ ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, 
 	len = serves(b, node, ROUTER_READ, off, len, &view);
 	if (!len)
 		return -EAGAIN;
-	pins_take(&pins, &view, off, len, WINDOW_NOWAIT, NULL);
+	pins_take(b->aside, &pins, &view, off, len, WINDOW_NOWAIT, NULL);
 	if (!pins.n)
 		return -EAGAIN;
 	for (unsigned i = 0; i < pins.n; i++)
 		got += pins.pin[i].len_bytes;
 	whole = pins_copy_out(b->aside, &pins, buf, got);
-	pins_drop(&pins);
+	pins_drop(b->aside, &pins);
 	if (!whole) {
 		file_shrank(b->aside, node, off);
 		return -EAGAIN;
@@ -178,15 +179,15 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 	if (b->params.readonly || serves(b, node, ROUTER_WRITE, off, len, &view) != len || !len ||
 	    !store_suffices(&view, open_flags, kills_suid))
 		return -EAGAIN;
-	if (pins_take(&pins, &view, off, len, WINDOW_WRITE | WINDOW_NOWAIT, NULL) !=
+	if (pins_take(b->aside, &pins, &view, off, len, WINDOW_WRITE | WINDOW_NOWAIT, NULL) !=
 	    WINDOW_PINNED) {
-		pins_drop(&pins);
+		pins_drop(b->aside, &pins);
 		return -EAGAIN;
 	}
 	store_begins(b, node, &view);
 	whole = pins_copy_in(b->aside, &pins, from, len);
 	store_ends(b, node);
-	pins_drop(&pins);
+	pins_drop(b->aside, &pins);
 	if (!whole) {
 		file_shrank(b->aside, node, off);
 		return -EAGAIN;

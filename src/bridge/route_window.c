@@ -36,13 +36,13 @@ static enum window_result pin_all(struct op *op, const struct node_view *view, u
 	    (op->req->payload && fs_payloads_free(op->req->channel) < PAYLOADS_SPARED))
 		flags |= WINDOW_NOWAIT;
 	op_park(op, again);
-	result = pins_take(pins, view, off, len, flags, &op->waiter);
+	result = pins_take(op->here, pins, view, off, len, flags, &op->waiter);
 	/* After WINDOW_PENDING the op may already be running on another thread. */
 	if (result == WINDOW_PENDING)
 		return result;
 	op_unpark(op);
 	if (result == WINDOW_QUEUE)
-		pins_drop(pins);
+		pins_drop(op->here, pins);
 	return result;
 }
 
@@ -145,7 +145,7 @@ static void read_try(struct op *op)
 	to = read_buffer(op, len < op->arg_len);
 	bool whole = to && pins_copy_out(op->here, &pins, to, len);
 
-	pins_drop(&pins);
+	pins_drop(op->here, &pins);
 	if (!whole) {
 		if (to)
 			file_shrank(op->here, node, op->arg_off);
@@ -229,7 +229,7 @@ static void write_try(struct op *op)
 	store_begins(b, node, &view);
 	whole = pins_copy_in(op->here, &pins, from, op->arg_len);
 	store_ends(b, node);
-	pins_drop(&pins);
+	pins_drop(op->here, &pins);
 	if (!whole) {
 		/* Written again as a whole by the host, which also says what is wrong. */
 		file_shrank(op->here, node, op->arg_off);

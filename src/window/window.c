@@ -248,7 +248,7 @@ void window_inode_free(struct window_inode *inode)
 	inode_put(inode);
 }
 
-uint64_t window_expire(struct window *w, uint64_t now_ns)
+uint64_t window_expire(void *by, struct window *w, uint64_t now_ns)
 {
 	struct list wakes;
 	uint64_t next;
@@ -259,7 +259,7 @@ uint64_t window_expire(struct window *w, uint64_t now_ns)
 	pthread_mutex_lock(&w->lock);
 	next = space_expire(w, now_ns, &wakes);
 	pthread_mutex_unlock(&w->lock);
-	wake_all(&wakes);
+	wake_all(by, &wakes);
 	return next;
 }
 
