@@ -167,9 +167,16 @@ static void forget_now(void *ctx, uint64_t nodeid, uint64_t nlookup)
 	fs_forget(ctx, nodeid, nlookup);
 }
 
+void forget_lookups(struct bridge_worker *here, uint64_t nodeid, uint64_t nlookup)
+{
+	struct bridge *b = here->bridge;
+
+	node_forget(b->nodes, here, nodeid, nlookup, forget_now, b->session);
+}
+
 void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup)
 {
-	node_forget(b->nodes, b->aside, nodeid, nlookup, forget_now, b->session);
+	forget_lookups(b->aside, nodeid, nlookup);
 }
 
 uint64_t bridge_flags(struct bridge *b)

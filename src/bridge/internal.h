@@ -214,6 +214,9 @@ unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns);
  */
 void bridge_note_failure(struct bridge_worker *here);
 
+/* caller.c: bridge_forget() on a worker */
+void forget_lookups(struct bridge_worker *here, uint64_t nodeid, uint64_t nlookup);
+
 /* interrupt.c */
 void start_interrupt(struct op *op);
 /* Ends what was interrupted a while ago, or all that was interrupted; when the next is due. */
