@@ -244,9 +244,9 @@ model() {
 	for script in tests/model/*.sh; do
 		[ -x "$script" ] || continue
 		name=$(basename "$script" .sh)
-		# Debian 12 has no cbmc: its harnesses run where it is.
-		[[ $name != *cbmc* ]] || command -v cbmc >/dev/null || continue
-		test_step "model/$name" 300 "$script"
+		# Debian 12 has no cbmc: its harnesses run where it is, or where CBMC says how to start it.
+		[[ $name != *cbmc* ]] || [ -n "${CBMC:-}" ] || command -v cbmc >/dev/null || continue
+		test_step "model/$name" 3600 "$script"
 	done
 }
 
