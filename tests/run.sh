@@ -220,7 +220,8 @@ fuzz() {
 	[ "$seconds" -ge 3 ] || seconds=3
 	for target in "${targets[@]}"; do
 		[ "$(jobs -pr | wc -l)" -lt "$jobs" ] || wait -n
-		fuzz_target "$target" "$seconds" &
+		# All of the device in one process has the most to be found in.
+		case $target in *state) fuzz_target "$target" $((5 * seconds)) ;; *) fuzz_target "$target" "$seconds" ;; esac &
 	done
 	wait
 }
@@ -235,7 +236,7 @@ fuzz_target() { # PROGRAM SECONDS
 		compgen -G "$dir/*" >/dev/null && seeds+=("$dir")
 	done
 	[ ${#seeds[@]} -gt 0 ] || { record FAIL "fuzz/$name" 0 "no seeds in $floor"; return; }
-	test_step "fuzz/$name" $(($2 + 60)) "$1" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 \
+	test_step "fuzz/$name" $(($2 + 60)) "$1" -max_total_time="$2" -timeout=70 -rss_limit_mb=2048 \
 		-print_final_stats=1 -artifact_prefix="$logs/$name-" "$corpus" "${seeds[@]}"
 }
 

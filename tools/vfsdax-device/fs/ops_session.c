@@ -112,11 +112,8 @@ int op_init(struct op *op)
 				  in.minor, MINOR_OLDEST);
 		return -EPROTO;
 	}
-	fs_forget_session(fs, true);
 	agreed = negotiate(fs, &in);
-	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
-	atomic_store_explicit(&fs->ready, true, memory_order_release);
-
+	fs_begin_session(fs, agreed);
 	out.minor = MIN(in.minor, (uint32_t)MINOR_OURS);
 	out.max_readahead = in.max_readahead;
 	out.flags = (uint32_t)agreed;
@@ -132,7 +129,7 @@ int op_init(struct op *op)
 
 int op_destroy(struct op *op)
 {
-	fs_forget_session(op->fs, true);
+	fs_end_session(op->fs);
 	return reply_ok(op);
 }
 
