@@ -14,7 +14,7 @@ void check_init(void)
 	char why[128];
 
 	fs_init_request(fs_init_in_flags(&kernel), kernel.max_readahead, nondet_bool(), &sent);
-	if (fs_init_accept(&sent, &answer, &limits, why))
+	if (fs_init_accept(&sent, &answer, 4096, &limits, why))
 		return;
 	CLAIM((limits.flags & ~fs_init_in_flags(&sent)) == 0);
 	CLAIM(limits.max_write >= 4096 && limits.max_write <= FS_IO_BYTES_MAX);
