@@ -42,6 +42,7 @@ in_chroot() { # NAME COMMAND, in a mount and PID name space of its own
 compile() {
 	local log=$root/$1-$2.log
 	if in_chroot "$1" "
+		rm -rf /build-$2
 		cmake -S /src -B /build-$2 -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFSDAX_WERROR=ON $3
 		cmake --build /build-$2 -j $jobs -- -k 0" >"$log" 2>&1; then
 		echo "ok   $1 $2"
@@ -63,8 +64,8 @@ for name in "$@"; do
 	mkdir "$root/$name/src"
 	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$root/$name/src/"
 	if [ "$arch" ]; then
-		compile "$name" gcc "-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
-			-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DPKG_CONFIG_EXECUTABLE=/usr/bin/aarch64-linux-gnu-pkg-config"
+		PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig compile "$name" gcc \
+			"-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc"
 	else
 		compile "$name" gcc -DCMAKE_C_COMPILER=gcc
 		compile "$name" clang -DCMAKE_C_COMPILER=clang
