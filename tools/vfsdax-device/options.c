@@ -88,6 +88,8 @@ static const struct option_row rows[] = {
 	 .help = "how long the guest may keep names and attributes [auto]"},
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
 	{"posix-acl", OPTION_FLAG, AT(o.fs.posix_acl), .help = "POSIX access control lists"},
+	{"check-permissions", OPTION_FLAG, AT(o.fs.check_permissions),
+	 .help = "do all as the caller, whoever checks on the other side"},
 	{"num-request-queues", OPTION_NUMBER, AT(o.vhost.num_request_queues), "N",
 	 "request queues, a thread each [CPUs, at most 4]", .min = 1, .max = VHOST_REQUEST_QUEUES_MAX},
 	{"queue-size", OPTION_NUMBER, AT(o.vhost.queue_size_max), "N",

@@ -29,6 +29,7 @@
 #include "fuse/mount.h"
 #include "options.h"
 #include "source.h"
+#include "wire/agreement.h"
 
 #define WORKERS_MAX 16
 
@@ -175,7 +176,7 @@ static void open_direct(struct daemon *d, dev_t dev)
 		.transport = source_transport(d->source),
 		.dev = dev,
 		.map_alignment = fs_limits(d->session)->map_alignment,
-		.others = d->o.others,
+		.others = d->o.allow == ALLOW_OTHER,
 		.device_uid = d->o.share_device,
 	};
 	int err = direct_open(&params, &d->direct);
@@ -197,6 +198,8 @@ static int daemon_start(struct daemon *d)
 		.workers = d->o.bridge.workers,
 		.timeout_ms = d->o.timeout_s * 1000,
 		.user_bytes = bridge_user_bytes(),
+		.ask = AGREE_GROUPS |
+		       (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
 	};
 	struct transport *t;
 	int cpus[WORKERS_MAX];

@@ -75,6 +75,13 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	fs->options.shared_dir = NULL; /* the caller's string; the directory is open from here on */
 	fs->shmem = shmem;
 	fs->privileged = cred_privileged();
+	if (options->check_permissions && !fs->privileged) {
+		log_error("--check-permissions needs root: a process of uid %u cannot do anything "
+			  "as another user",
+			  (unsigned)geteuid());
+		r = -EPERM;
+		goto err_fs;
+	}
 	fs->proc_fd = r = open_proc();
 	if (r < 0)
 		goto err_fs;
@@ -103,6 +110,7 @@ static bool forget_session(struct fs *fs, bool unmap)
 
 	atomic_store_explicit(&fs->ready, false, memory_order_release);
 	atomic_store_explicit(&fs->init_flags, 0, memory_order_relaxed);
+	atomic_store_explicit(&fs->agreed, 0, memory_order_relaxed);
 	/* Blocked locks first: they hold handles and owners. */
 	all = lock_table_clear(fs);
 	handle_table_clear(fs);

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "wire/agreement.h"
 #include "wire/fuse.h"
 
 #include "dax.h"
@@ -27,9 +28,6 @@
 #include "lock.h"
 #include "table.h"
 #include "request.h"
-
-/* Supplementary groups that one request may carry; Linux sends one. */
-#define OP_GROUPS_MAX 16
 
 #define FS_MAX_WRITE_BYTES MIB
 #define FS_MAX_PAGES	   256
@@ -61,6 +59,7 @@ struct fs {
 	_Atomic bool ready;
 	_Atomic bool version_refused; /* and logged */
 	_Atomic uint64_t init_flags;  /* what both sides agreed on, flags2 in the upper half */
+	_Atomic uint32_t agreed;      /* beyond FUSE, with our own driver: enum agreement_flags */
 
 	struct inode_table inodes;
 	struct handle_table handles;
@@ -71,6 +70,16 @@ struct fs {
 static inline bool fs_agreed(struct fs *fs, uint64_t flag)
 {
 	return atomic_load_explicit(&fs->init_flags, memory_order_relaxed) & flag;
+}
+
+/*
+ * True: nothing checks rights on the other side, so each request is done as its caller. False: the
+ * guest's kernel has allowed what it sends, as with every virtio-fs mount.
+ */
+static inline bool fs_checks_rights(const struct fs *fs)
+{
+	return fs->options.check_permissions ||
+	       atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_CHECK_PERMISSIONS;
 }
 
 /*
@@ -87,8 +96,10 @@ struct op {
 	struct fuse_in_header in; /* our copy; in.len is checked against the readable bytes */
 	struct bytes args;	  /* our copy of the arguments, without the extensions */
 	struct inode *node;	  /* in.nodeid, referenced, where the table asks for it */
-	uint32_t n_groups;	  /* FUSE_CREATE_SUPP_GROUP */
-	uint32_t groups[OP_GROUPS_MAX];
+	/* Supplementary groups of the caller: one of FUSE_CREATE_SUPP_GROUP, or all of them. Of 4
+	 * bytes each, not aligned. */
+	uint32_t n_groups;
+	const uint8_t *groups;
 };
 
 /* Takes the fixed part of the arguments, whose length the table has checked. */

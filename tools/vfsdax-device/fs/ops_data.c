@@ -96,7 +96,7 @@ int op_write(struct op *op)
 	int r = 0;
 
 	op_take(op, &in, sizeof(in));
-	if (in.size > op->in.len - sizeof(op->in) - sizeof(in))
+	if (in.size > op->in.len - sizeof(op->in) - sizeof(in) - op->in.total_extlen * UINT64_C(8))
 		return -EINVAL;
 	if (!extent_within(in.offset, in.size, INT64_MAX))
 		return -EFBIG;
@@ -144,7 +144,15 @@ int op_fsyncdir(struct op *op)
 	return sync_handle(op, HANDLE_DIR);
 }
 
-/* As the caller: the message does not say whether suid is to be cleared, the host knows. */
+/*
+ * The message does not say whether suid is to be cleared. Of another user's than root it is, which
+ * Linux does by CAP_FSETID.
+ */
+static unsigned cred_flags_of_change(const struct op *op)
+{
+	return CRED_JUDGED | (op->in.uid ? CRED_KILL_SUID : 0);
+}
+
 int op_fallocate(struct op *op)
 {
 	struct fuse_fallocate_in in;
@@ -158,7 +166,7 @@ int op_fallocate(struct op *op)
 	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 	if (!h)
 		return -EBADF;
-	r = cred_enter(&scope, op, CRED_CALLER);
+	r = cred_enter(&scope, op, cred_flags_of_change(op));
 	if (r == 0) {
 		inode_dirty(h->inode);
 		r = fallocate(h->fd, (int)in.mode, (off_t)in.offset, (off_t)in.length) < 0 ? -errno
@@ -198,7 +206,7 @@ static ssize_t copy_between(struct op *op, const struct fuse_copy_file_range_in 
 {
 	off_t off_in = (off_t)in->off_in, off_out = (off_t)in->off_out;
 	struct cred_scope scope;
-	ssize_t n = cred_enter(&scope, op, CRED_CALLER);
+	ssize_t n = cred_enter(&scope, op, cred_flags_of_change(op));
 
 	if (n < 0)
 		return n;

@@ -21,7 +21,7 @@ struct maker {
 	dev_t rdev;	 /* MKNOD */
 	bool has_target; /* SYMLINK */
 	const char *target;
-	const struct inode *of; /* LINK */
+	const struct inode *of; /* LINK: nothing but a name is made */
 	int (*make)(const struct op *op, const struct maker *m);
 };
 
@@ -43,7 +43,7 @@ static int make_entry(struct op *op, struct maker *m)
 	if (op->args.left || (m->has_target && !m->target))
 		return -EINVAL;
 	cred_umask(mask);
-	r = cred_enter(&scope, op, CRED_CALLER);
+	r = cred_enter(&scope, op, m->of ? CRED_JUDGED : CRED_MAKES);
 	if (r < 0)
 		return r;
 	r = m->make(op, m) < 0 ? -errno : 0;
@@ -129,7 +129,7 @@ static int unlink_name(struct op *op, int flags)
 	if (r == 0 && op->args.left)
 		r = -EINVAL;
 	if (r == 0)
-		r = cred_enter(&scope, op, CRED_CALLER);
+		r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
 	r = unlinkat(op->node->fd, name, flags) < 0 ? -errno : 0;
@@ -147,11 +147,12 @@ int op_rmdir(struct op *op)
 	return unlink_name(op, AT_REMOVEDIR);
 }
 
-static int rename_as_caller(struct op *op, const char *from, const struct inode *to_dir,
-			    const char *to, unsigned flags)
+/* A whiteout is a new file. */
+static int rename_now(struct op *op, const char *from, const struct inode *to_dir, const char *to,
+		      unsigned flags)
 {
 	struct cred_scope scope;
-	int r = cred_enter(&scope, op, CRED_CALLER);
+	int r = cred_enter(&scope, op, flags & RENAME_WHITEOUT ? CRED_MAKES : CRED_JUDGED);
 
 	if (r < 0)
 		return r;
@@ -174,7 +175,7 @@ static int rename_between(struct op *op, uint64_t newdir, unsigned flags)
 		r = inode_get(op->fs, newdir, &to_dir);
 	if (r < 0)
 		return r;
-	r = rename_as_caller(op, from, to_dir, to, flags);
+	r = rename_now(op, from, to_dir, to, flags);
 	inode_put(to_dir);
 	return r;
 }

@@ -22,6 +22,9 @@
 
 #define MAX_BACKGROUND 1024
 
+/* What our own driver may ask for. A process that cannot become another user accepts none of it. */
+#define AGREED_OURS (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
+
 /* When a flag that the driver offers is taken. */
 static bool always(const struct fs *fs)
 {
@@ -100,6 +103,8 @@ int op_init(struct op *op)
 	struct fuse_init_in in = {0};
 	struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = MINOR_OURS};
 	uint64_t agreed;
+	uint32_t asked;
+	bool asks;
 
 	/* Older and newer kernels send fewer or more bytes than our struct has. */
 	bytes_take(&op->args, &in, MIN(op->args.left, sizeof(in)));
@@ -115,6 +120,9 @@ int op_init(struct op *op)
 	fs_forget_session(fs, true);
 	agreed = negotiate(fs, &in);
 	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
+	asks = agreement_get(&in, &asked);
+	asked = fs->privileged ? asked & AGREED_OURS : 0;
+	atomic_store_explicit(&fs->agreed, asked, memory_order_relaxed);
 	atomic_store_explicit(&fs->ready, true, memory_order_release);
 
 	out.minor = MIN(in.minor, (uint32_t)MINOR_OURS);
@@ -127,6 +135,8 @@ int op_init(struct op *op)
 	out.time_gran = 1;
 	out.max_pages = agreed & FUSE_MAX_PAGES ? FS_MAX_PAGES : 0;
 	out.map_alignment = agreed & FUSE_MAP_ALIGNMENT ? __builtin_ctz(FS_PAGE_BYTES) : 0;
+	if (asks)
+		agreement_put(&out, asked);
 	return reply(op, &out, sizeof(out));
 }
 

@@ -63,7 +63,7 @@ int op_setxattr(struct op *op)
 	size_t fixed = fs_agreed(op->fs, FUSE_SETXATTR_EXT) ? sizeof(struct fuse_setxattr_in)
 							    : FUSE_COMPAT_SETXATTR_IN_SIZE;
 	struct fuse_setxattr_in in = {0};
-	unsigned flags = CRED_CALLER;
+	unsigned flags = CRED_JUDGED;
 	struct cred_scope scope;
 	const char *name;
 	int r;
@@ -98,7 +98,7 @@ int op_removexattr(struct op *op)
 		return -ENOSYS;
 	r = take_xattr_name(op, &name);
 	if (r == 0)
-		r = cred_enter(&scope, op, CRED_CALLER);
+		r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
 	r = removexattr(proc_path(op->node).s, name) < 0 ? -errno : 0;
@@ -124,12 +124,12 @@ static size_t filter_names(const struct fs *fs, char *list, size_t len)
 	return kept;
 }
 
-/* As the caller. `name` NULL: the list of names. */
+/* `name` NULL: the list of names. */
 static ssize_t get(struct op *op, const char *name, void *value, size_t size)
 {
 	struct proc_path path = proc_path(op->node);
 	struct cred_scope scope;
-	ssize_t n = cred_enter(&scope, op, CRED_CALLER);
+	ssize_t n = cred_enter(&scope, op, CRED_JUDGED);
 
 	if (n < 0)
 		return n;

@@ -65,6 +65,7 @@ struct fs_options {
 	bool readonly;
 	bool xattr;
 	bool posix_acl;
+	bool check_permissions; /* of every session, also of one that does not ask for it */
 };
 
 struct fs;
