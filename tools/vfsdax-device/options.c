@@ -11,9 +11,10 @@
 #include "base/log.h"
 #include "base/options.h"
 
-/* enum dax_mode, enum cache_mode, enum log_level. */
+/* enum dax_mode, enum cache_mode, enum acl_mode, enum log_level. */
 static const char *const dax_names[] = {"none", "always", "inode", "filesize", NULL};
 static const char *const cache_names[] = {"never", "auto", "always", NULL};
+static const char *const acl_names[] = {"never", "auto", "always", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
 
 struct parsed {
@@ -87,7 +88,8 @@ static const struct option_row rows[] = {
 	{"cache", OPTION_CHOICE, AT(o.fs.cache), .names = cache_names,
 	 .help = "how long the guest may keep names and attributes [auto]"},
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
-	{"posix-acl", OPTION_FLAG, AT(o.fs.posix_acl), .help = "POSIX access control lists"},
+	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
+	 .help = "POSIX access control lists [never]"},
 	{"check-permissions", OPTION_FLAG, AT(o.fs.check_permissions),
 	 .help = "do all as the caller, whoever checks on the other side"},
 	{"num-request-queues", OPTION_NUMBER, AT(o.vhost.num_request_queues), "N",

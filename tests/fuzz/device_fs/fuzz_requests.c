@@ -250,7 +250,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				     .cache = CACHE_AUTO,
 				     .readonly = FUZZ_READONLY,
 				     .xattr = true,
-				     .posix_acl = true};
+				     .posix_acl = ACL_AUTO};
 	static struct sent sent[RECORDS_MAX];
 	struct shmem shmem = {0};
 	struct bytes input = {data, size};

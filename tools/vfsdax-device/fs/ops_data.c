@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -249,69 +247,4 @@ int op_copy_file_range_64(struct op *op)
 	struct fuse_copy_file_range_wire_out out = {.bytes_copied = n < 0 ? 0 : (uint64_t)n};
 
 	return n < 0 ? (int)n : reply(op, &out, sizeof(out));
-}
-
-/* ------------------------------------------------------------------ IOCTL */
-
-/*
- * The ioctls behind chattr(1), lsattr(1) and xfs_io: a value of fixed size in or out, no pointers.
- * Linux calls FLAGS with an int, though its number says long.
- */
-static const struct file_ioctl {
-	unsigned long cmd;
-	uint32_t size;
-	bool sets;
-} file_ioctls[] = {
-	{FS_IOC_GETFLAGS, sizeof(int), false},
-	{FS_IOC_SETFLAGS, sizeof(int), true},
-	{FS_IOC_FSGETXATTR, sizeof(struct fsxattr), false},
-	{FS_IOC_FSSETXATTR, sizeof(struct fsxattr), true},
-};
-
-static const struct file_ioctl *find_ioctl(uint32_t cmd)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(file_ioctls); i++)
-		if (file_ioctls[i].cmd == cmd)
-			return &file_ioctls[i];
-	return NULL;
-}
-
-static int ioctl_as_caller(struct op *op, const struct handle *h, unsigned long cmd, void *value)
-{
-	struct cred_scope scope;
-	int r = cred_enter(&scope, op, CRED_CALLER);
-
-	if (r < 0)
-		return r;
-	r = ioctl(h->fd, cmd, value) < 0 ? -errno : 0;
-	cred_leave(&scope);
-	return r;
-}
-
-int op_ioctl(struct op *op)
-{
-	struct {
-		struct fuse_ioctl_out head;
-		uint8_t value[sizeof(struct fsxattr)];
-	} out = {0};
-	const struct file_ioctl *io;
-	struct fuse_ioctl_in in;
-	struct handle *h;
-	int r;
-
-	op_take(op, &in, sizeof(in));
-	io = find_ioctl(in.cmd);
-	if (!io || in.flags & ~(uint32_t)(FUSE_IOCTL_DIR | FUSE_IOCTL_COMPAT))
-		return -ENOTTY;
-	if (io->sets && op->fs->options.readonly)
-		return -EROFS;
-	if (io->sets ? !bytes_take(&op->args, out.value, io->size) : in.out_size < io->size)
-		return -EINVAL;
-	h = handle_get(op->fs, in.fh, in.flags & FUSE_IOCTL_DIR ? HANDLE_DIR : HANDLE_FILE,
-		       op->in.nodeid);
-	if (!h)
-		return -EBADF;
-	r = ioctl_as_caller(op, h, io->cmd, out.value);
-	handle_put(h);
-	return r < 0 ? r : reply(op, &out, sizeof(out.head) + (io->sets ? 0 : io->size));
 }

@@ -49,7 +49,7 @@ static bool cache_auto(const struct fs *fs)
 
 static bool acl(const struct fs *fs)
 {
-	return fs->options.posix_acl;
+	return fs->options.posix_acl != ACL_NEVER;
 }
 
 static bool has_window(const struct fs *fs)
@@ -97,6 +97,18 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
 	return agreed;
 }
 
+/* Where we check, the host's own access control lists count whatever the front end does. */
+static bool lacks_acls(struct fs *fs)
+{
+	bool lacks = fs->options.posix_acl == ACL_ALWAYS && !fs_agreed(fs, FUSE_POSIX_ACL) &&
+		     !fs_checks_rights(fs);
+
+	if (lacks && !atomic_exchange(&fs->version_refused, true))
+		log_error("the driver does not know POSIX access control lists; serve it with "
+			  "--posix-acl=auto or never");
+	return lacks;
+}
+
 int op_init(struct op *op)
 {
 	struct fs *fs = op->fs;
@@ -119,10 +131,12 @@ int op_init(struct op *op)
 	}
 	fs_forget_session(fs, true);
 	agreed = negotiate(fs, &in);
-	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
 	asks = agreement_get(&in, &asked);
 	asked = fs->privileged ? asked & AGREED_OURS : 0;
+	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
 	atomic_store_explicit(&fs->agreed, asked, memory_order_relaxed);
+	if (lacks_acls(fs))
+		return -EPROTO;
 	atomic_store_explicit(&fs->ready, true, memory_order_release);
 
 	out.minor = MIN(in.minor, (uint32_t)MINOR_OURS);

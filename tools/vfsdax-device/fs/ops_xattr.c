@@ -35,12 +35,19 @@ static struct proc_path proc_path(const struct inode *inode)
 	return p;
 }
 
-static bool name_allowed(const struct fs *fs, const char *name)
+/* A kernel that does not know them would not forget what they change. */
+static bool acls_allowed(struct fs *fs)
+{
+	return fs->options.posix_acl != ACL_NEVER &&
+	       (fs_agreed(fs, FUSE_POSIX_ACL) || fs_checks_rights(fs));
+}
+
+static bool name_allowed(struct fs *fs, const char *name)
 {
 	static const char *const prefixes[] = {"user.", "security.", "trusted."};
 
 	if (!strncmp(name, "system.posix_acl_", 17))
-		return fs->options.posix_acl;
+		return acls_allowed(fs);
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
 		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
 			return true;
@@ -106,8 +113,14 @@ int op_removexattr(struct op *op)
 	return r < 0 ? r : reply_ok(op);
 }
 
-/* Takes names out of a list that name_allowed would refuse; the new length. */
-static size_t filter_names(const struct fs *fs, char *list, size_t len)
+/* The host shows its own users none of these, but us. */
+static bool name_shown(const struct op *op, const char *name)
+{
+	return name_allowed(op->fs, name) && (!op->in.uid || strncmp(name, "trusted.", 8) != 0);
+}
+
+/* Takes names out of a list that are not shown; the new length. */
+static size_t filter_names(const struct op *op, char *list, size_t len)
 {
 	size_t kept = 0;
 
@@ -115,7 +128,7 @@ static size_t filter_names(const struct fs *fs, char *list, size_t len)
 		size_t n = strnlen(list + at, len - at) + 1;
 
 		n = MIN(n, len - at);
-		if (name_allowed(fs, list + at)) {
+		if (name_shown(op, list + at)) {
 			memmove(list + kept, list + at, n);
 			kept += n;
 		}
@@ -144,7 +157,7 @@ static ssize_t get_list(struct op *op, char *list, size_t size)
 {
 	ssize_t n = get(op, NULL, list, size);
 
-	return n < 0 ? n : (ssize_t)filter_names(op->fs, list, (size_t)n);
+	return n < 0 ? n : (ssize_t)filter_names(op, list, (size_t)n);
 }
 
 /* Answers with the value, or with its length when the guest asked with size 0. */
