@@ -126,14 +126,15 @@ void fs_init_ask(uint32_t agreement, struct fuse_init_in *to_device)
 	agreement_put(to_device, agreement);
 }
 
-/* What our device accepted of what it was asked for; another one accepts nothing. */
+/* What our device accepted of what it was asked for; another one accepts nothing. That it checks
+ * rights it may say without being asked. */
 static uint32_t agreed_flags(const struct fuse_init_in *sent, const struct fuse_init_out *answer)
 {
 	uint32_t asked, accepted;
 
 	agreement_get(sent, &asked);
 	agreement_get(answer, &accepted);
-	return asked & accepted;
+	return asked ? accepted & (asked | AGREE_CHECK_PERMISSIONS) : 0;
 }
 
 int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *answer,

@@ -22,7 +22,8 @@
 
 enum agreement_flags {
 	/* Nothing checks rights on the driver's side: the device is to do each request as its
-	 * caller, with all groups, and names are valid for no time. */
+	 * caller, with all groups, and names are valid for no time. Also answered unasked, by a
+	 * device that does so anyway. */
 	AGREE_CHECK_PERMISSIONS = 1u << 0,
 	/* The driver may send the caller's supplementary groups with any request, as
 	 * FUSE_EXT_GROUPS; at most AGREEMENT_GROUPS_MAX. */

@@ -176,7 +176,7 @@ static void open_direct(struct daemon *d, dev_t dev)
 		.transport = source_transport(d->source),
 		.dev = dev,
 		.map_alignment = fs_limits(d->session)->map_alignment,
-		.others = d->o.allow == ALLOW_OTHER,
+		.others = d->o.others,
 		.device_uid = d->o.share_device,
 	};
 	int err = direct_open(&params, &d->direct);

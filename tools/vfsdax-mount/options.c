@@ -185,6 +185,7 @@ static int settle_rights(struct options *o)
 	bool root = geteuid() == 0;
 	int err = 0;
 
+	o->others = o->allow == ALLOW_OTHER;
 	if (o->allow == ALLOW_DEFAULT)
 		o->allow = root ? ALLOW_OTHER : ALLOW_OWNER;
 	o->bridge.owner = geteuid();

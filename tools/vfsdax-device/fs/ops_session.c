@@ -133,6 +133,8 @@ int op_init(struct op *op)
 	agreed = negotiate(fs, &in);
 	asks = agreement_get(&in, &asked);
 	asked = fs->privileged ? asked & AGREED_OURS : 0;
+	if (asks && fs->options.check_permissions)
+		asked |= AGREE_CHECK_PERMISSIONS;
 	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
 	atomic_store_explicit(&fs->agreed, asked, memory_order_relaxed);
 	if (lacks_acls(fs))
