@@ -18,8 +18,8 @@ struct options {
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
 	enum mount_allow allow;
-	bool others; /* allow_other was given: direct maps are for all, too */
-	bool default_permissions; /* the kernel checks rights; else the device must */
+	bool others;		     /* allow_other was given: direct maps are for all, too */
+	bool default_permissions;    /* the kernel checks rights; else the device must */
 	unsigned no_direct_maps;     /* 0 or 1 */
 	int64_t share_device;	     /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */

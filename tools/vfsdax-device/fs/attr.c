@@ -37,7 +37,9 @@ uint32_t open_flags_file(const struct fs *fs)
 
 uint32_t open_flags_dir(const struct fs *fs)
 {
-	return fs->options.cache == CACHE_ALWAYS && !fs_checks_rights(fs) ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
+	return fs->options.cache == CACHE_ALWAYS && !fs_checks_rights(fs)
+		       ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE
+		       : 0;
 }
 
 uint64_t attr_ino(const struct fs *fs, uint64_t dev, uint64_t ino)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ops_ioctl: what may be asked of a file beyond POSIX. A list: those behind chattr(1), lsattr(1) and
- * xfs_io. Everything else is -ENOTTY, whatever the host's file system would do with it.
+ * ops_ioctl: what may be asked of a file beyond POSIX. A list: those behind chattr(1), lsattr(1)
+ * and xfs_io. Everything else is -ENOTTY, whatever the host's file system would do with it.
  */
 #include "ops.h"
 

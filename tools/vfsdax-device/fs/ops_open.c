@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * ops_open: from a file to a handle and back. Where we check rights, opening is done as the caller,
- * so that it is refused where the host would refuse it; afterwards the descriptor is the permission.
+ * so that it is refused where the host would refuse it; afterwards the descriptor is the
+ * permission.
  */
 #include "ops.h"
 
