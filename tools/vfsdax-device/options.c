@@ -90,6 +90,8 @@ static const struct option_row rows[] = {
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
 	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
 	 .help = "POSIX access control lists [never]"},
+	{"xattrmap", OPTION_STRING, AT(o.fs.xattrmap), "RULES",
+	 "other names for extended attributes on the host"},
 	{"check-permissions", OPTION_FLAG, AT(o.fs.check_permissions),
 	 .help = "do all as the caller, whoever checks on the other side"},
 	{"num-request-queues", OPTION_NUMBER, AT(o.vhost.num_request_queues), "N",
@@ -143,6 +145,8 @@ static int check_options(const struct device_options *o)
 		log_error("--shared-dir is missing: which directory is to be shared?");
 	else if (!o->socket_path == (o->fd < 0))
 		log_error("give one of --socket-path and --fd: where is the front end to connect?");
+	else if (o->fs.xattrmap && !o->fs.xattr)
+		log_error("--xattrmap and --no-xattr exclude each other: leave one out");
 	else if (o->fs.posix_acl && !o->fs.xattr)
 		log_error("--posix-acl and --no-xattr exclude each other: access control lists are "
 			  "extended attributes");

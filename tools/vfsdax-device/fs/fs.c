@@ -12,6 +12,7 @@
 #include "cred.h"
 #include "handle.h"
 #include "inode.h"
+#include "xattrmap.h"
 
 static int open_root(struct fs *fs, const char *dir, struct statx *stx)
 {
@@ -26,6 +27,16 @@ static int open_root(struct fs *fs, const char *dir, struct statx *stx)
 	}
 	fs->root_dev = (uint64_t)stx->stx_dev_major << 32 | stx->stx_dev_minor;
 	return fd;
+}
+
+static int read_xattrmap(struct fs *fs, const char *text)
+{
+	const char *why;
+	int r = xattrmap_parse(text, &fs->xattrmap, &why);
+
+	if (r == -EINVAL)
+		log_error("--xattrmap '%s': %s; see vfsdax-device(8)", text, why);
+	return r;
 }
 
 static int open_proc(void)
@@ -72,7 +83,8 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	if (!fs)
 		return r;
 	fs->options = *options;
-	fs->options.shared_dir = NULL; /* the caller's string; the directory is open from here on */
+	/* the caller's strings; what they say is open, or read, from here on */
+	fs->options.shared_dir = fs->options.xattrmap = NULL;
 	fs->shmem = shmem;
 	fs->privileged = cred_privileged();
 	if (options->check_permissions && !fs->privileged) {
@@ -82,6 +94,9 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 		r = -EPERM;
 		goto err_fs;
 	}
+	r = options->xattrmap ? read_xattrmap(fs, options->xattrmap) : 0;
+	if (r < 0)
+		goto err_fs;
 	fs->proc_fd = r = open_proc();
 	if (r < 0)
 		goto err_fs;
@@ -100,6 +115,7 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 err_proc:
 	close(fs->proc_fd);
 err_fs:
+	xattrmap_free(fs->xattrmap);
 	free(fs);
 	return r;
 }
@@ -110,7 +126,6 @@ static bool forget_session(struct fs *fs, bool unmap)
 
 	atomic_store_explicit(&fs->ready, false, memory_order_release);
 	atomic_store_explicit(&fs->init_flags, 0, memory_order_relaxed);
-	atomic_store_explicit(&fs->agreed, 0, memory_order_relaxed);
 	/* Blocked locks first: they hold handles and owners. */
 	all = lock_table_clear(fs);
 	handle_table_clear(fs);
@@ -141,5 +156,6 @@ void fs_destroy(struct fs *fs)
 	handle_table_fini(fs);
 	inode_table_fini(fs);
 	close(fs->proc_fd);
+	xattrmap_free(fs->xattrmap);
 	free(fs);
 }

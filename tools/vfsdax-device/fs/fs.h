@@ -34,6 +34,7 @@
 #define FS_PAGE_BYTES	   4096
 
 struct inode;
+struct xattrmap;
 
 struct inode_table {
 	struct table by_id;
@@ -54,12 +55,15 @@ struct fs {
 	int proc_fd; /* O_PATH of /proc/self/fd: the way from an O_PATH descriptor to an open one */
 	bool privileged; /* may become the caller; else everything runs as the process user */
 	uint64_t root_dev;
+	struct xattrmap *xattrmap; /* NULL: names are the host's */
 
 	/* The session: written by INIT, DESTROY and fs_reset, read by every request. */
 	_Atomic bool ready;
-	_Atomic bool version_refused; /* and logged */
-	_Atomic uint64_t init_flags;  /* what both sides agreed on, flags2 in the upper half */
-	_Atomic uint32_t agreed;      /* beyond FUSE, with our own driver: enum agreement_flags */
+	_Atomic bool init_refused;   /* and logged */
+	_Atomic uint64_t init_flags; /* what both sides agreed on, flags2 in the upper half */
+	/* Beyond FUSE, with our own driver: enum agreement_flags. Until the next INIT, so that a
+	 * request which is still under way when its session ends is not judged by other rules. */
+	_Atomic uint32_t agreed;
 
 	struct inode_table inodes;
 	struct handle_table handles;

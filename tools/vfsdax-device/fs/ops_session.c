@@ -103,7 +103,7 @@ static bool lacks_acls(struct fs *fs)
 	bool lacks = fs->options.posix_acl == ACL_ALWAYS && !fs_agreed(fs, FUSE_POSIX_ACL) &&
 		     !fs_checks_rights(fs);
 
-	if (lacks && !atomic_exchange(&fs->version_refused, true))
+	if (lacks && !atomic_exchange(&fs->init_refused, true))
 		log_error("the driver does not know POSIX access control lists; serve it with "
 			  "--posix-acl=auto or never");
 	return lacks;
@@ -124,7 +124,7 @@ int op_init(struct op *op)
 		return reply(op, &out, sizeof(out)); /* fuse.h: it sends another INIT */
 	if (in.major < FUSE_KERNEL_VERSION || in.minor < MINOR_OLDEST) {
 		/* Once: a guest may send this as often as it likes. */
-		if (!atomic_exchange(&fs->version_refused, true))
+		if (!atomic_exchange(&fs->init_refused, true))
 			log_error("the driver speaks FUSE %u.%u; 7.%u or newer is needed", in.major,
 				  in.minor, MINOR_OLDEST);
 		return -EPROTO;

@@ -16,6 +16,7 @@
 #include "cred.h"
 #include "inode.h"
 #include "reply.h"
+#include "xattrmap.h"
 
 #define ON_STACK 512
 
@@ -54,14 +55,32 @@ static bool name_allowed(struct fs *fs, const char *name)
 	return false;
 }
 
-static int take_xattr_name(struct op *op, const char **name)
+/* The host knows what these two are, and whose, unless they have other names there. */
+static bool is_roots(const char *name)
 {
-	*name = bytes_take_string(&op->args);
-	if (!*name || !**name)
+	return !strncmp(name, "trusted.", 8) || !strncmp(name, "security.", 9);
+}
+
+struct host_name {
+	char s[XATTR_NAME_MAX + 1];
+};
+
+static int take_xattr_name(struct op *op, struct host_name *host)
+{
+	const char *name = bytes_take_string(&op->args);
+	int r;
+
+	if (!name || !*name)
 		return -EINVAL;
-	if (strlen(*name) > XATTR_NAME_MAX)
+	if (strlen(name) > XATTR_NAME_MAX)
 		return -ERANGE;
-	return name_allowed(op->fs, *name) ? 0 : -EOPNOTSUPP;
+	if (!name_allowed(op->fs, name))
+		return -EOPNOTSUPP;
+	r = xattrmap_to_host(op->fs->xattrmap, name, host->s, sizeof(host->s));
+	if (r == 0 && fs_checks_rights(op->fs) && op->in.uid && is_roots(name) &&
+	    !is_roots(host->s))
+		r = -EPERM;
+	return r;
 }
 
 int op_setxattr(struct op *op)
@@ -72,7 +91,7 @@ int op_setxattr(struct op *op)
 	struct fuse_setxattr_in in = {0};
 	unsigned flags = CRED_JUDGED;
 	struct cred_scope scope;
-	const char *name;
+	struct host_name name;
 	int r;
 
 	if (!op->fs->options.xattr)
@@ -89,8 +108,9 @@ int op_setxattr(struct op *op)
 	r = cred_enter(&scope, op, flags);
 	if (r < 0)
 		return r;
-	r = setxattr(proc_path(op->node).s, name, op->args.at, in.size, (int)in.flags) < 0 ? -errno
-											   : 0;
+	r = setxattr(proc_path(op->node).s, name.s, op->args.at, in.size, (int)in.flags) < 0
+		    ? -errno
+		    : 0;
 	cred_leave(&scope);
 	return r < 0 ? r : reply_ok(op);
 }
@@ -98,7 +118,7 @@ int op_setxattr(struct op *op)
 int op_removexattr(struct op *op)
 {
 	struct cred_scope scope;
-	const char *name;
+	struct host_name name;
 	int r;
 
 	if (!op->fs->options.xattr)
@@ -108,7 +128,7 @@ int op_removexattr(struct op *op)
 		r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
-	r = removexattr(proc_path(op->node).s, name) < 0 ? -errno : 0;
+	r = removexattr(proc_path(op->node).s, name.s) < 0 ? -errno : 0;
 	cred_leave(&scope);
 	return r < 0 ? r : reply_ok(op);
 }
@@ -119,18 +139,23 @@ static bool name_shown(const struct op *op, const char *name)
 	return name_allowed(op->fs, name) && (!op->in.uid || strncmp(name, "trusted.", 8) != 0);
 }
 
-/* Takes names out of a list that are not shown; the new length. */
+/* Takes names out of a list that are not shown, and makes the others the guest's; the new length.
+ */
 static size_t filter_names(const struct op *op, char *list, size_t len)
 {
 	size_t kept = 0;
 
 	for (size_t at = 0; at < len;) {
+		const char *name;
 		size_t n = strnlen(list + at, len - at) + 1;
 
 		n = MIN(n, len - at);
-		if (name_shown(op, list + at)) {
-			memmove(list + kept, list + at, n);
-			kept += n;
+		name = xattrmap_to_guest(op->fs->xattrmap, list + at);
+		if (name && name_shown(op, name)) {
+			size_t len_shown = n - (size_t)(name - (list + at));
+
+			memmove(list + kept, name, len_shown);
+			kept += len_shown;
 		}
 		at += n;
 	}
@@ -178,7 +203,7 @@ int op_getxattr(struct op *op)
 {
 	uint8_t small[ON_STACK], *value = small;
 	struct fuse_getxattr_in in;
-	const char *name;
+	struct host_name name;
 	size_t size;
 	int r;
 
@@ -191,7 +216,7 @@ int op_getxattr(struct op *op)
 	size = MIN(in.size, XATTR_SIZE_MAX);
 	if (size > sizeof(small))
 		value = malloc(size);
-	r = value ? reply_value(op, value, get(op, name, value, size), in.size) : -ENOMEM;
+	r = value ? reply_value(op, value, get(op, name.s, value, size), in.size) : -ENOMEM;
 	if (value != small)
 		free(value);
 	return r;

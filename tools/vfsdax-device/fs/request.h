@@ -67,6 +67,7 @@ struct fs_options {
 	bool readonly;
 	bool xattr;
 	enum acl_mode posix_acl;
+	const char *xattrmap; /* rules of xattrmap.h; NULL: names are the host's */
 	bool check_permissions; /* of every session, also of one that does not ask for it */
 };
 
