@@ -235,7 +235,7 @@ void rights_add(struct op *op)
 		return;
 	ext.n = groups_of_caller(op, ext.groups);
 	len = AGREEMENT_GROUPS_BYTES(ext.n);
-	if (!ext.n || op->h.total_extlen || len > room_behind(op))
+	if (!ext.n || len > room_behind(op))
 		return;
 	ext.groups[ext.n] = 0;
 	ext.head = (struct fuse_ext_header){
@@ -243,7 +243,8 @@ void rights_add(struct op *op)
 		.type = FUSE_EXT_GROUPS,
 	};
 	append(op, &ext, len);
-	op->h.total_extlen = (uint16_t)(len / 8);
+	/* There may be a security label in front. */
+	op->h.total_extlen += (uint16_t)(len / 8);
 	memcpy(op->req->in, &op->h, sizeof(op->h));
 	op_message(op);
 }

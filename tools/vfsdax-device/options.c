@@ -92,6 +92,8 @@ static const struct option_row rows[] = {
 	 .help = "POSIX access control lists [never]"},
 	{"xattrmap", OPTION_STRING, AT(o.fs.xattrmap), "RULES",
 	 "other names for extended attributes on the host"},
+	{"security-label", OPTION_FLAG, AT(o.fs.security_label),
+	 .help = "new files get the labels that the guest gives them"},
 	{"check-permissions", OPTION_FLAG, AT(o.fs.check_permissions),
 	 .help = "do all as the caller, whoever checks on the other side"},
 	{"num-request-queues", OPTION_NUMBER, AT(o.vhost.num_request_queues), "N",
@@ -145,6 +147,9 @@ static int check_options(const struct device_options *o)
 		log_error("--shared-dir is missing: which directory is to be shared?");
 	else if (!o->socket_path == (o->fd < 0))
 		log_error("give one of --socket-path and --fd: where is the front end to connect?");
+	else if (o->fs.security_label && !o->fs.xattr)
+		log_error("--security-label and --no-xattr exclude each other: labels are extended "
+			  "attributes");
 	else if (o->fs.xattrmap && !o->fs.xattr)
 		log_error("--xattrmap and --no-xattr exclude each other: leave one out");
 	else if (o->fs.posix_acl && !o->fs.xattr)

@@ -140,6 +140,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 		.xattr = !(flags & FRAME_NO_XATTR),
 		.posix_acl = flags & FRAME_ACL ? ACL_AUTO : ACL_NEVER,
 		.xattrmap = flags & FRAME_XATTRMAP ? ":map:trusted.:user.host.:" : NULL,
+		.security_label = flags & FRAME_LABEL,
 		.check_permissions = flags & FRAME_CHECK,
 	};
 	f->unique = 2;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names of extended attributes that differ between guest and host. */
+/* Names of extended attributes that differ between guest and host, and labels of new files. */
 #include "frame.h"
 
 #include <sys/xattr.h>
@@ -192,6 +192,60 @@ static void what_is_roots_stays_roots_under_another_name(void **state)
 	frame_free(f);
 }
 
+/* MKDIR of "d", with a label. */
+static int mkdir_with_label(struct frame *f, const char *name, uint32_t size)
+{
+	struct {
+		struct fuse_in_header in;
+		struct fuse_mkdir_in mkdir;
+		char dir[2];
+		struct fuse_secctx_header head;
+		struct fuse_secctx ctx;
+		char rest[32];
+	} __attribute__((packed)) m = {
+		.in = {.len = sizeof(m),
+		       .opcode = FUSE_MKDIR,
+		       .unique = 8,
+		       .nodeid = FUSE_ROOT_ID,
+		       .total_extlen = (sizeof(m) - offsetof(typeof(m), head)) / 8},
+		.mkdir = {.mode = 0755},
+		.dir = "d",
+		.head = {.size = sizeof(m) - offsetof(typeof(m), head), .nr_secctx = 1},
+		.ctx = {.size = size},
+	};
+
+	memcpy(stpcpy(m.rest, name) + 1, "label", 5);
+	return call_raw(f, &m, sizeof(m), REPLY_MAX);
+}
+
+static void a_new_file_has_its_label_or_is_not_there(void **state)
+{
+	struct frame *f;
+	char value[8];
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	f = frame_new(DAX_NONE, CACHE_AUTO, FRAME_LABEL);
+	assert_int_equal(mkdir_with_label(f, "security.probe", 500), -EINVAL);
+	assert_int_equal(mkdir_with_label(f, "user.probe", 5), -EINVAL);
+	/* security.capability must look like one */
+	assert_true(mkdir_with_label(f, "security.capability", 5) < 0);
+	assert_true(access(host_path(f, "d"), F_OK) < 0);
+	if (mkdir_with_label(f, "security.probe", 5) == -EOPNOTSUPP) {
+		frame_free(f);
+		skip();
+	}
+	assert_int_equal(getxattr(host_path(f, "d"), "security.probe", value, 8), 5);
+	assert_memory_equal(value, "label", 5);
+	frame_free(f);
+	/* passed over where nobody agreed on it */
+	f = frame_new(DAX_NONE, CACHE_AUTO, 0);
+	assert_int_equal(mkdir_with_label(f, "security.probe", 5), 0);
+	assert_true(getxattr(host_path(f, "d"), "security.probe", value, 8) < 0);
+	frame_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +256,7 @@ int main(void)
 		cmocka_unit_test(a_name_that_becomes_too_long_is_refused),
 		cmocka_unit_test(rules_that_make_no_sense_are_refused),
 		cmocka_unit_test(the_hosts_files_have_the_other_names),
+		cmocka_unit_test(a_new_file_has_its_label_or_is_not_there),
 		cmocka_unit_test(what_is_roots_stays_roots_under_another_name),
 	};
 

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "cred.h"
 #include "inode.h"
+#include "label.h"
 #include "ops.h"
 #include "reply.h"
 
@@ -126,11 +127,13 @@ static bool takes_groups(struct fs *fs)
 	       atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_GROUPS;
 }
 
-/* One extension: the groups are taken, everything else (security contexts) is passed over. */
+/* One extension: groups and a security label are taken, everything else is passed over. */
 static int take_extension(struct op *op, struct bytes ext, uint32_t type)
 {
 	uint32_t n;
 
+	if (type <= FUSE_MAX_NR_SECCTX && fs_agreed(op->fs, FUSE_SECURITY_CTX))
+		return label_take(op, ext, type);
 	if (type != FUSE_EXT_GROUPS || !takes_groups(op->fs))
 		return 0;
 	if (op->n_groups || !bytes_take(&ext, &n, sizeof(n)) || n > AGREEMENT_GROUPS_MAX ||

@@ -104,6 +104,10 @@ struct op {
 	 * bytes each, not aligned. */
 	uint32_t n_groups;
 	const uint8_t *groups;
+	/* label.h: what a new file gets; name NULL: nothing. */
+	const char *label_name;
+	const uint8_t *label;
+	uint32_t label_len;
 };
 
 /* Takes the fixed part of the arguments, whose length the table has checked. */

@@ -12,6 +12,7 @@
 #include "attr.h"
 #include "cred.h"
 #include "inode.h"
+#include "label.h"
 #include "reply.h"
 
 /* What MKNOD, MKDIR, SYMLINK and LINK have in common: a name that comes into being. */
@@ -24,6 +25,20 @@ struct maker {
 	const struct inode *of; /* LINK: nothing but a name is made */
 	int (*make)(const struct op *op, const struct maker *m);
 };
+
+/* Without its label there must be no file. Puts `inode` when it fails. */
+static int label_entry(struct op *op, const struct maker *m, struct inode *inode,
+		       const struct statx *stx)
+{
+	int r = label_new_file(op, inode);
+
+	if (r == 0)
+		return 0;
+	unlinkat(op->node->fd, m->name, S_ISDIR(stx->stx_mode) ? AT_REMOVEDIR : 0);
+	inode_forget(op->fs, inode->nodeid, 1);
+	inode_put(inode);
+	return r;
+}
 
 /* Takes the name, makes it as the caller and answers with its entry. */
 static int make_entry(struct op *op, struct maker *m)
@@ -50,6 +65,8 @@ static int make_entry(struct op *op, struct maker *m)
 	if (r == 0)
 		r = inode_lookup(op->fs, op->node, m->name, &inode, &stx);
 	cred_leave(&scope);
+	if (r == 0 && !m->of)
+		r = label_entry(op, m, inode, &stx);
 	return r < 0 ? r : reply_entry(op, inode, &stx);
 }
 

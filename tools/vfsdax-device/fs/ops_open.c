@@ -17,6 +17,7 @@
 #include "cred.h"
 #include "handle.h"
 #include "inode.h"
+#include "label.h"
 #include "reply.h"
 
 /*
@@ -183,31 +184,50 @@ static int create_tmpfile(struct op *op, const struct fuse_create_in *in)
 	return fd < 0 ? -errno : fd;
 }
 
-/* `name` is NULL for a file without one. */
-static int create_file(struct op *op, const struct fuse_create_in *in, const char *name)
+/*
+ * `name` is NULL for a file without one. *made: it was not there before. Opening what was there is
+ * no longer its maker's business.
+ */
+static int make_file(struct op *op, const struct fuse_create_in *in, const char *name, bool *made)
 {
-	uint32_t mask = fs_agreed(op->fs, FUSE_DONT_MASK) ? in->umask : 0;
 	struct cred_scope scope;
-	struct inode *inode;
-	struct statx stx;
-	int fd, r;
+	int fd;
 
-	cred_umask(mask);
-	r = cred_enter(&scope, op, CRED_MAKES);
-	if (r < 0)
-		return r;
+	cred_umask(fs_agreed(op->fs, FUSE_DONT_MASK) ? in->umask : 0);
+	fd = cred_enter(&scope, op, CRED_MAKES);
+	if (fd < 0)
+		return fd;
 	fd = name ? create_named(op, name, in) : create_tmpfile(op, in);
 	cred_leave(&scope);
-	if (fd == -EEXIST && name && !(in->flags & O_EXCL))
-		fd = open_by_name(op, name, in);
+	*made = fd >= 0;
+	return fd == -EEXIST && name && !(in->flags & O_EXCL) ? open_by_name(op, name, in) : fd;
+}
+
+static int create_file(struct op *op, const struct fuse_create_in *in, const char *name)
+{
+	struct inode *inode;
+	struct statx stx;
+	bool made = false;
+	int fd = make_file(op, in, name, &made), r;
+
 	if (fd < 0)
 		return fd;
 	r = inode_of_open_file(op->fs, fd, &inode, &stx);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
+	if (r < 0)
+		goto err_fd;
+	r = made ? label_new_file(op, inode) : 0;
+	if (r < 0)
+		goto err_inode;
 	return reply_created(op, inode, &stx, fd);
+
+err_inode:
+	if (name)
+		unlinkat(op->node->fd, name, 0);
+	inode_forget(op->fs, inode->nodeid, 1);
+	inode_put(inode);
+err_fd:
+	close(fd);
+	return r;
 }
 
 int op_create(struct op *op)

@@ -16,9 +16,10 @@
 #include "reply.h"
 
 /* 7.31 brought SETUPMAPPING and MAP_ALIGNMENT; every kernel with virtio-fs has it. */
-#define MINOR_OLDEST 31
+#define MINOR_OLDEST	 31
+#define MINOR_EXTENSIONS 38
 /* 7.45 brought COPY_FILE_RANGE_64. */
-#define MINOR_OURS   45
+#define MINOR_OURS	 45
 
 #define MAX_BACKGROUND 1024
 
@@ -52,6 +53,12 @@ static bool acl(const struct fs *fs)
 	return fs->options.posix_acl != ACL_NEVER;
 }
 
+/* A label is the guest's kernel's to give: not where nothing checks what a process asks for. */
+static bool labels(const struct fs *fs)
+{
+	return fs->options.security_label && !fs_checks_rights(fs);
+}
+
 static bool has_window(const struct fs *fs)
 {
 	return shmem_size(fs->shmem) > 0;
@@ -65,23 +72,35 @@ static bool has_dax(const struct fs *fs)
 /*
  * Not taken, though offered: WRITEBACK_CACHE (host changes would be lost), NO_OPEN_SUPPORT and
  * NO_OPENDIR_SUPPORT (handles carry credentials and locks), SUBMOUNTS (mounts are shown as plain
- * directories), EXPORT_SUPPORT ("." and ".." are refused), SECURITY_CTX, PASSTHROUGH.
+ * directories), EXPORT_SUPPORT ("." and ".." are refused), PASSTHROUGH.
  */
 static const struct {
 	uint64_t flag;
 	bool (*wanted)(const struct fs *fs);
 } init_flags[] = {
-	{FUSE_ASYNC_READ, always},	   {FUSE_POSIX_LOCKS, always},
-	{FUSE_FLOCK_LOCKS, always},	   {FUSE_ATOMIC_O_TRUNC, always},
-	{FUSE_BIG_WRITES, always},	   {FUSE_DONT_MASK, always},
-	{FUSE_HAS_IOCTL_DIR, always},	   {FUSE_AUTO_INVAL_DATA, cache_auto},
-	{FUSE_DO_READDIRPLUS, always},	   {FUSE_READDIRPLUS_AUTO, always},
-	{FUSE_ASYNC_DIO, always},	   {FUSE_PARALLEL_DIROPS, always},
-	{FUSE_HANDLE_KILLPRIV_V2, always}, {FUSE_POSIX_ACL, acl},
-	{FUSE_CACHE_SYMLINKS, cache_some}, {FUSE_MAX_PAGES, always},
-	{FUSE_MAP_ALIGNMENT, has_window},  {FUSE_SETXATTR_EXT, always},
-	{FUSE_INIT_EXT, always},	   {FUSE_HAS_INODE_DAX, has_dax},
-	{FUSE_CREATE_SUPP_GROUP, always},  {FUSE_DIRECT_IO_ALLOW_MMAP, cache_never},
+	{FUSE_ASYNC_READ, always},
+	{FUSE_POSIX_LOCKS, always},
+	{FUSE_FLOCK_LOCKS, always},
+	{FUSE_ATOMIC_O_TRUNC, always},
+	{FUSE_BIG_WRITES, always},
+	{FUSE_DONT_MASK, always},
+	{FUSE_HAS_IOCTL_DIR, always},
+	{FUSE_AUTO_INVAL_DATA, cache_auto},
+	{FUSE_DO_READDIRPLUS, always},
+	{FUSE_READDIRPLUS_AUTO, always},
+	{FUSE_ASYNC_DIO, always},
+	{FUSE_PARALLEL_DIROPS, always},
+	{FUSE_HANDLE_KILLPRIV_V2, always},
+	{FUSE_POSIX_ACL, acl},
+	{FUSE_CACHE_SYMLINKS, cache_some},
+	{FUSE_MAX_PAGES, always},
+	{FUSE_MAP_ALIGNMENT, has_window},
+	{FUSE_SETXATTR_EXT, always},
+	{FUSE_INIT_EXT, always},
+	{FUSE_HAS_INODE_DAX, has_dax},
+	{FUSE_CREATE_SUPP_GROUP, always},
+	{FUSE_SECURITY_CTX, labels},
+	{FUSE_DIRECT_IO_ALLOW_MMAP, cache_never},
 };
 
 static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
@@ -91,6 +110,9 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
 	/* fuse.h: flags2 counts only with INIT_EXT. */
 	if (offered & FUSE_INIT_EXT)
 		offered |= (uint64_t)in->flags2 << 32;
+	/* Until then the header had no length of extensions. */
+	if (in->minor < MINOR_EXTENSIONS)
+		offered &= ~(uint64_t)FUSE_SECURITY_CTX;
 	for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
 		if (offered & init_flags[i].flag && init_flags[i].wanted(fs))
 			agreed |= init_flags[i].flag;
@@ -130,13 +152,13 @@ int op_init(struct op *op)
 		return -EPROTO;
 	}
 	fs_forget_session(fs, true);
-	agreed = negotiate(fs, &in);
 	asks = agreement_get(&in, &asked);
 	asked = fs->privileged ? asked & AGREED_OURS : 0;
 	if (asks && fs->options.check_permissions)
 		asked |= AGREE_CHECK_PERMISSIONS;
-	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
 	atomic_store_explicit(&fs->agreed, asked, memory_order_relaxed);
+	agreed = negotiate(fs, &in);
+	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
 	if (lacks_acls(fs))
 		return -EPROTO;
 	atomic_store_explicit(&fs->ready, true, memory_order_release);

@@ -68,6 +68,7 @@ struct fs_options {
 	bool xattr;
 	enum acl_mode posix_acl;
 	const char *xattrmap; /* rules of xattrmap.h; NULL: names are the host's */
+	bool security_label;
 	bool check_permissions; /* of every session, also of one that does not ask for it */
 };
 
