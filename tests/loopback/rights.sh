@@ -64,6 +64,14 @@ supplementary_groups_count() {
 		expect_eq "$(tried as_nobody "$what" "$MNT")" no "others may '$what'"
 		expect_eq "$(tried as_member "$what" "$MNT")" yes "a member may '$what' ($(tail -n 1 "$TEST_DIR/err"))"
 	done < <(team_actions)
+	# an owner's own: to a group of its, and with its bit
+	host_run bash -c "touch own others; chown $NOBODY:$NOBODY own; chown $NOBODY:5001 others; chmod 755 own others"
+	expect_eq "$(tried as_nobody "chgrp $TEAM own" "$MNT")" no "an owner gives a file to a group of others"
+	expect_eq "$(tried as_member "chgrp 5001 own" "$MNT")" no "an owner gives a file to a group of others"
+	expect_eq "$(tried as_member "chgrp $TEAM own && chmod g+s own" "$MNT")" yes "an owner gives a file to its group"
+	expect_eq "$(host_run stat -c '%g %a' own)" "$TEAM 2755" "group and mode"
+	as_member chmod g+s "$MNT/others"
+	expect_eq "$(host_run stat -c '%g %a' others)" "5001 755" "group and mode of a file of a group of others"
 	expect_eq "$(host_run stat -c '%u %g' closed/link)" "$NOBODY $NOBODY" "owner of what a member made"
 	expect_eq "$(host_run stat -c '%u %g' shared/file)" "$NOBODY $TEAM" "owner of what a member made in a set-group-id directory"
 }
@@ -172,6 +180,23 @@ test_root_of_a_user_namespace_has_its_own_files() {
 		ls d0 >/dev/null; chmod 2755 d0; rm -r d0 r; echo keep >k; chmod 0 k' - "$MNT/h"
 	must_fail as_nobody unshare -Ur cat "$MNT/others" 2>/dev/null
 	must_fail as_nobody cat "$MNT/h/k" 2>/dev/null
+}
+
+# As rootless containers mount their layers: whiteouts, and attributes that only owners may set.
+test_a_rootless_overlay_lies_on_the_share() {
+	rights_setup
+	overlay() {
+		as_nobody unshare -Urm bash -ec 'cd "$1"; mkdir low up work all; echo 1 >low/f; echo 2 >low/g
+			mount -t overlay o -o userxattr,lowerdir=low,upperdir=up,workdir=work all; cd all
+			rm f; echo 3 >>g; mkdir d; mv g d; [ "$(cat d/g)" = "$(printf "2\n3")" ]; ! [ -e f ]' - "$1"
+	}
+	mkdir "$TEST_DIR/local"
+	chown $NOBODY "$TEST_DIR/local"
+	overlay "$TEST_DIR/local" 2>"$TEST_DIR/err" || skip "no rootless overlay here: $(tail -n 1 "$TEST_DIR/err")"
+	serve_and_mount
+	host_run bash -c "mkdir o; chown $NOBODY:$NOBODY o"
+	overlay "$MNT/o"
+	expect_eq "$(host_run stat -c %u o/up/d/g)" $NOBODY "owner of what was copied up"
 }
 
 # Rootless containers: root of the name space is a subordinate user, and so are its users.
