@@ -15,13 +15,14 @@
 
 /* The device has taken the DAX mark away: what is mapped goes, and nothing comes in any more.
  * Nobody waits for it; it is a wish, not a danger. */
-static void leave_window(struct bridge *b, struct node *node)
+static void leave_window(struct bridge_worker *here, struct node *node)
 {
+	struct bridge *b = here->bridge;
 	struct window_inode *inode = node_window(b->nodes, node, b->window);
 
 	if (!inode)
 		return;
-	window_block(inode, 0, UINT64_MAX, NULL);
+	window_block(here, inode, 0, UINT64_MAX, NULL);
 	window_unblock(inode);
 }
 
@@ -37,7 +38,7 @@ void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 	if (!node)
 		return;
 	if (node_note_attr(b->nodes, node, attr, dax, op->size_clock))
-		leave_window(b, node);
+		leave_window(op->here, node);
 	if (atomic_load_explicit(&b->n_maps, memory_order_relaxed))
 		maps_note_size(b, node);
 }
@@ -158,20 +159,27 @@ void start_flush(struct op *op)
 
 /*
  * umount(8) asks for the attributes and the statfs of the root before it unmounts. So that a silent
- * device can be unmounted, these two are answered from memory after a few seconds.
+ * device can be unmounted, these two are answered from memory after a few seconds: what has the
+ * shorter time-out may be. A program, which unmounts nothing, gets the truth: ETIMEDOUT.
  */
 #define ROOT_TIMEOUT_MS 3000u
+
+static void may_answer_from_memory(struct op *op)
+{
+	if (!op->call)
+		op->req->timeout_ms = ROOT_TIMEOUT_MS;
+}
 
 void start_getattr(struct op *op)
 {
 	if (op->h.nodeid == FUSE_ROOT_ID)
-		op->req->timeout_ms = ROOT_TIMEOUT_MS;
+		may_answer_from_memory(op);
 	start_times(op);
 }
 
 void start_statfs(struct op *op)
 {
-	op->req->timeout_ms = ROOT_TIMEOUT_MS;
+	may_answer_from_memory(op);
 	op_forward(op);
 }
 
@@ -181,16 +189,15 @@ bool answer_from_memory(struct op *op)
 	struct fuse_attr_out attr = {0};
 	struct fuse_statfs_out statfs;
 
+	if (!op->req->timeout_ms)
+		return false;
 	pthread_mutex_lock(&b->interrupt_lock);
 	attr.attr = b->root_attr;
 	statfs = b->root_statfs;
 	pthread_mutex_unlock(&b->interrupt_lock);
 	if (op->route->payload == PAYLOAD_STATFS)
 		op_end(op, 0, &statfs, sizeof(statfs));
-	else if (op->route->payload == PAYLOAD_ATTR && op->h.nodeid == FUSE_ROOT_ID &&
-		 op->h.opcode == FUSE_GETATTR)
-		op_end(op, 0, &attr, sizeof(attr));
 	else
-		return false;
+		op_end(op, 0, &attr, sizeof(attr));
 	return true;
 }

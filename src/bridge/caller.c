@@ -101,12 +101,10 @@ void bridge_lane_request(struct bridge_lane *lane, const struct fuse_in_header *
 			 struct bridge_call *call)
 {
 	struct bridge_worker *w = as_worker(lane);
-	struct bridge_worker *before = mapping_enter(w);
 
 	assert(w->slot && h->len >= sizeof(*h));
 	assert(h->len <= FS_IN_BYTES + (w->payload ? FS_PAYLOAD_BYTES : 0));
 	op_begin(w, h, -1, call, h->len);
-	mapping_enter(before);
 }
 
 void bridge_lane_publish(struct bridge_lane *lane)
@@ -170,9 +168,16 @@ static void forget_now(void *ctx, uint64_t nodeid, uint64_t nlookup)
 	fs_forget(ctx, nodeid, nlookup);
 }
 
+void forget_lookups(struct bridge_worker *here, uint64_t nodeid, uint64_t nlookup)
+{
+	struct bridge *b = here->bridge;
+
+	node_forget(b->nodes, here, nodeid, nlookup, forget_now, b->session);
+}
+
 void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup)
 {
-	node_forget(b->nodes, nodeid, nlookup, forget_now, b->session);
+	forget_lookups(b->aside, nodeid, nlookup);
 }
 
 uint64_t bridge_flags(struct bridge *b)

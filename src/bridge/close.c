@@ -15,18 +15,16 @@
 static int reap_all(void *ctx)
 {
 	struct bridge *b = ctx;
-	struct bridge_worker *before = mapping_enter(b->aside);
 
-	bridge_note_failure(b);
+	bridge_note_failure(b->aside);
 	if (b->window)
-		window_expire(b->window, clock_now_ns());
+		window_expire(b->aside, b->window, clock_now_ns());
 	interrupts_expire(b->aside, true);
 	for (unsigned i = 0; i < fs_channel_count(b->session); i++) {
 		fs_channel_reap(fs_channel(b->session, i), b->aside);
 		fs_channel_flush(fs_channel(b->session, i));
 	}
 	fs_hiprio_progress(b->session);
-	mapping_enter(before);
 	return transport_failed(b->transport);
 }
 
@@ -65,7 +63,7 @@ static void close_window(struct bridge *b)
 	struct transport *t = b->transport;
 
 	if (!transport_failed(t) &&
-	    window_drain(b->window, reap_all, b, MIN(b->params.timeout_ms, CLOSE_MS)))
+	    window_drain(b->aside, b->window, reap_all, b, MIN(b->params.timeout_ms, CLOSE_MS)))
 		transport_fail(t, -ETIMEDOUT, "the device did not unmap its window in time");
 	if (!transport_failed(t))
 		return;
@@ -95,7 +93,7 @@ void bridge_close(struct bridge *b)
 		close_window(b);
 	/* Answers to what is still under way would come to memory that is not ours any more. */
 	fs_session_abandon(b->session, b->aside, -ENODEV);
-	node_forget_all(b->nodes, forget_at_end, b->session);
+	node_forget_all(b->nodes, b->aside, forget_at_end, b->session);
 	send_forgets(b, MIN(b->params.timeout_ms, 2000u));
 	for (unsigned i = 0; i < b->n_workers; i++)
 		bridge_worker_free(b->workers[i]);

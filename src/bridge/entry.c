@@ -145,7 +145,7 @@ static void give_node_back(struct op *op, int err)
 {
 	(void)err;
 	if (op->given_nodeid)
-		bridge_forget(op->bridge, op->given_nodeid, 1);
+		forget_lookups(op->here, op->given_nodeid, 1);
 	op_free(op);
 }
 
@@ -194,7 +194,7 @@ static void give_dirplus_back(struct op *op, uint8_t *payload, size_t len)
 
 	while ((e = next_entry(payload, len, &at)))
 		if (e->entry_out.nodeid)
-			bridge_forget(op->bridge, e->entry_out.nodeid, 1);
+			forget_lookups(op->here, e->entry_out.nodeid, 1);
 }
 
 void give_back(struct op *op, const void *payload, size_t len)

@@ -217,7 +217,10 @@ unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns);
  * either), no new pins in the window, those that wait for it are woken; then the callers answer
  * what is on the channels, each its own.
  */
-void bridge_note_failure(struct bridge *b);
+void bridge_note_failure(struct bridge_worker *here);
+
+/* caller.c: bridge_forget() on a worker */
+void forget_lookups(struct bridge_worker *here, uint64_t nodeid, uint64_t nlookup);
 
 /* interrupt.c */
 void start_interrupt(struct op *op);
@@ -303,9 +306,10 @@ struct pins {
 	unsigned n;
 };
 /* Pins [off, off + len); WINDOW_QUEUE may leave the first pieces pinned, the others none. */
-enum window_result pins_take(struct pins *pins, const struct node_view *view, uint64_t off,
-			     uint64_t len, unsigned flags, struct window_waiter *waiter);
-void pins_drop(struct pins *pins);
+enum window_result pins_take(struct bridge_worker *here, struct pins *pins,
+			     const struct node_view *view, uint64_t off, uint64_t len,
+			     unsigned flags, struct window_waiter *waiter);
+void pins_drop(struct bridge_worker *here, struct pins *pins);
 /* False: the host took a page away; node_note_shrunk() is to follow. */
 bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t *to, uint64_t len);
 /* The bytes come in two pieces. */
@@ -346,11 +350,7 @@ struct copy_sample {
 struct copy_sample measure_copy(struct bridge_worker *here, enum router_dir dir, uint64_t len);
 void measure_copied(struct bridge *b, const struct copy_sample *s);
 
-/* mapping.c: the window's callbacks as FUSE requests */
+/* mapping.c: the window's callbacks as FUSE requests. `by` is a struct bridge_worker everywhere. */
 extern const struct window_ops bridge_window_ops;
-/* In whose context the window's callbacks on this thread are; NULL: bridge.aside. Returns the one
- * before. */
-struct bridge_worker *mapping_enter(struct bridge_worker *here);
-struct bridge_worker *mapping_here(struct bridge *b);
 
 #endif

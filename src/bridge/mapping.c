@@ -12,21 +12,6 @@
 #include "base/delay.h"
 #include "bridge/internal.h"
 
-static _Thread_local struct bridge_worker *context;
-
-struct bridge_worker *mapping_enter(struct bridge_worker *here)
-{
-	struct bridge_worker *before = context;
-
-	context = here;
-	return before;
-}
-
-struct bridge_worker *mapping_here(struct bridge *b)
-{
-	return context && context->bridge == b ? context : b->aside;
-}
-
 /* Counted as outstanding before it goes out, so that its answer is reaped. */
 static int submit(struct bridge_worker *here, struct fs_req *req)
 {
@@ -87,14 +72,15 @@ static void setup_done(struct fs_req *req, void *ctx, int err)
 		router_note_setup(&sender->bridge->router, clock_now_ns() - setup->sent_ns);
 	fs_req_put(req, ctx);
 	DELAY_POINT("mapping.set_up");
-	window_setup_done(range, err);
+	window_setup_done(ctx, range, err);
 	atomic_fetch_sub(&sender->outstanding->n, 1);
 }
 
-static void mapping_setup(void *ctx, struct window_range *range, const struct window_map *map)
+static void mapping_setup(void *ctx, void *by, struct window_range *range,
+			  const struct window_map *map)
 {
 	struct bridge *b = ctx;
-	struct bridge_worker *here = mapping_here(b);
+	struct bridge_worker *here = by;
 	struct fs_req *req = fs_req_get(here->channel, 0);
 	struct fuse_setupmapping_in in = {
 		.fh = UINT64_MAX, /* the device opens the inode itself */
@@ -108,7 +94,7 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 	int err;
 
 	if (!req) {
-		window_setup_done(range, -EAGAIN);
+		window_setup_done(here, range, -EAGAIN);
 		return;
 	}
 	if (node)
@@ -121,7 +107,7 @@ static void mapping_setup(void *ctx, struct window_range *range, const struct wi
 	err = submit(here, req);
 	if (err) {
 		fs_req_put(req, here);
-		window_setup_done(range, err);
+		window_setup_done(here, range, err);
 	}
 }
 
@@ -139,18 +125,17 @@ static void remove_done(struct fs_req *req, void *ctx, int err)
 	struct bridge_worker *sender = removal->sender;
 	struct bridge *b = sender->bridge;
 
-	(void)ctx;
 	if (!err)
 		router_note_remove(&b->router, removal->n, clock_now_ns() - removal->sent_ns);
 	/* The slot is kept for the next removal, so that one can always be sent. */
-	window_remove_done(b->window, err ? err : req->answer.error);
+	window_remove_done(ctx, b->window, err ? err : req->answer.error);
 	atomic_fetch_sub(&sender->outstanding->n, 1);
 }
 
-static void mapping_remove(void *ctx, const struct window_extent *extents, unsigned n)
+static void mapping_remove(void *ctx, void *by, const struct window_extent *extents, unsigned n)
 {
 	struct bridge *b = ctx;
-	struct bridge_worker *here = mapping_here(b);
+	struct bridge_worker *here = by;
 	struct fs_req *req = here->remover;
 	struct fuse_removemapping_in in = {.count = n};
 	uint8_t *at = req->in + sizeof(struct fuse_in_header);
@@ -174,7 +159,7 @@ static void mapping_remove(void *ctx, const struct window_extent *extents, unsig
 	req->done = remove_done;
 	err = submit(here, req);
 	if (err)
-		window_remove_done(b->window, err);
+		window_remove_done(here, b->window, err);
 }
 
 const struct window_ops bridge_window_ops = {.setup = mapping_setup, .remove = mapping_remove};

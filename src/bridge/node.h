@@ -114,10 +114,10 @@ struct list *node_maps(struct node *n);
  * window, once the count has reached 0.
  */
 typedef void (*node_forget_fn)(void *ctx, uint64_t nodeid, uint64_t nlookup);
-void node_forget(struct node_table *t, uint64_t nodeid, uint64_t nlookup, node_forget_fn forget,
-		 void *ctx);
+void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlookup,
+		 node_forget_fn forget, void *ctx);
 /* All of them, for the end of the mount. */
-void node_forget_all(struct node_table *t, node_forget_fn forget, void *ctx);
+void node_forget_all(struct node_table *t, void *by, node_forget_fn forget, void *ctx);
 
 uint64_t node_count(struct node_table *t);
 

@@ -16,11 +16,11 @@ static void unlink_node(struct shard *s, struct node *n)
 	s->n_nodes--;
 }
 
-static void leave_window(struct node *n);
+static void leave_window(void *by, struct node *n);
 
 /* The node's ranges have left the window (or it never had any): tell the device. The kernel may
  * have looked the node up again meanwhile; then it lives on, and only the old count is returned. */
-static void node_closed(struct node *n)
+static void node_closed(void *by, struct node *n)
 {
 	struct shard *s;
 	node_forget_fn forget = n->forget;
@@ -37,7 +37,7 @@ static void node_closed(struct node *n)
 		/* It had none, and was looked up, opened and forgotten again meanwhile. */
 		n->leaving = window;
 		shard_unlock(s);
-		leave_window(n);
+		leave_window(by, n);
 		return;
 	}
 	released = n->released;
@@ -80,20 +80,20 @@ struct list *node_maps(struct node *n)
 	return &n->maps;
 }
 
-static void on_window_left(struct window_waiter *waiter, int err)
+static void on_window_left(struct window_waiter *waiter, void *by, int err)
 {
 	(void)err; /* refused or gone: the space is never used again, the node still ends */
-	node_closed(container_of(waiter, struct node, waiter));
+	node_closed(by, container_of(waiter, struct node, waiter));
 }
 
-static void leave_window(struct node *n)
+static void leave_window(void *by, struct node *n)
 {
-	if (!n->leaving || window_block(n->leaving, 0, UINT64_MAX, &n->waiter))
-		node_closed(n);
+	if (!n->leaving || window_block(by, n->leaving, 0, UINT64_MAX, &n->waiter))
+		node_closed(by, n);
 }
 
-void node_forget(struct node_table *t, uint64_t nodeid, uint64_t nlookup, node_forget_fn forget,
-		 void *ctx)
+void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlookup,
+		 node_forget_fn forget, void *ctx)
 {
 	struct shard *s = shard_lock(t, nodeid);
 	struct node *n;
@@ -115,10 +115,10 @@ void node_forget(struct node_table *t, uint64_t nodeid, uint64_t nlookup, node_f
 	}
 	shard_unlock(s);
 	if (close)
-		leave_window(n);
+		leave_window(by, n);
 }
 
-void node_forget_all(struct node_table *t, node_forget_fn forget, void *ctx)
+void node_forget_all(struct node_table *t, void *by, node_forget_fn forget, void *ctx)
 {
 	for (int i = 0; i < SHARDS; i++) {
 		struct shard *s = &t->shards[i];
@@ -127,7 +127,7 @@ void node_forget_all(struct node_table *t, node_forget_fn forget, void *ctx)
 			while (s->buckets[b]) {
 				struct node *n = s->buckets[b];
 
-				node_forget(t, n->nodeid, UINT64_MAX, forget, ctx);
+				node_forget(t, by, n->nodeid, UINT64_MAX, forget, ctx);
 				/* Its ranges did not leave: a device that answers no more. */
 				if (s->buckets[b] == n)
 					break;

@@ -198,12 +198,12 @@ int op_asked(struct op *op, int err, void *out, size_t len)
 
 /* ------------------------------------------------------------------ waiting for the window */
 
-static void op_woken(struct window_waiter *waiter, int err)
+static void op_woken(struct window_waiter *waiter, void *by, int err)
 {
 	struct op *op = container_of(waiter, struct op, waiter);
 
 	DELAY_POINT("op.resume");
-	op->here = mapping_here(op->bridge);
+	op->here = by;
 	op_unpark(op);
 	if (op->answered)
 		op_end(op, -EINTR, NULL, 0);

@@ -11,10 +11,9 @@
 #include "base/clock.h"
 #include "bridge/internal.h"
 
-#define PAGE_BYTES 4096u
-
-enum window_result pins_take(struct pins *pins, const struct node_view *view, uint64_t off,
-			     uint64_t len, unsigned flags, struct window_waiter *waiter)
+enum window_result pins_take(struct bridge_worker *here, struct pins *pins,
+			     const struct node_view *view, uint64_t off, uint64_t len,
+			     unsigned flags, struct window_waiter *waiter)
 {
 	pins->n = 0;
 	while (len) {
@@ -23,10 +22,10 @@ enum window_result pins_take(struct pins *pins, const struct node_view *view, ui
 
 		if (pins->n == PINS_MAX)
 			return WINDOW_QUEUE;
-		result = window_pin(view->window, off, len, view->size, flags, pin, waiter);
+		result = window_pin(here, view->window, off, len, view->size, flags, pin, waiter);
 		/* A request that waits pins nothing: what it waits for may wait for it. */
 		if (result == WINDOW_PENDING)
-			pins_drop(pins);
+			pins_drop(here, pins);
 		if (result != WINDOW_PINNED)
 			return result;
 		pins->n++;
@@ -36,10 +35,10 @@ enum window_result pins_take(struct pins *pins, const struct node_view *view, ui
 	return WINDOW_PINNED;
 }
 
-void pins_drop(struct pins *pins)
+void pins_drop(struct bridge_worker *here, struct pins *pins)
 {
 	while (pins->n)
-		window_unpin(&pins->pin[--pins->n]);
+		window_unpin(here, &pins->pin[--pins->n]);
 }
 
 bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t *to, uint64_t len)
@@ -95,7 +94,7 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 void file_shrank(struct bridge_worker *here, struct node *node, uint64_t off)
 {
 	stats_add(&here->stats.copy_faults, 1);
-	node_note_shrunk(here->bridge->nodes, node, round_down(off, PAGE_BYTES));
+	node_note_shrunk(here->bridge->nodes, node, window_map_end(here->bridge->window, off));
 }
 
 bool store_suffices(const struct node_view *view, uint32_t open_flags, bool kills_suid)
@@ -132,7 +131,7 @@ static uint64_t serves(struct bridge *b, struct node *node, enum router_dir dir,
 	if (!b->window || !len || bridge_failure(b))
 		return 0;
 	node_look(b->nodes, node, view);
-	limit = round_down(view->size, PAGE_BYTES);
+	limit = window_map_end(b->window, view->size);
 	if (!view->dax || !view->window || off >= limit)
 		return 0;
 	/* A message asks for the size first, when it is due. */
@@ -152,13 +151,13 @@ ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, 
 	len = serves(b, node, ROUTER_READ, off, len, &view);
 	if (!len)
 		return -EAGAIN;
-	pins_take(&pins, &view, off, len, WINDOW_NOWAIT, NULL);
+	pins_take(b->aside, &pins, &view, off, len, WINDOW_NOWAIT, NULL);
 	if (!pins.n)
 		return -EAGAIN;
 	for (unsigned i = 0; i < pins.n; i++)
 		got += pins.pin[i].len_bytes;
 	whole = pins_copy_out(b->aside, &pins, buf, got);
-	pins_drop(&pins);
+	pins_drop(b->aside, &pins);
 	if (!whole) {
 		file_shrank(b->aside, node, off);
 		return -EAGAIN;
@@ -178,15 +177,15 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 	if (b->params.readonly || serves(b, node, ROUTER_WRITE, off, len, &view) != len || !len ||
 	    !store_suffices(&view, open_flags, kills_suid))
 		return -EAGAIN;
-	if (pins_take(&pins, &view, off, len, WINDOW_WRITE | WINDOW_NOWAIT, NULL) !=
+	if (pins_take(b->aside, &pins, &view, off, len, WINDOW_WRITE | WINDOW_NOWAIT, NULL) !=
 	    WINDOW_PINNED) {
-		pins_drop(&pins);
+		pins_drop(b->aside, &pins);
 		return -EAGAIN;
 	}
 	store_begins(b, node, &view);
 	whole = pins_copy_in(b->aside, &pins, from, len);
 	store_ends(b, node);
-	pins_drop(&pins);
+	pins_drop(b->aside, &pins);
 	if (!whole) {
 		file_shrank(b->aside, node, off);
 		return -EAGAIN;

@@ -14,8 +14,6 @@
 #include "base/clock.h"
 #include "bridge/internal.h"
 
-#define PAGE_BYTES 4096u
-
 /* ------------------------------------------------------------------ taking, giving back */
 
 /* What of [off, off + len) may be pinned now; 0 and *view, or why nothing. */
@@ -38,7 +36,7 @@ static int may_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t 
 	}
 	if (clock_now_ns() - view->asked_ns >= SIZE_BELIEVED_NS)
 		return -ESTALE;
-	limit = round_down(view->size, PAGE_BYTES);
+	limit = window_map_end(b->window, view->size);
 	if (!*len || off >= limit)
 		return -ENODATA;
 	if (flags & BRIDGE_MAP_WHOLE && !extent_within(off, *len, limit))
@@ -88,7 +86,7 @@ int bridge_map(struct bridge *b, struct node *node, uint64_t off, uint64_t len, 
 	how |= flags & BRIDGE_MAP_WRITE ? WINDOW_WRITE : 0;
 	how |= flags & BRIDGE_MAP_WHOLE ? WINDOW_SPAN : 0;
 	how |= flags & BRIDGE_MAP_NOWAIT ? WINDOW_NOWAIT : 0;
-	switch (window_pin(view.window, off, len, view.size, how, &map->pin, waiter)) {
+	switch (window_pin(b->aside, view.window, off, len, view.size, how, &map->pin, waiter)) {
 	case WINDOW_PENDING:
 		return -EINPROGRESS;
 	case WINDOW_QUEUE:
@@ -113,7 +111,7 @@ int bridge_map(struct bridge *b, struct node *node, uint64_t off, uint64_t len, 
 	node_look(b->nodes, node, &view);
 	if (!view.dax || off + map->len > view.size) {
 		unlist_hold(b, map);
-		window_unpin(&map->pin);
+		window_unpin(b->aside, &map->pin);
 		return -EAGAIN;
 	}
 	if (flags & BRIDGE_MAP_WRITE)
@@ -130,7 +128,7 @@ void bridge_unmap(struct bridge_map *map)
 	if (map->flags & BRIDGE_MAP_WRITE)
 		node_set_mtime_late(b->nodes, map->node);
 	unlist_hold(b, map);
-	window_unpin(&map->pin);
+	window_unpin(b->aside, &map->pin);
 }
 
 unsigned bridge_maps(struct bridge *b, uint64_t *bytes)
@@ -274,10 +272,10 @@ int bridge_prefetch(struct bridge *b, struct node *node, uint64_t off, uint64_t 
 		struct window_pin pin;
 		uint64_t step = MIN(room, PREFETCH_STEP - off % PREFETCH_STEP);
 
-		if (window_pin(view.window, off, room, view.size, WINDOW_MUST | WINDOW_NOWAIT, &pin,
-			       NULL) == WINDOW_PINNED) {
+		if (window_pin(b->aside, view.window, off, room, view.size,
+			       WINDOW_MUST | WINDOW_NOWAIT, &pin, NULL) == WINDOW_PINNED) {
 			step = pin.len_bytes;
-			window_unpin(&pin);
+			window_unpin(b->aside, &pin);
 		}
 		off += step;
 		room -= step;

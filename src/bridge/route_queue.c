@@ -220,11 +220,11 @@ void start_forget(struct op *op)
 
 	if (op->h.opcode == FUSE_FORGET) {
 		if (take_bytes(op, &at, &in, sizeof(in)))
-			bridge_forget(op->bridge, op->h.nodeid, in.nlookup);
+			forget_lookups(op->here, op->h.nodeid, in.nlookup);
 	} else if (take_bytes(op, &at, &batch, sizeof(batch))) {
 		/* The kernel makes a batch as long as the read buffer. */
 		for (uint32_t i = 0; i < batch.count && take_bytes(op, &at, &one, sizeof(one)); i++)
-			bridge_forget(op->bridge, one.nodeid, one.nlookup);
+			forget_lookups(op->here, one.nodeid, one.nlookup);
 	}
 	op_drop(op);
 }

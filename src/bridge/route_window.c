@@ -13,10 +13,9 @@
 #include "base/clock.h"
 #include "bridge/internal.h"
 
-#define PAGE_BYTES 4096u
 /* A read that runs over the last whole page goes through the queue for its tail anyway; a head
  * shorter than this comes along with it. */
-#define HEAD_MIN   (32 * KIB)
+#define HEAD_MIN (32 * KIB)
 
 static void read_try(struct op *op);
 static void write_try(struct op *op);
@@ -36,13 +35,13 @@ static enum window_result pin_all(struct op *op, const struct node_view *view, u
 	    (op->req->payload && fs_payloads_free(op->req->channel) < PAYLOADS_SPARED))
 		flags |= WINDOW_NOWAIT;
 	op_park(op, again);
-	result = pins_take(pins, view, off, len, flags, &op->waiter);
+	result = pins_take(op->here, pins, view, off, len, flags, &op->waiter);
 	/* After WINDOW_PENDING the op may already be running on another thread. */
 	if (result == WINDOW_PENDING)
 		return result;
 	op_unpark(op);
 	if (result == WINDOW_QUEUE)
-		pins_drop(pins);
+		pins_drop(op->here, pins);
 	return result;
 }
 
@@ -123,7 +122,7 @@ static void read_try(struct op *op)
 	if (!node)
 		goto queue;
 	node_look(b->nodes, node, &view);
-	limit = round_down(view.size, PAGE_BYTES);
+	limit = window_map_end(b->window, view.size);
 	if (!view.dax || !view.window || op->arg_off >= limit)
 		goto queue;
 	len = MIN(op->arg_len, limit - op->arg_off);
@@ -145,7 +144,7 @@ static void read_try(struct op *op)
 	to = read_buffer(op, len < op->arg_len);
 	bool whole = to && pins_copy_out(op->here, &pins, to, len);
 
-	pins_drop(&pins);
+	pins_drop(op->here, &pins);
 	if (!whole) {
 		if (to)
 			file_shrank(op->here, node, op->arg_off);
@@ -203,7 +202,7 @@ static void write_try(struct op *op)
 		goto queue;
 	node_look(b->nodes, node, &view);
 	op->privs_clock = view.privs_clock;
-	limit = round_down(view.size, PAGE_BYTES);
+	limit = window_map_end(b->window, view.size);
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
 	    !store_suffices(&view, in.flags, op->kills_suid) ||
 	    measure_avoids(op->here, ROUTER_WRITE, op->arg_len))
@@ -229,7 +228,7 @@ static void write_try(struct op *op)
 	store_begins(b, node, &view);
 	whole = pins_copy_in(op->here, &pins, from, op->arg_len);
 	store_ends(b, node);
-	pins_drop(&pins);
+	pins_drop(op->here, &pins);
 	if (!whole) {
 		/* Written again as a whole by the host, which also says what is wrong. */
 		file_shrank(op->here, node, op->arg_off);

@@ -47,7 +47,7 @@ static void op_block(struct op *op, struct node *node, uint64_t off, uint64_t si
 	op->blocked = true;
 	node_note_shrunk(b->nodes, node, size);
 	op_park(op, then);
-	if (window_block(inode, off, UINT64_MAX - off, &op->waiter)) {
+	if (window_block(op->here, inode, off, UINT64_MAX - off, &op->waiter)) {
 		op_unpark(op);
 		then(op, 0);
 	}

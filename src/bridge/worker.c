@@ -34,29 +34,26 @@ void bridge_worker_flush(struct bridge_worker *w)
 			      memory_order_relaxed);
 }
 
-void bridge_note_failure(struct bridge *b)
+void bridge_note_failure(struct bridge_worker *here)
 {
+	struct bridge *b = here->bridge;
 	int err = transport_failed(b->transport);
 
 	if (!err || atomic_exchange(&b->failed, true))
 		return;
 	if (b->window)
-		window_fail(b->window, err);
+		window_fail(here, b->window, err);
 }
 
 unsigned bridge_worker_reap(struct bridge_worker *w)
 {
 	struct bridge *b = w->bridge;
-	struct bridge_worker *before = mapping_enter(w);
-	unsigned n;
 
-	bridge_note_failure(b);
+	bridge_note_failure(w);
 	if (b->window)
-		window_expire(b->window, clock_now_ns());
+		window_expire(w, b->window, clock_now_ns());
 	interrupts_expire(w, false);
-	n = fs_channel_reap(w->channel, w);
-	mapping_enter(before);
-	return n;
+	return fs_channel_reap(w->channel, w);
 }
 
 unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns)
@@ -75,7 +72,7 @@ unsigned bridge_worker_busy(struct bridge_worker *w, uint64_t *deadline_ns)
 	*deadline_ns =
 		MIN(*deadline_ns, atomic_load_explicit(&b->interrupt_ns, memory_order_relaxed));
 	if (b->window)
-		*deadline_ns = MIN(*deadline_ns, window_expire(b->window, clock_now_ns()));
+		*deadline_ns = MIN(*deadline_ns, window_expire(w, b->window, clock_now_ns()));
 	if (atomic_load_explicit(&b->hiprio_waits, memory_order_relaxed))
 		*deadline_ns = MIN(*deadline_ns, clock_now_ns() + WINDOW_LOOK_NS);
 	return n;
@@ -106,7 +103,7 @@ static void refuse(struct bridge_worker *w, int fd)
 {
 	int err = bridge_failure(w->bridge);
 
-	bridge_note_failure(w->bridge);
+	bridge_note_failure(w);
 	if (w->head.opcode != FUSE_FORGET && w->head.opcode != FUSE_BATCH_FORGET &&
 	    w->head.opcode != FUSE_INTERRUPT)
 		fuse_reply_error(fd, w->head.unique, err);
@@ -115,15 +112,12 @@ static void refuse(struct bridge_worker *w, int fd)
 static void worker_request(void *ctx, int fd, const struct iovec *iov, size_t len)
 {
 	struct bridge_worker *w = ctx;
-	struct bridge_worker *before;
 
 	if (iov[1].iov_base == w->scratch) {
 		refuse(w, fd);
 		return;
 	}
-	before = mapping_enter(w);
 	op_begin(w, &w->head, fd, NULL, len);
-	mapping_enter(before);
 }
 
 static unsigned worker_reap(void *ctx)

@@ -268,7 +268,7 @@ unsigned fs_channel_reap(struct fs_channel *ch, void *ctx)
 		fill_ring(ch);
 		kick = publish(ch);
 		/* The clock is read only where something has been in flight for a while. */
-		overdue = n <= 0 && ch->n_busy > 0;
+		overdue = n <= 0 && (ch->n_busy || ch->n_abandoned);
 		pthread_mutex_unlock(&ch->lock);
 		if (kick)
 			t->ops->kick(t, ch->queue);
@@ -289,12 +289,14 @@ unsigned fs_channel_busy(struct fs_channel *ch, uint64_t *deadline_ns)
 	unsigned n;
 
 	*deadline_ns = UINT64_MAX;
-	if (!atomic_load_explicit(&ch->n_busy, memory_order_relaxed))
+	if (!atomic_load_explicit(&ch->n_busy, memory_order_relaxed) && !fs_channel_abandoned(ch))
 		return 0;
 	pthread_mutex_lock(&ch->lock);
 	n = ch->n_busy;
 	first = fs_first_to_expire(ch);
-	*deadline_ns = first ? first->deadline_ns : UINT64_MAX;
+	*deadline_ns = fs_starved_ns(ch);
+	if (first)
+		*deadline_ns = MIN(*deadline_ns, first->deadline_ns);
 	pthread_mutex_unlock(&ch->lock);
 	return n;
 }

@@ -143,6 +143,16 @@ struct fs_req *fs_first_to_expire(struct fs_channel *ch)
 	return first;
 }
 
+uint64_t fs_starved_ns(struct fs_channel *ch)
+{
+	uint64_t since_ns = ch->slot_missing_ns;
+
+	if (ch->payload_missing_ns && (!since_ns || ch->payload_missing_ns < since_ns))
+		since_ns = ch->payload_missing_ns;
+	return since_ns && ch->n_abandoned ? since_ns + ch->session->params.timeout_ms * NS_PER_MS
+					   : UINT64_MAX;
+}
+
 /* Called with the lock held. */
 static void abandon(struct fs_channel *ch, struct fs_req *req)
 {
@@ -150,6 +160,19 @@ static void abandon(struct fs_channel *ch, struct fs_req *req)
 	ch->n_busy--;
 	ch->n_untimed -= req->untimed;
 	give_to_device(ch, req);
+}
+
+/* Requests that were given up have what others wait for, and nothing of it came back in time: one
+ * that waits would wait for ever. */
+static unsigned give_starving_up(struct fs_channel *ch, void *ctx)
+{
+	struct fs_session *s = ch->session;
+
+	transport_fail(s->t, -ETIMEDOUT,
+		       "the device keeps %u requests of queue %u that were given up, and has "
+		       "returned none for %u ms",
+		       fs_channel_abandoned(ch), ch->queue, s->params.timeout_ms);
+	return fs_channel_fail(ch, ctx, transport_failed(s->t));
 }
 
 unsigned fs_channel_expire(struct fs_channel *ch, void *ctx)
@@ -161,13 +184,14 @@ unsigned fs_channel_expire(struct fs_channel *ch, void *ctx)
 	for (;;) {
 		struct fuse_in_header h;
 		struct fs_req *req;
-		bool fatal;
+		bool fatal, starved;
 
 		pthread_mutex_lock(&ch->lock);
 		req = fs_first_to_expire(ch);
 		if (!req || req->deadline_ns > now) {
+			starved = fs_starved_ns(ch) <= now;
 			pthread_mutex_unlock(&ch->lock);
-			return n;
+			return starved ? n + give_starving_up(ch, ctx) : n;
 		}
 		/* After unlocking another thread may deliver its answer, and the slot be reused. */
 		fatal = req->fatal_on_timeout;

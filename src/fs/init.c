@@ -138,7 +138,7 @@ static uint32_t agreed_flags(const struct fuse_init_in *sent, const struct fuse_
 }
 
 int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *answer,
-		   struct fs_limits *limits, char why[128])
+		   uint32_t page_bytes, struct fs_limits *limits, char why[128])
 {
 	uint32_t max_write = answer->max_write;
 	uint64_t flags = fs_init_out_flags(answer) & fs_init_in_flags(sent);
@@ -168,9 +168,9 @@ int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *
 	limits->minor = MIN(answer->minor, sent->minor);
 	/* Without MAX_PAGES a FUSE server gets 32 pages at a time. */
 	limits->max_pages = flags & FUSE_MAX_PAGES && answer->max_pages ? answer->max_pages : 32;
-	limits->max_pages = MIN(limits->max_pages, FS_IO_PAGES_MAX);
+	limits->max_pages = MIN(limits->max_pages, MAX(FS_IO_BYTES_MAX / page_bytes, 1));
 	limits->max_write = MIN(max_write, FS_IO_BYTES_MAX);
-	limits->max_write = MIN(limits->max_write, limits->max_pages * 4096);
+	limits->max_write = MIN(limits->max_write, limits->max_pages * page_bytes);
 	limits->max_readahead = answer->max_readahead;
 	limits->agreed = agreed_flags(sent, answer);
 	limits->map_alignment = 4096;

@@ -38,6 +38,9 @@ struct fs_channel {
 	atomic_bool unpublished;      /* as n_busy */
 	bool kick_owed;		      /* by fs_channel_publish() */
 	bool calls_wanted;
+	/* Since when a slot, or a payload buffer, is missing and none came back; 0: none is. What
+	 * keeps them is the device, where some were abandoned there; see fs_channel_expire(). */
+	uint64_t slot_missing_ns, payload_missing_ns;
 	bool drained; /* after a failure: nobody waits any more, there is nothing to reap */
 	uint64_t kicks, submitted, answered, timeouts;
 
@@ -95,6 +98,8 @@ void fs_late_answer(struct fs_req *req, void *ctx);
 void fs_req_free(struct fs_req *req, void *ctx);
 /* Called with the channel's lock held. */
 struct fs_req *fs_first_to_expire(struct fs_channel *ch);
+/* The same: when the device has kept for too long what others wait for; UINT64_MAX: never. */
+uint64_t fs_starved_ns(struct fs_channel *ch);
 
 /* give_up.c. The device has failed: every request is done() with err, every slot is free then. */
 unsigned fs_channel_fail(struct fs_channel *ch, void *ctx, int err);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "fs/internal.h"
 
 /*
@@ -54,6 +55,12 @@ int fs_take_answer(struct fs_req *req)
 
 /* ------------------------------------------------------------------ slots */
 
+static void note_missing(uint64_t *since_ns)
+{
+	if (!*since_ns)
+		*since_ns = clock_now_ns();
+}
+
 struct fs_req *fs_req_get(struct fs_channel *ch, unsigned leave)
 {
 	struct fs_req *req = NULL;
@@ -63,6 +70,8 @@ struct fs_req *fs_req_get(struct fs_channel *ch, unsigned leave)
 		req = container_of(list_pop_front(&ch->free_reqs), struct fs_req, link);
 		ch->n_free_reqs--;
 		req->state = FS_REQ_OWNED;
+	} else {
+		note_missing(&ch->slot_missing_ns);
 	}
 	pthread_mutex_unlock(&ch->lock);
 	return req;
@@ -74,6 +83,7 @@ static struct fs_payload_waiter *give_payload(struct fs_channel *ch, struct fs_p
 {
 	struct list *l = list_pop_front(&ch->payload_waiters);
 
+	ch->payload_missing_ns = list_empty(&ch->payload_waiters) ? 0 : clock_now_ns();
 	if (l)
 		return container_of(l, struct fs_payload_waiter, link);
 	list_push_front(&ch->free_payloads, &payload->link);
@@ -91,6 +101,7 @@ static void free_slot(struct fs_req *req)
 	req->untimed = req->fatal_on_timeout = req->put = req->returned = false;
 	req->done = NULL;
 	req->state = FS_REQ_FREE;
+	ch->slot_missing_ns = 0;
 	/* The slot used last is the one that is still in the cache. */
 	list_push_front(&ch->free_reqs, &req->link);
 	ch->n_free_reqs++;
@@ -145,6 +156,8 @@ struct fs_payload *fs_payload_get(struct fs_channel *ch, unsigned leave)
 	if (ch->n_free_payloads > leave) {
 		l = list_pop_front(&ch->free_payloads);
 		ch->n_free_payloads--;
+	} else if (!leave) {
+		note_missing(&ch->payload_missing_ns);
 	}
 	pthread_mutex_unlock(&ch->lock);
 	return l ? container_of(l, struct fs_payload, link) : NULL;
@@ -170,6 +183,7 @@ struct fs_payload *fs_payload_get_or_wait(struct fs_channel *ch, struct fs_paylo
 		ch->n_free_payloads--;
 	} else {
 		list_push_back(&ch->payload_waiters, &waiter->link);
+		note_missing(&ch->payload_missing_ns);
 	}
 	pthread_mutex_unlock(&ch->lock);
 	return l ? container_of(l, struct fs_payload, link) : NULL;

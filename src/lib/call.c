@@ -106,7 +106,7 @@ static int send_when_possible(struct vfsdax *s, struct lane *lane, struct waited
 	return 0;
 }
 
-static int call_once(struct vfsdax *s, const struct fuse_args *args)
+static int call_and_wait(struct vfsdax *s, const struct fuse_args *args)
 {
 	struct lane *lane = share_lane(s);
 	struct waited_call c = {.call.done = waited_call_done, .share = s, .args = args};
@@ -126,7 +126,7 @@ int share_call(struct vfsdax *s, const struct fuse_args *args)
 	int result = -EINTR;
 
 	for (int i = 0; i < INTERRUPTED_MAX && result == -EINTR; i++)
-		result = call_once(s, args);
+		result = call_and_wait(s, args);
 	share_tend(s);
 	return caller_error(result);
 }

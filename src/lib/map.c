@@ -77,10 +77,11 @@ struct window_wait {
 	int err;
 };
 
-static void window_wait_done(struct window_waiter *w, int err)
+static void window_wait_done(struct window_waiter *w, void *by, int err)
 {
 	struct window_wait *wait = container_of(w, struct window_wait, window);
 
+	(void)by;
 	wait->err = err;
 	waiter_wake(wait->share, &wait->waiter);
 }

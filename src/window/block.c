@@ -55,7 +55,7 @@ static void take_out_part(struct window_inode *inode, uint64_t file_off, uint64_
 	}
 }
 
-bool window_block(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
+bool window_block(void *by, struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 		  struct window_waiter *waiter)
 {
 	struct window *w = inode->w;
@@ -84,8 +84,8 @@ bool window_block(struct window_inode *inode, uint64_t file_off, uint64_t len_by
 		count(&w->waits);
 	}
 	pthread_mutex_unlock(&inode->lock);
-	window_kick(w);
-	range_settle(w, &gone, err);
+	window_kick(by, w);
+	range_settle(by, w, &gone, err);
 	return clear;
 }
 

@@ -117,7 +117,7 @@ void space_wake(struct window *w, struct list *wakes)
 	}
 }
 
-void space_pin_gone(struct window *w)
+void space_pin_gone(void *by, struct window *w)
 {
 	unsigned order = 0;
 	bool any = false;
@@ -138,5 +138,5 @@ void space_pin_gone(struct window *w)
 			make_room(w, 0, false);
 	}
 	pthread_mutex_unlock(&w->lock);
-	window_kick(w);
+	window_kick(by, w);
 }

@@ -74,7 +74,7 @@ static void wake_inode(struct window_inode *inode, int err, struct list *wakes)
 	wake_list(&inode->block_waiters, err, wakes);
 }
 
-void window_fail(struct window *w, int err)
+void window_fail(void *by, struct window *w, int err)
 {
 	struct window_inode *inode = NULL;
 	struct list gone, wakes;
@@ -94,13 +94,13 @@ void window_fail(struct window *w, int err)
 	pthread_mutex_unlock(&w->lock);
 
 	DELAY_POINT("window.fail");
-	range_settle(w, &gone, err);
+	range_settle(by, w, &gone, err);
 	while ((inode = inode_next(w, inode))) {
 		pthread_mutex_lock(&inode->lock);
 		wake_inode(inode, err, &wakes);
 		pthread_mutex_unlock(&inode->lock);
 	}
-	wake_all(&wakes);
+	wake_all(by, &wakes);
 }
 
 static bool is_drained(struct window *w)
@@ -113,7 +113,8 @@ static bool is_drained(struct window *w)
 	return drained;
 }
 
-int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsigned timeout_ms)
+int window_drain(void *by, struct window *w, int (*progress)(void *ctx), void *ctx,
+		 unsigned timeout_ms)
 {
 	const struct timespec nap = {.tv_nsec = DRAIN_NAP_NS};
 	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS;
@@ -126,9 +127,9 @@ int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsign
 	kill_all_ranges(w, WINDOW_DRAINED, &gone, &wakes);
 	err = w->fail_err;
 	pthread_mutex_unlock(&w->lock);
-	window_kick(w);
-	range_settle(w, &gone, err);
-	wake_all(&wakes);
+	window_kick(by, w);
+	range_settle(by, w, &gone, err);
+	wake_all(by, &wakes);
 
 	while (!is_drained(w)) {
 		if (clock_now_ns() >= deadline)

@@ -186,7 +186,7 @@ static inline bool may_wait(const struct pin_request *q)
 }
 
 /* Wakes everybody on the list, which is the caller's own. No lock held. */
-void wake_all(struct list *waiters);
+void wake_all(void *by, struct list *waiters);
 /* Moves the waiter to `to`, to be woken with err. The lock of the list it is on is held. */
 void wake_later(struct list *to, struct window_waiter *waiter, int err);
 
@@ -252,7 +252,7 @@ uint64_t space_expire(struct window *w, uint64_t now_ns, struct list *wakes);
 /* Moves the waiters for which there may be space now to `wakes`. */
 void space_wake(struct window *w, struct list *wakes);
 /* A pin was dropped while a request waits for space: evicts for it. No lock held. */
-void space_pin_gone(struct window *w);
+void space_pin_gone(void *by, struct window *w);
 /* A block of this order, or a part of a larger one, is free. */
 bool space_has(const struct window *w, unsigned order);
 bool budget_left(const struct window *w);
@@ -283,12 +283,12 @@ void range_retire_unmapped(struct window *w, struct window_range *r, struct list
 /* Its memory may be another range's from here on. */
 void range_free(struct window *w, struct window_range *r);
 /* Asks the device for removals that wait, if none is out. No lock held. */
-void window_kick(struct window *w);
+void window_kick(void *by, struct window *w);
 /* The end of the ranges on the list: the device removed them (0), refused to, or is gone. Space is
  * freed or lost, waiters are woken. No lock held. */
-void range_settle(struct window *w, struct list *ranges, int err);
+void range_settle(void *by, struct window *w, struct list *ranges, int err);
 /* Drops one pin. No lock held. */
-void range_put(struct window_range *r);
+void range_put(void *by, struct window_range *r);
 
 /* ---- block.c: inode lock ---- */
 

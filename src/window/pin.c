@@ -141,17 +141,18 @@ static bool pin_hit(struct window_range *r, const struct pin_request *q, struct 
 	return true;
 }
 
-enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
-			      uint64_t file_size, unsigned flags, struct window_pin *pin,
-			      struct window_waiter *waiter)
+enum window_result window_pin(void *by, struct window_inode *inode, uint64_t file_off,
+			      uint64_t len_bytes, uint64_t file_size, unsigned flags,
+			      struct window_pin *pin, struct window_waiter *waiter)
 {
 	struct window *w = inode->w;
 	const struct pin_request q = {
+		.by = by,
 		.inode = inode,
 		.file_off = file_off,
 		.len_bytes = len_bytes,
 		.file_size = file_size,
-		.map_end = round_down(file_size, w->len_unit),
+		.map_end = window_map_end(w, file_size),
 		.flags = flags,
 		.waiter = waiter,
 	};
@@ -173,12 +174,12 @@ enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uin
 	return result;
 }
 
-void window_unpin(struct window_pin *pin)
+void window_unpin(void *by, struct window_pin *pin)
 {
 	struct window_range *r = pin->range;
 
 	if (pin->counted)
 		long_release(r);
 	pin->range = NULL;
-	range_put(r);
+	range_put(by, r);
 }

@@ -22,6 +22,7 @@
 
 /* What window_pin() was asked. */
 struct pin_request {
+	void *by;
 	struct window_inode *inode;
 	uint64_t file_off, len_bytes;
 	uint64_t file_size, map_end; /* map_end: whole units inside file_size */

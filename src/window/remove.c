@@ -20,7 +20,7 @@ void wake_later(struct list *to, struct window_waiter *waiter, int err)
 	list_push_back(to, &waiter->link);
 }
 
-void wake_all(struct list *waiters)
+void wake_all(void *by, struct list *waiters)
 {
 	struct list *link;
 
@@ -28,7 +28,7 @@ void wake_all(struct list *waiters)
 		struct window_waiter *waiter = container_of(link, struct window_waiter, link);
 
 		DELAY_POINT("window.wake");
-		waiter->wake(waiter, waiter->err);
+		waiter->wake(waiter, by, waiter->err);
 	}
 }
 
@@ -80,7 +80,7 @@ void range_retire(struct window *w, struct window_range *r, struct list *gone)
 	w->stats.bytes_mapped -= r->len_bytes;
 }
 
-void range_put(struct window_range *r)
+void range_put(void *by, struct window_range *r)
 {
 	struct window *w = r->inode->w;
 	struct list gone;
@@ -100,10 +100,10 @@ void range_put(struct window_range *r)
 		range_retire(w, r, &gone);
 		err = w->fail_err;
 		pthread_mutex_unlock(&w->lock);
-		window_kick(w);
-		range_settle(w, &gone, err);
+		window_kick(by, w);
+		range_settle(by, w, &gone, err);
 	} else if (left == 0 && atomic_load(&w->space_waiting)) {
-		space_pin_gone(w);
+		space_pin_gone(by, w);
 	}
 }
 
@@ -129,7 +129,7 @@ static unsigned fill_batch(struct window *w)
  * One thread at a time asks, in a loop and not by recursion: a removal that is answered inside of
  * ops->remove() leads back here, finds `kicking` set, and leaves the next batch to the outer call.
  */
-void window_kick(struct window *w)
+void window_kick(void *by, struct window *w)
 {
 	pthread_mutex_lock(&w->lock);
 	if (w->kicking) {
@@ -143,14 +143,14 @@ void window_kick(struct window *w)
 		w->removal_out = true;
 		pthread_mutex_unlock(&w->lock);
 		DELAY_POINT("window.kick");
-		w->ops->remove(w->ctx, w->extents, n);
+		w->ops->remove(w->ctx, by, w->extents, n);
 		pthread_mutex_lock(&w->lock);
 	}
 	w->kicking = false;
 	pthread_mutex_unlock(&w->lock);
 }
 
-void window_remove_done(struct window *w, int err)
+void window_remove_done(void *by, struct window *w, int err)
 {
 	struct list done;
 	unsigned n = 0;
@@ -171,8 +171,8 @@ void window_remove_done(struct window *w, int err)
 		log_error("window: the device refused to remove %u mappings (error %d); "
 			  "their part of the window is not used again",
 			  n, -err);
-	range_settle(w, &done, err);
-	window_kick(w);
+	range_settle(by, w, &done, err);
+	window_kick(by, w);
 }
 
 /* The range leaves its inode, which may end a block. */
@@ -212,7 +212,7 @@ static void settle_space(struct window *w, struct window_range *r, bool lost)
 	}
 }
 
-void range_settle(struct window *w, struct list *ranges, int err)
+void range_settle(void *by, struct window *w, struct list *ranges, int err)
 {
 	struct list wakes;
 	struct list *link;
@@ -227,5 +227,5 @@ void range_settle(struct window *w, struct list *ranges, int err)
 		settle_space(w, container_of(link, struct window_range, link), err && !w->fail_err);
 	space_wake(w, &wakes);
 	pthread_mutex_unlock(&w->lock);
-	wake_all(&wakes);
+	wake_all(by, &wakes);
 }

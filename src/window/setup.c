@@ -182,10 +182,10 @@ static enum window_result setup_start(struct window_inode *inode, const struct f
 					  r->writable};
 	}
 	pthread_mutex_unlock(&inode->lock);
-	window_kick(w);
-	wake_all(&wakes);
+	window_kick(q->by, w);
+	wake_all(q->by, &wakes);
 	if (r)
-		w->ops->setup(w->ctx, r, &map);
+		w->ops->setup(w->ctx, q->by, r, &map);
 	return result;
 }
 
@@ -284,7 +284,7 @@ static void setup_accepted(struct window_range *r)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void window_setup_done(struct window_range *r, int err)
+void window_setup_done(void *by, struct window_range *r, int err)
 {
 	struct window_inode *inode = r->inode;
 	struct window *w = inode->w;
@@ -306,9 +306,9 @@ void window_setup_done(struct window_range *r, int err)
 
 	/* Wake before the set-up's own pin is dropped: a waiter that pins at once finds the range.
 	 */
-	wake_all(&wakes);
+	wake_all(by, &wakes);
 	if (err)
-		range_settle(w, &gone, 0);
+		range_settle(by, w, &gone, 0);
 	else
-		range_put(r);
+		range_put(by, r);
 }

@@ -98,6 +98,11 @@ static void pool_fini(struct window *w)
 	munmap(w->pool, w->pool_bytes);
 }
 
+uint64_t window_map_end(const struct window *w, uint64_t file_size)
+{
+	return round_down(file_size, w->len_unit);
+}
+
 int window_create(const struct window_params *p, struct window **out)
 {
 	uint64_t align = MAX(p->map_alignment, PAGE_BYTES);
@@ -248,7 +253,7 @@ void window_inode_free(struct window_inode *inode)
 	inode_put(inode);
 }
 
-uint64_t window_expire(struct window *w, uint64_t now_ns)
+uint64_t window_expire(void *by, struct window *w, uint64_t now_ns)
 {
 	struct list wakes;
 	uint64_t next;
@@ -259,7 +264,7 @@ uint64_t window_expire(struct window *w, uint64_t now_ns)
 	pthread_mutex_lock(&w->lock);
 	next = space_expire(w, now_ns, &wakes);
 	pthread_mutex_unlock(&w->lock);
-	wake_all(&wakes);
+	wake_all(by, &wakes);
 	return next;
 }
 

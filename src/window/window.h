@@ -19,7 +19,8 @@
  *
  * What is mapped and what is evicted a policy decides (policy.h). All functions may be called from
  * any thread. Callbacks and wakes run without a lock of the window held, on the thread that caused
- * them.
+ * them, and get its `by`: whatever the caller passed to the function of the window that they are
+ * called in.
  */
 #ifndef VFSDAX_WINDOW_WINDOW_H
 #define VFSDAX_WINDOW_WINDOW_H
@@ -50,13 +51,14 @@ struct window_extent {
 };
 
 struct window_ops {
-	/* SETUPMAPPING. Exactly one window_setup_done(range, err) answers it, on any thread, also
-	 * from inside this call. */
-	void (*setup)(void *ctx, struct window_range *range, const struct window_map *map);
+	/* SETUPMAPPING. Exactly one window_setup_done(by, range, err) answers it, on any thread,
+	 * also from inside this call. */
+	void (*setup)(void *ctx, void *by, struct window_range *range,
+		      const struct window_map *map);
 	/* REMOVEMAPPING of 1 to `remove_batch_max` extents, each exactly as it was set up.
 	 * At most one removal is outstanding; window_remove_done() answers it. The array is the
 	 * window's and stays valid until then. */
-	void (*remove)(void *ctx, const struct window_extent *extents, unsigned n);
+	void (*remove)(void *ctx, void *by, const struct window_extent *extents, unsigned n);
 };
 
 /* The policy. Always: each miss is mapped. Auto: those that are expected to pay for it. */
@@ -93,7 +95,8 @@ void window_destroy(struct window *w);
  * here on. 0, -ETIMEDOUT with ranges left in the device, or the negative value of `progress`,
  * which otherwise returns how much it did: after a 0 the calling thread sleeps for a moment.
  */
-int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsigned timeout_ms);
+int window_drain(void *by, struct window *w, int (*progress)(void *ctx), void *ctx,
+		 unsigned timeout_ms);
 
 /*
  * The device has failed. At any time, on any thread: when it returns no window_pin() succeeds any
@@ -102,7 +105,7 @@ int window_drain(struct window *w, int (*progress)(void *ctx), void *ctx, unsign
  * still come, to set-ups and to the removal, are taken and change nothing. Only the first call
  * counts.
  */
-void window_fail(struct window *w, int err);
+void window_fail(void *by, struct window *w, int err);
 
 /*
  * The inode's handle; one for each nodeid at a time (the caller's node table guarantees it).
@@ -115,7 +118,7 @@ void window_inode_free(struct window_inode *inode);
 /* A request that waits. Embedded in the caller's request; woken exactly once, without locks held.
  */
 struct window_waiter {
-	void (*wake)(struct window_waiter *waiter, int err);
+	void (*wake)(struct window_waiter *waiter, void *by, int err);
 	/* The window's while waiting; need not be initialised. */
 	struct list link;
 	uint64_t file_off, file_end, deadline_ns;
@@ -168,10 +171,10 @@ enum window_result {
  * `waiter` may be NULL with NOWAIT or PROBE. A wake with err != 0 says why there is no range;
  * trying again then is harmless.
  */
-enum window_result window_pin(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
-			      uint64_t file_size, unsigned flags, struct window_pin *pin,
-			      struct window_waiter *waiter);
-void window_unpin(struct window_pin *pin);
+enum window_result window_pin(void *by, struct window_inode *inode, uint64_t file_off,
+			      uint64_t len_bytes, uint64_t file_size, unsigned flags,
+			      struct window_pin *pin, struct window_waiter *waiter);
+void window_unpin(void *by, struct window_pin *pin);
 
 /*
  * A wait for window space (not one for a set-up or a block, which end with the device's answer)
@@ -179,7 +182,7 @@ void window_unpin(struct window_pin *pin);
  * the queue. The window has no thread for that; a worker calls this now and then, at the latest at
  * the time that it returned last (UINT64_MAX: none waits). Cheap when none waits.
  */
-uint64_t window_expire(struct window *w, uint64_t now_ns);
+uint64_t window_expire(void *by, struct window *w, uint64_t now_ns);
 
 /*
  * Takes every range that overlaps [file_off, file_off + len) out and keeps the whole inode out of
@@ -188,13 +191,19 @@ uint64_t window_expire(struct window *w, uint64_t now_ns);
  * the device has removed the ranges. A wake with err != 0: the device would not remove or is gone.
  * Of a window that has failed nothing is waited for.
  */
-bool window_block(struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
+bool window_block(void *by, struct window_inode *inode, uint64_t file_off, uint64_t len_bytes,
 		  struct window_waiter *waiter);
 void window_unblock(struct window_inode *inode);
 
+/*
+ * Where the part of a file of this size ends that can be mapped: whole pages of the larger kind,
+ * this machine's or the host's.
+ */
+uint64_t window_map_end(const struct window *w, uint64_t file_size);
+
 /* Answers to the callbacks. err is 0 or -errno, as the device said. */
-void window_setup_done(struct window_range *range, int err);
-void window_remove_done(struct window *w, int err);
+void window_setup_done(void *by, struct window_range *range, int err);
+void window_remove_done(void *by, struct window *w, int err);
 
 #define WINDOW_REFUSAL_ERRNOS 8
 struct window_stats {

@@ -36,20 +36,20 @@ struct subject {
 	double bytes; /* a range */
 };
 
-static void on_setup(void *ctx, struct window_range *range, const struct window_map *map)
+static void on_setup(void *ctx, void *by, struct window_range *range, const struct window_map *map)
 {
 	(void)ctx;
 	(void)map;
-	window_setup_done(range, 0);
+	window_setup_done(by, range, 0);
 }
 
-static void on_remove(void *ctx, const struct window_extent *extents, unsigned n)
+static void on_remove(void *ctx, void *by, const struct window_extent *extents, unsigned n)
 {
 	struct window **w = ctx;
 
 	(void)extents;
 	(void)n;
-	window_remove_done(*w, 0);
+	window_remove_done(by, *w, 0);
 }
 
 static const struct window_ops ops = {.setup = on_setup, .remove = on_remove};
@@ -123,7 +123,8 @@ static int subject_open(struct subject *s, size_t n, unsigned repetitions)
 		order[j] = t;
 	}
 	for (size_t i = 0; i < n; i++)
-		window_pin(s->inode, order[i] * s->block, 1, s->size, WINDOW_NOWAIT, &pin, NULL);
+		window_pin(NULL, s->inode, order[i] * s->block, 1, s->size, WINDOW_NOWAIT, &pin,
+			   NULL);
 	s->bytes = (double)(resident_bytes() - before) / (double)n;
 	free(order);
 	if (s->inode->map.count < n * 9 / 10)
@@ -148,9 +149,9 @@ static double time_hit(const struct subject *s)
 	struct window_pin pin;
 
 	for (int i = 0; i < LOOKUPS; i++)
-		if (window_pin(s->inode, rnd_below(s->n * s->block), 4096, s->size, WINDOW_PROBE,
-			       &pin, NULL) == WINDOW_PINNED)
-			window_unpin(&pin);
+		if (window_pin(NULL, s->inode, rnd_below(s->n * s->block), 4096, s->size,
+			       WINDOW_PROBE, &pin, NULL) == WINDOW_PINNED)
+			window_unpin(NULL, &pin);
 	return (double)(cpu_ns() - start) / LOOKUPS;
 }
 

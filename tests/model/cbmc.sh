@@ -1,28 +1,31 @@
 #!/usr/bin/env bash
-# CBMC over split.c and the parsers of what a device says: cbmc/*.c. Two minutes.
+# CBMC over split.c and the parsers of what a device says: cbmc/*.c.
 #
-# CBMC is in Debian sid, not in Debian 12. In a chroot of sid: apt-get install cbmc. Beside Debian 12, without a chroot:
-#   debootstrap --variant=minbase --include=cbmc sid DIR   and   CBMC="chroot DIR cbmc", with this tree mounted in DIR
-# or unpack the packages cbmc, minisat, libc6, libstdc++6, libgcc-s1 of sid and start cbmc with their dynamic loader.
+# CBMC is in Debian sid, not in Debian 12. Beside Debian 12, with this tree in T:
+#   debootstrap --variant=minbase --include=cbmc,libc6-dev,linux-libc-dev sid DIR
+#   mkdir -p DIR/T && mount --bind T DIR/T
+#   CBMC="chroot DIR env -C T cbmc" tests/model/cbmc.sh
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 read -ra cbmc <<<"${CBMC:-cbmc}"
 command -v "${cbmc[0]}" >/dev/null || { echo "cbmc is not installed (Debian sid has it; see the head of $0)"; exit 77; }
 dir=$(mktemp -d "$PWD/tests/model/cbmc.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
-sed 's/struct slot slots\[\];/struct slot slots[SIZE];/' src/virtqueue/split.c >"$dir/split-sized.c"
+mkdir "$dir/virtqueue"
+sed 's/struct slot slots\[\];/struct slot slots[SIZE];/' src/virtqueue/internal.h >"$dir/virtqueue/internal.h"
 claims=0
 
 # prove HARNESS FUNCTION OPTION...
 prove() {
-	local file=tests/model/cbmc/$1.c function=$2 n
+	local file=tests/model/cbmc/$1.c function=$2 n begun=$SECONDS
 	shift 2
-	if ! timeout 600 "${cbmc[@]}" -D_GNU_SOURCE -I src -I tests/model/cbmc -I "$dir" "$file" --function "$function" --object-bits 10 \
+	if ! timeout 600 "${cbmc[@]}" -D_GNU_SOURCE -I "$dir" -I src -I tests/model/cbmc "$file" --function "$function" --object-bits 10 \
 		"$@" >"$dir/report" 2>&1 || ! grep -q '^VERIFICATION SUCCESSFUL' "$dir/report"; then
 		grep -E 'FAILURE|rror|VERIFICATION|WARNING' "$dir/report" || tail -n 20 "$dir/report"
 		echo "cbmc: $file, $function: not proved. With --trace CBMC shows how: cbmc -D_GNU_SOURCE -I src -I tests/model/cbmc $file --function $function $* --trace"
 		exit 1
 	fi
+	echo "cbmc: $file, $function $*: proved in $((SECONDS - begun)) s" >&2
 	n=$(sed -n 's/^\*\* 0 of \([0-9]*\) failed.*/\1/p' "$dir/report")
 	claims=$((claims + n))
 }

@@ -40,6 +40,12 @@ void fs_handle(struct fs *fs, struct request *req)
 	request_complete(req, written);
 }
 
+void fs_refuse(struct request *req, int err)
+{
+	(void)err;
+	fs_handle(NULL, req);
+}
+
 void fs_reset(struct fs *fs)
 {
 	(void)fs;

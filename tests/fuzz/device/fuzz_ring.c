@@ -28,6 +28,13 @@ void fs_handle(struct fs *fs, struct request *req)
 	(void)fs;
 	(void)req;
 }
+
+void fs_refuse(struct request *req, int err)
+{
+	(void)err;
+	fs_handle(NULL, req);
+}
+
 void fs_reset(struct fs *fs)
 {
 	(void)fs;

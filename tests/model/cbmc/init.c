@@ -16,7 +16,7 @@ void check_init(void)
 
 	fs_init_request(fs_init_in_flags(&kernel), kernel.max_readahead, nondet_bool(), &sent);
 	fs_init_ask(asked, &sent);
-	if (fs_init_accept(&sent, &answer, &limits, why))
+	if (fs_init_accept(&sent, &answer, 4096, &limits, why))
 		return;
 	CLAIM((limits.flags & ~fs_init_in_flags(&sent)) == 0);
 	CLAIM((limits.agreed & ~(asked | AGREE_CHECK_PERMISSIONS)) == 0 && (asked || !limits.agreed));

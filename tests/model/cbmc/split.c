@@ -27,8 +27,8 @@
 		(void)(v);                                                                         \
 	})
 
-/* Memory of an untyped size is dear to reason about: the queue is a variable, and in this copy of split.c, which
- * cbmc.sh makes, its array of slots has SIZE elements instead of none. */
+/* Memory of an untyped size is dear to reason about: the queue is a variable, and in the copy of
+ * virtqueue/internal.h that cbmc.sh makes, its array of slots has SIZE elements instead of none. */
 #ifndef SIZE
 #define SIZE 4
 #endif
@@ -36,7 +36,8 @@
 extern struct virtqueue the_queue;
 #define calloc(n, size) ((void *)&the_queue)
 #define free(p)		((void)(p))
-#include "split-sized.c"
+#include "virtqueue/create.c"
+#include "virtqueue/split.c"
 struct virtqueue the_queue;
 
 #define REAPED 1 /* with one call of vq_reap(), at the most */

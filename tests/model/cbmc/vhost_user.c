@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * vhost_user: any header that a back end sends (src/transport/vhost_user_message.c). The payload that is then received
- * has room, and what is taken as an answer is one.
+ * vhost_user: any header that a back end sends (src/wire/vhost_user_frame.c). The payload that is then received has
+ * room, and what is taken as an answer (src/transport/vhost_user_message.c) is one.
  */
 #include "any.h"
 #include "transport/vhost_user_message.c"
+#include "wire/vhost_user_frame.c"
 
 void check_header(void)
 {
 	struct vhost_user_header header;
-	char why[VU_WHY_BYTES];
+	char why[FRAME_WHY_BYTES];
 
-	if (!vu_header_valid(&header, why))
+	if (!frame_header_valid(&header, why))
 		return;
-	CLAIM(header.size <= sizeof(((struct vu_message *)NULL)->payload));
+	CLAIM(header.size <= sizeof(((struct vhost_user_message *)NULL)->payload));
 	CLAIM((header.flags & VHOST_USER_VERSION_MASK) == VHOST_USER_VERSION);
 }
 
 void check_reply(void)
 {
 	uint32_t request = nondet_u32(), size_min = nondet_u32(), size_max = nondet_u32();
-	char why[VU_WHY_BYTES];
-	struct vu_message m;
+	char why[FRAME_WHY_BYTES];
+	struct vhost_user_message m;
 
 	if (!vu_reply_valid(&m, request, size_min, size_max, why))
 		return;

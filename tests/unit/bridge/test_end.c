@@ -72,6 +72,7 @@ static void unmount_unmaps_and_forgets_everything(void **state)
 /* What is under way when the mount ends is finished before the node table goes. */
 static void unmount_waits_for_what_is_under_way(void **state)
 {
+	struct fake_request *r;
 	struct rig rig;
 	uint64_t unique;
 
@@ -79,9 +80,11 @@ static void unmount_waits_for_what_is_under_way(void **state)
 	rig_open(&rig, NULL);
 	open_mapped(&rig);
 	unique = ask(&rig, FUSE_UNLINK, 1, "name", 5);
+	r = device_gets(&rig, FUSE_UNLINK);
 	shutdown(rig.kernel[0], SHUT_WR);
 	rig_serve(&rig);
 	/* no worker collects the answer any more */
+	device_answers(&rig, r, -EIO, NULL, 0);
 	bridge_close(rig.b);
 	rig.b = NULL;
 	assert_answer(&rig, unique, -EIO);

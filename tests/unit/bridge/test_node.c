@@ -35,19 +35,19 @@ static void a_node_lives_until_its_count_is_zero(void **state)
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(node_id(node_lookup(t, 7)), 7);
 	assert_int_equal(node_count(t), 1);
-	node_forget(t, 7, 4, tell, &told);
+	node_forget(t, NULL, 7, 4, tell, &told);
 	assert_int_equal(told.calls, 0);
 	assert_non_null(node_find(t, 7));
-	node_forget(t, 7, 1, tell, &told);
+	node_forget(t, NULL, 7, 1, tell, &told);
 	assert_int_equal(told.calls, 1);
 	assert_int_equal(told.nodeid, 7);
 	assert_int_equal(told.nlookup, 5);
 	assert_null(node_find(t, 7));
 	/* one that is not known, and more than there were */
-	node_forget(t, 7, 1, tell, &told);
+	node_forget(t, NULL, 7, 1, tell, &told);
 	assert_int_equal(told.calls, 1);
 	node_lookup(t, 7);
-	node_forget(t, 7, UINT64_MAX, tell, &told);
+	node_forget(t, NULL, 7, UINT64_MAX, tell, &told);
 	assert_int_equal(told.nlookup, 1);
 	node_table_destroy(t);
 	node_table_destroy(NULL);
@@ -65,7 +65,7 @@ static void many_nodes_are_all_found_and_all_forgotten(void **state)
 	for (uint64_t id = 1; id <= 20000; id++)
 		assert_int_equal(node_id(node_find(t, id * 0x10001)), id * 0x10001);
 	assert_int_equal(node_count(t), 20000);
-	node_forget_all(t, tell, &told);
+	node_forget_all(t, NULL, tell, &told);
 	assert_int_equal(told.calls, 20000);
 	assert_int_equal(node_count(t), 0);
 	node_table_destroy(t);
@@ -208,7 +208,7 @@ static void *churn_main(void *arg)
 
 		note(c->t, n, i, 0);
 		c->looked++;
-		node_forget(c->t, id, 1, churn_tell, &c->told);
+		node_forget(c->t, NULL, id, 1, churn_tell, &c->told);
 	}
 	return NULL;
 }

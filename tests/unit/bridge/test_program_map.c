@@ -15,8 +15,9 @@ struct wait {
 	atomic_bool woken;
 };
 
-static void woken(struct window_waiter *waiter, int err)
+static void woken(struct window_waiter *waiter, void *by, int err)
 {
+	(void)by;
 	assert_int_equal(err, 0);
 	atomic_store(&container_of(waiter, struct wait, waiter)->woken, true);
 }

@@ -140,6 +140,14 @@ void fs_handle(struct fs *fs, struct request *req)
 		echo(req);
 }
 
+void fs_refuse(struct request *req, int err)
+{
+	(void)err;
+	assert_true(req->n_readable && req->n_writable);
+	memcpy(req->writable[0].iov_base, "sorry", 6);
+	request_complete(req, 6);
+}
+
 void fs_reset(struct fs *fs)
 {
 	void (*reset)(struct fs *) = fs->reset;

@@ -67,7 +67,7 @@ uint16_t driver_ring_avail_event(const struct driver_ring *d);
 
 /*
  * The file system of these tests. Each request goes to `handle`; NULL: the first 8 readable bytes
- * are answered, or as many as fit.
+ * are answered, or as many as fit. One that is refused is answered with "sorry".
  */
 struct fs {
 	void (*_Atomic handle)(struct fs *fs, struct request *req);
@@ -78,13 +78,13 @@ struct fs {
 };
 
 /* Waits up to 5 s. */
-#define wait_until(condition)                                                                      \
-	do {                                                                                       \
-		for (int wait_i_ = 0; !(condition); wait_i_++) {                                   \
-			if (wait_i_ == 5000)                                                       \
-				fail_msg("never: %s", #condition);                                 \
-			stage_sleep_ms(1);                                                         \
-		}                                                                                  \
+#define wait_until(condition)                                      \
+	do {                                                       \
+		for (int wait_i_ = 0; !(condition); wait_i_++) {   \
+			if (wait_i_ == 5000)                       \
+				fail_msg("never: %s", #condition); \
+			stage_sleep_ms(1);                         \
+		}                                                  \
 	} while (0)
 void stage_sleep_ms(unsigned ms);
 

@@ -109,6 +109,7 @@ static int fresh(void **state)
 	front.fd = pair[0];
 	channel_init(&channel);
 	channel_set(&channel, pair[1]);
+	atomic_store(&channel.replies, true);
 	shmem_init(&shmem, &channel);
 	shmem.timeout_ms = 2000;
 	shmem_negotiated(&shmem, WINDOW);

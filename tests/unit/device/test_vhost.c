@@ -745,6 +745,30 @@ static void a_buffer_that_cannot_be_reached_comes_back_empty(void **state)
 	echo_once(1, 2, "go on..");
 }
 
+static void a_request_whose_data_cannot_be_reached_is_answered_with_an_error(void **state)
+{
+	struct vring_desc *d = rings[1].desc;
+	uint8_t *header;
+
+	(void)state;
+	iommu = true;
+	start_device();
+	offer(1, 0, 64, 16);
+	wait_until(driver_ring_used_idx(&rings[1]) == 1);
+	header = out_of(1, 0);
+	d[1].flags = VRING_DESC_F_WRITE | VRING_DESC_F_NEXT;
+	d[1].next = 4;
+	d[4] = (struct vring_desc){
+		.addr = IOVA + GUEST_BYTES, .len = 8192, .flags = VRING_DESC_F_WRITE};
+	driver_ring_offer(&rings[1], 0);
+	eventfd_write(kick[1], 1);
+	wait_until(driver_ring_used_idx(&rings[1]) == 2);
+	assert_int_equal(driver_ring_used_at(&rings[1], 1).len, 6);
+	assert_string_equal((char *)header, "sorry");
+	assert_int_equal(fs.handled, 1);
+	echo_once(1, 2, "go on..");
+}
+
 /* The first request of a fresh slot, so that nothing was allocated for it before. */
 static void a_chain_of_empty_descriptors_comes_back_empty(void **state)
 {
@@ -1045,6 +1069,7 @@ int main(void)
 		T(large_requests_point_into_guest_memory_and_small_ones_do_not),
 		T(requests_behind_an_iommu_come_back_too),
 		T(a_buffer_that_cannot_be_reached_comes_back_empty),
+		T(a_request_whose_data_cannot_be_reached_is_answered_with_an_error),
 		T(a_chain_of_empty_descriptors_comes_back_empty),
 		T(a_broken_ring_stops_alone_and_says_so),
 		T(a_parked_request_does_not_stop_the_others_nor_the_device),

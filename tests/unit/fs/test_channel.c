@@ -443,9 +443,8 @@ static void on_payload(struct fs_payload_waiter *waiter, void *ctx, struct fs_pa
 
 static void payload_buffers_are_waited_for_in_turn(void **state)
 {
-	struct payload_wait wait[3] = {{.waiter.got = on_payload},
-				       {.waiter.got = on_payload},
-				       {.waiter.got = on_payload}};
+	struct payload_wait wait[3] = {
+		{.waiter.got = on_payload}, {.waiter.got = on_payload}, {.waiter.got = on_payload}};
 	struct rig rig;
 	struct fs_req *req;
 
@@ -469,6 +468,85 @@ static void payload_buffers_are_waited_for_in_turn(void **state)
 	fs_channel_reap(rig.ch, NULL);
 	assert_int_equal(wait[2].called, 1);
 	assert_null(wait[2].payload);
+	rig_close(&rig);
+}
+
+static void wait_for_failure(struct rig *rig)
+{
+	uint64_t end = clock_now_ns() + WAIT_MS * NS_PER_MS, deadline_ns;
+
+	while (!transport_failed(rig->t) && clock_now_ns() < end) {
+		fs_channel_reap(rig->ch, NULL);
+		fs_channel_busy(rig->ch, &deadline_ns);
+		/* A worker would sleep until then. */
+		assert_true(transport_failed(rig->t) || deadline_ns != UINT64_MAX);
+	}
+	assert_int_equal(transport_failed(rig->t), -ETIMEDOUT);
+	fs_channel_reap(rig->ch, NULL);
+}
+
+/* Or a worker would never read again. */
+static void a_device_that_keeps_every_slot_is_given_up(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.slots = 1, .timeout_ms = 20});
+	req = submitted(&rig, 1, 0);
+	fate_of(req)->keep = false;
+	device_gets(&rig, 1, 1);
+	reap_until(&rig, 1);
+	assert_false(transport_failed(rig.t)); /* nothing waits for it */
+	assert_null(fs_req_get(rig.ch, 0));
+	wait_for_failure(&rig);
+	assert_non_null(strstr(captured.text, "of queue 1 that were given up"));
+	assert_ptr_equal(fs_req_get(rig.ch, 0), req);
+	rig_close(&rig);
+}
+
+static void a_device_that_keeps_every_payload_buffer_is_given_up(void **state)
+{
+	struct payload_wait wait = {.waiter.got = on_payload};
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.payloads = 1, .timeout_ms = 20});
+	req = request(&rig, FUSE_READ, 0);
+	req->payload = fs_payload_get(rig.ch, 0);
+	req->out_payload_len = 4096;
+	assert_int_equal(fs_req_submit(req), 0);
+	fs_channel_flush(rig.ch);
+	device_gets(&rig, 1, FUSE_READ);
+	reap_until(&rig, 1);
+	assert_null(fs_payload_get_or_wait(rig.ch, &wait.waiter));
+	wait_for_failure(&rig);
+	assert_int_equal(wait.called, 1);
+	assert_null(wait.payload);
+	rig_close(&rig);
+}
+
+/* Slow is not dead: each answer, however late, starts the time anew. */
+static void a_late_answer_that_frees_a_slot_is_progress(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+	struct fake_request *r;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.slots = 1, .timeout_ms = 20});
+	for (unsigned round = 0; round < 3; round++) {
+		req = submitted(&rig, 1, 0);
+		fate_of(req)->keep = false;
+		r = device_gets(&rig, 1, 1);
+		reap_until(&rig, 1);
+		assert_null(fs_req_get(rig.ch, 0));
+		device_answers(&rig, r, 0, NULL, 0);
+		fs_channel_reap(rig.ch, NULL);
+		assert_int_equal(fate_of(req)->late, 1);
+		assert_false(transport_failed(rig.t));
+	}
 	rig_close(&rig);
 }
 
@@ -674,6 +752,9 @@ int main(void)
 			a_request_that_times_out_keeps_its_slot_until_the_device_returns_it),
 		cmocka_unit_test(a_late_answer_waits_for_the_put),
 		cmocka_unit_test(a_cancelled_request_is_abandoned),
+		cmocka_unit_test(a_device_that_keeps_every_slot_is_given_up),
+		cmocka_unit_test(a_device_that_keeps_every_payload_buffer_is_given_up),
+		cmocka_unit_test(a_late_answer_that_frees_a_slot_is_progress),
 		cmocka_unit_test(payload_buffers_are_waited_for_in_turn),
 		cmocka_unit_test(a_bad_late_answer_gives_the_device_up),
 		cmocka_unit_test(slots_that_timed_out_come_back_when_the_device_dies),

@@ -276,6 +276,25 @@ static void a_silent_device_costs_the_time_out(void **state)
 	rig_close(&r);
 }
 
+/* What a mount tells umount(8) of the root, from memory, is no answer for a program. */
+static void a_silent_device_is_an_error_for_the_root_too(void **state)
+{
+	struct statvfs vfs;
+	struct stat st;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 1, 300);
+	rig_lie(&r, FUSE_GETATTR, 0, NULL, 0);
+	r.lie.silent = true;
+	assert_int_equal(vfsdax_stat(r.s, "/", &st), -EIO);
+	rig_lie(&r, FUSE_STATFS, 0, NULL, 0);
+	r.lie.silent = true;
+	assert_int_equal(vfsdax_statvfs(r.s, "/", &vfs), -EIO);
+	rig_truth(&r);
+	rig_close(&r);
+}
+
 /* Two shares in a process: a fault of a device is logged for its share only. */
 static void each_share_has_its_own_log(void **state)
 {
@@ -317,6 +336,7 @@ int main(void)
 		cmocka_unit_test(a_create_of_something_else_is_given_back),
 		cmocka_unit_test(eintr_is_not_passed_on),
 		cmocka_unit_test(a_silent_device_costs_the_time_out),
+		cmocka_unit_test(a_silent_device_is_an_error_for_the_root_too),
 		cmocka_unit_test(each_share_has_its_own_log),
 	};
 

@@ -39,7 +39,7 @@ static void show(struct fake_device *d, const struct window_map *m, bool mapped)
 				      memory_order_relaxed);
 }
 
-static void on_setup(void *ctx, struct window_range *range, const struct window_map *map)
+static void on_setup(void *ctx, void *by, struct window_range *range, const struct window_map *map)
 {
 	struct fake_device *d = ctx;
 	bool hold;
@@ -58,6 +58,7 @@ static void on_setup(void *ctx, struct window_range *range, const struct window_
 	d->mapped[d->n++] = (struct fake_mapping){.range = range, .map = *map};
 	d->last_map = *map;
 	d->nsetups++;
+	d->setup_by = by;
 	hold = d->hold_setups;
 	err = d->setup_err;
 	if (!hold) {
@@ -69,10 +70,10 @@ static void on_setup(void *ctx, struct window_range *range, const struct window_
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (!hold)
-		window_setup_done(range, err);
+		window_setup_done(by, range, err);
 }
 
-static void on_remove(void *ctx, const struct window_extent *extents, unsigned n)
+static void on_remove(void *ctx, void *by, const struct window_extent *extents, unsigned n)
 {
 	struct fake_device *d = ctx;
 	bool hold;
@@ -94,6 +95,7 @@ static void on_remove(void *ctx, const struct window_extent *extents, unsigned n
 	}
 	d->nremoving = n;
 	d->nremovals++;
+	d->remove_by = by;
 	d->nextents += n;
 	hold = d->hold_removals;
 	err = d->remove_err;
@@ -121,7 +123,7 @@ bool fake_answer_setup(struct fake_device *d, unsigned pick, int err)
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (range)
-		window_setup_done(range, err);
+		window_setup_done(d->answer_by, range, err);
 	return range;
 }
 
@@ -143,7 +145,7 @@ bool fake_answer_removal(struct fake_device *d, int err)
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (n)
-		window_remove_done(d->w, err);
+		window_remove_done(d->answer_by, d->w, err);
 	return n;
 }
 

@@ -41,6 +41,8 @@ struct fake_device {
 	pthread_mutex_t lock;
 	struct fake_mapping mapped[FAKE_MAPPINGS_MAX];
 	unsigned n;
+	void *setup_by, *remove_by;	       /* of the last call */
+	void *answer_by;		       /* for the answers */
 	unsigned nsetups, nremovals, nextents; /* asked for so far */
 	struct window_extent removing[256];
 	unsigned nremoving;

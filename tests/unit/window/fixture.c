@@ -25,16 +25,17 @@ int no_progress(void *ctx)
 
 void close_window(struct fixture *f)
 {
-	assert_int_equal(window_drain(f->w, no_progress, NULL, 1000), 0);
+	assert_int_equal(window_drain(NULL, f->w, no_progress, NULL, 1000), 0);
 	window_destroy(f->w);
 }
 
-void on_wake(struct window_waiter *waiter, int err)
+void on_wake(struct window_waiter *waiter, void *by, int err)
 {
 	struct waiting *at = container_of(waiter, struct waiting, waiter);
 
 	at->wakes++;
 	at->err = err;
+	at->by = by;
 }
 
 /* Pins with a wait: one that the device answers at once is waited for by trying again. */
@@ -45,7 +46,7 @@ enum window_result pin_flags(struct window_inode *inode, uint64_t file_off, uint
 	enum window_result r = WINDOW_PENDING;
 
 	for (int i = 0; i < 4 && r == WINDOW_PENDING; i++) {
-		r = window_pin(inode, file_off, UINT64_MAX, size, flags, pin, &at.waiter);
+		r = window_pin(NULL, inode, file_off, UINT64_MAX, size, flags, pin, &at.waiter);
 		if (r == WINDOW_PENDING)
 			assert_int_equal(at.wakes, i + 1);
 	}
@@ -64,16 +65,16 @@ void touch(struct window_inode *inode, uint64_t file_off, uint64_t size)
 {
 	struct window_pin pin = pin_at(inode, file_off, size);
 
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 }
 
 bool is_live(struct window_inode *inode, uint64_t file_off, uint64_t size)
 {
 	struct window_pin pin;
 
-	if (window_pin(inode, file_off, 1, size, WINDOW_PROBE, &pin, NULL) != WINDOW_PINNED)
+	if (window_pin(NULL, inode, file_off, 1, size, WINDOW_PROBE, &pin, NULL) != WINDOW_PINNED)
 		return false;
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	return true;
 }
 

@@ -25,6 +25,7 @@ static uint8_t *const base_va = (uint8_t *)(uintptr_t)(1 * GIB);
 struct waiting {
 	struct window_waiter waiter;
 	int wakes, err;
+	void *by; /* of the last wake */
 };
 
 #define WAITING                        \
@@ -36,7 +37,7 @@ void open_window(struct fixture *f, struct window_params p);
 void open_plain(struct fixture *f, uint64_t len_bytes);
 int no_progress(void *ctx);
 void close_window(struct fixture *f);
-void on_wake(struct window_waiter *waiter, int err);
+void on_wake(struct window_waiter *waiter, void *by, int err);
 enum window_result pin_flags(struct window_inode *inode, uint64_t file_off, uint64_t size,
 			     unsigned flags, struct window_pin *pin);
 struct window_pin pin_at(struct window_inode *inode, uint64_t file_off, uint64_t size);

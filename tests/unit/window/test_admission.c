@@ -59,7 +59,7 @@ static int no_progress(void *ctx)
 
 static void close_window(struct fixture *f)
 {
-	assert_int_equal(window_drain(f->w, no_progress, NULL, 1000), 0);
+	assert_int_equal(window_drain(NULL, f->w, no_progress, NULL, 1000), 0);
 	window_destroy(f->w);
 }
 
@@ -67,10 +67,11 @@ static void close_window(struct fixture *f)
 static bool read_len(struct fixture *f, struct window_inode *inode, uint64_t off, uint64_t len)
 {
 	struct window_pin pin;
-	bool hit = window_pin(inode, off, len, SIZE, WINDOW_NOWAIT, &pin, NULL) == WINDOW_PINNED;
+	bool hit =
+		window_pin(NULL, inode, off, len, SIZE, WINDOW_NOWAIT, &pin, NULL) == WINDOW_PINNED;
 
 	if (hit)
-		window_unpin(&pin);
+		window_unpin(NULL, &pin);
 	f->hits += hit;
 	f->misses += !hit;
 	return hit;
@@ -153,7 +154,7 @@ static void a_small_file_is_mapped_when_it_was_read_often_enough(void **state)
 	for (unsigned i = 0; i < 32; i++) /* a mapping is dear */
 		router_note_setup(&f.router, 400000);
 	while (!f.dev.nsetups && reads < 100) {
-		window_pin(f.inode, 0, PAGE, PAGE, WINDOW_NOWAIT, &pin, NULL);
+		window_pin(NULL, f.inode, 0, PAGE, PAGE, WINDOW_NOWAIT, &pin, NULL);
 		reads++;
 	}
 	assert_in_range(reads, 3, 10);
@@ -288,9 +289,9 @@ static void a_sequential_reader_of_a_file_that_fits_gets_few_large_ranges(void *
 	(void)state;
 	open_with(&f, (struct window_params){0});
 	for (uint64_t off = 0; off < size; off += 128 * KIB)
-		if (window_pin(f.inode, off, 128 * KIB, size, WINDOW_NOWAIT, &pin, NULL) ==
+		if (window_pin(NULL, f.inode, off, 128 * KIB, size, WINDOW_NOWAIT, &pin, NULL) ==
 		    WINDOW_PINNED)
-			window_unpin(&pin);
+			window_unpin(NULL, &pin);
 		else
 			queue++;
 	/* Each range costs this reader one request, since he does not wait. */

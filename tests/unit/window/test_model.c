@@ -194,10 +194,11 @@ struct model {
 	struct model_wait wait[WAITS];
 };
 
-static void on_model_wake(struct window_waiter *waiter, int err)
+static void on_model_wake(struct window_waiter *waiter, void *by, int err)
 {
 	struct model_wait *at = container_of(waiter, struct model_wait, waiter);
 
+	(void)by;
 	CHECK(at->used && !at->woken);
 	at->woken = true;
 	at->err = err;
@@ -281,7 +282,7 @@ static void do_pin(struct model *m)
 		slot++;
 	if (slot == PINS || !(wait = free_wait(m)))
 		return;
-	result = window_pin(inode->handle, off, len, inode->size, flags, &pin, &wait->waiter);
+	result = window_pin(NULL, inode->handle, off, len, inode->size, flags, &pin, &wait->waiter);
 	if (result != WINDOW_PENDING) {
 		CHECK(!wait->woken);
 		wait->used = false;
@@ -312,7 +313,7 @@ static void do_unpin(struct model *m, unsigned slot)
 	if (!p->used)
 		return;
 	check_pin(&m->dev, &p->pin, m->inode[p->inode].nodeid, p->file_off, PAGE);
-	window_unpin(&p->pin);
+	window_unpin(NULL, &p->pin);
 	p->used = false;
 	m->inode[p->inode].pins--;
 }
@@ -335,7 +336,7 @@ static void start_block(struct model *m, unsigned i, uint64_t off, uint64_t len)
 	wait->off = off;
 	wait->end = len > UINT64_MAX - off ? UINT64_MAX : off + len;
 	m->inode[i].blocks++;
-	if (window_block(m->inode[i].handle, off, len, &wait->waiter)) {
+	if (window_block(NULL, m->inode[i].handle, off, len, &wait->waiter)) {
 		CHECK(!wait->woken);
 		wait->woken = true;
 	}
@@ -381,15 +382,15 @@ static void new_inode(struct model *m, unsigned i)
 /* FORGET, and the number is used again at once. */
 static void do_forget(struct model *m)
 {
-	unsigned i = (unsigned)rnd(&m->r, INODES), slot = 0;
+	unsigned i = (unsigned)rnd(&m->r, INODES);
 	struct model_wait *wait;
 
 	if (m->inode[i].pins || m->inode[i].blocks || !(wait = free_wait(m)))
 		return;
-	if (!window_block(m->inode[i].handle, 0, UINT64_MAX, &wait->waiter))
+	if (!window_block(NULL, m->inode[i].handle, 0, UINT64_MAX, &wait->waiter))
 		while (!wait->woken) {
 			while (fake_answer_setup(&m->dev, 0, 0))
-				slot++;
+				;
 			CHECK(fake_answer_removal(&m->dev, 0) || wait->woken);
 		}
 	wait->used = false;
@@ -435,7 +436,7 @@ static void step(struct model *m)
 	else if (what < 955)
 		do_forget(m);
 	else if (what < 970)
-		window_expire(m->w, clock_now_ns() + rnd(&m->r, 2) * NS_PER_S);
+		window_expire(NULL, m->w, clock_now_ns() + rnd(&m->r, 2) * NS_PER_S);
 	else if (what < 980)
 		m->dev.hold_setups = !m->dev.hold_setups;
 	else if (what < 990)
@@ -458,7 +459,7 @@ static void end_episode(struct model *m)
 	bool fail = !rnd(&m->r, 3);
 
 	if (fail) {
-		window_fail(m->w, -ENODEV);
+		window_fail(NULL, m->w, -ENODEV);
 		m->failed = true;
 		/* Everybody, whatever the device still owes. */
 		for (unsigned i = 0; i < WAITS; i++)
@@ -468,7 +469,7 @@ static void end_episode(struct model *m)
 		step(m);
 	for (unsigned i = 0; i < PINS; i++)
 		do_unpin(m, i);
-	CHECK(window_drain(m->w, model_progress, m, 10000) == 0);
+	CHECK(window_drain(NULL, m->w, model_progress, m, 10000) == 0);
 	for (unsigned i = 0; i < WAITS; i++)
 		CHECK(!m->wait[i].used || m->wait[i].woken);
 	collect(m, true);
@@ -568,10 +569,11 @@ struct worker {
 	int err;
 };
 
-static void on_crowd_wake(struct window_waiter *waiter, int err)
+static void on_crowd_wake(struct window_waiter *waiter, void *by, int err)
 {
 	struct worker *t = container_of(waiter, struct worker, waiter);
 
+	(void)by;
 	t->err = err;
 	sem_post(&t->woken);
 }
@@ -599,7 +601,7 @@ static void crowd_pin(struct worker *t, struct window_inode *inode, uint64_t nod
 	for (int tries = 0; result == WINDOW_PENDING && tries < 4; tries++) {
 		bool over = atomic_load(&t->c->fail_is_over);
 
-		result = window_pin(inode, off, len, size, flags, &pin, &t->waiter);
+		result = window_pin(NULL, inode, off, len, size, flags, &pin, &t->waiter);
 		CHECK(!over || result == WINDOW_QUEUE);
 		if (result == WINDOW_PENDING)
 			await(t);
@@ -613,7 +615,7 @@ static void crowd_pin(struct worker *t, struct window_inode *inode, uint64_t nod
 	for (uint64_t n = rnd(&t->r, 8); n > 0; n--)
 		sched_yield();
 	check_pin(&t->c->dev, &pin, nodeid, off, PAGE);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 }
 
 static void crowd_block(struct worker *t, struct window_inode *inode, uint64_t nodeid, uint64_t off,
@@ -622,7 +624,7 @@ static void crowd_block(struct worker *t, struct window_inode *inode, uint64_t n
 	uint64_t end = len > UINT64_MAX - off ? UINT64_MAX : off + len;
 	int err = 0;
 
-	if (!window_block(inode, off, len, &t->waiter))
+	if (!window_block(NULL, inode, off, len, &t->waiter))
 		err = await(t);
 	if (!err && !atomic_load(&t->c->failed))
 		CHECK(!fake_mapped_part(&t->c->dev, nodeid, off, end));
@@ -638,7 +640,7 @@ static void crowd_private(struct worker *t)
 	CHECK(!window_inode_create(t->c->w, nodeid, &inode));
 	for (int i = 0; i < 8; i++)
 		crowd_pin(t, inode, nodeid, size);
-	if (!window_block(inode, 0, UINT64_MAX, &t->waiter))
+	if (!window_block(NULL, inode, 0, UINT64_MAX, &t->waiter))
 		await(t);
 	CHECK(atomic_load(&t->c->failed) || !fake_mapped(&t->c->dev, nodeid));
 	window_inode_free(inode);
@@ -686,7 +688,7 @@ static void *crowd_device(void *arg)
 		else
 			fake_answer_setup(&c->dev, 0, dead);
 		fake_answer_removal(&c->dev, dead ? dead : rnd(&r, 2000) ? 0 : -EBUSY);
-		window_expire(c->w, clock_now_ns());
+		window_expire(NULL, c->w, clock_now_ns());
 		if (!rnd(&r, 4))
 			sched_yield();
 	}
@@ -700,7 +702,7 @@ static void *crowd_fail(void *arg)
 
 	/* Before it fails, so that nobody takes the forgotten for mapped. */
 	atomic_store(&c->failed, true);
-	window_fail(c->w, -ENODEV);
+	window_fail(NULL, c->w, -ENODEV);
 	atomic_store(&c->fail_is_over, true);
 	return NULL;
 }
@@ -746,10 +748,10 @@ static void run_crowd(uint64_t episode, uint64_t steps)
 	if (fail)
 		fail_crowd(&c);
 	else
-		CHECK(!window_drain(c.w, NULL, NULL, 60000));
+		CHECK(!window_drain(NULL, c.w, NULL, NULL, 60000));
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
-	CHECK(!window_drain(c.w, NULL, NULL, 60000));
+	CHECK(!window_drain(NULL, c.w, NULL, NULL, 60000));
 	atomic_store(&c.device_stop, true);
 	pthread_join(device, NULL);
 	for (unsigned i = 0; i < INODES; i++) {

@@ -19,7 +19,7 @@ static enum window_result pin_len(struct window_inode *inode, uint64_t file_off,
 	enum window_result r = WINDOW_PENDING;
 
 	for (int i = 0; i < 8 && r == WINDOW_PENDING; i++) {
-		r = window_pin(inode, file_off, len, size, flags, pin, &at.waiter);
+		r = window_pin(NULL, inode, file_off, len, size, flags, pin, &at.waiter);
 		if (r == WINDOW_PENDING)
 			assert_int_equal(at.wakes, i + 1);
 	}
@@ -66,10 +66,10 @@ static void a_span_is_one_piece_from_any_page_on(void **state)
 			pin = span_at(f.inode, offs[i], lens[k], GIB, 0);
 			assert_int_equal(f.dev.nsetups, 1);
 			assert_shows(&f, &pin, offs[i]);
-			window_unpin(&pin);
+			window_unpin(NULL, &pin);
 			/* Again: it is there. */
 			pin = span_at(f.inode, offs[i], lens[k], GIB, WINDOW_PROBE);
-			window_unpin(&pin);
+			window_unpin(NULL, &pin);
 			/* The file around it can be mapped as ever. */
 			for (uint64_t off = 0; off < 64 * MIB; off += MIB)
 				touch(f.inode, off, GIB);
@@ -85,7 +85,7 @@ static void a_span_is_at_most_half_of_the_window_and_inside_the_file(void **stat
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	pin = span_at(f.inode, 0, 32 * MIB, GIB, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	assert_int_equal(pin_len(f.inode, PAGE, 32 * MIB, GIB, WINDOW_SPAN, &pin), WINDOW_QUEUE);
 	assert_int_equal(pin_len(f.inode, 0, MIB + 1, MIB + 1, WINDOW_SPAN, &pin), WINDOW_QUEUE);
 	assert_int_equal(pin_len(f.inode, 0, UINT64_MAX, GIB, WINDOW_SPAN, &pin), WINDOW_QUEUE);
@@ -93,7 +93,7 @@ static void a_span_is_at_most_half_of_the_window_and_inside_the_file(void **stat
 			 WINDOW_QUEUE);
 	assert_int_equal(f.dev.nsetups, 1);
 	pin = span_at(f.inode, UINT64_MAX / PAGE * PAGE - 3 * MIB, 3 * MIB, UINT64_MAX, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -108,7 +108,7 @@ static void a_span_keeps_the_map_alignment(void **state)
 	assert_int_equal(map_of(&f, &pin).file_off, 0);
 	assert_int_equal(map_of(&f, &pin).win_off % (4 * MIB), 0);
 	assert_shows(&f, &pin, 3 * MIB);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -127,15 +127,16 @@ static void a_span_takes_the_smaller_ranges_in_its_way_out(void **state)
 		touch(other, off, size); /* so that they are no extent */
 	}
 	/* A reader stays where he is, until he is done. */
-	assert_int_equal(window_pin(f.inode, 2 * MIB, PAGE, size, WINDOW_PROBE, &reader, NULL),
-			 WINDOW_PINNED);
+	assert_int_equal(
+		window_pin(NULL, f.inode, 2 * MIB, PAGE, size, WINDOW_PROBE, &reader, NULL),
+		WINDOW_PINNED);
 	pin = span_at(f.inode, 0, size, size, 0);
 	assert_shows(&f, &pin, 0);
 	assert_shows(&f, &reader, 2 * MIB);
 	assert_int_equal(fake_mapped(&f.dev, 1), 2);
-	window_unpin(&reader);
+	window_unpin(NULL, &reader);
 	assert_int_equal(fake_mapped(&f.dev, 1), 1);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -150,7 +151,7 @@ static void a_span_leaves_a_range_behind_its_end_alone(void **state)
 	touch(f.inode, 8 * MIB, size); /* 4 MiB: this file is taken in 16 pieces */
 	pin = span_at(f.inode, 2 * MIB, 5 * MIB, size, 0);
 	assert_int_equal(map_of(&f, &pin).len_bytes, 6 * MIB);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	assert_true(is_live(f.inode, 8 * MIB, size));
 	touch(f.inode, 0, size);
 	assert_int_equal(fake_mapped(&f.dev, 1), 3);
@@ -169,9 +170,9 @@ static void a_span_does_not_move_what_is_pinned_for_long(void **state)
 	assert_int_equal(pin_len(f.inode, 3 * MIB, 4 * MIB, size, WINDOW_SPAN, &pin), WINDOW_QUEUE);
 	assert_false(pin.over_budget);
 	assert_int_equal(f.dev.nsetups, 1);
-	window_unpin(&kept);
+	window_unpin(NULL, &kept);
 	pin = span_at(f.inode, 3 * MIB, 4 * MIB, size, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -187,10 +188,10 @@ static void the_first_write_makes_a_span_writable(void **state)
 	assert_true(map_of(&f, &writer).writable);
 	assert_false(map_of(&f, &reader).writable);
 	assert_shows(&f, &reader, 3 * MIB);
-	window_unpin(&reader);
+	window_unpin(NULL, &reader);
 	assert_int_equal(fake_mapped(&f.dev, 1), 1);
 	assert_shows(&f, &writer, 3 * MIB);
-	window_unpin(&writer);
+	window_unpin(NULL, &writer);
 	assert_int_equal(stats_of(&f).bytes_pinned, 0);
 	close_window(&f);
 }
@@ -203,11 +204,11 @@ static void a_span_grows_with_its_file(void **state)
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	pin = span_at(f.inode, 3 * MIB, 2 * MIB, 5 * MIB, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	pin = span_at(f.inode, 3 * MIB, 2 * MIB + PAGE, 5 * MIB + PAGE, 0);
 	assert_shows(&f, &pin, 3 * MIB);
 	assert_int_equal(fake_mapped(&f.dev, 1), 1);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -219,7 +220,7 @@ static void fill(struct fixture *f, struct window_inode *inode)
 		/* Backwards, in blocks of the smallest size. */
 		if (pin_len(inode, GIB - 2 * MIB - off, 1, GIB, WINDOW_NOWAIT, &pin) ==
 		    WINDOW_PINNED)
-			window_unpin(&pin);
+			window_unpin(NULL, &pin);
 	}
 	assert_int_equal(stats_of(f).bytes_mapped, 64 * MIB);
 }
@@ -242,8 +243,8 @@ static void a_span_empties_the_block_that_costs_least(void **state)
 	assert_true((uint64_t)(pin.va - base_va) >= 32 * MIB);
 	assert_shows(&f, &pin, PAGE);
 	assert_shows(&f, &kept, GIB - 2 * MIB);
-	window_unpin(&pin);
-	window_unpin(&kept);
+	window_unpin(NULL, &pin);
+	window_unpin(NULL, &kept);
 	close_window(&f);
 }
 
@@ -261,10 +262,10 @@ static void a_span_waits_for_pins_and_for_the_whole_block(void **state)
 	f.dev.hold_removals = true;
 	kept[0] = pin_at(other, GIB - 2 * MIB, GIB);
 	kept[1] = pin_at(other, GIB - 64 * MIB, GIB);
-	assert_int_equal(window_pin(f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
 			 WINDOW_PENDING);
 	assert_int_equal(f.dev.nremovals, 0);
-	window_unpin(&kept[1]);
+	window_unpin(NULL, &kept[1]);
 	/* One after the other, and nobody is woken for a part of it. */
 	for (int i = 0; i < 16; i++) {
 		assert_int_equal(at.wakes, 0);
@@ -274,8 +275,8 @@ static void a_span_waits_for_pins_and_for_the_whole_block(void **state)
 	assert_int_equal(at.err, 0);
 	f.dev.hold_removals = false;
 	pin = span_at(f.inode, 0, 32 * MIB, GIB, 0);
-	window_unpin(&pin);
-	window_unpin(&kept[0]);
+	window_unpin(NULL, &pin);
+	window_unpin(NULL, &kept[0]);
 	close_window(&f);
 }
 
@@ -291,13 +292,13 @@ static void a_span_that_waits_is_not_robbed_of_what_becomes_free(void **state)
 	other = inode_new(&f, 2);
 	fill(&f, other);
 	f.dev.hold_removals = true;
-	assert_int_equal(window_pin(f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
 			 WINDOW_PENDING);
 	/* Somebody who takes all that he can get. */
 	for (uint64_t off = 0; !at.wakes; off += 2 * MIB) {
 		int wakes = other_at.wakes;
 
-		assert_int_equal(window_pin(other, off, 1, GIB, 0, &pin, &other_at.waiter),
+		assert_int_equal(window_pin(NULL, other, off, 1, GIB, 0, &pin, &other_at.waiter),
 				 WINDOW_PENDING);
 		assert_true(fake_answer_removal(&f.dev, 0));
 		assert_int_equal(other_at.wakes, wakes + 1);
@@ -306,7 +307,7 @@ static void a_span_that_waits_is_not_robbed_of_what_becomes_free(void **state)
 	fake_answer_removal(&f.dev, 0);
 	pin = span_at(f.inode, 0, 32 * MIB, GIB, 0);
 	assert_shows(&f, &pin, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	/* Then there is space for the others again. */
 	touch(other, 0, GIB);
 	close_window(&f);
@@ -324,9 +325,9 @@ static void a_block_that_nobody_comes_for_is_given_back(void **state)
 	other = inode_new(&f, 2);
 	fill(&f, other);
 	f.dev.hold_removals = true;
-	assert_int_equal(window_pin(f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
 			 WINDOW_PENDING);
-	window_expire(f.w, clock_now_ns() + NS_PER_S);
+	window_expire(NULL, f.w, clock_now_ns() + NS_PER_S);
 	assert_int_equal(at.wakes, 1);
 	f.dev.hold_removals = false;
 	while (fake_answer_removal(&f.dev, 0))
@@ -353,14 +354,14 @@ static void a_span_does_not_wait_for_long_pins(void **state)
 		assert_int_equal(
 			pin_len(other, GIB - 2 * MIB - i * 62 * MIB, 1, GIB, WINDOW_LONG, &kept[i]),
 			WINDOW_PINNED);
-	assert_int_equal(window_pin(f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 0, 32 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
 			 WINDOW_QUEUE);
 	assert_int_equal(at.wakes, 0);
 	assert_false(pin.over_budget);
-	window_unpin(&kept[0]);
-	window_unpin(&kept[1]);
+	window_unpin(NULL, &kept[0]);
+	window_unpin(NULL, &kept[1]);
 	pin = span_at(f.inode, 0, 32 * MIB, GIB, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -373,19 +374,20 @@ static void a_span_waits_for_a_set_up_in_its_way(void **state)
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	f.dev.hold_setups = true;
-	assert_int_equal(window_pin(f.inode, 4 * MIB, 1, GIB, 0, &pin, &reader.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 4 * MIB, 1, GIB, 0, &pin, &reader.waiter),
 			 WINDOW_PENDING);
+	assert_int_equal(window_pin(NULL, f.inode, 3 * MIB, 3 * MIB, GIB,
+				    WINDOW_SPAN | WINDOW_NOWAIT, &pin, NULL),
+			 WINDOW_QUEUE);
 	assert_int_equal(
-		window_pin(f.inode, 3 * MIB, 3 * MIB, GIB, WINDOW_SPAN | WINDOW_NOWAIT, &pin, NULL),
-		WINDOW_QUEUE);
-	assert_int_equal(window_pin(f.inode, 3 * MIB, 3 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
-			 WINDOW_PENDING);
+		window_pin(NULL, f.inode, 3 * MIB, 3 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+		WINDOW_PENDING);
 	assert_int_equal(f.dev.nsetups, 1);
 	f.dev.hold_setups = false;
 	assert_true(fake_answer_setup(&f.dev, 0, 0));
 	assert_int_equal(at.wakes, 1);
 	pin = span_at(f.inode, 3 * MIB, 3 * MIB, GIB, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -399,8 +401,9 @@ static void a_refused_span_is_said_and_remembered(void **state)
 	open_plain(&f, 64 * MIB);
 	touch(f.inode, 4 * MIB, GIB);
 	f.dev.setup_err = -12;
-	assert_int_equal(window_pin(f.inode, 3 * MIB, 3 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
-			 WINDOW_PENDING);
+	assert_int_equal(
+		window_pin(NULL, f.inode, 3 * MIB, 3 * MIB, GIB, WINDOW_SPAN, &pin, &at.waiter),
+		WINDOW_PENDING);
 	assert_int_equal(at.err, -12);
 	assert_int_equal(pin_len(f.inode, 3 * MIB, 3 * MIB, GIB, WINDOW_SPAN, &pin), WINDOW_QUEUE);
 	assert_int_equal(f.dev.nsetups, 2);
@@ -424,12 +427,13 @@ static void what_must_be_mapped_is_not_weighed(void **state)
 					       .router = &router});
 	assert_int_equal(pin_len(f.inode, 0, PAGE, GIB, 0, &pin), WINDOW_QUEUE);
 	assert_int_equal(f.dev.nsetups, 0);
-	assert_int_equal(window_pin(f.inode, 0, PAGE, GIB, WINDOW_MUST | WINDOW_NOWAIT, &pin, NULL),
-			 WINDOW_QUEUE);
+	assert_int_equal(
+		window_pin(NULL, f.inode, 0, PAGE, GIB, WINDOW_MUST | WINDOW_NOWAIT, &pin, NULL),
+		WINDOW_QUEUE);
 	assert_int_equal(f.dev.nsetups, 1);
 	assert_true(is_live(f.inode, 0, GIB));
 	pin = span_at(f.inode, 8 * MIB, MIB, GIB, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -458,14 +462,14 @@ static void long_pins_have_a_budget(void **state)
 	assert_int_equal(pin_len(f.inode, 300 * MIB, 1, GIB, WINDOW_LONG, &more), WINDOW_QUEUE);
 	assert_true(more.over_budget);
 
-	window_unpin(&pin[0]);
+	window_unpin(NULL, &pin[0]);
 	assert_int_equal(stats_of(&f).bytes_pinned, 6 * MIB); /* there is `again` */
-	window_unpin(&again);
+	window_unpin(NULL, &again);
 	assert_int_equal(stats_of(&f).bytes_pinned, 4 * MIB);
 	assert_int_equal(pin_len(f.inode, 300 * MIB, 1, GIB, WINDOW_LONG, &more), WINDOW_PINNED);
-	window_unpin(&more);
-	window_unpin(&pin[1]);
-	window_unpin(&pin[2]);
+	window_unpin(NULL, &more);
+	window_unpin(NULL, &pin[1]);
+	window_unpin(NULL, &pin[2]);
 	assert_int_equal(stats_of(&f).bytes_pinned, 0);
 	close_window(&f);
 }
@@ -481,13 +485,13 @@ static void a_long_span_is_all_or_nothing(void **state)
 	touch(f.inode, 0, size);
 	assert_int_equal(pin_len(f.inode, 0, size, size, WINDOW_LONG, &pin), WINDOW_PINNED);
 	assert_int_equal(pin.len_bytes, 2 * MIB);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	assert_int_equal(pin_len(f.inode, 0, size, size, WINDOW_LONG | WINDOW_SPAN, &pin),
 			 WINDOW_QUEUE);
 	assert_true(pin.over_budget);
 	assert_int_equal(stats_of(&f).bytes_pinned, 0);
 	pin = span_at(f.inode, 0, size, size, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -508,7 +512,7 @@ static void long_pins_leave_others_ranges_as_well_as_bytes(void **state)
 	for (uint64_t i = 0; i < 10; i++)
 		touch(inode_new(&f, 100 + i), 0, MIB);
 	while (n--)
-		window_unpin(&pin[n]);
+		window_unpin(NULL, &pin[n]);
 	close_window(&f);
 }
 

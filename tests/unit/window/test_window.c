@@ -28,7 +28,7 @@ static void a_miss_sets_a_range_up_and_a_hit_finds_it(void **state)
 	/* The byte at the pin is the byte of the file that was asked for. */
 	assert_int_equal(map.file_off + (uint64_t)(pin.va - base_va) - map.win_off, 5 * MIB + 123);
 	assert_int_equal(pin.len_bytes, map.file_off + map.len_bytes - (5 * MIB + 123));
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 
 	touch(f.inode, 5 * MIB, 64 * MIB);
 	assert_int_equal(f.dev.nsetups, 1);
@@ -47,10 +47,10 @@ static void a_pin_is_no_longer_than_asked_for(void **state)
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	touch(f.inode, 0, 64 * MIB);
-	assert_int_equal(window_pin(f.inode, 100, 7, 64 * MIB, WINDOW_PROBE, &pin, NULL),
+	assert_int_equal(window_pin(NULL, f.inode, 100, 7, 64 * MIB, WINDOW_PROBE, &pin, NULL),
 			 WINDOW_PINNED);
 	assert_int_equal(pin.len_bytes, 7);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -64,7 +64,7 @@ static void a_partial_last_page_is_never_mapped(void **state)
 	pin = pin_at(f.inode, 0, 2 * PAGE + 1);
 	assert_int_equal(pin.len_bytes, 2 * PAGE);
 	assert_int_equal(map_of(&f, &pin).len_bytes, 2 * PAGE);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	assert_int_equal(pin_flags(f.inode, 2 * PAGE, 2 * PAGE + 1, 0, &pin), WINDOW_QUEUE);
 	assert_int_equal(pin_flags(f.inode, 0, PAGE - 1, 0, &pin), WINDOW_QUEUE);
 	assert_int_equal(pin_flags(f.inode, 0, 0, 0, &pin), WINDOW_QUEUE);
@@ -81,7 +81,7 @@ static void a_pin_ends_with_the_trusted_size_when_the_file_shrank(void **state)
 	touch(f.inode, 0, 2 * MIB);
 	pin = pin_at(f.inode, 0, 3 * PAGE + 5);
 	assert_int_equal(pin.len_bytes, 3 * PAGE);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	assert_int_equal(pin_flags(f.inode, 3 * PAGE, 3 * PAGE + 5, 0, &pin), WINDOW_QUEUE);
 	close_window(&f);
 }
@@ -97,14 +97,15 @@ static void offsets_at_the_end_of_64_bits_do_not_wrap(void **state)
 	open_plain(&f, 64 * MIB);
 	pin = pin_at(f.inode, round_down(last_page, PAGE), UINT64_MAX);
 	assert_int_equal(pin.len_bytes, PAGE);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	assert_int_equal(pin_flags(f.inode, UINT64_MAX, UINT64_MAX, 0, &pin), WINDOW_QUEUE);
 	touch(f.inode, 0, UINT64_MAX);
 	touch(f.inode, INT64_MAX, UINT64_MAX);
 	assert_int_equal(stats_of(&f).ranges_live, 3);
 
 	/* A length that runs over the end means: to the end. */
-	assert_true(window_block(f.inode, INT64_MAX, UINT64_MAX, &at.waiter) || at.wakes == 1);
+	assert_true(window_block(NULL, f.inode, INT64_MAX, UINT64_MAX, &at.waiter) ||
+		    at.wakes == 1);
 	window_unblock(f.inode);
 	assert_int_equal(stats_of(&f).ranges_live, 1);
 	assert_true(is_live(f.inode, 0, UINT64_MAX));
@@ -127,7 +128,7 @@ static void the_map_alignment_is_kept(void **state)
 		assert_int_equal(map_of(&f, &pin).file_off % alignments[i], 0);
 		assert_int_equal(map_of(&f, &pin).win_off % alignments[i], 0);
 		assert_int_equal(pin.len_bytes, round_down(200 * KIB, unit));
-		window_unpin(&pin);
+		window_unpin(NULL, &pin);
 		close_window(&f);
 	}
 }
@@ -181,7 +182,7 @@ static void a_sequential_reader_gets_doubling_ranges(void **state)
 
 		largest = MAX(largest, f.dev.last_map.len_bytes);
 		off += pin.len_bytes;
-		window_unpin(&pin);
+		window_unpin(NULL, &pin);
 	}
 	assert_int_equal(largest, GIB / 8);
 	assert_true(f.dev.nsetups < 30);
@@ -203,9 +204,9 @@ static void the_first_write_makes_a_range_writable(void **state)
 	/* The reader's mapping is in force until he has left. */
 	assert_false(map_of(&f, &reader).writable);
 	assert_int_equal(f.dev.nextents, 0);
-	window_unpin(&reader);
+	window_unpin(NULL, &reader);
 	assert_int_equal(f.dev.nextents, 1);
-	window_unpin(&writer);
+	window_unpin(NULL, &writer);
 
 	touch(f.inode, 0, 4 * MIB);
 	assert_int_equal(f.dev.nsetups, 2);
@@ -221,13 +222,13 @@ static void a_file_that_has_grown_is_mapped_anew(void **state)
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	assert_int_equal(pin_flags(f.inode, 0, 100 * KIB, WINDOW_WRITE, &pin), WINDOW_PINNED);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	pin = pin_at(f.inode, 500 * KIB, MIB);
 	assert_int_equal(pin.len_bytes, 524 * KIB);
 	/* Still writable, and the only one. */
 	assert_true(map_of(&f, &pin).writable);
 	assert_int_equal(fake_mapped(&f.dev, 1), 1);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -241,7 +242,7 @@ static void a_file_that_grows_by_a_page_at_a_time_is_not_mapped_anew_each_time(v
 	touch(f.inode, 0, 1024 * KIB);
 	for (uint64_t size = 1024 * KIB + PAGE; size < 1536 * KIB; size += PAGE)
 		if (pin_flags(f.inode, size - PAGE, size, 0, &pin) == WINDOW_PINNED)
-			window_unpin(&pin);
+			window_unpin(NULL, &pin);
 	assert_in_range(f.dev.nsetups, 3, 6);
 	close_window(&f);
 }
@@ -257,10 +258,13 @@ static void all_who_miss_the_same_range_wait_for_one_set_up(void **state)
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	f.dev.hold_setups = true;
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, 0, &pin, &a.waiter), WINDOW_PENDING);
-	assert_int_equal(window_pin(f.inode, PAGE, 1, MIB, 0, &pin, &b.waiter), WINDOW_PENDING);
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, WINDOW_NOWAIT, &pin, NULL), WINDOW_QUEUE);
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, WINDOW_PROBE, &pin, NULL), WINDOW_QUEUE);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, 0, &pin, &a.waiter), WINDOW_PENDING);
+	assert_int_equal(window_pin(NULL, f.inode, PAGE, 1, MIB, 0, &pin, &b.waiter),
+			 WINDOW_PENDING);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, WINDOW_NOWAIT, &pin, NULL),
+			 WINDOW_QUEUE);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, WINDOW_PROBE, &pin, NULL),
+			 WINDOW_QUEUE);
 	assert_int_equal(f.dev.nsetups, 1);
 	assert_int_equal(a.wakes + b.wakes, 0);
 	assert_true(fake_answer_setup(&f.dev, 0, 0));
@@ -277,9 +281,11 @@ static void nowait_starts_a_set_up_and_probe_does_not(void **state)
 
 	(void)state;
 	open_plain(&f, 64 * MIB);
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, WINDOW_PROBE, &pin, NULL), WINDOW_QUEUE);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, WINDOW_PROBE, &pin, NULL),
+			 WINDOW_QUEUE);
 	assert_int_equal(f.dev.nsetups, 0);
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, WINDOW_NOWAIT, &pin, NULL), WINDOW_QUEUE);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, WINDOW_NOWAIT, &pin, NULL),
+			 WINDOW_QUEUE);
 	assert_int_equal(f.dev.nsetups, 1);
 	assert_true(is_live(f.inode, 0, MIB));
 	close_window(&f);
@@ -294,7 +300,7 @@ static void a_refusal_is_remembered_until_something_changes(void **state)
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	f.dev.setup_err = -EOPNOTSUPP;
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, 0, &pin, &at.waiter), WINDOW_PENDING);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, 0, &pin, &at.waiter), WINDOW_PENDING);
 	assert_int_equal(at.err, -EOPNOTSUPP);
 	for (int i = 0; i < 10; i++)
 		assert_int_equal(pin_flags(f.inode, 0, MIB, 0, &pin), WINDOW_QUEUE);
@@ -364,7 +370,7 @@ static void a_window_smaller_than_the_file_serves_all_of_it(void **state)
 
 			assert_true((uint64_t)(pin.va - base_va) + pin.len_bytes <= windows[i]);
 			off += pin.len_bytes;
-			window_unpin(&pin);
+			window_unpin(NULL, &pin);
 		}
 		assert_true(stats_of(&f).evictions > 0);
 		close_window(&f);
@@ -401,7 +407,7 @@ static void removals_come_in_batches_no_larger_than_the_device_takes(void **stat
 	f.dev.nremovals = f.dev.nextents = 0;
 	uint64_t live = stats_of(&f).ranges_live;
 
-	window_block(f.inode, 0, UINT64_MAX, &at.waiter);
+	window_block(NULL, f.inode, 0, UINT64_MAX, &at.waiter);
 	assert_int_equal(at.wakes, 1);
 	assert_int_equal(f.dev.nextents, live);
 	assert_int_equal(f.dev.nremovals, (live + 6) / 7);
@@ -423,7 +429,7 @@ static void a_pinned_range_is_never_taken(void **state)
 		touch(f.inode, off, GIB);
 	now = map_of(&f, &pin);
 	assert_memory_equal(&before, &now, sizeof(now));
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -462,9 +468,10 @@ static void space_is_used_again_only_after_the_device_confirmed(void **state)
 	for (uint64_t off = 0; off < 8 * MIB; off += 2 * MIB)
 		touch(f.inode, off, GIB);
 	/* The fake device aborts if a place is handed out twice. */
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, WINDOW_NOWAIT, &pin, NULL),
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, WINDOW_NOWAIT, &pin, NULL),
 			 WINDOW_QUEUE);
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &at.waiter), WINDOW_PENDING);
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, 0, &pin, &at.waiter),
+			 WINDOW_PENDING);
 	assert_int_equal(f.dev.nsetups, 4);
 	assert_int_equal(at.wakes, 0);
 	f.dev.hold_removals = false;
@@ -485,17 +492,18 @@ static void who_waits_for_space_is_woken_when_a_pin_goes(void **state)
 	open_plain(&f, 8 * MIB);
 	for (unsigned i = 0; i < 4; i++)
 		pins[i] = pin_at(f.inode, i * 2 * MIB, GIB);
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, WINDOW_NOWAIT, &pin, NULL),
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, WINDOW_NOWAIT, &pin, NULL),
 			 WINDOW_QUEUE);
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &at.waiter), WINDOW_PENDING);
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, 0, &pin, &at.waiter),
+			 WINDOW_PENDING);
 	assert_int_equal(at.wakes, 0);
-	window_unpin(&pins[2]);
+	window_unpin(NULL, &pins[2]);
 	assert_int_equal(at.wakes, 1);
 	touch(f.inode, 8 * MIB, GIB);
 	assert_false(is_live(f.inode, 4 * MIB, GIB));
-	window_unpin(&pins[0]);
-	window_unpin(&pins[1]);
-	window_unpin(&pins[3]);
+	window_unpin(NULL, &pins[0]);
+	window_unpin(NULL, &pins[1]);
+	window_unpin(NULL, &pins[3]);
 	close_window(&f);
 }
 
@@ -508,18 +516,19 @@ static void a_wait_for_space_is_bounded(void **state)
 
 	(void)state;
 	open_plain(&f, 8 * MIB);
-	assert_true(window_expire(f.w, now) == UINT64_MAX);
+	assert_true(window_expire(NULL, f.w, now) == UINT64_MAX);
 	for (unsigned i = 0; i < 4; i++)
 		pins[i] = pin_at(f.inode, i * 2 * MIB, GIB);
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &at.waiter), WINDOW_PENDING);
-	next = window_expire(f.w, now);
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, 0, &pin, &at.waiter),
+			 WINDOW_PENDING);
+	next = window_expire(NULL, f.w, now);
 	assert_true(next >= now && next < now + 2 * NS_PER_S);
 	assert_int_equal(at.wakes, 0);
-	assert_true(window_expire(f.w, next) == UINT64_MAX);
+	assert_true(window_expire(NULL, f.w, next) == UINT64_MAX);
 	assert_int_equal(at.wakes, 1);
 	assert_int_equal(at.err, -ETIMEDOUT);
 	for (unsigned i = 0; i < 4; i++)
-		window_unpin(&pins[i]);
+		window_unpin(NULL, &pins[i]);
 	close_window(&f);
 }
 
@@ -534,7 +543,7 @@ static void a_refused_removal_is_never_used_again(void **state)
 	touch(f.inode, 0, 4 * MIB);
 	touch(f.inode, 2 * MIB, 4 * MIB);
 	f.dev.remove_err = -EBUSY;
-	assert_false(window_block(f.inode, 0, UINT64_MAX, &at.waiter));
+	assert_false(window_block(NULL, f.inode, 0, UINT64_MAX, &at.waiter));
 	assert_int_equal(at.wakes, 1);
 	assert_int_equal(at.err, -EBUSY);
 	window_unblock(f.inode);
@@ -558,12 +567,12 @@ static void a_window_that_was_lost_entirely_says_queue(void **state)
 	open_plain(&f, 8 * MIB);
 	f.dev.remove_err = -EIO;
 	for (uint64_t off = 0; off < 64 * MIB; off += 2 * MIB)
-		if (window_pin(f.inode, off, 1, GIB, 0, &pin, &at.waiter) == WINDOW_QUEUE)
+		if (window_pin(NULL, f.inode, off, 1, GIB, 0, &pin, &at.waiter) == WINDOW_QUEUE)
 			break;
-	window_block(f.inode, 0, UINT64_MAX, &at.waiter);
+	window_block(NULL, f.inode, 0, UINT64_MAX, &at.waiter);
 	window_unblock(f.inode);
 	assert_int_equal(stats_of(&f).bytes_lost, 8 * MIB);
-	assert_int_equal(window_pin(f.inode, 0, 1, GIB, 0, &pin, &at.waiter), WINDOW_QUEUE);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, GIB, 0, &pin, &at.waiter), WINDOW_QUEUE);
 	close_window(&f);
 }
 
@@ -583,7 +592,7 @@ static void no_range_outlives_its_nodeid(void **state)
 		touch(other, off, 16 * MIB);
 	}
 	f.dev.hold_removals = true;
-	assert_false(window_block(other, 0, UINT64_MAX, &at.waiter));
+	assert_false(window_block(NULL, other, 0, UINT64_MAX, &at.waiter));
 	assert_int_equal(at.wakes, 0);
 	while (!at.wakes)
 		assert_true(fake_answer_removal(&f.dev, 0));
@@ -606,10 +615,11 @@ static void a_block_takes_only_what_overlaps(void **state)
 	/* Backwards: nobody takes that for a sequential reader. */
 	for (uint64_t off = size; off > 0; off -= 2 * MIB)
 		touch(f.inode, off - 2 * MIB, size);
-	window_block(f.inode, 4 * MIB - 1, 2, &at.waiter);
+	window_block(NULL, f.inode, 4 * MIB - 1, 2, &at.waiter);
 	/* The whole inode stays out while it is blocked ... */
 	assert_int_equal(pin_flags(f.inode, 0, size, 0, &pin), WINDOW_QUEUE);
-	assert_int_equal(window_pin(f.inode, 0, 1, size, WINDOW_PROBE, &pin, NULL), WINDOW_QUEUE);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, size, WINDOW_PROBE, &pin, NULL),
+			 WINDOW_QUEUE);
 	assert_true(stats_of(&f).blocked >= 2);
 	window_unblock(f.inode);
 	/* ... and only the two in the middle are gone. */
@@ -629,12 +639,12 @@ static void a_block_that_meets_nothing_waits_for_nothing(void **state)
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	pin = pin_at(f.inode, 0, 4 * MIB);
-	assert_true(window_block(f.inode, 2 * MIB, UINT64_MAX, &at.waiter));
-	assert_true(window_block(f.inode, 0, 0, &at.waiter));
+	assert_true(window_block(NULL, f.inode, 2 * MIB, UINT64_MAX, &at.waiter));
+	assert_true(window_block(NULL, f.inode, 0, 0, &at.waiter));
 	assert_int_equal(at.wakes, 0);
 	window_unblock(f.inode);
 	window_unblock(f.inode);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	close_window(&f);
 }
 
@@ -648,9 +658,9 @@ static void a_block_waits_for_the_reader_and_for_the_device(void **state)
 	open_plain(&f, 64 * MIB);
 	f.dev.hold_removals = true;
 	pin = pin_at(f.inode, 0, MIB);
-	assert_false(window_block(f.inode, 0, 1, &at.waiter));
+	assert_false(window_block(NULL, f.inode, 0, 1, &at.waiter));
 	assert_int_equal(f.dev.nextents, 0);
-	window_unpin(&pin);
+	window_unpin(NULL, &pin);
 	assert_int_equal(f.dev.nextents, 1);
 	assert_int_equal(at.wakes, 0);
 	assert_true(fake_answer_removal(&f.dev, 0));
@@ -671,9 +681,9 @@ static void a_block_waits_for_an_evicted_range_too(void **state)
 	f.dev.hold_removals = true;
 	for (uint64_t off = 0; off < 8 * MIB; off += 2 * MIB)
 		touch(f.inode, off, GIB);
-	window_pin(f.inode, 8 * MIB, 1, GIB, WINDOW_NOWAIT, &pin, NULL);
+	window_pin(NULL, f.inode, 8 * MIB, 1, GIB, WINDOW_NOWAIT, &pin, NULL);
 	assert_int_equal(f.dev.nextents, 1); /* one victim, the device has not answered */
-	assert_false(window_block(f.inode, f.dev.removing[0].win_off, 1, &at.waiter));
+	assert_false(window_block(NULL, f.inode, f.dev.removing[0].win_off, 1, &at.waiter));
 	assert_int_equal(at.wakes, 0);
 	f.dev.hold_removals = false;
 	assert_true(fake_answer_removal(&f.dev, 0));
@@ -691,15 +701,17 @@ static void a_block_during_a_set_up_waits_for_its_answer_and_removes_it(void **s
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	f.dev.hold_setups = true;
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, 0, &pin, &reader.waiter), WINDOW_PENDING);
-	assert_false(window_block(f.inode, 0, UINT64_MAX, &blocker.waiter));
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, 0, &pin, &reader.waiter),
+			 WINDOW_PENDING);
+	assert_false(window_block(NULL, f.inode, 0, UINT64_MAX, &blocker.waiter));
 	assert_int_equal(blocker.wakes, 0);
 	assert_true(fake_answer_setup(&f.dev, 0, 0));
 	assert_int_equal(reader.wakes, 1);
 	assert_int_equal(blocker.wakes, 1);
 	assert_int_equal(blocker.err, 0);
 	assert_int_equal(fake_mapped(&f.dev, 1), 0);
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, 0, &pin, &reader.waiter), WINDOW_QUEUE);
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, 0, &pin, &reader.waiter),
+			 WINDOW_QUEUE);
 	window_unblock(f.inode);
 	close_window(&f);
 }
@@ -713,8 +725,9 @@ static void a_block_during_a_set_up_that_is_refused_has_nothing_to_remove(void *
 	(void)state;
 	open_plain(&f, 64 * MIB);
 	f.dev.hold_setups = true;
-	assert_int_equal(window_pin(f.inode, 0, 1, MIB, 0, &pin, &reader.waiter), WINDOW_PENDING);
-	assert_false(window_block(f.inode, 0, UINT64_MAX, &blocker.waiter));
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, 0, &pin, &reader.waiter),
+			 WINDOW_PENDING);
+	assert_false(window_block(NULL, f.inode, 0, UINT64_MAX, &blocker.waiter));
 	assert_true(fake_answer_setup(&f.dev, 0, -ENOMEM));
 	assert_int_equal(reader.err, -ENOMEM);
 	assert_int_equal(blocker.wakes, 1);
@@ -736,13 +749,13 @@ static void blocks_nest(void **state)
 	open_plain(&f, 64 * MIB);
 	first = pin_at(f.inode, 0, size);
 	second = pin_at(f.inode, 2 * MIB, size);
-	assert_false(window_block(f.inode, 0, 1, &a.waiter));
-	assert_false(window_block(f.inode, 0, UINT64_MAX, &b.waiter));
-	assert_false(window_block(f.inode, 2 * MIB, 1, &c.waiter));
-	window_unpin(&first);
+	assert_false(window_block(NULL, f.inode, 0, 1, &a.waiter));
+	assert_false(window_block(NULL, f.inode, 0, UINT64_MAX, &b.waiter));
+	assert_false(window_block(NULL, f.inode, 2 * MIB, 1, &c.waiter));
+	window_unpin(NULL, &first);
 	assert_int_equal(a.wakes, 1);
 	assert_int_equal(b.wakes + c.wakes, 0);
-	window_unpin(&second);
+	window_unpin(NULL, &second);
 	assert_int_equal(b.wakes, 1);
 	assert_int_equal(c.wakes, 1);
 	for (int i = 0; i < 3; i++) {
@@ -773,9 +786,9 @@ static void drain_takes_everything_out_and_lets_nothing_in(void **state)
 	for (uint64_t off = 0; off < 16 * MIB; off += 2 * MIB)
 		touch(f.inode, off, 16 * MIB);
 	f.dev.hold_setups = f.dev.hold_removals = true;
-	assert_int_equal(window_pin(f.inode, 20 * MIB, 1, 32 * MIB, 0, &pin, &at.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 20 * MIB, 1, 32 * MIB, 0, &pin, &at.waiter),
 			 WINDOW_PENDING);
-	assert_int_equal(window_drain(f.w, answer_one, &f, 5000), 0);
+	assert_int_equal(window_drain(NULL, f.w, answer_one, &f, 5000), 0);
 	assert_int_equal(at.wakes, 1);
 	assert_int_equal(f.dev.n, 0);
 	assert_int_equal(pin_flags(f.inode, 0, 16 * MIB, 0, &pin), WINDOW_QUEUE);
@@ -794,11 +807,41 @@ static void drain_gives_up_in_time(void **state)
 	open_plain(&f, 64 * MIB);
 	touch(f.inode, 0, MIB);
 	f.dev.hold_removals = true;
-	assert_int_equal(window_drain(f.w, no_progress, NULL, 20), -ETIMEDOUT);
+	assert_int_equal(window_drain(NULL, f.w, no_progress, NULL, 20), -ETIMEDOUT);
 	assert_true(clock_now_ns() - start < 5 * NS_PER_S);
 	assert_true(fake_answer_removal(&f.dev, 0));
-	assert_int_equal(window_drain(f.w, no_progress, NULL, 20), 0);
+	assert_int_equal(window_drain(NULL, f.w, no_progress, NULL, 20), 0);
 	window_destroy(f.w);
+}
+
+/* What a call of the window causes, on its thread, is done on behalf of its caller. */
+static void callbacks_and_wakes_get_the_callers_context(void **state)
+{
+	char asker, answerer, blocker, unpinner;
+	struct fixture f;
+	struct window_pin pin;
+	struct waiting at = WAITING, block = WAITING;
+
+	(void)state;
+	open_plain(&f, 64 * MIB);
+	f.dev.hold_setups = true;
+	f.dev.answer_by = &answerer;
+	assert_int_equal(window_pin(&asker, f.inode, 0, 1, MIB, 0, &pin, &at.waiter),
+			 WINDOW_PENDING);
+	assert_ptr_equal(f.dev.setup_by, &asker);
+	assert_true(fake_answer_setup(&f.dev, 0, 0));
+	assert_ptr_equal(at.by, &answerer);
+	assert_int_equal(window_pin(&asker, f.inode, 0, 1, MIB, WINDOW_PROBE, &pin, NULL),
+			 WINDOW_PINNED);
+	f.dev.hold_removals = true;
+	assert_false(window_block(&blocker, f.inode, 0, UINT64_MAX, &block.waiter));
+	assert_null(f.dev.remove_by);
+	window_unpin(&unpinner, &pin);
+	assert_ptr_equal(f.dev.remove_by, &unpinner);
+	assert_true(fake_answer_removal(&f.dev, 0));
+	assert_ptr_equal(block.by, &answerer);
+	window_unblock(f.inode);
+	close_window(&f);
 }
 
 static void failure_wakes_everybody(void **state)
@@ -814,12 +857,13 @@ static void failure_wakes_everybody(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		pins[i] = pin_at(f.inode, i * 2 * MIB, GIB);
 	f.dev.hold_setups = true;
-	assert_int_equal(window_pin(other, 0, 1, MIB, 0, &pin, &setup.waiter), WINDOW_PENDING);
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &space.waiter),
+	assert_int_equal(window_pin(NULL, other, 0, 1, MIB, 0, &pin, &setup.waiter),
 			 WINDOW_PENDING);
-	assert_false(window_block(f.inode, 0, 1, &block.waiter));
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, 0, &pin, &space.waiter),
+			 WINDOW_PENDING);
+	assert_false(window_block(NULL, f.inode, 0, 1, &block.waiter));
 
-	window_fail(f.w, -ENODEV);
+	window_fail(NULL, f.w, -ENODEV);
 	assert_int_equal(setup.wakes, 1);
 	assert_int_equal(setup.err, -ENODEV);
 	assert_int_equal(space.wakes, 1);
@@ -827,7 +871,7 @@ static void failure_wakes_everybody(void **state)
 	assert_int_equal(block.wakes, 1);
 	assert_int_equal(block.err, -ENODEV);
 	window_unblock(f.inode);
-	assert_int_equal(window_pin(f.inode, 2 * MIB, 1, GIB, 0, &pin, &space.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 2 * MIB, 1, GIB, 0, &pin, &space.waiter),
 			 WINDOW_QUEUE);
 
 	/* Inodes may go before their last pins and answers; nothing is asked of the device. */
@@ -835,9 +879,9 @@ static void failure_wakes_everybody(void **state)
 	window_inode_free(f.inode);
 	assert_true(fake_answer_setup(&f.dev, 0, -ENODEV));
 	for (unsigned i = 0; i < 3; i++)
-		window_unpin(&pins[i]);
+		window_unpin(NULL, &pins[i]);
 	assert_int_equal(f.dev.nremovals, 0);
-	assert_int_equal(window_drain(f.w, no_progress, NULL, 1000), 0);
+	assert_int_equal(window_drain(NULL, f.w, no_progress, NULL, 1000), 0);
 	window_destroy(f.w);
 }
 
@@ -852,32 +896,32 @@ static void late_answers_to_a_failed_window_change_nothing(void **state)
 	kept = pin_at(f.inode, 0, 4 * MIB);
 	touch(f.inode, 2 * MIB, 4 * MIB);
 	f.dev.hold_setups = f.dev.hold_removals = true;
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &setup.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, 0, &pin, &setup.waiter),
 			 WINDOW_PENDING);
-	assert_false(window_block(f.inode, 2 * MIB, 1, &block.waiter));
+	assert_false(window_block(NULL, f.inode, 2 * MIB, 1, &block.waiter));
 	window_unblock(f.inode);
-	window_fail(f.w, -EIO);
+	window_fail(NULL, f.w, -EIO);
 	assert_int_equal(setup.wakes + block.wakes, 2);
 	for (uint64_t off = 0; off < 16 * MIB; off += MIB)
 		for (unsigned flags = 0; flags < 64; flags++)
 			assert_int_equal(
-				window_pin(f.inode, off, 1, GIB, flags, &pin, &setup.waiter),
+				window_pin(NULL, f.inode, off, 1, GIB, flags, &pin, &setup.waiter),
 				WINDOW_QUEUE);
 	/* The device had done both when it failed. */
 	assert_true(fake_answer_setup(&f.dev, 0, 0));
 	assert_true(fake_answer_removal(&f.dev, 0));
 	assert_int_equal(setup.wakes + block.wakes, 2);
-	assert_int_equal(window_pin(f.inode, 8 * MIB, 1, GIB, 0, &pin, &setup.waiter),
+	assert_int_equal(window_pin(NULL, f.inode, 8 * MIB, 1, GIB, 0, &pin, &setup.waiter),
 			 WINDOW_QUEUE);
 	/* A block need not wait for anything any more; the pin's memory is not used again. */
-	assert_true(window_block(f.inode, 0, UINT64_MAX, &block.waiter));
+	assert_true(window_block(NULL, f.inode, 0, UINT64_MAX, &block.waiter));
 	window_unblock(f.inode);
 	assert_int_equal(map_of(&f, &kept).file_off, 0);
-	window_unpin(&kept);
+	window_unpin(NULL, &kept);
 	assert_int_equal(stats_of(&f).ranges_live, 0);
 	assert_int_equal(stats_of(&f).bytes_mapped, 0);
 	window_inode_free(f.inode);
-	assert_int_equal(window_drain(f.w, no_progress, NULL, 1000), 0);
+	assert_int_equal(window_drain(NULL, f.w, no_progress, NULL, 1000), 0);
 	window_destroy(f.w);
 }
 
@@ -890,16 +934,16 @@ static void failure_during_a_removal_ends_the_block(void **state)
 	open_plain(&f, 64 * MIB);
 	touch(f.inode, 0, MIB);
 	f.dev.hold_removals = true;
-	assert_false(window_block(f.inode, 0, 1, &a.waiter));
-	window_fail(f.w, -EIO);
-	window_fail(f.w, -EIO);
+	assert_false(window_block(NULL, f.inode, 0, 1, &a.waiter));
+	window_fail(NULL, f.w, -EIO);
+	window_fail(NULL, f.w, -EIO);
 	assert_int_equal(a.wakes, 1);
 	assert_int_equal(a.err, -EIO);
 	window_unblock(f.inode);
 	window_inode_free(f.inode);
 	/* The transport answers late what it cancelled. */
 	assert_true(fake_answer_removal(&f.dev, -EIO));
-	assert_int_equal(window_drain(f.w, no_progress, NULL, 1000), 0);
+	assert_int_equal(window_drain(NULL, f.w, no_progress, NULL, 1000), 0);
 	window_destroy(f.w);
 }
 
@@ -945,6 +989,7 @@ int main(void)
 		cmocka_unit_test(drain_takes_everything_out_and_lets_nothing_in),
 		cmocka_unit_test(drain_gives_up_in_time),
 		cmocka_unit_test(failure_wakes_everybody),
+		cmocka_unit_test(callbacks_and_wakes_get_the_callers_context),
 		cmocka_unit_test(late_answers_to_a_failed_window_change_nothing),
 		cmocka_unit_test(failure_during_a_removal_ends_the_block),
 	};

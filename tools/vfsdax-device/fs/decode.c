@@ -243,6 +243,22 @@ static int copy_args_and_run(struct op *op, const struct op_info *info)
 	return r;
 }
 
+void fs_refuse(struct request *req, int err)
+{
+	struct fuse_in_header in;
+
+	if (!pieces_read(req->readable, req->n_readable, 0, &in, sizeof(in))) {
+		reply_none(req);
+		return;
+	}
+	log_debug("opcode %u, request %llu: %s", in.opcode, (unsigned long long)in.unique,
+		  strerror(-err));
+	if (op_info(in.opcode) && op_info(in.opcode)->flags & OP_NO_REPLY)
+		reply_none(req);
+	else
+		reply_error(req, in.unique, -EIO);
+}
+
 void fs_handle(struct fs *fs, struct request *req)
 {
 	struct op op = {.fs = fs, .req = req};

@@ -86,6 +86,7 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	/* the caller's strings; what they say is open, or read, from here on */
 	fs->options.shared_dir = fs->options.xattrmap = NULL;
 	fs->shmem = shmem;
+	pthread_mutex_init(&fs->session_lock, NULL);
 	fs->privileged = cred_privileged();
 	if (options->check_permissions && !fs->privileged) {
 		log_error("--check-permissions needs root: a process of uid %u cannot do anything "
@@ -116,10 +117,12 @@ err_proc:
 	close(fs->proc_fd);
 err_fs:
 	xattrmap_free(fs->xattrmap);
+	pthread_mutex_destroy(&fs->session_lock);
 	free(fs);
 	return r;
 }
 
+/* With session_lock: two at once would both put the root back into the tables. */
 static bool forget_session(struct fs *fs, bool unmap)
 {
 	bool all;
@@ -134,14 +137,28 @@ static bool forget_session(struct fs *fs, bool unmap)
 	return all;
 }
 
-void fs_forget_session(struct fs *fs, bool unmap)
+void fs_begin_session(struct fs *fs, uint64_t init_flags, uint32_t agreed)
 {
-	forget_session(fs, unmap);
+	pthread_mutex_lock(&fs->session_lock);
+	forget_session(fs, true);
+	atomic_store_explicit(&fs->init_flags, init_flags, memory_order_relaxed);
+	atomic_store_explicit(&fs->agreed, agreed, memory_order_relaxed);
+	atomic_store_explicit(&fs->ready, true, memory_order_release);
+	pthread_mutex_unlock(&fs->session_lock);
+}
+
+void fs_end_session(struct fs *fs)
+{
+	pthread_mutex_lock(&fs->session_lock);
+	forget_session(fs, true);
+	pthread_mutex_unlock(&fs->session_lock);
 }
 
 void fs_reset(struct fs *fs)
 {
+	pthread_mutex_lock(&fs->session_lock);
 	forget_session(fs, false);
+	pthread_mutex_unlock(&fs->session_lock);
 }
 
 void fs_destroy(struct fs *fs)
@@ -149,12 +166,13 @@ void fs_destroy(struct fs *fs)
 	if (!fs)
 		return;
 	/* A lock thread that the host does not let go of still uses it; better kept than freed. */
-	if (!forget_session(fs, false))
+	if (!forget_session(fs, false)) /* no other thread is left */
 		return;
 	dax_table_fini(fs);
 	lock_table_fini(fs);
 	handle_table_fini(fs);
 	inode_table_fini(fs);
+	pthread_mutex_destroy(&fs->session_lock);
 	close(fs->proc_fd);
 	xattrmap_free(fs->xattrmap);
 	free(fs);

@@ -5,6 +5,7 @@
  *
  * Order of locks, outermost first. Whoever holds one may take only those below it.
  *
+ *   session_lock           the end and the beginning of a session (INIT, DESTROY, reset)
  *   handle.dir_lock        one directory stream: its position (handle.h)
  *   dax.mutex              what is mapped where; held while the front end maps (dax.h)
  *   inodes.by_key shards   identity -> inode, and nlookup (inode.h)
@@ -15,6 +16,7 @@
 #ifndef VFSDAX_DEVICE_FS_H
 #define VFSDAX_DEVICE_FS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -57,7 +59,9 @@ struct fs {
 	uint64_t root_dev;
 	struct xattrmap *xattrmap; /* NULL: names are the host's */
 
-	/* The session: written by INIT, DESTROY and fs_reset, read by every request. */
+	/* The session: written under session_lock by INIT, DESTROY and fs_reset, which may come on
+	 * several queues at once; read by every request. */
+	pthread_mutex_t session_lock;
 	_Atomic bool ready;
 	_Atomic bool init_refused;   /* and logged */
 	_Atomic uint64_t init_flags; /* what both sides agreed on, flags2 in the upper half */
@@ -87,11 +91,12 @@ static inline bool fs_checks_rights(const struct fs *fs)
 }
 
 /*
- * Forgets the session. `unmap`: the device is running, so what is mapped is taken out of the
- * window as well. Other threads may be inside requests; what they hold stays valid until they let
- * go of it.
+ * Forgets the session there was, and begins one with these flags (of INIT, and beyond FUSE), or
+ * (fs_end_session) none. The device is running, so what is mapped is taken out of the window as
+ * well. Other threads may be inside requests; what they hold stays valid until they let go of it.
  */
-void fs_forget_session(struct fs *fs, bool unmap);
+void fs_begin_session(struct fs *fs, uint64_t init_flags, uint32_t agreed);
+void fs_end_session(struct fs *fs);
 
 /* One request being served. Lives on the stack of its thread. */
 struct op {

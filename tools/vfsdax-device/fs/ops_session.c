@@ -53,10 +53,9 @@ static bool acl(const struct fs *fs)
 	return fs->options.posix_acl != ACL_NEVER;
 }
 
-/* A label is the guest's kernel's to give: not where nothing checks what a process asks for. */
 static bool labels(const struct fs *fs)
 {
-	return fs->options.security_label && !fs_checks_rights(fs);
+	return fs->options.security_label;
 }
 
 static bool has_window(const struct fs *fs)
@@ -103,15 +102,17 @@ static const struct {
 	{FUSE_DIRECT_IO_ALLOW_MMAP, cache_never},
 };
 
-static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
+/* `checks`: the device is to check rights. */
+static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in, bool checks)
 {
 	uint64_t offered = in->flags, agreed = 0;
 
 	/* fuse.h: flags2 counts only with INIT_EXT. */
 	if (offered & FUSE_INIT_EXT)
 		offered |= (uint64_t)in->flags2 << 32;
-	/* Until then the header had no length of extensions. */
-	if (in->minor < MINOR_EXTENSIONS)
+	/* A label is the guest's kernel's to give: not where it lets through what any process asks
+	 * for. And until 7.38 the header had no length of extensions. */
+	if (checks || in->minor < MINOR_EXTENSIONS)
 		offered &= ~(uint64_t)FUSE_SECURITY_CTX;
 	for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
 		if (offered & init_flags[i].flag && init_flags[i].wanted(fs))
@@ -119,11 +120,19 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
 	return agreed;
 }
 
-/* Where we check, the host's own access control lists count whatever the front end does. */
-static bool lacks_acls(struct fs *fs)
+/* Beyond FUSE, of what our own driver asks for. That we check rights it hears unasked, too. */
+static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
 {
-	bool lacks = fs->options.posix_acl == ACL_ALWAYS && !fs_agreed(fs, FUSE_POSIX_ACL) &&
-		     !fs_checks_rights(fs);
+	if (!asks || !fs->privileged)
+		return 0;
+	return (asked & AGREED_OURS) |
+	       (fs->options.check_permissions ? AGREE_CHECK_PERMISSIONS : 0);
+}
+
+/* Where we check, the host's own access control lists count whatever the front end does. */
+static bool lacks_acls(struct fs *fs, uint64_t agreed, bool checks)
+{
+	bool lacks = fs->options.posix_acl == ACL_ALWAYS && !(agreed & FUSE_POSIX_ACL) && !checks;
 
 	if (lacks && !atomic_exchange(&fs->init_refused, true))
 		log_error("the driver does not know POSIX access control lists; serve it with "
@@ -138,7 +147,7 @@ int op_init(struct op *op)
 	struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = MINOR_OURS};
 	uint64_t agreed;
 	uint32_t asked;
-	bool asks;
+	bool asks, checks;
 
 	/* Older and newer kernels send fewer or more bytes than our struct has. */
 	bytes_take(&op->args, &in, MIN(op->args.left, sizeof(in)));
@@ -151,18 +160,13 @@ int op_init(struct op *op)
 				  in.minor, MINOR_OLDEST);
 		return -EPROTO;
 	}
-	fs_forget_session(fs, true);
 	asks = agreement_get(&in, &asked);
-	asked = fs->privileged ? asked & AGREED_OURS : 0;
-	if (asks && fs->options.check_permissions)
-		asked |= AGREE_CHECK_PERMISSIONS;
-	atomic_store_explicit(&fs->agreed, asked, memory_order_relaxed);
-	agreed = negotiate(fs, &in);
-	atomic_store_explicit(&fs->init_flags, agreed, memory_order_relaxed);
-	if (lacks_acls(fs))
+	asked = accept(fs, asks, asked);
+	checks = fs->options.check_permissions || asked & AGREE_CHECK_PERMISSIONS;
+	agreed = negotiate(fs, &in, checks);
+	if (lacks_acls(fs, agreed, checks))
 		return -EPROTO;
-	atomic_store_explicit(&fs->ready, true, memory_order_release);
-
+	fs_begin_session(fs, agreed, asked);
 	out.minor = MIN(in.minor, (uint32_t)MINOR_OURS);
 	out.max_readahead = in.max_readahead;
 	out.flags = (uint32_t)agreed;
@@ -180,7 +184,7 @@ int op_init(struct op *op)
 
 int op_destroy(struct op *op)
 {
-	fs_forget_session(op->fs, true);
+	fs_end_session(op->fs);
 	return reply_ok(op);
 }
 

@@ -84,6 +84,9 @@ void fs_destroy(struct fs *fs);
  */
 void fs_handle(struct fs *fs, struct request *req);
 
+/* Answers, with an error, a request of which only the beginning could be read: err is for the log. */
+void fs_refuse(struct request *req, int err);
+
 /*
  * The driver reset the device or went away: forgets every inode, handle, lock and mapping of the
  * session (mappings without calling shmem_unmap: they are the vhost half's to drop) and answers or

@@ -180,6 +180,8 @@ int channel_call(struct channel *c, uint32_t request, const void *payload, uint3
 	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS;
 	int rc;
 
+	if (!atomic_load(&c->replies))
+		return -EOPNOTSUPP;
 	pthread_mutex_lock(&c->call_lock);
 	rc = send_message(c, request, VHOST_USER_FLAG_NEED_REPLY, payload, size, fd, deadline);
 	if (!rc) {

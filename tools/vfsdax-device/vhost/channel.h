@@ -24,6 +24,8 @@ struct channel {
 	int wake_fd;	/* eventfd: readable while interrupted */
 	unsigned stale; /* answers still to come to questions that were given up */
 	_Atomic bool interrupted;
+	/* The front end answers NEED_REPLY (REPLY_ACK). Without it there is nothing to call. */
+	_Atomic bool replies;
 };
 
 int channel_init(struct channel *c);
@@ -42,7 +44,7 @@ int channel_send(struct channel *c, uint32_t request, const void *payload, uint3
 
 /*
  * Sends a message with NEED_REPLY, with `fd` unless it is -1, and waits for the answer's u64.
- * Errors as channel_send(), and -EPROTO for an answer that is none.
+ * Errors as channel_send(); -EPROTO for an answer that is none, -EOPNOTSUPP where there are none.
  */
 int channel_call(struct channel *c, uint32_t request, const void *payload, uint32_t size, int fd,
 		 unsigned timeout_ms, uint64_t *answer);

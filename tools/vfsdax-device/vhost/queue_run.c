@@ -11,9 +11,6 @@
 #include "base/log.h"
 #include "slot.h"
 
-/* How long one translation may take; QEMU needs 30 to 500 us. */
-#define MISS_TIMEOUT_MS 1000u
-
 void signal_eventfd(int fd)
 {
 	uint64_t one = 1;
@@ -38,7 +35,7 @@ void queue_leave(struct queue *q)
 /* Waits for the front end's translations; without locks. */
 static int queue_resolve(struct queue *q, const struct misses *misses)
 {
-	return space_resolve(q->space, misses, &q->stopping, MISS_TIMEOUT_MS);
+	return space_resolve(q->space, misses, &q->stopping);
 }
 
 /* ------------------------------------------------------------------ giving back */
@@ -206,9 +203,15 @@ static void slot_put_back(struct queue *q, struct queue_slot *slot)
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* A request whose buffers cannot be reached goes back with nothing written. */
+/*
+ * A request whose buffers cannot all be reached is answered with an error where its header can be
+ * read and written, which often lie elsewhere than its data; else it goes back with nothing
+ * written.
+ */
 static void slot_refuse(struct queue *q, struct queue_slot *slot, int err)
 {
+	bool header;
+
 	if (!q->complained)
 		log_error("queue %u: request %u cannot be read or answered where the driver put "
 			  "it: %s "
@@ -219,7 +222,11 @@ static void slot_refuse(struct queue *q, struct queue_slot *slot, int err)
 	q->direct -= slot->direct;
 	slot->direct = false; /* nothing is pinned */
 	pthread_mutex_unlock(&q->lock);
-	request_complete(&slot->req, 0);
+	header = slot_map_header(slot, q->space);
+	if (header)
+		fs_refuse(&slot->req, err);
+	else
+		request_complete(&slot->req, 0);
 }
 
 int queue_run_one(struct queue *q)

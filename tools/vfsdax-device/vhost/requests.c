@@ -78,6 +78,7 @@ static int on_set_protocol_features(struct vhost *v, struct vhost_user_message *
 		return -EINVAL;
 	}
 	v->protocol_features = m->payload.u64;
+	atomic_store(&v->channel.replies, v->protocol_features & PF(REPLY_ACK));
 	return 0;
 }
 

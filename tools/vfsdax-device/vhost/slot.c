@@ -7,6 +7,9 @@
 
 #include "base/bytes.h"
 
+/* Enough for the headers of a FUSE request and of its answer. */
+#define HEADER_BYTES_MAX 40u
+
 struct queue_slot *slot_new(struct queue *q)
 {
 	struct queue_slot *slot = calloc(1, sizeof(*slot));
@@ -112,6 +115,39 @@ int slot_copy_out(struct queue_slot *slot, struct space *s, struct misses *misse
 		at += len;
 	}
 	return result;
+}
+
+/* How many of the ranges' bytes from the first on, at most `max`; the rest is cut off. */
+static uint64_t cut_ranges(struct guest_range *ranges, unsigned *n, uint64_t max)
+{
+	uint64_t bytes = 0;
+	unsigned i = 0;
+
+	for (; i < *n && bytes < max; i++) {
+		ranges[i].len = (uint32_t)MIN(ranges[i].len, max - bytes);
+		bytes += ranges[i].len;
+	}
+	*n = i;
+	return bytes;
+}
+
+bool slot_map_header(struct queue_slot *slot, struct space *s)
+{
+	struct misses misses = {.n = 0};
+	struct guest_range *w = slot->ranges + slot->n_readable;
+	uint64_t writable = cut_ranges(w, &slot->n_writable, HEADER_BYTES_MAX);
+	unsigned n_readable = slot->n_readable;
+	int rc;
+
+	slot->req.readable_bytes = cut_ranges(slot->ranges, &slot->n_readable, HEADER_BYTES_MAX);
+	slot->req.writable_bytes = writable;
+	/* The writable ranges follow the readable ones. */
+	memmove(slot->ranges + slot->n_readable, slot->ranges + n_readable,
+		slot->n_writable * sizeof(*w));
+	space_read_lock(s);
+	rc = copy_in(slot, s, &misses);
+	space_read_unlock(s);
+	return !rc;
 }
 
 /* ------------------------------------------------------------------ direct: pointers */

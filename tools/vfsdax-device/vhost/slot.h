@@ -59,6 +59,10 @@ int slot_fill(struct queue_slot *slot, const struct chain *c, bool hiprio);
  * space_at(). */
 int slot_map(struct queue_slot *slot, struct space *s, struct misses *misses);
 
+/* Of a request that cannot be mapped: a small one of only the beginning, as far as it can be read
+ * and written now. False: not even that. */
+bool slot_map_header(struct queue_slot *slot, struct space *s);
+
 /* [space] What was written, to the driver's buffers. Errors as space_at(). */
 int slot_copy_out(struct queue_slot *slot, struct space *s, struct misses *misses);
 

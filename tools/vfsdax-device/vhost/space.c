@@ -9,9 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define PAGE	     4096u
-/* An answer may be lost to an invalidation that overtakes the reader: ask again this often. */
-#define ASK_AGAIN_NS (50 * NS_PER_MS)
+#define PAGE 4096u
 
 void space_init(struct space *s, struct channel *channel, size_t iotlb_limit)
 {
@@ -227,108 +225,6 @@ static bool any_pin_touches(struct space *s, uint64_t first, uint64_t last)
 			return true;
 	}
 	return false;
-}
-
-/* ------------------------------------------------------------------ misses */
-
-static bool all_resolved(struct space *s, const struct misses *m)
-{
-	uint64_t user, run;
-	bool all = true;
-
-	space_read_lock(s);
-	for (unsigned i = 0; all && i < m->n; i++)
-		all = !s->iommu ||
-		      iotlb_lookup(&s->iotlb, m->at[i].iova, m->at[i].perm, &user, &run) == 0;
-	space_read_unlock(s);
-	return all;
-}
-
-static int ask_misses(struct space *s, const struct misses *m, unsigned timeout_ms)
-{
-	for (unsigned i = 0; i < m->n; i++) {
-		struct vhost_user_iotlb miss = {
-			.iova = m->at[i].iova, .perm = m->at[i].perm, .type = VHOST_IOTLB_MISS_MSG};
-		int rc = channel_send(s->channel, VHOST_USER_BACKEND_IOTLB_MSG, &miss, sizeof(miss),
-				      timeout_ms);
-
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-/* Called with miss_lock. */
-static bool any_hopeless(const struct space *s, const struct misses *m)
-{
-	for (unsigned i = 0; i < m->n; i++)
-		if (m->at[i].iova + 1 == s->hopeless)
-			return true;
-	return false;
-}
-
-static bool cancelled(struct space *s, const _Atomic bool *cancel)
-{
-	return atomic_load(cancel) || atomic_load(&s->channel->interrupted);
-}
-
-int space_resolve(struct space *s, const struct misses *misses, const _Atomic bool *cancel,
-		  unsigned timeout_ms)
-{
-	uint64_t now = clock_now_ns(), deadline = now + timeout_ms * NS_PER_MS, ask_at = now;
-
-	for (;;) {
-		struct timespec until;
-		uint64_t seen;
-		bool hopeless;
-
-		if (cancelled(s, cancel))
-			return -ECANCELED;
-		/* Read before the check: an update that arrives after it ends the wait at once. */
-		pthread_mutex_lock(&s->miss_lock);
-		seen = s->news;
-		pthread_mutex_unlock(&s->miss_lock);
-		if (all_resolved(s, misses))
-			return 0;
-		now = clock_now_ns();
-		if (now >= deadline)
-			return -ETIMEDOUT;
-		if (now >= ask_at) {
-			int rc = ask_misses(s, misses, timeout_ms);
-
-			if (rc)
-				return rc;
-			ask_at = now + ASK_AGAIN_NS;
-		}
-		until = clock_timespec(MIN(deadline, ask_at));
-		pthread_mutex_lock(&s->miss_lock);
-		while (s->news == seen && !cancelled(s, cancel))
-			if (pthread_cond_timedwait(&s->news_came, &s->miss_lock, &until) ==
-			    ETIMEDOUT)
-				break;
-		hopeless = s->news != seen && any_hopeless(s, misses);
-		pthread_mutex_unlock(&s->miss_lock);
-		if (hopeless)
-			return -EFAULT;
-	}
-}
-
-void space_refuse(struct space *s, uint64_t iova)
-{
-	pthread_mutex_lock(&s->miss_lock);
-	s->hopeless = round_down(iova, PAGE) + 1;
-	s->news++;
-	pthread_cond_broadcast(&s->news_came);
-	pthread_mutex_unlock(&s->miss_lock);
-}
-
-void space_nudge(struct space *s)
-{
-	pthread_mutex_lock(&s->miss_lock);
-	s->hopeless = 0;
-	s->news++;
-	pthread_cond_broadcast(&s->news_came);
-	pthread_mutex_unlock(&s->miss_lock);
 }
 
 /* ------------------------------------------------------------------ changes */

@@ -129,12 +129,12 @@ void space_pin(struct space *s, struct pin *p);
 void space_unpin(struct space *s, struct pin *p);
 
 /*
- * Asks the front end for the misses and waits until all are there. 0; -ECANCELED once *cancel, or
- * while the channel is interrupted; -EFAULT when the front end says that there is no such page;
- * -ETIMEDOUT. Never on the main thread, which is the one that receives the answers.
+ * Asks the front end for the misses and waits until all are there, however long that takes: a front
+ * end that is stopped or loaded is slow, not wrong. 0; -ECANCELED once *cancel, or while the
+ * channel is interrupted; -EFAULT when the front end says that there is no such page; or what the
+ * channel's end is. Never on the main thread, which is the one that receives the answers.
  */
-int space_resolve(struct space *s, const struct misses *misses, const _Atomic bool *cancel,
-		  unsigned timeout_ms);
+int space_resolve(struct space *s, const struct misses *misses, const _Atomic bool *cancel);
 /* Makes the threads in space_resolve() read *cancel. */
 void space_nudge(struct space *s);
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Writes seeds/: sessions that mean something, as records of message.h. The rows are those of message.c."""
+import os
+import re
+import struct
+
+here = os.path.dirname(os.path.abspath(__file__))
+rows = re.findall(r"^\t\{(FUSE_\w+),", open(os.path.join(here, "message.c")).read(), re.M)
+names = ["a", "b", "d", "l", "x", "y", "z"]
+FORGET, SWAP, INIT_TWICE = 253, 254, 255
+USER, GO_ON, ROOM, CORRUPT, SHORT, LIE = (1 << i for i in range(6))
+
+
+def rec(op, node=0, node2=0, handle=0, name="a", queue=0, flags=0, arg=0, value=0):
+    op = op if isinstance(op, int) else rows.index("FUSE_" + op)
+    return struct.pack("<8BI", op, node, node2, handle, names.index(name), queue, flags, arg, value)
+
+
+look = [rec("LOOKUP", name=n, queue=i % 3) for i, n in enumerate(names)]
+seeds = {
+    "read": [0, *look, rec("OPEN", node=1), rec("READ", arg=64), rec("GETATTR", node=1), rec("RELEASE")],
+    "write": [0, rec("CREATE", name="x", value=2 | 0o644 << 8), rec("WRITE", arg=200), rec("FSYNC"), rec("FLUSH"),
+              rec("SETATTR", node=1, value=8), rec("RELEASE", arg=1), rec(FORGET, node=1), rec("GETATTR", node=232)],
+    "names": [0, *look, rec("MKDIR", name="z", value=0o755), rec("RENAME", name="x", arg=4), rec("LINK", node2=1, name="y"),
+              rec("SYMLINK", name="x", arg=2), rec("MKNOD", name="y", arg=1), rec("UNLINK", name="y"), rec("RMDIR", name="z")],
+    "dir": [1, rec("OPENDIR"), rec("READDIRPLUS", arg=254), rec("READDIR", arg=254), rec("RELEASEDIR"), rec(FORGET, node=1)],
+    "window": [1, *look, rec("SETUPMAPPING", node=2, arg=4, value=0), rec("SETUPMAPPING", node=2, node2=1, arg=2, value=1 << 20),
+               rec("SETATTR", node=2, value=8), rec("REMOVEMAPPING", arg=1, value=4), rec("REMOVEMAPPING", node2=1, arg=1, value=2)],
+    "locks": [0, *look, rec("OPEN", node=1, value=2), rec("OPEN", node=1, value=2), rec("SETLK", arg=1, value=1),
+              rec("SETLKW", handle=1, arg=1, value=2, flags=GO_ON), rec("GETLK", arg=1, value=2, queue=1),
+              rec("SETLK", arg=2, value=1), rec("RELEASE", arg=3), rec("FLUSH", handle=0, value=2)],
+    "links": [1, *look, rec("READLINK", node=4), rec("OPEN", node=4), rec("SETXATTR", node=1, name="a", arg=8),
+              rec("GETXATTR", node=1, arg=254), rec("LISTXATTR", node=1, arg=254), rec("ACCESS", node=1, arg=4)],
+    "begun-twice": [1, *look, rec(INIT_TWICE), *look, rec(INIT_TWICE, arg=1), *look, rec("OPEN", node=1), rec("READ", arg=64)],
+    "swapped": [0, *[r for i in range(21) for r in (rec(SWAP, value=i), rec("LOOKUP", name=names[i % 4]), rec("OPEN", node=1 + i % 6),
+                                                    rec("READ", handle=i % 4, arg=64))]],
+}
+os.makedirs(os.path.join(here, "seeds"), exist_ok=True)
+for name, parts in seeds.items():
+    with open(os.path.join(here, "seeds", name), "wb") as out:
+        out.write(b"".join(bytes([p]) if isinstance(p, int) else p for p in parts))

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * state: one session of a hostile guest with the whole device, as the input has it. The driver's
+ * own floors (transport, virtqueue, fs) carry the messages, on several queues at once; what the
+ * guest knows of its session (known.h) lets the input name nodes and handles that exist, and is
+ * what the answers are held against. Meanwhile the host exchanges files for links, FIFOs and
+ * devices.
+ *
+ *   input   flags (1 byte; bit 0: the host exchanges all the time), then records (message.h)
+ *
+ * What must hold: each request is answered, a blocked lock at the latest after its INTERRUPT; what
+ * has ended (a forgotten node, a released handle) is refused, and its number never given out again;
+ * nothing of what lies beside the share comes back, in answers or through the window, and nothing
+ * there is changed.
+ */
+#include "state.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "fs/internal.h"
+#include "transport/vhost_user.h"
+#include "window/window.h"
+
+#include "../require.h"
+#include "device.h"
+#include "known.h"
+#include "message.h"
+#include "share.h"
+
+#define QUEUES	    3
+#define RECORDS_MAX 256
+#define WAVE_MAX    16
+#define PATIENCE_MS 60000
+
+/* Records of the input that are no message. */
+enum { STEP_FORGET, STEP_SWAP, STEP_INIT_TWICE, STEPS };
+
+struct sent {
+	struct message m;
+	struct fs_req *req;
+	bool done;
+	int err;
+};
+
+static struct transport *transport;
+static struct fs_session *session;
+static struct shm_window window;
+static struct sent wave[WAVE_MAX];
+static unsigned n_wave;
+static uint64_t n_requests;
+
+/* ------------------------------------------------------------------ requests */
+
+static void on_done(struct fs_req *req, void *ctx, int err)
+{
+	struct sent *s = *(struct sent **)req->user;
+
+	(void)ctx;
+	if (req->state == FS_REQ_LATE)
+		return;
+	s->err = err;
+	s->done = true;
+}
+
+static void send_message(const struct record *r)
+{
+	struct sent *s = &wave[n_wave++];
+	struct fuse_in_header h;
+
+	s->done = false;
+	s->req = fs_req_get(fs_channel(session, r->queue % QUEUES), 0);
+	REQUIRE(s->req);
+	*(struct sent **)s->req->user = s;
+	fs_req_header(s->req, s->m.row->opcode, s->m.nodeid, (uint32_t)s->m.len);
+	memcpy(&h, s->req->in, sizeof(h));
+	h.uid = h.gid = r->flags & REC_USER ? 1000 : 0;
+	memcpy(s->req->in, &h, sizeof(h));
+	memcpy(s->req->in + sizeof(h), s->m.args, s->m.len);
+	s->req->out_len = r->flags & REC_ROOM ? 16u + r->arg : FS_OUT_BYTES;
+	s->req->untimed = s->m.row->opcode == FUSE_SETLKW;
+	s->req->done = on_done;
+	REQUIRE(fs_req_submit(s->req) == 0);
+	n_requests++;
+}
+
+static bool reap(void)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < QUEUES; i++) {
+		fs_channel_flush(fs_channel(session, i));
+		fs_channel_reap(fs_channel(session, i), NULL);
+	}
+	REQUIRE(!transport_failed(transport));
+	for (unsigned i = 0; i < n_wave; i++)
+		all &= wave[i].done;
+	return all;
+}
+
+/* Waits for the answers; what waits for a lock is interrupted when only such are left. */
+static void wait_for_wave(void)
+{
+	uint64_t begun = clock_now_ns(), interrupted = 0;
+
+	while (!reap()) {
+		bool locks_only = true;
+
+		REQUIRE(clock_now_ns() - begun < PATIENCE_MS * NS_PER_MS);
+		for (unsigned i = 0; i < n_wave; i++)
+			locks_only &= wave[i].done || wave[i].req->untimed;
+		/* Now and then again: as the kernel's, it may have come too early. */
+		if (locks_only && clock_now_ns() - interrupted > NS_PER_MS) {
+			interrupted = clock_now_ns();
+			for (unsigned i = 0; i < n_wave; i++)
+				if (!wave[i].done)
+					fs_interrupt(session, wave[i].req->unique);
+		}
+		fs_hiprio_progress(session);
+		sched_yield();
+	}
+}
+
+/* ------------------------------------------------------------------ answers */
+
+static void look_into_window(const struct sent *s)
+{
+	struct fuse_setupmapping_in in;
+	uint8_t page[4096];
+
+	if (s->m.len < sizeof(in))
+		return;
+	memcpy(&in, s->m.args, sizeof(in));
+	REQUIRE(extent_within(in.moffset, in.len, window.len_bytes));
+	/* The host may have cut the file. */
+	if (!window_copy_out(page, window.va + in.moffset, MIN(sizeof(page), in.len)))
+		share_require_no_secret(page, MIN(sizeof(page), in.len), "the window");
+}
+
+static void check_answer(const struct sent *s, bool alone)
+{
+	const uint8_t *payload = s->req->out + sizeof(struct fuse_out_header);
+	size_t len = s->req->answer.len - sizeof(struct fuse_out_header);
+
+	REQUIRE(s->err == 0);
+	share_require_no_secret(payload, len, "an answer");
+	if (s->req->answer.error)
+		return;
+	REQUIRE(!alone || !known_dead(&s->m));
+	known_note_answer(&s->m, payload, len);
+	if (s->m.row->opcode == FUSE_SETUPMAPPING)
+		look_into_window(s);
+}
+
+static void finish_wave(void)
+{
+	wait_for_wave();
+	for (unsigned i = 0; i < n_wave; i++) {
+		check_answer(&wave[i], n_wave == 1);
+		fs_req_put(wave[i].req, NULL);
+	}
+	n_wave = 0;
+}
+
+/* ------------------------------------------------------------------ other steps */
+
+static void forget(const struct record *r)
+{
+	uint64_t nodeid, nlookup = known_forget(r->node, &nodeid);
+	uint64_t begun = clock_now_ns();
+
+	/* More than there are, now and then. */
+	fs_forget(session, nodeid, r->flags & REC_CORRUPT ? UINT64_MAX : nlookup);
+	/* Until the device has taken it, so that the node is known to be gone. */
+	while (fs_hiprio_progress(session) || vq_in_flight(session->hiprio.vq)) {
+		atomic_store(&session->hiprio.active, true);
+		REQUIRE(clock_now_ns() - begun < PATIENCE_MS * NS_PER_MS);
+		sched_yield();
+	}
+}
+
+static const struct message_row init_row = {FUSE_INIT, NULL, false, true};
+static const struct message_row destroy_row = {FUSE_DESTROY, NULL, false, true};
+
+/* INIT, or DESTROY and INIT, on two queues at once. */
+static void init_twice(const struct record *r)
+{
+	struct fuse_init_in in = {.major = 7, .minor = 38, .flags = UINT32_MAX, .flags2 = r->value};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct message *m = &wave[n_wave].m;
+		struct record to = {.queue = (uint8_t)i};
+
+		*m = (struct message){.row = r->arg & 1 && !i ? &destroy_row : &init_row,
+				      .nodeid = FUSE_ROOT_ID};
+		if (m->row == &init_row) {
+			memcpy(m->args, &in, sizeof(in));
+			m->len = sizeof(in);
+		}
+		send_message(&to);
+	}
+	wait_for_wave();
+	for (unsigned i = 0; i < n_wave; i++)
+		fs_req_put(wave[i].req, NULL);
+	n_wave = 0;
+	known_loose();
+}
+
+static void step(const struct record *r)
+{
+	switch (r->op - (256 - STEPS)) {
+	case STEP_FORGET:
+		finish_wave();
+		forget(r);
+		return;
+	case STEP_SWAP:
+		share_swap(r->value);
+		return;
+	case STEP_INIT_TWICE:
+		finish_wave();
+		init_twice(r);
+		return;
+	}
+	message_build(&wave[n_wave].m, r);
+	send_message(r);
+	if (!(r->flags & REC_GO_ON) || n_wave == WAVE_MAX)
+		finish_wave();
+}
+
+/* ------------------------------------------------------------------ a session */
+
+static void begin(void)
+{
+	struct fs_params params = {.queues = QUEUES,
+				   .workers = QUEUES,
+				   .slots = 32,
+				   .payloads = 1,
+				   .timeout_ms = PATIENCE_MS,
+				   .user_bytes = sizeof(struct sent *)};
+	const char *why;
+
+	REQUIRE(transport_vhost_user_open(share_socket(),
+					  &(struct vhost_user_params){.timeout_ms = PATIENCE_MS},
+					  &transport) == 0);
+	REQUIRE(fs_session_open(transport, &params, &session) == 0);
+	REQUIRE(fs_session_init(session, UINT64_MAX, 0) == 0);
+	REQUIRE(transport->ops->window(transport, &window, &why) == 0 && window.len_bytes);
+	known_reset();
+}
+
+void state_run(const uint8_t *data, size_t size)
+{
+	struct bytes input = {data, size};
+	struct record r;
+	uint8_t flags;
+
+	if (!bytes_take(&input, &flags, sizeof(flags)))
+		return;
+	share_fill();
+	begin();
+	if (flags & 1)
+		share_swapper_start();
+	for (unsigned n = 0; n < RECORDS_MAX && bytes_take(&input, &r, sizeof(r)); n++)
+		step(&r);
+	finish_wave();
+	share_swapper_stop();
+	fs_session_close(session);
+	transport->ops->close(transport);
+	share_require_untouched();
+}
+
+static void drop_log(enum log_level level, const char *line, void *ctx)
+{
+	(void)level;
+	(void)line;
+	(void)ctx;
+}
+
+void state_set_up(void)
+{
+	if (!getenv("VFSDAX_STATE_LOG"))
+		log_set_handler(drop_log, NULL);
+	REQUIRE(window_copy_init() == 0);
+	share_make();
+	share_fill();
+	device_start(share_dir(), share_socket(), QUEUES);
+}
+
+uint64_t state_requests(void)
+{
+	return n_requests;
+}
