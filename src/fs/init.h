@@ -47,6 +47,8 @@ uint64_t fs_init_out_flags(const struct fuse_init_out *out);
 /* What to offer the device, given what the kernel offers (or ~0 where there is no kernel). */
 void fs_init_request(uint64_t kernel_flags, uint32_t max_readahead, bool window,
 		     struct fuse_init_in *to_device);
+/* What our own device may be asked beyond FUSE: enum agreement_flags. */
+void fs_init_ask(uint32_t agreement, struct fuse_init_in *to_device);
 
 /* What the session is allowed by the device's answer. */
 struct fs_limits {
@@ -56,6 +58,7 @@ struct fs_limits {
 	uint32_t max_pages; /* of this machine; at most FS_IO_BYTES_MAX, and at least one */
 	uint32_t max_readahead;
 	uint64_t map_alignment; /* bytes */
+	uint32_t agreed;	/* enum agreement_flags: accepted, of those that were asked */
 };
 
 /* 0; -EPROTO for an answer that makes no sense, `why` then names the value. page_bytes: of this

@@ -302,6 +302,7 @@ int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_re
 
 	s->t->ops->window(s->t, &window, &reason);
 	fs_init_request(kernel_flags, max_readahead, window.len_bytes > 0, &in);
+	fs_init_ask(s->params.ask, &in);
 	got = fs_call(s, FUSE_INIT, 0, &in, sizeof(in), &out, sizeof(out));
 	if (got < 0) {
 		log_error("%s: FUSE_INIT failed: %s", s->t->source, strerror(-got));

@@ -43,7 +43,8 @@ bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args
 
 	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
 		h.len += (uint32_t)args->in[i].len;
-	if (!bridge_lane_buffer(lane->bridge, h.len > FS_IN_BYTES, iov))
+	if (!bridge_lane_buffer(lane->bridge,
+				h.len + bridge_extension_room(s->bridge) > FS_IN_BYTES, iov))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
 		copy_arg(iov, &at, &args->in[i]);

@@ -11,9 +11,10 @@
 #include "base/log.h"
 #include "base/options.h"
 
-/* enum dax_mode, enum cache_mode, enum log_level. */
+/* enum dax_mode, enum cache_mode, enum acl_mode, enum log_level. */
 static const char *const dax_names[] = {"none", "always", "inode", "filesize", NULL};
 static const char *const cache_names[] = {"never", "auto", "always", NULL};
+static const char *const acl_names[] = {"never", "auto", "always", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
 
 struct parsed {
@@ -87,7 +88,14 @@ static const struct option_row rows[] = {
 	{"cache", OPTION_CHOICE, AT(o.fs.cache), .names = cache_names,
 	 .help = "how long the guest may keep names and attributes [auto]"},
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
-	{"posix-acl", OPTION_FLAG, AT(o.fs.posix_acl), .help = "POSIX access control lists"},
+	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
+	 .help = "POSIX access control lists [never]"},
+	{"xattrmap", OPTION_STRING, AT(o.fs.xattrmap), "RULES",
+	 "other names for extended attributes on the host"},
+	{"security-label", OPTION_FLAG, AT(o.fs.security_label),
+	 .help = "new files get the labels that the guest gives them"},
+	{"check-permissions", OPTION_FLAG, AT(o.fs.check_permissions),
+	 .help = "do all as the caller, whoever checks on the other side"},
 	{"num-request-queues", OPTION_NUMBER, AT(o.vhost.num_request_queues), "N",
 	 "request queues, a thread each [CPUs, at most 4]", .min = 1, .max = VHOST_REQUEST_QUEUES_MAX},
 	{"queue-size", OPTION_NUMBER, AT(o.vhost.queue_size_max), "N",
@@ -139,6 +147,11 @@ static int check_options(const struct device_options *o)
 		log_error("--shared-dir is missing: which directory is to be shared?");
 	else if (!o->socket_path == (o->fd < 0))
 		log_error("give one of --socket-path and --fd: where is the front end to connect?");
+	else if (o->fs.security_label && !o->fs.xattr)
+		log_error("--security-label and --no-xattr exclude each other: labels are extended "
+			  "attributes");
+	else if (o->fs.xattrmap && !o->fs.xattr)
+		log_error("--xattrmap and --no-xattr exclude each other: leave one out");
 	else if (o->fs.posix_acl && !o->fs.xattr)
 		log_error("--posix-acl and --no-xattr exclude each other: access control lists are "
 			  "extended attributes");

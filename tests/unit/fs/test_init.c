@@ -6,6 +6,7 @@
 #include "capture.h"
 #include "fs/init.h"
 #include "fuse_header.h"
+#include "wire/agreement.h"
 
 static struct fuse_init_in from_kernel(uint64_t flags)
 {
@@ -123,6 +124,41 @@ static void window_flags_are_offered_only_with_a_window_and_never_reach_the_kern
 	assert_int_equal(offered(~UINT64_C(0), false) & window, 0);
 	assert_int_equal(granted(~UINT64_C(0), true) & window, 0);
 	assert_int_equal(granted(~UINT64_C(0), false) & window, 0);
+}
+
+static uint32_t agreed(uint32_t asked, uint32_t answered)
+{
+	struct fuse_init_out device = from_device(0);
+	struct fuse_init_in to_device;
+	struct fs_limits limits;
+	char why[128];
+
+	fs_init_request(0, 0, false, &to_device);
+	fs_init_ask(asked, &to_device);
+	if (answered)
+		agreement_put(&device, answered);
+	assert_int_equal(fs_init_accept(&to_device, &device, 4096, &limits, why), 0);
+	return limits.agreed;
+}
+
+static void beyond_fuse_only_what_was_asked_is_agreed_on(void **state)
+{
+	struct fuse_init_out other = from_device(0);
+	struct fs_limits limits;
+	struct fuse_init_in to_device;
+	char why[128];
+
+	(void)state;
+	assert_int_equal(agreed(AGREE_GROUPS, 0), 0);
+	assert_int_equal(agreed(AGREE_GROUPS, ~0u), AGREE_GROUPS | AGREE_CHECK_PERMISSIONS);
+	assert_int_equal(agreed(AGREE_CHECK_PERMISSIONS, AGREE_GROUPS), 0);
+	assert_int_equal(agreed(0, ~0u), 0);
+	/* What looks like flags is none without the word in front. */
+	fs_init_request(0, 0, false, &to_device);
+	fs_init_ask(~0u, &to_device);
+	memset((uint8_t *)&other + AGREEMENT_OFFSET, 0xff, 8);
+	assert_int_equal(fs_init_accept(&to_device, &other, 4096, &limits, why), 0);
+	assert_int_equal(limits.agreed, 0);
 }
 
 static void a_flag_of_both_needs_both(void **state)
@@ -370,6 +406,7 @@ int main(void)
 		cmocka_unit_test(passthrough_uring_submounts_idmap_are_never_negotiated),
 		cmocka_unit_test(
 			window_flags_are_offered_only_with_a_window_and_never_reach_the_kernel),
+		cmocka_unit_test(beyond_fuse_only_what_was_asked_is_agreed_on),
 		cmocka_unit_test(a_flag_of_both_needs_both),
 		cmocka_unit_test(local_flags_are_granted_whatever_the_device_says),
 		cmocka_unit_test(the_upper_half_counts_only_with_init_ext),

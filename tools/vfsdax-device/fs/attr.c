@@ -37,7 +37,9 @@ uint32_t open_flags_file(const struct fs *fs)
 
 uint32_t open_flags_dir(const struct fs *fs)
 {
-	return fs->options.cache == CACHE_ALWAYS ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE : 0;
+	return fs->options.cache == CACHE_ALWAYS && !fs_checks_rights(fs)
+		       ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE
+		       : 0;
 }
 
 uint64_t attr_ino(const struct fs *fs, uint64_t dev, uint64_t ino)
@@ -123,7 +125,8 @@ void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
 {
 	*out = (struct fuse_entry_out){
 		.nodeid = inode->nodeid,
-		.entry_valid = attr_valid_s(fs),
+		/* Else a name that one user has looked up would be there for all. */
+		.entry_valid = fs_checks_rights(fs) ? 0 : attr_valid_s(fs),
 		.attr_valid = attr_valid_s(fs),
 	};
 	attr_fill(fs, inode, stx, &out->attr);

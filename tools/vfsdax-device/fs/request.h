@@ -55,6 +55,8 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
 /* ------------------------------------------------------------------ the file-system half */
 
 enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE };
+/* AUTO: where the front end takes part; ALWAYS: one that does not is refused. */
+enum acl_mode { ACL_NEVER, ACL_AUTO, ACL_ALWAYS };
 enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS };
 
 struct fs_options {
@@ -64,7 +66,10 @@ struct fs_options {
 	enum cache_mode cache;
 	bool readonly;
 	bool xattr;
-	bool posix_acl;
+	enum acl_mode posix_acl;
+	const char *xattrmap; /* rules of xattrmap.h; NULL: names are the host's */
+	bool security_label;
+	bool check_permissions; /* of every session, also of one that does not ask for it */
 };
 
 struct fs;
