@@ -129,8 +129,8 @@ static void authorise_try(struct op *op)
 
 	op->attempts++;
 	op_park(op, authorise_again);
-	err = bridge_map(op->bridge, op->node, authorisation->off, authorisation->len,
-			 authorisation->flags, &authorisation->map, &op->waiter);
+	err = map_on(op->here, op->node, authorisation->off, authorisation->len,
+		     authorisation->flags, &authorisation->map, &op->waiter);
 	if (err == -EINPROGRESS)
 		return; /* perhaps on another thread by now */
 	op_unpark(op);

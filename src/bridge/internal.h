@@ -326,6 +326,9 @@ void store_ends(struct bridge *b, struct node *node);
 
 /* program_map.c: an answer has brought the node's attributes, perhaps another size. */
 void maps_note_size(struct bridge *b, struct node *node);
+/* bridge_map() on a worker, which reaps what has to be set up for it. */
+int map_on(struct bridge_worker *here, struct node *node, uint64_t off, uint64_t len,
+	   unsigned flags, struct bridge_map *map, struct window_waiter *waiter);
 /* The node is to become shorter. 0, or -EBUSY where a map stays. */
 int maps_revoke(struct bridge *b, struct node *node);
 

@@ -72,9 +72,10 @@ static void unlist_hold(struct bridge *b, struct bridge_map *map)
 	node_unkeep(b->nodes, map->node);
 }
 
-int bridge_map(struct bridge *b, struct node *node, uint64_t off, uint64_t len, unsigned flags,
-	       struct bridge_map *map, struct window_waiter *waiter)
+int map_on(struct bridge_worker *here, struct node *node, uint64_t off, uint64_t len,
+	   unsigned flags, struct bridge_map *map, struct window_waiter *waiter)
 {
+	struct bridge *b = here->bridge;
 	unsigned how = WINDOW_LONG | WINDOW_MUST;
 	struct node_view view;
 	int err = may_hold(b, node, off, &len, flags, &view);
@@ -86,7 +87,7 @@ int bridge_map(struct bridge *b, struct node *node, uint64_t off, uint64_t len, 
 	how |= flags & BRIDGE_MAP_WRITE ? WINDOW_WRITE : 0;
 	how |= flags & BRIDGE_MAP_WHOLE ? WINDOW_SPAN : 0;
 	how |= flags & BRIDGE_MAP_NOWAIT ? WINDOW_NOWAIT : 0;
-	switch (window_pin(b->aside, view.window, off, len, view.size, how, &map->pin, waiter)) {
+	switch (window_pin(here, view.window, off, len, view.size, how, &map->pin, waiter)) {
 	case WINDOW_PENDING:
 		return -EINPROGRESS;
 	case WINDOW_QUEUE:
@@ -111,12 +112,18 @@ int bridge_map(struct bridge *b, struct node *node, uint64_t off, uint64_t len, 
 	node_look(b->nodes, node, &view);
 	if (!view.dax || off + map->len > view.size) {
 		unlist_hold(b, map);
-		window_unpin(b->aside, &map->pin);
+		window_unpin(here, &map->pin);
 		return -EAGAIN;
 	}
 	if (flags & BRIDGE_MAP_WRITE)
 		node_set_mtime_late(b->nodes, node);
 	return 0;
+}
+
+int bridge_map(struct bridge *b, struct node *node, uint64_t off, uint64_t len, unsigned flags,
+	       struct bridge_map *map, struct window_waiter *waiter)
+{
+	return map_on(b->aside, node, off, len, flags, map, waiter);
 }
 
 void bridge_unmap(struct bridge_map *map)

@@ -21,7 +21,7 @@ void check_init(void)
 	CLAIM((limits.flags & ~fs_init_in_flags(&sent)) == 0);
 	CLAIM((limits.agreed & ~(asked | AGREE_CHECK_PERMISSIONS)) == 0 && (asked || !limits.agreed));
 	CLAIM(limits.max_write >= 4096 && limits.max_write <= FS_IO_BYTES_MAX);
-	CLAIM(limits.max_pages >= 1 && limits.max_pages <= FS_IO_PAGES_MAX);
+	CLAIM(limits.max_pages >= 1 && limits.max_pages <= FS_IO_BYTES_MAX / 4096);
 	CLAIM(limits.max_write <= limits.max_pages * 4096);
 	CLAIM(limits.map_alignment >= 4096 && limits.map_alignment <= UINT64_C(1) << 30);
 	CLAIM(is_pow2(limits.map_alignment));
