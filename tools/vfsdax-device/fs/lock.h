@@ -44,7 +44,7 @@ struct request;
 #define LOCK_WAITERS_MAX 64
 #define LOCK_EARLY_MAX	 16
 /* Ranges that all owners together may have; the host's kernel does not bound them. */
-#define LOCK_HELD_MAX	 65536
+#define LOCK_HELD_MAX	 16384
 #define LOCK_CLOSING_NS	 (300 * NS_PER_MS)
 
 struct lock_table {
