@@ -79,12 +79,20 @@ uint64_t shmem_size(struct shmem *s)
 	return s->size;
 }
 
+bool shmem_takes_rdonly(struct shmem *s)
+{
+	return !s->wants_rdwr;
+}
+
 int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64_t len_bytes,
 	      bool writable)
 {
 	struct stat st;
 
 	s->n_map++;
+	s->last_accmode = fcntl(fd, F_GETFL) & O_ACCMODE;
+	if (s->wants_rdwr && s->last_accmode != O_RDWR)
+		return -EACCES;
 	if (s->map_error)
 		return s->map_error;
 	if (writable && s->refuse_writable)

@@ -36,6 +36,8 @@ struct shmem {
 	uint64_t size;
 	int map_error, unmap_error;
 	int refuse_writable; /* -errno for writable maps only */
+	bool wants_rdwr;     /* as QEMU: a descriptor that is open for reading only is refused */
+	int last_accmode;    /* of the descriptor that was mapped last */
 	unsigned n;
 	struct {
 		uint64_t win_off, len, fd_off;

@@ -41,6 +41,8 @@ struct shmem;
 
 /* 0 where the front end has no window (no SHMEM, or --cache-size 0). */
 uint64_t shmem_size(struct shmem *s);
+/* May a mapping for reading come from a descriptor that is open for reading only? */
+bool shmem_takes_rdonly(struct shmem *s);
 
 /*
  * Maps [fd_off, fd_off + len) of fd at win_off, and returns when the mapping is in force. All
@@ -63,6 +65,7 @@ struct fs_options {
 	uint64_t dax_threshold_bytes; /* of DAX_FILESIZE; default 32 KiB, files larger than it */
 	enum cache_mode cache;
 	bool readonly;
+	bool map_executables; /* also where a mapping keeps the host from executing them */
 	bool xattr;
 	bool posix_acl;
 };

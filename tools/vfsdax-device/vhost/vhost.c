@@ -108,7 +108,7 @@ static int disconnect(struct vhost *v)
 	}
 	session_reset(v);
 	channel_set(&v->channel, -1);
-	shmem_negotiated(&v->shmem, 0);
+	shmem_negotiated(&v->shmem, 0, false);
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		queue_set_kick(&v->queues[i], -1);
 		queue_set_call(&v->queues[i], -1);
