@@ -407,20 +407,26 @@ static void open_files_of_one_process_may_wait_in_a_circle(void **state)
 
 static void ranges_are_bounded(void **state)
 {
+	enum { FILES = 16, EACH = 16384 / FILES };
 	struct frame *f = *state;
-	struct file a = make(f);
-	uint64_t n = 0, at = 1000000;
+	struct file file[FILES];
 
-	/* Downwards, as the kernel looks through them from the first one on. */
-	while (n < 100000 && set(f, a.nodeid, lk(a.fh, 1, F_WRLCK, at, at)) == 0) {
-		n++;
-		at -= 2;
+	/* Of all files together; the kernel walks through all of one file's each time. */
+	for (unsigned i = 0; i < FILES; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "%u", i);
+		assert_int_equal(create(f, 1, name, O_RDWR, 0644, 0, &file[i].nodeid, &file[i].fh),
+				 0);
+		for (unsigned at = 0; at < 2 * EACH; at += 2)
+			assert_int_equal(set(f, file[i].nodeid,
+					     lk(file[i].fh, 1, F_WRLCK, 10 + at, 10 + at)),
+					 0);
 	}
-	assert_int_equal(n, 16384);
-	assert_int_equal(set(f, a.nodeid, lk(a.fh, 2, F_WRLCK, 1, 1)), -ENOLCK);
-	assert_int_equal(set(f, a.nodeid, lk(a.fh, 1, F_WRLCK, 1000001, 1000001)), 0);
-	assert_int_equal(set(f, a.nodeid, lk(a.fh, 1, F_UNLCK, 0, INT64_MAX)), 0);
-	assert_int_equal(set(f, a.nodeid, lk(a.fh, 2, F_WRLCK, 1, 1)), 0);
+	assert_int_equal(set(f, file[0].nodeid, lk(file[0].fh, 2, F_WRLCK, 1, 1)), -ENOLCK);
+	assert_int_equal(set(f, file[0].nodeid, lk(file[0].fh, 1, F_WRLCK, 11, 11)), 0);
+	assert_int_equal(set(f, file[0].nodeid, lk(file[0].fh, 1, F_UNLCK, 0, INT64_MAX)), 0);
+	assert_int_equal(set(f, file[0].nodeid, lk(file[0].fh, 2, F_WRLCK, 1, 1)), 0);
 }
 
 static void a_file_that_is_only_appended_to_opens_with_o_append(void **state)
