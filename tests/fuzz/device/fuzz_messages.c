@@ -40,6 +40,11 @@ void fs_handle(struct fs *fs, struct request *req)
 	request_complete(req, written);
 }
 
+void fs_tidy(struct fs *fs)
+{
+	(void)fs;
+}
+
 void fs_reset(struct fs *fs)
 {
 	(void)fs;

@@ -28,6 +28,11 @@ void fs_handle(struct fs *fs, struct request *req)
 	(void)fs;
 	(void)req;
 }
+void fs_tidy(struct fs *fs)
+{
+	(void)fs;
+}
+
 void fs_reset(struct fs *fs)
 {
 	(void)fs;

@@ -140,6 +140,11 @@ void fs_handle(struct fs *fs, struct request *req)
 		echo(req);
 }
 
+void fs_tidy(struct fs *fs)
+{
+	(void)fs;
+}
+
 void fs_reset(struct fs *fs)
 {
 	void (*reset)(struct fs *) = fs->reset;

@@ -116,6 +116,11 @@ void fs_forget_session(struct fs *fs, bool unmap)
 	forget_session(fs, unmap);
 }
 
+void fs_tidy(struct fs *fs)
+{
+	inode_sweep(fs);
+}
+
 void fs_reset(struct fs *fs)
 {
 	forget_session(fs, false);

@@ -43,6 +43,7 @@ struct inode_table {
 	_Atomic uint64_t next_id;
 	struct inode *root;
 	struct fd_budget fds; /* inode_fd.h */
+	unsigned sweep_shard; /* where inode_sweep() goes on; of the one thread that calls it */
 };
 
 struct handle_table {

@@ -83,6 +83,14 @@ void fs_destroy(struct fs *fs);
 void fs_handle(struct fs *fs, struct request *req);
 
 /*
+ * Lets go of descriptors of files that the guest knows and has not used for a few seconds, so that
+ * the space of one that the host has removed is free again. To be called every FS_TIDY_MS, by one
+ * thread at a time; bounded.
+ */
+#define FS_TIDY_MS 1000
+void fs_tidy(struct fs *fs);
+
+/*
  * The driver reset the device or went away: forgets every inode, handle, lock and mapping of the
  * session (mappings without calling shmem_unmap: they are the vhost half's to drop) and answers or
  * abandons what blocks, so that request_complete() has been called for every request when it
