@@ -59,7 +59,7 @@ writes_and_host_runs() {
 test_a_program_that_the_guest_wrote_runs_on_the_host() { each_window writes_and_host_runs; }
 
 # Who keeps a file that has no name any more.
-keepers() { ls -l "/proc/$DEVICE_PID/fd" "/proc/$DEVICE_PID/map_files" "/proc/$MOUNT_PID/fd" "/proc/$MOUNT_PID/map_files" 2>/dev/null | grep -F '(deleted)' | grep -F "$HOST_DIR/"; }
+keepers() { readlink /proc/{"$DEVICE_PID","$MOUNT_PID"}/{fd,map_files}/* 2>/dev/null | grep -F '(deleted)' | grep -F "$HOST_DIR/"; }
 nobody_keeps_anything() { ! keepers >"$TEST_DIR/keepers"; }
 
 host_removes() {
