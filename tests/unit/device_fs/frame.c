@@ -145,6 +145,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 		.dax_threshold_bytes = 32 * KIB,
 		.cache = cache,
 		.readonly = flags & FRAME_READONLY,
+		.map_executables = flags & FRAME_MAP_EXECUTABLES,
 		.xattr = !(flags & FRAME_NO_XATTR),
 		.posix_acl = flags & FRAME_ACL,
 	};

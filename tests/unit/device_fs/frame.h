@@ -74,11 +74,12 @@ struct pending {
 
 /* Shares a new directory and sends INIT with everything offered. For cmocka's setup/teardown. */
 struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags);
-#define FRAME_READONLY	(1u << 0)
-#define FRAME_NO_XATTR	(1u << 1)
-#define FRAME_ACL	(1u << 2)
-#define FRAME_NO_WINDOW (1u << 3)
-#define FRAME_NO_INIT	(1u << 4)
+#define FRAME_READONLY	      (1u << 0)
+#define FRAME_NO_XATTR	      (1u << 1)
+#define FRAME_ACL	      (1u << 2)
+#define FRAME_NO_WINDOW	      (1u << 3)
+#define FRAME_NO_INIT	      (1u << 4)
+#define FRAME_MAP_EXECUTABLES (1u << 5)
 void frame_free(struct frame *f);
 int frame_setup(void **state); /* DAX_ALWAYS, CACHE_AUTO */
 int frame_teardown(void **state);
