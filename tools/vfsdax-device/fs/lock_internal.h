@@ -27,9 +27,9 @@ struct lock_owner {
 	bool bsd;
 	int fd; /* its description; of a BSD lock -1 */
 	/* The rest is guarded by the mutex. */
-	unsigned refs; /* its users'; one more while it has not ended */
-	bool ended;
-	uint64_t fh; /* the handle by which the last lock came */
+	unsigned refs;	    /* its users'; one more while it has not ended */
+	_Atomic bool ended; /* also read under the order alone */
+	uint64_t fh;	    /* the handle by which the last lock came */
 	uint32_t pid;
 	uint64_t flushed_ns; /* the last FLUSH of that handle since; 0: none */
 	struct held_list held;
