@@ -358,6 +358,16 @@ static void a_front_end_that_wants_writers_gets_no_executables(void **state)
 	assert_int_equal(flags_of(f, "a"), FUSE_ATTR_DAX);
 	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
 	frame_free(f);
+
+	/* A guest that asks for no flags reads every file through the window, or fails. */
+	f = frame_new(DAX_ALWAYS, CACHE_AUTO, FRAME_NO_INIT);
+	f->shmem.wants_rdwr = true;
+	frame_init(f, FUSE_MAP_ALIGNMENT);
+	host_file_of_size(f, "a", 1 << 20);
+	assert_int_equal(chmod(host_path(f, "a"), 0755), 0);
+	nodeid = lookup(f, 1, "a");
+	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
+	frame_free(f);
 }
 
 int main(void)

@@ -69,7 +69,8 @@ static bool page_multiple(uint64_t v)
 
 bool dax_may_map(struct fs *fs, mode_t mode)
 {
-	return !(mode & 0111) || fs->options.map_executables || shmem_takes_rdonly(fs->shmem);
+	return !(mode & 0111) || fs->options.map_executables || shmem_takes_rdonly(fs->shmem) ||
+	       !fs_agreed(fs, FUSE_HAS_INODE_DAX);
 }
 
 static int check_mode(const struct op *op)

@@ -10,6 +10,7 @@
  *   inodes.by_key shards   identity -> inode, and nlookup (inode.h)
  *   inodes.by_id shards    nodeid -> inode
  *   handles shards         fh -> handle (handle.h)
+ *   locks.order            the host's locks and what is written down of them, of some files
  *   locks.mutex            lock owners, blocked locks, early interrupts (lock.h)
  */
 #ifndef VFSDAX_DEVICE_FS_H

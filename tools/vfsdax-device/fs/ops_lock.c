@@ -41,6 +41,8 @@ static bool set_or_wait(struct op *op, const struct lock_wish *wish, bool wait, 
 	if (*r != -EAGAIN || (!wait && !until))
 		return false;
 	*r = lock_wait_start(op->fs, op->req, op->in.unique, wish, until);
+	if (*r == -ENOLCK && !wait)
+		*r = -EAGAIN; /* it need not have waited */
 	return *r == 0;
 }
 
@@ -57,6 +59,7 @@ static int set_lock(struct op *op, bool wait)
 	if (!h)
 		return -EBADF;
 	r = to_wish(&in, h, &wish);
+	atomic_store_explicit(&h->locked, true, memory_order_relaxed);
 	if (r == 0)
 		later = set_or_wait(op, &wish, wait, &r);
 	handle_put(h);

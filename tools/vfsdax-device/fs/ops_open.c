@@ -235,7 +235,7 @@ static int release_handle(struct op *op, enum handle_kind kind)
 		return -EBADF;
 	if (kind == HANDLE_FILE && in.release_flags & FUSE_RELEASE_FLUSH)
 		lock_flush(op->fs, h, in.lock_owner);
-	if (kind == HANDLE_FILE)
+	if (atomic_load_explicit(&h->locked, memory_order_relaxed))
 		lock_release(op->fs, h);
 	handle_put(h);
 	return reply_ok(op);
