@@ -32,11 +32,6 @@ void lock_table_fini(struct fs *fs)
 	pthread_mutex_destroy(&fs->locks.mutex);
 }
 
-static pthread_mutex_t *lock_order(struct lock_table *t, uint64_t nodeid)
-{
-	return &t->order[lock_bucket(nodeid)];
-}
-
 static uint64_t wish_id(const struct lock_wish *wish)
 {
 	return wish->bsd ? wish->handle->fh : wish->owner;
@@ -156,7 +151,7 @@ static struct lock_owner *owner_publish(struct lock_table *t, struct lock_owner 
 	return o;
 }
 
-static struct lock_owner *owner_known(struct lock_table *t, const struct lock_wish *wish)
+struct lock_owner *lock_owner_known(struct lock_table *t, const struct lock_wish *wish)
 {
 	struct lock_owner *o;
 
@@ -173,7 +168,7 @@ int lock_owner_get(struct fs *fs, const struct lock_wish *wish, struct lock_owne
 	struct lock_owner *fresh;
 	int r;
 
-	*out = owner_known(&fs->locks, wish);
+	*out = lock_owner_known(&fs->locks, wish);
 	if (*out)
 		return 0;
 	r = owner_new(fs, wish, &fresh);
@@ -185,197 +180,7 @@ int lock_owner_get(struct fs *fs, const struct lock_wish *wish, struct lock_owne
 	return 0;
 }
 
-/* ------------------------------------------------------------------ SETLK */
-
-static struct flock wish_flock(const struct lock_wish *wish)
-{
-	return (struct flock){
-		.l_type = wish->type,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)wish->first,
-		.l_len = wish->last >= INT64_MAX ? 0 : (off_t)(wish->last - wish->first + 1),
-	};
-}
-
-int lock_ask_host(const struct lock_wish *wish, const struct lock_owner *o, bool wait)
-{
-	static const int operations[] = {
-		[F_RDLCK] = LOCK_SH, [F_WRLCK] = LOCK_EX, [F_UNLCK] = LOCK_UN};
-	struct flock fl = wish_flock(wish);
-	int r;
-
-	if (wish->bsd)
-		r = flock(wish->handle->fd, operations[wish->type] | (wait ? 0 : LOCK_NB));
-	else
-		r = fcntl(o->fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &fl);
-	if (r == 0)
-		return 0;
-	return errno == EACCES ? -EAGAIN : -errno; /* POSIX allows either; Linux has the latter */
-}
-
-/* With the order held: the host has granted the wish, or the owner has lost what it had. */
-static void held_replace(struct lock_table *t, const struct lock_wish *wish, struct lock_owner *o,
-			 struct held_list *next)
-{
-	struct held_list old;
-
-	pthread_mutex_lock(&t->mutex);
-	old = o->held;
-	o->held = *next;
-	t->n_held += next->n - old.n;
-	o->fh = wish->handle->fh;
-	o->pid = wish->pid;
-	o->flushed_ns = 0;
-	if (!next->n)
-		pthread_cond_broadcast(&t->changed);
-	pthread_mutex_unlock(&t->mutex);
-	free(old.at);
-}
-
-static bool held_too_many(struct lock_table *t, const struct lock_owner *o, unsigned n)
-{
-	bool many;
-
-	pthread_mutex_lock(&t->mutex);
-	many = n > o->held.n && t->n_held + (n - o->held.n) > LOCK_HELD_MAX;
-	pthread_mutex_unlock(&t->mutex);
-	return many;
-}
-
-/* With the order held. */
-static int set_in_order(struct fs *fs, const struct lock_wish *wish, struct lock_owner *o)
-{
-	struct lock_table *t = &fs->locks;
-	struct held_list next;
-	int r;
-
-	if (o->ended)
-		return -ESTALE;
-	r = held_after(&o->held, wish, &next);
-	if (r == 0 && held_too_many(t, o, next.n))
-		r = -ENOLCK;
-	if (r == 0)
-		r = lock_ask_host(wish, o, false);
-	/* flock(2) gives up the old lock before it looks for the new one. */
-	if (r == -EAGAIN && wish->bsd)
-		next.n = 0;
-	if (r == 0 || (r == -EAGAIN && wish->bsd))
-		held_replace(t, wish, o, &next);
-	else
-		free(next.at);
-	return r;
-}
-
-int lock_set_owner(struct fs *fs, const struct lock_wish *wish, struct lock_owner *o)
-{
-	pthread_mutex_t *order = lock_order(&fs->locks, o->nodeid);
-	int r;
-
-	pthread_mutex_lock(order);
-	r = set_in_order(fs, wish, o);
-	pthread_mutex_unlock(order);
-	return r;
-}
-
-static int set_once(struct fs *fs, const struct lock_wish *wish)
-{
-	struct lock_owner *o;
-	int r;
-
-	if (wish->type == F_UNLCK) {
-		o = owner_known(&fs->locks, wish);
-		if (!o)
-			return 0; /* unlocks what it never locked */
-	} else {
-		r = lock_owner_get(fs, wish, &o);
-		if (r < 0)
-			return r;
-	}
-	r = lock_set_owner(fs, wish, o);
-	lock_owner_put(fs, o);
-	return r;
-}
-
-int lock_set(struct fs *fs, const struct lock_wish *wish)
-{
-	int r;
-
-	do
-		r = set_once(fs, wish);
-	while (r ==
-	       -ESTALE); /* each time another thread of the guest's process has closed the file */
-	return r;
-}
-
-/* ------------------------------------------------------------------ GETLK */
-
-/* With the mutex held: the guest's process behind what the host found; 0: it is not the guest's. */
-static uint32_t holder_pid(struct lock_table *t, const struct lock_wish *wish,
-			   const struct fuse_file_lock *found)
-{
-	uint64_t nodeid = wish->handle->inode->nodeid;
-
-	list_for_each (pos, &t->owners[lock_bucket(nodeid)]) {
-		const struct lock_owner *o = container_of(pos, struct lock_owner, link);
-
-		if (o->nodeid != nodeid || o->bsd || o->id == wish->owner)
-			continue;
-		for (unsigned i = 0; i < o->held.n; i++) {
-			const struct held *h = &o->held.at[i];
-
-			if (h->first == found->start && h->last == found->end &&
-			    (uint32_t)h->type == found->type)
-				return o->pid;
-		}
-	}
-	return 0;
-}
-
-int lock_get(struct fs *fs, const struct lock_wish *wish, struct fuse_file_lock *out)
-{
-	struct lock_table *t = &fs->locks;
-	uint64_t nodeid = wish->handle->inode->nodeid;
-	struct flock fl = wish_flock(wish);
-	struct lock_owner *o;
-	int r;
-
-	pthread_mutex_lock(lock_order(t, nodeid));
-	o = owner_known(t, wish);
-	/* Who has no lock here has none that it would have to look past. */
-	r = fcntl(o ? o->fd : wish->handle->fd, F_OFD_GETLK, &fl) < 0 ? -errno : 0;
-	*out = (struct fuse_file_lock){.type = F_UNLCK};
-	if (r == 0 && fl.l_type != F_UNLCK) {
-		out->type = (uint32_t)fl.l_type;
-		out->start = (uint64_t)fl.l_start;
-		out->end = fl.l_len ? (uint64_t)(fl.l_start + fl.l_len - 1) : INT64_MAX;
-		pthread_mutex_lock(&t->mutex);
-		out->pid = holder_pid(t, wish, out);
-		pthread_mutex_unlock(&t->mutex);
-	}
-	pthread_mutex_unlock(lock_order(t, nodeid));
-	if (o)
-		lock_owner_put(fs, o);
-	return r;
-}
-
 /* ------------------------------------------------------------------ the ends */
-
-uint64_t lock_closing_until(struct fs *fs, const struct lock_wish *wish)
-{
-	struct lock_table *t = &fs->locks;
-	uint64_t nodeid = wish->handle->inode->nodeid, until = 0;
-
-	pthread_mutex_lock(&t->mutex);
-	list_for_each (pos, &t->owners[lock_bucket(nodeid)]) {
-		const struct lock_owner *o = container_of(pos, struct lock_owner, link);
-
-		if (o->nodeid == nodeid && o->bsd == wish->bsd && o->flushed_ns &&
-		    o->fh != wish->handle->fh && (o->bsd || held_against(o, wish)))
-			until = MAX(until, o->flushed_ns + LOCK_CLOSING_NS);
-	}
-	pthread_mutex_unlock(&t->mutex);
-	return until > clock_now_ns() ? until : 0;
-}
 
 /* With the order held. Explicitly: a blocked lock may keep the description open for a while. */
 static void owner_unlock(const struct lock_owner *o, const struct handle *h)
@@ -428,7 +233,7 @@ void lock_flush(struct fs *fs, struct handle *h, uint64_t owner)
 	struct lock_owner *o;
 
 	pthread_mutex_lock(lock_order(t, nodeid));
-	o = owner_known(t, &wish);
+	o = lock_owner_known(t, &wish);
 	if (o)
 		owner_end(t, o, h);
 	pthread_mutex_lock(&t->mutex);

@@ -54,11 +54,21 @@ static inline unsigned lock_bucket(uint64_t nodeid)
 	return nodeid % LOCK_BUCKETS;
 }
 
+static inline pthread_mutex_t *lock_order(struct lock_table *t, uint64_t nodeid)
+{
+	return &t->order[lock_bucket(nodeid)];
+}
+
 /* ---- lock.c ---- */
 
-/* Finds, or makes, the owner that the wish names; a reference. -ENOLCK, -EMFILE ... */
+/* The owner that the wish names, with a reference; NULL: there is none. */
+struct lock_owner *lock_owner_known(struct lock_table *t, const struct lock_wish *wish);
+/* The same, made where there is none. -ENOLCK, -EMFILE ... */
 int lock_owner_get(struct fs *fs, const struct lock_wish *wish, struct lock_owner **out);
 void lock_owner_put(struct fs *fs, struct lock_owner *owner);
+
+/* ---- lock_set.c ---- */
+
 /* lock_set for an owner that is known; -ESTALE once it has ended. */
 int lock_set_owner(struct fs *fs, const struct lock_wish *wish, struct lock_owner *owner);
 /* The host's call for it. */
