@@ -14,6 +14,7 @@ each_window() {
 		"$1" "$size"
 		unmount_share
 		stop_device
+		: >"$DEVICE_LOG" # the next one's start is not the last one's
 		rm -rf "${HOST_DIR:?}"/*
 	done
 }
