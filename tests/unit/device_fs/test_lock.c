@@ -405,6 +405,33 @@ static void open_files_of_one_process_may_wait_in_a_circle(void **state)
 	assert_true(pending_wait(&p, 0));
 }
 
+/* A read lock makes nobody a writer: the host could not execute the file. A lease says so. */
+static void read_locks_open_nothing_for_writing(void **state)
+{
+	struct frame *f = *state;
+	uint64_t nodeid, reader, writer;
+	int fd;
+
+	host_file(f, "a", "x");
+	fd = open(host_path(f, "a"), O_RDONLY);
+	nodeid = lookup(f, 1, "a");
+	reader = open_file(f, nodeid, O_RDONLY);
+	assert_int_equal(set(f, nodeid, lk(reader, 1, F_RDLCK, 0, 9)), 0);
+	assert_int_equal(set(f, nodeid, lk(reader, 2, F_RDLCK, 5, 14)), 0);
+	if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+		assert_int_not_equal(errno, EAGAIN);
+	else
+		assert_int_equal(fcntl(fd, F_SETLEASE, F_UNLCK), 0);
+	/* With its first write lock it becomes one, and loses nothing on the way. */
+	writer = open_file(f, nodeid, O_RDWR);
+	assert_int_equal(set(f, nodeid, lk(writer, 1, F_WRLCK, 5, 5)), -EAGAIN);
+	assert_int_equal(set(f, nodeid, lk(writer, 1, F_WRLCK, 0, 2)), 0);
+	assert_int_equal(set(f, nodeid, lk(writer, 2, F_WRLCK, 3, 3)), -EAGAIN);
+	assert_int_equal(set(f, nodeid, lk(writer, 2, F_RDLCK, 3, 3)), 0);
+	assert_int_equal(set(f, nodeid, lk(writer, 2, F_RDLCK, 2, 2)), -EAGAIN);
+	close(fd);
+}
+
 static void ranges_are_bounded(void **state)
 {
 	enum { FILES = 16, EACH = 16384 / FILES };
@@ -473,6 +500,7 @@ int main(void)
 		T(getlk_names_the_process),
 		T(waiting_in_a_circle_is_refused),
 		T(open_files_of_one_process_may_wait_in_a_circle),
+		T(read_locks_open_nothing_for_writing),
 		T(ranges_are_bounded),
 		T(a_file_that_is_only_appended_to_opens_with_o_append),
 	};

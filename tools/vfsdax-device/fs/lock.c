@@ -98,26 +98,23 @@ void lock_owner_put(struct fs *fs, struct lock_owner *o)
 
 /*
  * As ourselves, not as the caller: whether the caller may lock follows from how it opened the
- * file, which the guest's kernel has checked. Write locks want a writable descriptor.
+ * file, which the guest's kernel has checked. Write locks want a descriptor that is open for
+ * writing, and only then is it one: the host executes no file that has a writer.
  */
-static int open_description(struct fs *fs, struct inode *inode)
+int lock_open_description(struct fs *fs, const struct lock_wish *wish)
 {
-	int fd = -EROFS;
+	int mode = wish->type == F_WRLCK ? O_RDWR : O_RDONLY;
 
-	if (!inode_is_reg(inode))
+	if (!inode_is_reg(wish->handle->inode))
 		return -EBADF;
-	if (!fs->options.readonly)
-		fd = inode_open(fs, inode, O_RDWR | O_NONBLOCK);
-	if (fd == -EROFS || fd == -EACCES || fd == -EPERM || fd == -ETXTBSY)
-		fd = inode_open(fs, inode, O_RDONLY | O_NONBLOCK);
-	return fd;
+	return inode_open(fs, wish->handle->inode, mode | O_NONBLOCK);
 }
 
 static int owner_new(struct fs *fs, const struct lock_wish *wish, struct lock_owner **out)
 {
 	struct inode *inode = wish->handle->inode;
 	struct lock_owner *o;
-	int fd = wish->bsd ? -1 : open_description(fs, inode);
+	int fd = wish->bsd ? -1 : lock_open_description(fs, wish);
 
 	if (fd < 0 && !wish->bsd)
 		return fd;
@@ -127,8 +124,11 @@ static int owner_new(struct fs *fs, const struct lock_wish *wish, struct lock_ow
 			close(fd);
 		return -ENOLCK;
 	}
-	*o = (struct lock_owner){
-		.nodeid = inode->nodeid, .id = wish_id(wish), .bsd = wish->bsd, .fd = fd};
+	*o = (struct lock_owner){.nodeid = inode->nodeid,
+				 .id = wish_id(wish),
+				 .bsd = wish->bsd,
+				 .fd = fd,
+				 .writes = wish->type == F_WRLCK};
 	list_init(&o->link);
 	*out = o;
 	return 0;

@@ -25,7 +25,8 @@ struct lock_owner {
 	uint64_t nodeid;
 	uint64_t id; /* the guest's number, or of a BSD lock the fh */
 	bool bsd;
-	int fd; /* its description; of a BSD lock -1 */
+	int fd;	     /* its description; of a BSD lock -1 */
+	bool writes; /* that is open for writing; changes under the order */
 	/* The rest is guarded by the mutex. */
 	unsigned refs;	    /* its users'; one more while it has not ended */
 	_Atomic bool ended; /* also read under the order alone */
@@ -66,6 +67,8 @@ struct lock_owner *lock_owner_known(struct lock_table *t, const struct lock_wish
 /* The same, made where there is none. -ENOLCK, -EMFILE ... */
 int lock_owner_get(struct fs *fs, const struct lock_wish *wish, struct lock_owner **out);
 void lock_owner_put(struct fs *fs, struct lock_owner *owner);
+/* A new description of the file, for locks like this one. */
+int lock_open_description(struct fs *fs, const struct lock_wish *wish);
 
 /* ---- lock_set.c ---- */
 

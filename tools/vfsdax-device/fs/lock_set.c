@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include "fs.h"
 #include "handle.h"
@@ -68,6 +69,30 @@ static bool held_too_many(struct lock_table *t, const struct lock_owner *o, unsi
 	return many;
 }
 
+/*
+ * With the order held: the first write lock of an owner that had read locks only. Its new
+ * description gets them before the old one is closed: they exclude nothing that the old ones do
+ * not. It takes the old one's number, since other threads may be about to use that.
+ */
+static int become_writer(struct fs *fs, const struct lock_wish *wish, struct lock_owner *o)
+{
+	int fd = lock_open_description(fs, wish), r = fd < 0 ? fd : 0;
+
+	for (unsigned i = 0; r == 0 && i < o->held.n; i++) {
+		struct lock_wish held = {
+			.type = F_RDLCK, .first = o->held.at[i].first, .last = o->held.at[i].last};
+		struct flock fl = wish_flock(&held);
+
+		r = fcntl(fd, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
+	}
+	if (r == 0)
+		r = dup3(fd, o->fd, O_CLOEXEC) < 0 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	o->writes = r == 0;
+	return r;
+}
+
 /* With the order held. */
 static int set_in_order(struct fs *fs, const struct lock_wish *wish, struct lock_owner *o)
 {
@@ -80,6 +105,8 @@ static int set_in_order(struct fs *fs, const struct lock_wish *wish, struct lock
 	r = held_after(&o->held, wish, &next);
 	if (r == 0 && held_too_many(t, o, next.n))
 		r = -ENOLCK;
+	if (r == 0 && wish->type == F_WRLCK && !wish->bsd && !o->writes)
+		r = become_writer(fs, wish, o);
 	if (r == 0)
 		r = lock_ask_host(wish, o, false);
 	/* flock(2) gives up the old lock before it looks for the new one. */
