@@ -410,25 +410,36 @@ static void read_locks_open_nothing_for_writing(void **state)
 {
 	struct frame *f = *state;
 	uint64_t nodeid, reader, writer;
+	static struct pending p;
+	struct file a;
 	int fd;
 
 	host_file(f, "a", "x");
 	fd = open(host_path(f, "a"), O_RDONLY);
 	nodeid = lookup(f, 1, "a");
 	reader = open_file(f, nodeid, O_RDONLY);
+	a = (struct file){nodeid, reader};
 	assert_int_equal(set(f, nodeid, lk(reader, 1, F_RDLCK, 0, 9)), 0);
 	assert_int_equal(set(f, nodeid, lk(reader, 2, F_RDLCK, 5, 14)), 0);
 	if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
 		assert_int_not_equal(errno, EAGAIN);
 	else
 		assert_int_equal(fcntl(fd, F_SETLEASE, F_UNLCK), 0);
-	/* With its first write lock it becomes one, and loses nothing on the way. */
+	/* With its first write lock it becomes one, and loses nothing on the way; also while a
+	 * thread of it waits. */
 	writer = open_file(f, nodeid, O_RDWR);
+	assert_int_equal(set(f, nodeid, lk(writer, 3, F_WRLCK, 100, 100)), 0);
+	wait_for(f, &p, 1000, &a, lk(reader, 1, F_RDLCK, 100, 100));
+	assert_false(pending_wait(&p, 20));
 	assert_int_equal(set(f, nodeid, lk(writer, 1, F_WRLCK, 5, 5)), -EAGAIN);
 	assert_int_equal(set(f, nodeid, lk(writer, 1, F_WRLCK, 0, 2)), 0);
 	assert_int_equal(set(f, nodeid, lk(writer, 2, F_WRLCK, 3, 3)), -EAGAIN);
 	assert_int_equal(set(f, nodeid, lk(writer, 2, F_RDLCK, 3, 3)), 0);
 	assert_int_equal(set(f, nodeid, lk(writer, 2, F_RDLCK, 2, 2)), -EAGAIN);
+	assert_int_equal(set(f, nodeid, lk(writer, 3, F_UNLCK, 100, 100)), 0);
+	assert_true(pending_wait(&p, 5000));
+	assert_int_equal(pending_error(&p), 0);
+	assert_int_equal(set(f, nodeid, lk(writer, 3, F_WRLCK, 100, 100)), -EAGAIN);
 	close(fd);
 }
 

@@ -103,7 +103,8 @@ void lock_owner_put(struct fs *fs, struct lock_owner *o)
  */
 int lock_open_description(struct fs *fs, const struct lock_wish *wish)
 {
-	int mode = wish->type == F_WRLCK ? O_RDWR : O_RDONLY;
+	bool writes = wish->type == F_WRLCK && !fs->options.readonly;
+	int mode = writes ? O_RDWR : O_RDONLY;
 
 	if (!inode_is_reg(wish->handle->inode))
 		return -EBADF;

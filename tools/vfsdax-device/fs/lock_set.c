@@ -71,11 +71,13 @@ static bool held_too_many(struct lock_table *t, const struct lock_owner *o, unsi
 
 /*
  * With the order held: the first write lock of an owner that had read locks only. Its new
- * description gets them before the old one is closed: they exclude nothing that the old ones do
- * not. It takes the old one's number, since other threads may be about to use that.
+ * description gets them before the old one gives them up (which a wait may keep for a while): they
+ * exclude nothing that the old ones do not. It takes the old one's number, since other threads may
+ * be about to use that.
  */
 static int become_writer(struct fs *fs, const struct lock_wish *wish, struct lock_owner *o)
 {
+	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
 	int fd = lock_open_description(fs, wish), r = fd < 0 ? fd : 0;
 
 	for (unsigned i = 0; r == 0 && i < o->held.n; i++) {
@@ -85,6 +87,8 @@ static int become_writer(struct fs *fs, const struct lock_wish *wish, struct loc
 
 		r = fcntl(fd, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
 	}
+	if (r == 0)
+		r = fcntl(o->fd, F_OFD_SETLK, &all) < 0 ? -errno : 0;
 	if (r == 0)
 		r = dup3(fd, o->fd, O_CLOEXEC) < 0 ? -errno : 0;
 	if (fd >= 0)
