@@ -306,6 +306,30 @@ static void a_lock_that_is_being_closed_is_met_by_nobody(void **state)
 	}
 }
 
+static void getlk_does_not_report_what_is_being_closed(void **state)
+{
+	struct frame *f = *state;
+	struct file a = make(f);
+	uint64_t other = open_file(f, a.nodeid, O_RDWR);
+	struct fuse_lk_in get = lk(a.fh, 60, F_WRLCK, 0, 9);
+	static struct pending p;
+	struct fuse_lk_out out;
+	unsigned before;
+
+	assert_int_equal(set(f, a.nodeid, lk(other, 50, F_WRLCK, 0, 9)), 0);
+	assert_int_equal(flush(f, a.nodeid, other, 9), 0);
+	before = count_fds();
+	pending_start(f, &p, 1000, FUSE_GETLK, a.nodeid, &get, sizeof(get));
+	assert_false(pending_wait(&p, 20));
+	assert_int_equal(count_fds(), before);
+	release(f, a.nodeid, other);
+	assert_true(pending_wait(&p, 5000));
+	assert_int_equal(pending_error(&p), 0);
+	assert_int_equal(p.written, sizeof(struct fuse_out_header) + sizeof(out));
+	memcpy(&out, p.out_bytes + sizeof(struct fuse_out_header), sizeof(out));
+	assert_int_equal(out.lk.type, F_UNLCK);
+}
+
 /* Only a duplicate was closed: it is refused all the same, a moment later, and then at once. */
 static void a_duplicate_that_is_closed_leaves_the_lock(void **state)
 {
@@ -507,6 +531,7 @@ int main(void)
 		T(a_lock_ends_with_the_handle_that_it_came_by),
 		T(a_wait_ends_with_its_handle),
 		T(a_lock_that_is_being_closed_is_met_by_nobody),
+		T(getlk_does_not_report_what_is_being_closed),
 		T(a_duplicate_that_is_closed_leaves_the_lock),
 		T(getlk_names_the_process),
 		T(waiting_in_a_circle_is_refused),

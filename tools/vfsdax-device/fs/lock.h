@@ -86,6 +86,7 @@ struct lock_wish {
 	uint64_t owner; /* the guest's number; of no use for a BSD lock */
 	uint32_t pid;	/* the guest's */
 	bool bsd;
+	bool look;	      /* GETLK: only what stands against it */
 	short type;	      /* F_RDLCK, F_WRLCK, F_UNLCK */
 	uint64_t first, last; /* last is INT64_MAX for "to the end" */
 };

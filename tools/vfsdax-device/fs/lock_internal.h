@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "lock.h"
+#include "wire/fuse.h"
 
 /* A range that an owner has locked. */
 struct held {
@@ -44,8 +45,9 @@ struct waiter {
 	struct request
 		*req; /* guarded by the mutex; NULL once a thread has taken it to answer it */
 	uint64_t unique;
-	struct lock_wish wish; /* with a reference on the handle */
-	struct lock_owner *owner;
+	struct lock_wish wish;	  /* with a reference on the handle */
+	struct lock_owner *owner; /* NULL: it only looks */
+	struct fuse_lk_out found; /* then */
 	uint64_t until_ns;
 	unsigned seen; /* by lock_graph.c */
 };

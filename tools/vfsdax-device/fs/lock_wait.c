@@ -10,6 +10,7 @@
 #include "lock_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,16 @@ static int wait_for_lock(struct waiter *w)
 	return r == -EAGAIN ? -EINTR : r;
 }
 
+static int try_or_look(struct waiter *w)
+{
+	int r;
+
+	if (!w->wish.look)
+		return lock_set_owner(w->fs, &w->wish, w->owner);
+	r = lock_get(w->fs, &w->wish, &w->found.lk);
+	return r == 0 && w->found.lk.type != F_UNLCK ? -EAGAIN : r;
+}
+
 /* Looks for what may end before it asks: what ends in between does not stand against it. */
 static int wait_for_end(struct waiter *w)
 {
@@ -84,7 +95,7 @@ static int wait_for_end(struct waiter *w)
 
 	for (;;) {
 		bool closing = lock_closing_until(w->fs, &w->wish);
-		int r = lock_set_owner(w->fs, &w->wish, w->owner);
+		int r = try_or_look(w);
 
 		if (r != -EAGAIN || !closing || is_cancelled(w))
 			return r;
@@ -124,10 +135,13 @@ static void *waiter_main(void *arg)
 
 	only_wake_signal();
 	r = w->until_ns ? wait_for_end(w) : wait_for_lock(w);
-	lock_owner_put(w->fs, w->owner);
+	if (w->owner)
+		lock_owner_put(w->fs, w->owner);
 	handle_put(w->wish.handle);
 	req = take_request(w);
-	if (req) /* 0 is an answer without an error; -ESTALE: its file was closed meanwhile */
+	if (req && w->wish.look && (r == 0 || r == -EAGAIN))
+		reply_body(req, w->unique, &w->found, sizeof(w->found));
+	else if (req) /* 0 is an answer without an error; -ESTALE: its file was closed meanwhile */
 		reply_error(req, w->unique, r == -ESTALE ? -EBADF : r);
 
 	pthread_mutex_lock(&t->mutex);
@@ -207,14 +221,15 @@ static int start_locked(struct lock_table *t, struct waiter *w)
 static int waiter_new(struct fs *fs, const struct lock_wish *wish, struct waiter **out)
 {
 	struct waiter *w = calloc(1, sizeof(*w));
-	int r;
+	int r = 0;
 
 	if (!w)
 		return -ENOLCK;
 	w->fs = fs;
 	w->wish = *wish;
 	list_init(&w->link);
-	r = lock_owner_get(fs, wish, &w->owner);
+	if (!wish->look)
+		r = lock_owner_get(fs, wish, &w->owner);
 	if (r < 0) {
 		free(w);
 		return r;
@@ -245,7 +260,8 @@ int lock_wait_start(struct fs *fs, struct request *req, uint64_t unique,
 	pthread_mutex_unlock(&t->mutex);
 	if (r < 0) {
 		free(w);
-		lock_owner_put(fs, owner);
+		if (owner)
+			lock_owner_put(fs, owner);
 		handle_put(wish->handle);
 	}
 	return r;

@@ -68,9 +68,21 @@ static int set_lock(struct op *op, bool wait)
 	return r < 0 ? r : reply_ok(op);
 }
 
+/* As set_or_wait(): what is being closed is not reported. */
+static bool get_or_wait(struct op *op, const struct lock_wish *wish, struct fuse_lk_out *out,
+			int *r)
+{
+	uint64_t until = lock_closing_until(op->fs, wish);
+
+	*r = lock_get(op->fs, wish, &out->lk);
+	return *r == 0 && out->lk.type != F_UNLCK && until &&
+	       lock_wait_start(op->fs, op->req, op->in.unique, wish, until) == 0;
+}
+
 int op_getlk(struct op *op)
 {
 	struct fuse_lk_out out;
+	bool later = false;
 	struct fuse_lk_in in;
 	struct lock_wish wish;
 	struct handle *h;
@@ -81,9 +93,14 @@ int op_getlk(struct op *op)
 	if (!h)
 		return -EBADF;
 	r = to_wish(&in, h, &wish);
+	wish.look = true;
+	if (r == 0 && wish.bsd)
+		r = -EINVAL;
 	if (r == 0)
-		r = wish.bsd ? -EINVAL : lock_get(op->fs, &wish, &out.lk);
+		later = get_or_wait(op, &wish, &out, &r);
 	handle_put(h);
+	if (later)
+		return 0;
 	return r < 0 ? r : reply(op, &out, sizeof(out));
 }
 
