@@ -259,6 +259,8 @@ void start_release(struct op *op)
 	memcpy(&in, op_args(op), sizeof(in));
 	if (op->bridge->authorisations)
 		handles_drop(op->bridge->authorisations->handles, op->h.nodeid, in.fh);
+	note_released(op, op->h.nodeid, in.flags);
+	bridge_drop_closed(op->here);
 	start_times(op);
 }
 

@@ -9,12 +9,17 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
+#include "bridge/authorise.h"
 #include "bridge/internal.h"
 
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
 #define FOPEN_PASSTHROUGH_BIT (1u << 7)
+
+#define TIDY_MS	       1000
+#define TIDY_ANSWER_MS 10 /* while an answer is under way that nobody else may collect */
 
 /* ------------------------------------------------------------------ nodes */
 
@@ -109,6 +114,8 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 
 	op->given_open = true;
 	op->given_fh = out->fh;
+	if (node)
+		node_note_opened(b->nodes, node, open_writes(op->open_flags));
 	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
 	if (node)
 		node_look(b->nodes, node, &view);
@@ -124,6 +131,38 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 	}
+}
+
+void note_released(struct op *op, uint64_t nodeid, uint32_t flags)
+{
+	struct bridge *b = op->bridge;
+	struct node *node = op->h.opcode == FUSE_OPENDIR ? NULL : node_find(b->nodes, nodeid);
+	struct node_view view;
+
+	if (!node || !node_note_released(b->nodes, node, open_writes(flags)))
+		return;
+	/* While a writable mapping is there the host does not execute the file. */
+	node_look(b->nodes, node, &view);
+	if (view.window)
+		window_drop_writable(op->here, view.window);
+}
+
+void bridge_drop_closed(struct bridge_worker *here)
+{
+	struct bridge *b = here->bridge;
+	uint64_t now_ns = clock_now_ns(), due = atomic_load(&b->drop_closed_ns);
+
+	if (b->window && now_ns >= due &&
+	    atomic_compare_exchange_strong(&b->drop_closed_ns, &due, now_ns + DROP_CLOSED_EACH_NS))
+		window_drop_closed(here, b->window, now_ns);
+}
+
+int bridge_tidy(struct bridge *b)
+{
+	if (!b->window)
+		return -1;
+	bridge_drop_closed(b->aside);
+	return bridge_attend(b) ? TIDY_ANSWER_MS : TIDY_MS;
 }
 
 int finish_open(struct op *op, uint8_t *payload, size_t len)
@@ -210,6 +249,7 @@ void give_back(struct op *op, const void *payload, size_t len)
 	}
 	op->given_open = false;
 	authorise_undo_open(op);
+	note_released(op, nodeid, in.flags);
 	if (op->req->state == FS_REQ_OWNED) {
 		op_ask(op, release_opcode(op), nodeid, &in, sizeof(in), 0, give_node_back);
 		return;

@@ -16,6 +16,7 @@
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -26,15 +27,17 @@
 #include "fuse/pool.h"
 #include "wire/agreement.h"
 
-#define OPCODES_COUNTED 64
+#define OPCODES_COUNTED	    64
 /* Slots that requests of the kernel leave for the driver's own (mapping, times). */
-#define SLOTS_RESERVED	8
+#define SLOTS_RESERVED	    8
+/* How often what belongs to closed files is looked for. */
+#define DROP_CLOSED_EACH_NS (NS_PER_S / 2)
 /* Payload buffers that requests which wait for the window leave for others. */
-#define PAYLOADS_SPARED 2
-#define PINS_MAX	8
+#define PAYLOADS_SPARED	    2
+#define PINS_MAX	    8
 /* In a payload buffer or in scratch memory the data of an answer stands here: page-aligned, with
  * room for a header. */
-#define DATA_AT		4096u
+#define DATA_AT		    4096u
 
 /* What an answer carries behind its header, so that the bridge can look at it. */
 enum route_payload {
@@ -121,7 +124,8 @@ struct bridge {
 	struct transport *transport;
 	struct bridge_params params;
 	struct node_table *nodes;
-	uint64_t kernel_flags; /* granted to the kernel by our INIT answer */
+	_Atomic uint64_t drop_closed_ns; /* when bridge_drop_closed() looks again */
+	uint64_t kernel_flags;		 /* granted to the kernel by our INIT answer */
 	/* Of a program, whose calls are all its own. */
 	unsigned n_own_groups;
 	uint32_t own_groups[AGREEMENT_GROUPS_MAX];
@@ -260,6 +264,14 @@ int finish_dirplus(struct op *op, uint8_t *payload, size_t len);
 struct node *note_entry(struct op *op, struct fuse_entry_out *entry, int *err);
 /* How the kernel is to treat the open file's data. */
 void note_open(struct op *op, struct node *node, struct fuse_open_out *out);
+static inline bool open_writes(uint32_t open_flags)
+{
+	return (open_flags & O_ACCMODE) != O_RDONLY;
+}
+/* Now and then, with a request that opens or closes. */
+void bridge_drop_closed(struct bridge_worker *here);
+/* A handle is closed, or was not wanted. */
+void note_released(struct op *op, uint64_t nodeid, uint32_t open_flags);
 /* The kernel did not want the answer. `payload` is what it was not given. Frees the op. */
 void give_back(struct op *op, const void *payload, size_t len);
 /* An answer came after its caller had one. */

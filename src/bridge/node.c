@@ -237,6 +237,7 @@ struct window_inode *node_window(struct node_table *t, struct node *n, struct wi
 	if (!n->window) {
 		n->window = made;
 		made = NULL;
+		window_set_closed(n->window, n->opens ? 0 : clock_now_ns());
 	}
 	got = n->window;
 	shard_unlock(s);
@@ -300,6 +301,30 @@ bool node_take_flush(struct node_table *t, struct node *n)
 	n->written = false;
 	shard_unlock(s);
 	return due;
+}
+
+void node_note_opened(struct node_table *t, struct node *n, bool writes)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->opens++;
+	n->writers += writes;
+	if (n->window)
+		window_set_closed(n->window, 0);
+	shard_unlock(s);
+}
+
+bool node_note_released(struct node_table *t, struct node *n, bool writes)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+	bool last_writer = writes && n->writers == 1;
+
+	n->writers -= writes && n->writers;
+	n->opens -= n->opens > 0;
+	if (n->window && !n->opens)
+		window_set_closed(n->window, clock_now_ns());
+	shard_unlock(s);
+	return last_writer;
 }
 
 void node_set_mtime_late(struct node_table *t, struct node *n)

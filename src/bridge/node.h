@@ -96,6 +96,9 @@ void node_note_written(struct node_table *t, struct node *n);
 void node_note_locked(struct node_table *t, struct node *n);
 /* Does a FLUSH that goes out now have something to do? */
 bool node_take_flush(struct node_table *t, struct node *n);
+/* A handle is open on it, and no longer; the last: nobody has it open for writing any more. */
+void node_note_opened(struct node_table *t, struct node *n, bool writes);
+bool node_note_released(struct node_table *t, struct node *n, bool writes);
 /* Written through the window. */
 void node_set_mtime_late(struct node_table *t, struct node *n);
 /* True, and cleared, when it was set. */

@@ -22,6 +22,7 @@ struct node {
 	uint64_t truncated_at; /* size_clock of the last truncation's end */
 	uint32_t mode;
 	unsigned truncating;
+	unsigned opens, writers; /* handles, and those that may write */
 	bool dax;
 	bool mtime_late;
 	bool written, locked; /* what a FLUSH is for */
@@ -42,8 +43,8 @@ struct node {
 };
 
 /* A lock for a 64th of the nodes: guards the buckets and every field of their nodes but nodeid and
- * table. Held for a few loads and stores; nothing of the window is called and no other lock taken
- * inside it. */
+ * table. Held for a few loads and stores; no other lock is taken inside it, and of the window only
+ * window_set_closed() called. */
 struct shard {
 	pthread_mutex_t lock;
 	struct node **buckets;

@@ -80,6 +80,7 @@ void start_open(struct op *op)
 
 	memcpy(&in, op_args(op), sizeof(in));
 	op->open_flags = in.flags;
+	bridge_drop_closed(op->here);
 	if (in.flags & O_TRUNC && node && b->window)
 		op_block(op, node, 0, 0, op_forward_after);
 	else

@@ -8,6 +8,7 @@
  *   setup.c     a miss: the range's place, its set-up, the answer   (inode lock, then window lock)
  *   extent.c    which part of a file a range maps                   (inode lock)
  *   block.c     keeps a part of a file out                          (inode lock)
+ *   unused.c    takes out what nobody uses any more                 (inode lock, then window lock)
  *   claim.c     window space: claiming it, making room, waiting     (window lock)
  *   reserve.c   a whole block for WINDOW_SPAN                       (window lock)
  *   remove.c    from eviction to the end of a range                 (window lock)
@@ -103,6 +104,7 @@ struct window_inode {
 	uint64_t last_end;	   /* ... the end of its block: a miss there is sequential */
 	struct refusal refusal[2]; /* read, write */
 	struct policy_inode policy;
+	_Atomic uint64_t closed_ns; /* nobody has the file open since; 0: somebody has */
 	_Atomic unsigned refs; /* the owner's, one for each range, passing ones of window_fail */
 	struct list link;      /* window lock */
 };

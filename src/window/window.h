@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "window/router.h"
 
@@ -200,6 +201,20 @@ void window_unblock(struct window_inode *inode);
  * this machine's or the host's.
  */
 uint64_t window_map_end(const struct window *w, uint64_t file_size);
+
+/*
+ * Whose use is over. What is in the window is a writer of the host's file where it was set up for
+ * writing, and keeps the space of a file that the host has removed.
+ *
+ * window_drop_writable() takes the writable ranges out: the file's last writer is gone. Nothing is
+ * waited for. window_set_closed() says since when nobody has the file open (0: it is open); ranges
+ * of such a file leave with the first window_drop_closed() after WINDOW_CLOSED_NS, unless they are
+ * pinned. It takes no lock.
+ */
+#define WINDOW_CLOSED_NS (2 * NS_PER_S)
+void window_drop_writable(void *by, struct window_inode *inode);
+void window_set_closed(struct window_inode *inode, uint64_t since_ns);
+void window_drop_closed(void *by, struct window *w, uint64_t now_ns);
 
 /* Answers to the callbacks. err is 0 or -errno, as the device said. */
 void window_setup_done(void *by, struct window_range *range, int err);

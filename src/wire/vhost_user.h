@@ -21,6 +21,12 @@
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
 #define VHOST_USER_PROTOCOL_F_STATUS		  16
 #define VHOST_USER_PROTOCOL_F_SHMEM		  22
+/*
+ * Not of the specification, but between our two halves: SHMEM_MAP without MMAP_RW may come with a
+ * descriptor that is open for reading only. QEMU 11.1 refuses those, and acknowledges no bit that
+ * it does not know.
+ */
+#define VHOST_USER_PROTOCOL_F_VFSDAX_RDONLY	  62
 
 /* Requests of the front end */
 enum vhost_user_request {

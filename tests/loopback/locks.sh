@@ -122,3 +122,73 @@ test_unmount_with_a_lock_request_blocked() {
 	wait_until 15 "the daemon ends" gone "$MOUNT_PID"
 	MOUNT_PID=
 }
+
+# lockop ARGS...: on the mount; and on the host's file system, which must agree that it is right
+lockop() {
+	[ -z "$HOST_DIR" ] || (cd "$HOST_DIR" && "$VFSDAX_HELPERS/lockop" "$1" host-lock "${@:2}") ||
+		skip "the host's file system does it otherwise: lockop $*"
+	(cd "$MNT" && bounded 60 "$VFSDAX_HELPERS/lockop" "$1" lock "${@:2}") || fail "lockop $*"
+}
+
+# RELEASE comes after close(2) has returned, and by another queue than the next lock.
+test_nobody_meets_a_lock_that_was_closed() {
+	local rounds=500 i
+	serve_and_mount
+	[ -z "${VFSDAX_LONG:-}" ] || rounds=5000
+	lockop churn "$rounds"
+	for i in $(seq 100); do
+		flock -n "$MNT/one-after-the-other" true || fail "flock -n after the end of the one before: round $i"
+	done
+	# The same by several at once, on files of their own.
+	for i in 1 2 3 4; do
+		bounded 60 "$VFSDAX_HELPERS/lockop" churn "$MNT/churn$i" "$((rounds / 4))" &
+	done
+	for i in 1 2 3 4; do
+		wait -n || fail "churn by several at once: status $?"
+	done
+}
+
+test_a_lock_lives_as_long_as_what_it_belongs_to() {
+	serve_and_mount
+	lockop lifetime
+	lockop closing
+	# and no longer than a process that is killed
+	touch "$MNT/f" "$MNT/g"
+	"$FSOP" lock "$MNT/f" wr 0 0 wait sleep 100 &
+	local posix=$! bsd
+	flock --no-fork "$MNT/g" sleep 100 &
+	bsd=$!
+	wait_until 10 "the file is locked" is_locked "$MNT/f"
+	wait_until 10 "the other one is locked" is_flocked "$MNT/g"
+	kill -KILL "$posix" "$bsd"
+	bounded 10 "$FSOP" lock "$MNT/f" wr 0 0 wait true
+	bounded 10 flock "$MNT/g" true
+}
+is_locked() { [ "$("$FSOP" getlock "$1" 0 100)" = locked ]; }
+is_flocked() { ! flock -n "$1" true; }
+
+test_getlk_names_the_process() {
+	serve_and_mount
+	lockop pid
+}
+
+test_who_would_wait_for_ever_is_refused() {
+	serve_and_mount
+	lockop circle 2
+	lockop circle 5
+}
+
+test_a_log_that_may_only_be_appended_to() {
+	serve_and_mount
+	need_root "chattr"
+	[ -n "$HOST_DIR" ] || skip "needs chattr on the host"
+	echo 1 >"$HOST_DIR/log"
+	chattr +a "$HOST_DIR/log" 2>/dev/null || skip "no chattr +a here"
+	echo 2 >>"$MNT/log" || fail "appending is refused"
+	# shellcheck disable=SC2016 # the inner shell's
+	must_fail bash -c 'echo 3 >"$1"' - "$MNT/log"
+	# shellcheck disable=SC2016
+	must_fail bash -c 'exec 5<>"$1"' - "$MNT/log"
+	expect_eq "$(cat "$HOST_DIR/log")" $'1\n2' "the log"
+	chattr -a "$HOST_DIR/log"
+}

@@ -85,6 +85,8 @@ static const struct option_row rows[] = {
 	 .help = "which files the window is for [always]"},
 	{"dax-threshold", OPTION_SIZE, AT(o.fs.dax_threshold_bytes), "SIZE",
 	 "with filesize: for files larger than this [32K]", .max = INT64_MAX},
+	{"map-executables", OPTION_FLAG, AT(o.fs.map_executables),
+	 .help = "the window for executable files, too, where that keeps the host from executing them"},
 	{"cache", OPTION_CHOICE, AT(o.fs.cache), .names = cache_names,
 	 .help = "how long the guest may keep names and attributes [auto]"},
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},

@@ -279,7 +279,7 @@ static void daemon_serve(struct daemon *d)
 	uint64_t n;
 
 	while (!bridge_ended(d->bridge)) {
-		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+		if (poll(fds, 3, bridge_tidy(d->bridge)) < 0 && errno != EINTR)
 			return;
 		if (fds[0].revents && read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 			log_info("%s: unmounting", strsignal((int)info.ssi_signo));

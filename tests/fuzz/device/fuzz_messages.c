@@ -46,6 +46,11 @@ void fs_refuse(struct request *req, int err)
 	fs_handle(NULL, req);
 }
 
+void fs_tidy(struct fs *fs)
+{
+	(void)fs;
+}
+
 void fs_reset(struct fs *fs)
 {
 	(void)fs;

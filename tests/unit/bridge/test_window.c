@@ -554,6 +554,43 @@ static void times_that_cannot_be_set_are_nobodys_error(void **state)
 	rig_close(&rig);
 }
 
+static void release_as(struct rig *rig, const struct file *f, uint32_t flags, bool last)
+{
+	struct fuse_release_in in = {.fh = f->fh, .flags = flags};
+	uint64_t unique = ask(rig, FUSE_RELEASE, f->nodeid, &in, sizeof(in));
+
+	if (last)
+		device_unmaps(rig);
+	device_answers(rig, device_gets(rig, FUSE_RELEASE), 0, NULL, 0);
+	assert_answer(rig, unique, 0);
+}
+
+/* On the host a writable mapping is a writer, and the host executes nothing that has one. */
+static void writable_ranges_leave_with_the_last_writer(void **state)
+{
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	rig_open(&rig, NULL);
+	open_writable(&rig, &file);
+	unique = ask(&rig, FUSE_FLUSH, 7, (uint8_t[24]){0}, 24);
+	device_answers(&rig, device_gets(&rig, FUSE_SETATTR), -EPERM, NULL, 0);
+	device_answers(&rig, device_gets(&rig, FUSE_FLUSH), 0, NULL, 0);
+	assert_answer(&rig, unique, 0);
+	open_file(&rig, &file); /* once more */
+	release_as(&rig, &file, O_WRONLY, false);
+	assert_content(answer_of(&rig, ask_read(&rig, &file, 8192, 4096)), &file, 8192, 4096);
+	release_as(&rig, &file, O_RDWR, true);
+	/* Who reads has it mapped anew, and is no writer: nothing is due when it closes. */
+	open_file(&rig, &file);
+	unique = ask_read(&rig, &file, 0, 4096);
+	assert_int_equal(device_maps(&rig, &file).flags, FUSE_SETUPMAPPING_FLAG_READ);
+	assert_int_equal(answer_of(&rig, unique)->error, 0);
+	release_as(&rig, &file, O_RDONLY, false);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -577,6 +614,7 @@ int main(void)
 		cmocka_unit_test(who_sets_the_time_himself_has_the_last_word),
 		cmocka_unit_test(a_lookup_of_a_written_file_is_not_cached),
 		cmocka_unit_test(times_that_cannot_be_set_are_nobodys_error),
+		cmocka_unit_test(writable_ranges_leave_with_the_last_writer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,11 @@ void fs_refuse(struct request *req, int err)
 	request_complete(req, 6);
 }
 
+void fs_tidy(struct fs *fs)
+{
+	(void)fs;
+}
+
 void fs_reset(struct fs *fs)
 {
 	void (*reset)(struct fs *) = fs->reset;

@@ -112,7 +112,7 @@ static int fresh(void **state)
 	atomic_store(&channel.replies, true);
 	shmem_init(&shmem, &channel);
 	shmem.timeout_ms = 2000;
-	shmem_negotiated(&shmem, WINDOW);
+	shmem_negotiated(&shmem, WINDOW, true);
 	shmem_open(&shmem);
 	file = memfd_create("file", MFD_CLOEXEC);
 	assert_int_equal(pthread_create(&front.thread, NULL, serve, NULL), 0);
@@ -231,7 +231,7 @@ static void nothing_is_sent_to_a_device_that_is_not_started(void **state)
 	shmem_forget(&shmem);
 	shmem_open(&shmem);
 	assert_int_equal(map(0, 0x1000), 0);
-	shmem_negotiated(&shmem, 0);
+	shmem_negotiated(&shmem, 0, false);
 	assert_int_equal(map(0x2000, 0x1000), -ENODEV);
 }
 

@@ -79,12 +79,20 @@ uint64_t shmem_size(struct shmem *s)
 	return s->size;
 }
 
+bool shmem_takes_rdonly(struct shmem *s)
+{
+	return !s->wants_rdwr;
+}
+
 int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64_t len_bytes,
 	      bool writable)
 {
 	struct stat st;
 
 	s->n_map++;
+	s->last_accmode = fcntl(fd, F_GETFL) & O_ACCMODE;
+	if (s->wants_rdwr && s->last_accmode != O_RDWR)
+		return -EACCES;
 	if (s->map_error)
 		return s->map_error;
 	if (writable && s->refuse_writable)
@@ -137,6 +145,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 		.dax_threshold_bytes = 32 * KIB,
 		.cache = cache,
 		.readonly = flags & FRAME_READONLY,
+		.map_executables = flags & FRAME_MAP_EXECUTABLES,
 		.xattr = !(flags & FRAME_NO_XATTR),
 		.posix_acl = flags & FRAME_ACL ? ACL_AUTO : ACL_NEVER,
 		.xattrmap = flags & FRAME_XATTRMAP ? ":map:trusted.:user.host.:" : NULL,

@@ -36,6 +36,8 @@ struct shmem {
 	uint64_t size;
 	int map_error, unmap_error;
 	int refuse_writable; /* -errno for writable maps only */
+	bool wants_rdwr;     /* as QEMU: a descriptor that is open for reading only is refused */
+	int last_accmode;    /* of the descriptor that was mapped last */
 	unsigned n;
 	struct {
 		uint64_t win_off, len, fd_off;
@@ -72,14 +74,15 @@ struct pending {
 
 /* Shares a new directory and sends INIT with everything offered. For cmocka's setup/teardown. */
 struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags);
-#define FRAME_READONLY	(1u << 0)
-#define FRAME_NO_XATTR	(1u << 1)
-#define FRAME_ACL	(1u << 2)
-#define FRAME_NO_WINDOW (1u << 3)
-#define FRAME_NO_INIT	(1u << 4)
-#define FRAME_CHECK	(1u << 5) /* rights */
-#define FRAME_LABEL	(1u << 7)
-#define FRAME_XATTRMAP	(1u << 6) /* "trusted." is "user.host.trusted." */
+#define FRAME_READONLY	      (1u << 0)
+#define FRAME_NO_XATTR	      (1u << 1)
+#define FRAME_ACL	      (1u << 2)
+#define FRAME_NO_WINDOW	      (1u << 3)
+#define FRAME_NO_INIT	      (1u << 4)
+#define FRAME_CHECK	      (1u << 5) /* rights */
+#define FRAME_LABEL	      (1u << 7)
+#define FRAME_XATTRMAP	      (1u << 6) /* "trusted." is "user.host.trusted." */
+#define FRAME_MAP_EXECUTABLES (1u << 8)
 void frame_free(struct frame *f);
 int frame_setup(void **state); /* DAX_ALWAYS, CACHE_AUTO */
 int frame_teardown(void **state);

@@ -313,6 +313,63 @@ static void many_mappings_are_found_again(void **state)
 	assert_int_equal(f->shmem.n, 0);
 }
 
+/* A writer on the host's side keeps the host from executing the file. */
+static void a_mapping_for_reading_is_of_a_descriptor_for_reading(void **state)
+{
+	struct frame *f = *state;
+	uint64_t nodeid;
+
+	host_file_of_size(f, "a", 1 << 20);
+	assert_int_equal(chmod(host_path(f, "a"), 0755), 0);
+	nodeid = lookup(f, 1, "a");
+	assert_int_equal(flags_of(f, "a"), FUSE_ATTR_DAX);
+	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
+	assert_int_equal(f->shmem.last_accmode, O_RDONLY);
+	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_WRITE), 0);
+	assert_int_equal(f->shmem.last_accmode, O_RDWR);
+	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
+	assert_int_equal(f->shmem.last_accmode, O_RDONLY);
+}
+
+/* QEMU 11.1. */
+static void a_front_end_that_wants_writers_gets_no_executables(void **state)
+{
+	struct frame *f = frame_new(DAX_ALWAYS, CACHE_AUTO, 0);
+	struct fuse_setattr_in set = {.valid = FATTR_MODE, .mode = 0654};
+	uint64_t nodeid;
+
+	(void)state;
+	f->shmem.wants_rdwr = true;
+	host_file_of_size(f, "a", 1 << 20);
+	nodeid = lookup(f, 1, "a");
+	assert_int_equal(flags_of(f, "a"), FUSE_ATTR_DAX);
+	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
+	/* It becomes one: the driver sees that it is to leave. */
+	assert_int_equal(call_in(f, FUSE_SETATTR, nodeid, &set), 0);
+	assert_int_equal(((struct fuse_attr_out *)f->body)->attr.flags, 0);
+	assert_int_equal(map(f, nodeid, 0, 8192, 8192, FUSE_SETUPMAPPING_FLAG_READ), -ETXTBSY);
+	frame_free(f);
+
+	f = frame_new(DAX_ALWAYS, CACHE_AUTO, FRAME_MAP_EXECUTABLES);
+	f->shmem.wants_rdwr = true;
+	host_file_of_size(f, "a", 1 << 20);
+	assert_int_equal(chmod(host_path(f, "a"), 0755), 0);
+	nodeid = lookup(f, 1, "a");
+	assert_int_equal(flags_of(f, "a"), FUSE_ATTR_DAX);
+	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
+	frame_free(f);
+
+	/* A guest that asks for no flags reads every file through the window, or fails. */
+	f = frame_new(DAX_ALWAYS, CACHE_AUTO, FRAME_NO_INIT);
+	f->shmem.wants_rdwr = true;
+	frame_init(f, FUSE_MAP_ALIGNMENT);
+	host_file_of_size(f, "a", 1 << 20);
+	assert_int_equal(chmod(host_path(f, "a"), 0755), 0);
+	nodeid = lookup(f, 1, "a");
+	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
+	frame_free(f);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
@@ -328,6 +385,8 @@ int main(void)
 		T(what_the_front_end_says_is_what_the_guest_hears),
 		T(a_mapping_outlives_its_node),
 		T(many_mappings_are_found_again),
+		T(a_mapping_for_reading_is_of_a_descriptor_for_reading),
+		cmocka_unit_test(a_front_end_that_wants_writers_gets_no_executables),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -947,6 +947,62 @@ static void failure_during_a_removal_ends_the_block(void **state)
 	window_destroy(f.w);
 }
 
+/* ---- what nobody uses ---- */
+
+static void the_last_writer_takes_the_writable_ranges_along(void **state)
+{
+	struct fixture f;
+	struct window_pin pin;
+	unsigned removed;
+
+	(void)state;
+	open_plain(&f, 256 * MIB);
+	touch(f.inode, 0, 64 * MIB);
+	assert_int_equal(pin_flags(f.inode, 32 * MIB, 64 * MIB, WINDOW_WRITE, &pin), WINDOW_PINNED);
+	window_drop_writable(NULL, f.inode);
+	/* Not under the one who is in it. */
+	assert_int_equal(f.dev.nremovals, 0);
+	assert_false(is_live(f.inode, 32 * MIB, 64 * MIB));
+	window_unpin(NULL, &pin);
+	assert_int_equal(f.dev.nremovals, 1);
+	assert_true(is_live(f.inode, 0, 64 * MIB));
+	/* From here on for reading. */
+	touch(f.inode, 32 * MIB, 64 * MIB);
+	assert_false(f.dev.last_map.writable);
+	removed = f.dev.nremovals;
+	window_drop_writable(NULL, f.inode);
+	assert_int_equal(f.dev.nremovals, removed);
+	close_window(&f);
+}
+
+static void a_closed_file_leaves_after_a_while(void **state)
+{
+	const uint64_t t = 1000 * NS_PER_S;
+	struct fixture f;
+	struct window_pin pin;
+
+	(void)state;
+	open_plain(&f, 256 * MIB);
+	touch(f.inode, 0, 64 * MIB);
+	pin = pin_at(f.inode, 32 * MIB, 64 * MIB);
+	window_drop_closed(NULL, f.w, t + WINDOW_CLOSED_NS);
+	assert_true(is_live(f.inode, 0, 64 * MIB)); /* it is open */
+	window_set_closed(f.inode, t);
+	window_drop_closed(NULL, f.w, t + WINDOW_CLOSED_NS - 1);
+	assert_true(is_live(f.inode, 0, 64 * MIB));
+	window_set_closed(f.inode, 0);
+	window_drop_closed(NULL, f.w, t + WINDOW_CLOSED_NS);
+	assert_true(is_live(f.inode, 0, 64 * MIB)); /* it was opened again */
+	window_set_closed(f.inode, t);
+	window_drop_closed(NULL, f.w, t + WINDOW_CLOSED_NS);
+	assert_false(is_live(f.inode, 0, 64 * MIB));
+	assert_true(is_live(f.inode, 32 * MIB, 64 * MIB)); /* somebody is in it */
+	window_unpin(NULL, &pin);
+	window_drop_closed(NULL, f.w, t + WINDOW_CLOSED_NS);
+	assert_int_equal(fake_mapped(&f.dev, 1), 0);
+	close_window(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -992,6 +1048,8 @@ int main(void)
 		cmocka_unit_test(callbacks_and_wakes_get_the_callers_context),
 		cmocka_unit_test(late_answers_to_a_failed_window_change_nothing),
 		cmocka_unit_test(failure_during_a_removal_ends_the_block),
+		cmocka_unit_test(the_last_writer_takes_the_writable_ranges_along),
+		cmocka_unit_test(a_closed_file_leaves_after_a_while),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

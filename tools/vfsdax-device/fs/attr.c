@@ -83,7 +83,8 @@ static bool dax_by_flag(struct fs *fs, struct inode *inode, const struct statx *
 
 static bool dax_wanted(struct fs *fs, struct inode *inode, const struct statx *stx)
 {
-	if (!S_ISREG(stx->stx_mode) || !fs_agreed(fs, FUSE_HAS_INODE_DAX))
+	if (!S_ISREG(stx->stx_mode) || !fs_agreed(fs, FUSE_HAS_INODE_DAX) ||
+	    !dax_may_map(fs, stx->stx_mode))
 		return false;
 	switch (fs->options.dax) {
 	case DAX_ALWAYS:

@@ -67,6 +67,22 @@ static bool page_multiple(uint64_t v)
 	return v % FS_PAGE_BYTES == 0;
 }
 
+bool dax_may_map(struct fs *fs, mode_t mode)
+{
+	return !(mode & 0111) || fs->options.map_executables || shmem_takes_rdonly(fs->shmem) ||
+	       !fs_agreed(fs, FUSE_HAS_INODE_DAX);
+}
+
+static int check_mode(const struct op *op)
+{
+	struct statx stx;
+	int r = inode_statx(op->node->fd, &stx);
+
+	if (r < 0)
+		return r;
+	return dax_may_map(op->fs, stx.stx_mode) ? 0 : -ETXTBSY;
+}
+
 static int check_setup(struct op *op, const struct fuse_setupmapping_in *in)
 {
 	struct fs *fs = op->fs;
@@ -79,19 +95,23 @@ static int check_setup(struct op *op, const struct fuse_setupmapping_in *in)
 	    !page_multiple(in->foffset) || !page_multiple(in->moffset) || !page_multiple(in->len) ||
 	    in->len == 0 || !extent_within(in->moffset, in->len, shmem_size(fs->shmem)))
 		return -EINVAL;
-	return in->flags & FUSE_SETUPMAPPING_FLAG_WRITE && fs->options.readonly ? -EROFS : 0;
+	if (in->flags & FUSE_SETUPMAPPING_FLAG_WRITE && fs->options.readonly)
+		return -EROFS;
+	return check_mode(op);
 }
 
 /*
  * As ourselves: the request carries no credentials, what may be read or written was decided when
- * the guest opened the file. Writable where possible, even for reading, because a front end (QEMU
- * 11.1) refuses a descriptor that is read-only.
+ * the guest opened the file. For reading with a descriptor that is not open for writing, since as
+ * long as one is, and its mapping, the host cannot execute the file; but a front end (QEMU 11.1)
+ * may refuse those.
  */
 static int open_for_mapping(struct op *op, bool writable)
 {
+	bool rdonly = !writable && shmem_takes_rdonly(op->fs->shmem);
 	int fd = -EROFS;
 
-	if (!op->fs->options.readonly)
+	if (!op->fs->options.readonly && !rdonly)
 		fd = inode_open(op->fs, op->node, O_RDWR | O_NONBLOCK);
 	if (fd < 0 && fd != -EMFILE && fd != -ENFILE && !writable)
 		fd = inode_open(op->fs, op->node, O_RDONLY | O_NONBLOCK);

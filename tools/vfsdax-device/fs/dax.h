@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/extents.h"
 
@@ -26,6 +27,14 @@ struct dax_table {
 	pthread_mutex_t mutex;
 	struct extents mappings; /* struct mapping */
 };
+
+/*
+ * May files of this mode be in the window? A front end that takes only descriptors which are open
+ * for writing makes the guest a writer of each file that it reads, and the host executes none that
+ * has a writer (ETXTBSY). A guest that cannot be told which files have none would fail to read
+ * them.
+ */
+bool dax_may_map(struct fs *fs, mode_t mode);
 
 void dax_table_init(struct fs *fs);
 /* `unmap`: also takes them out of the window. */

@@ -154,6 +154,11 @@ void fs_end_session(struct fs *fs)
 	pthread_mutex_unlock(&fs->session_lock);
 }
 
+void fs_tidy(struct fs *fs)
+{
+	inode_sweep(fs);
+}
+
 void fs_reset(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->session_lock);

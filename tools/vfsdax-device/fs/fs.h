@@ -11,6 +11,7 @@
  *   inodes.by_key shards   identity -> inode, and nlookup (inode.h)
  *   inodes.by_id shards    nodeid -> inode
  *   handles shards         fh -> handle (handle.h)
+ *   locks.order            the host's locks and what is written down of them, of some files
  *   locks.mutex            lock owners, blocked locks, early interrupts (lock.h)
  */
 #ifndef VFSDAX_DEVICE_FS_H
@@ -44,6 +45,7 @@ struct inode_table {
 	_Atomic uint64_t next_id;
 	struct inode *root;
 	struct fd_budget fds; /* inode_fd.h */
+	unsigned sweep_shard; /* where inode_sweep() goes on; of the one thread that calls it */
 };
 
 struct handle_table {

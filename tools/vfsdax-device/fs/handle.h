@@ -19,6 +19,7 @@ struct handle {
 	enum handle_kind kind;
 	int fd;
 	struct inode *inode;
+	_Atomic bool locked; /* a lock was asked for through it: RELEASE has one to look for */
 
 	/* HANDLE_DIR. Guards the stream's position, which the descriptor has only one of. */
 	pthread_mutex_t dir_lock;

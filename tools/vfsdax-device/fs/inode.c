@@ -69,6 +69,7 @@ static struct inode *inode_new(struct fs *fs, int fd, const struct statx *stx)
 	inode->by_id.hash = hash_u64(inode->nodeid);
 	inode->fd = fd;
 	inode->type = stx->stx_mode & S_IFMT;
+	inode->linked = stx->stx_nlink > 0;
 	inode->fs = fs;
 	return inode;
 }

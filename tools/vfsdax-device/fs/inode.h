@@ -36,6 +36,7 @@ struct inode {
 	int fd;
 	struct file_handle *handle; /* the way back, once fd was closed; guarded like it */
 	bool no_handle;		    /* the file system has none for it; guarded like it */
+	bool linked;		    /* had a name when it was found: so st_nlink means something */
 	_Atomic bool recent;	    /* used since the last search for something to close */
 	bool dead; /* was deleted on the host while closed; guarded by the by_key shard */
 	struct fs *fs;
@@ -74,6 +75,9 @@ void inode_forget(struct fs *fs, uint64_t nodeid, uint64_t nlookup);
  * -errno. Not for symbolic links, and never for devices or FIFOs: opening those does things.
  */
 int inode_open(struct fs *fs, const struct inode *inode, int flags);
+
+/* inode_sweep.c: closes descriptors of inodes that were not used for a few calls. */
+void inode_sweep(struct fs *fs);
 
 /* What statx says about a descriptor, with what the tables and replies need. */
 int inode_statx(int fd, struct statx *stx);

@@ -102,22 +102,28 @@ static bool may_close(const struct inode *inode)
 	       atomic_load_explicit(&inode->refs.n, memory_order_acquire) == 1;
 }
 
+bool inode_fd_let_go(struct inode *inode)
+{
+	if (inode->fs->inodes.fds.mount_fd < 0 || !may_close(inode))
+		return false;
+	if (!inode->handle)
+		inode->handle = handle_of(inode->fd);
+	if (!inode->handle) {
+		inode->no_handle = true;
+		return false;
+	}
+	inode_fd_close(inode);
+	return true;
+}
+
 /* Each use buys one more round of the search. */
 static void close_if_idle(struct table_node *node, void *ctx)
 {
 	struct inode *inode = container_of(node, struct inode, by_id);
 	size_t *n_closed = ctx;
 
-	if (!may_close(inode) || atomic_exchange(&inode->recent, false))
-		return;
-	if (!inode->handle)
-		inode->handle = handle_of(inode->fd);
-	if (!inode->handle) {
-		inode->no_handle = true;
-		return;
-	}
-	inode_fd_close(inode);
-	(*n_closed)++;
+	if (may_close(inode) && !atomic_exchange(&inode->recent, false) && inode_fd_let_go(inode))
+		(*n_closed)++;
 }
 
 bool inode_fds_make_room(struct fs *fs)
@@ -188,7 +194,9 @@ int inode_fd_pin(struct inode *inode)
 	atomic_store_explicit(&inode->recent, true, memory_order_relaxed);
 	if (fd >= 0)
 		return 0;
-	/* Once closed there is a handle, and it does not change. */
+	/* Once closed there is a handle, and it does not change; or the file is gone. */
+	if (!inode->handle)
+		return -ESTALE;
 	do
 		fd = open_handle(fs, inode->handle);
 	while (fd == -EMFILE && inode_fds_make_room(fs));

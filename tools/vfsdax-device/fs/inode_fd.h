@@ -47,7 +47,9 @@ bool inode_fds_make_room(struct fs *fs);
 int inode_fd_pin(struct inode *inode);
 /* With the by_id shard locked: gives `to` the descriptor of `from` if it has none. */
 void inode_fd_swap(struct inode *to, struct inode *from);
-/* Of an inode that no other thread can reach. */
+/* With the by_id shard locked: closes it where nobody uses it and there is a handle. */
+bool inode_fd_let_go(struct inode *inode);
+/* Of an inode that no other thread can reach, or with the by_id shard locked and no users. */
 void inode_fd_close(struct inode *inode);
 
 #endif

@@ -7,15 +7,13 @@
  * thread enters the call is lost. So the canceller sets a flag, sends the signal, and sends it
  * again every millisecond until the thread is gone; the first or second one works.
  */
-#include "lock_wait.h"
+#include "lock_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,17 +31,6 @@
 #define EARLY_NS	   (2 * NS_PER_S)
 #define STACK_BYTES	   (256 * KIB)
 
-struct waiter {
-	struct list link; /* on waiters, then on finished */
-	struct fs *fs;
-	pthread_t thread;
-	_Atomic bool cancelled;
-	struct request
-		*req; /* guarded by the mutex; NULL once a thread has taken it to answer it */
-	uint64_t unique;
-	struct lock_wait wait;
-};
-
 static void on_wake(int signal)
 {
 	(void)signal; /* being there is enough: the system call returns EINTR */
@@ -55,20 +42,67 @@ int lock_wait_init(struct lock_table *t)
 
 	list_init(&t->waiters);
 	list_init(&t->finished);
-	clock_cond_init(&t->waiter_gone);
+	clock_cond_init(&t->changed);
 	return sigaction(WAKE_SIGNAL, &action, NULL) < 0 ? -errno : 0;
 }
 
 /* ------------------------------------------------------------------ the thread */
 
-static int wait_once(const struct lock_wait *w)
+/* Lets the mutex go for at most one resend interval. */
+static void wait_locked(struct lock_table *t)
 {
-	struct flock fl = {
-		.l_type = w->type, .l_whence = SEEK_SET, .l_start = w->start, .l_len = w->len};
+	struct timespec ts = clock_timespec(clock_now_ns() + RESEND_NS);
 
-	if (w->handle)
-		return flock(w->handle->fd, w->operation) < 0 ? -errno : 0;
-	return fcntl(lock_owner_fd(w->owner), F_OFD_SETLKW, &fl) < 0 ? -errno : 0;
+	pthread_cond_timedwait(&t->changed, &t->mutex, &ts);
+}
+
+static bool is_cancelled(const struct waiter *w)
+{
+	return atomic_load(&w->cancelled);
+}
+
+/*
+ * The host grants it to the description; whether the owner is still there then, and what is written
+ * down, is decided by asking for it once more, which takes nothing away. Another thread of the
+ * owner may have unlocked it in between: then the wait begins again.
+ */
+static int wait_for_lock(struct waiter *w)
+{
+	int r;
+
+	do {
+		r = lock_ask_host(&w->wish, w->owner, true);
+		if (r == 0)
+			r = lock_set_owner(w->fs, &w->wish, w->owner);
+	} while ((r == -EINTR || r == -EAGAIN) && !is_cancelled(w));
+	return r == -EAGAIN ? -EINTR : r;
+}
+
+static int try_or_look(struct waiter *w)
+{
+	int r;
+
+	if (!w->wish.look)
+		return lock_set_owner(w->fs, &w->wish, w->owner);
+	r = lock_get(w->fs, &w->wish, &w->found.lk);
+	return r == 0 && w->found.lk.type != F_UNLCK ? -EAGAIN : r;
+}
+
+/* Looks for what may end before it asks: what ends in between does not stand against it. */
+static int wait_for_end(struct waiter *w)
+{
+	struct lock_table *t = &w->fs->locks;
+
+	for (;;) {
+		bool closing = lock_closing_until(w->fs, &w->wish);
+		int r = try_or_look(w);
+
+		if (r != -EAGAIN || !closing || is_cancelled(w))
+			return r;
+		pthread_mutex_lock(&t->mutex);
+		wait_locked(t);
+		pthread_mutex_unlock(&t->mutex);
+	}
 }
 
 static struct request *take_request(struct waiter *w)
@@ -97,24 +131,24 @@ static void *waiter_main(void *arg)
 	struct waiter *w = arg;
 	struct lock_table *t = &w->fs->locks;
 	struct request *req;
-	int r = -EINTR;
+	int r;
 
 	only_wake_signal();
-	while (r == -EINTR && !atomic_load(&w->cancelled))
-		r = wait_once(&w->wait);
-	if (w->wait.handle)
-		handle_put(w->wait.handle);
-	else
-		lock_owner_put(w->fs, w->wait.owner);
+	r = w->until_ns ? wait_for_end(w) : wait_for_lock(w);
+	if (w->owner)
+		lock_owner_put(w->fs, w->owner);
+	handle_put(w->wish.handle);
 	req = take_request(w);
-	if (req)
-		reply_error(req, w->unique, r); /* 0 is an answer without an error */
+	if (req && w->wish.look && (r == 0 || r == -EAGAIN))
+		reply_body(req, w->unique, &w->found, sizeof(w->found));
+	else if (req) /* 0 is an answer without an error; -ESTALE: its file was closed meanwhile */
+		reply_error(req, w->unique, r == -ESTALE ? -EBADF : r);
 
 	pthread_mutex_lock(&t->mutex);
 	list_del(&w->link);
 	list_push_back(&t->finished, &w->link);
 	t->n_waiters--;
-	pthread_cond_broadcast(&t->waiter_gone);
+	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->mutex);
 	return NULL;
 }
@@ -174,6 +208,8 @@ static int start_locked(struct lock_table *t, struct waiter *w)
 		return -EINTR;
 	if (t->n_waiters >= LOCK_WAITERS_MAX)
 		return -ENOLCK;
+	if (lock_deadlocks(t, w))
+		return -EDEADLK;
 	r = spawn(w);
 	if (r < 0)
 		return r;
@@ -182,26 +218,52 @@ static int start_locked(struct lock_table *t, struct waiter *w)
 	return 0;
 }
 
-int lock_wait_start(struct fs *fs, struct request *req, uint64_t unique,
-		    const struct lock_wait *wait)
+static int waiter_new(struct fs *fs, const struct lock_wish *wish, struct waiter **out)
 {
-	struct lock_table *t = &fs->locks;
 	struct waiter *w = calloc(1, sizeof(*w));
-	int r;
+	int r = 0;
 
 	if (!w)
-		return -ENOMEM;
-	join_finished(t);
+		return -ENOLCK;
 	w->fs = fs;
+	w->wish = *wish;
+	list_init(&w->link);
+	if (!wish->look)
+		r = lock_owner_get(fs, wish, &w->owner);
+	if (r < 0) {
+		free(w);
+		return r;
+	}
+	ref_get(&wish->handle->refs);
+	*out = w;
+	return 0;
+}
+
+int lock_wait_start(struct fs *fs, struct request *req, uint64_t unique,
+		    const struct lock_wish *wish, uint64_t until_ns)
+{
+	struct lock_table *t = &fs->locks;
+	struct lock_owner *owner;
+	struct waiter *w;
+	int r;
+
+	join_finished(t);
+	r = waiter_new(fs, wish, &w);
+	if (r < 0)
+		return r;
 	w->req = req;
 	w->unique = unique;
-	w->wait = *wait;
-	list_init(&w->link);
+	w->until_ns = until_ns;
+	owner = w->owner;
 	pthread_mutex_lock(&t->mutex);
 	r = start_locked(t, w);
 	pthread_mutex_unlock(&t->mutex);
-	if (r < 0)
+	if (r < 0) {
 		free(w);
+		if (owner)
+			lock_owner_put(fs, owner);
+		handle_put(wish->handle);
+	}
 	return r;
 }
 
@@ -211,14 +273,6 @@ static void wake_locked(struct waiter *w)
 {
 	atomic_store(&w->cancelled, true);
 	pthread_kill(w->thread, WAKE_SIGNAL);
-}
-
-/* Lets the mutex go for at most one resend interval. */
-static void wait_locked(struct lock_table *t)
-{
-	struct timespec ts = clock_timespec(clock_now_ns() + RESEND_NS);
-
-	pthread_cond_timedwait(&t->waiter_gone, &t->mutex, &ts);
 }
 
 static struct waiter *find_waiter_locked(struct lock_table *t, uint64_t unique)
@@ -252,6 +306,30 @@ void lock_interrupt(struct fs *fs, uint64_t unique)
 		remember_locked(t, unique);
 	/* Looked for anew each time: it may be gone, and freed, after the wait. */
 	for (; w && clock_now_ns() < give_up; w = find_waiter_locked(t, unique)) {
+		wake_locked(w);
+		wait_locked(t);
+	}
+	pthread_mutex_unlock(&t->mutex);
+}
+
+static struct waiter *find_handle_locked(struct lock_table *t, const struct handle *handle)
+{
+	list_for_each (pos, &t->waiters) {
+		struct waiter *w = container_of(pos, struct waiter, link);
+
+		if (w->wish.handle == handle)
+			return w;
+	}
+	return NULL;
+}
+
+void lock_wait_cancel(struct lock_table *t, const struct handle *handle)
+{
+	uint64_t give_up = clock_now_ns() + INTERRUPT_LIMIT_NS;
+	struct waiter *w;
+
+	pthread_mutex_lock(&t->mutex);
+	while ((w = find_handle_locked(t, handle)) && clock_now_ns() < give_up) {
 		wake_locked(w);
 		wait_locked(t);
 	}

@@ -1,132 +1,90 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* ops_lock: GETLK, SETLK and SETLKW, for POSIX and BSD locks alike. */
+/* ops_lock: GETLK, SETLK and SETLKW, for POSIX, OFD and BSD locks alike. */
 #include "ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/file.h>
 
 #include "handle.h"
-#include "inode.h"
 #include "reply.h"
 
 /* fuse.h, struct fuse_file_lock: `end` is inclusive, and the largest offset means "to the end". */
-static int to_flock(const struct fuse_file_lock *lk, struct flock *out)
+static int to_wish(const struct fuse_lk_in *in, struct handle *h, struct lock_wish *out)
 {
+	const struct fuse_file_lock *lk = &in->lk;
+	bool bsd = in->lk_flags & FUSE_LK_FLOCK;
+
 	if (lk->type != F_RDLCK && lk->type != F_WRLCK && lk->type != F_UNLCK)
 		return -EINVAL;
-	if (lk->start > INT64_MAX || lk->end < lk->start)
+	if (!bsd && (lk->start > INT64_MAX || lk->end < lk->start))
 		return -EINVAL;
-	*out = (struct flock){
-		.l_type = (short)lk->type,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)lk->start,
-		.l_len = lk->end >= INT64_MAX ? 0 : (off_t)(lk->end - lk->start + 1),
+	*out = (struct lock_wish){
+		.handle = h,
+		.owner = in->owner,
+		.pid = lk->pid,
+		.bsd = bsd,
+		.type = (short)lk->type,
+		.first = bsd ? 0 : lk->start,
+		.last = bsd ? INT64_MAX : MIN(lk->end, (uint64_t)INT64_MAX),
 	};
 	return 0;
 }
 
-/* OFD locks have no pid; the guest sees 0 rather than a pid of the host. */
-static struct fuse_file_lock from_flock(const struct flock *fl)
+/* Takes it, or starts a wait: true, then it is answered later. */
+static bool set_or_wait(struct op *op, const struct lock_wish *wish, bool wait, int *r)
 {
-	return (struct fuse_file_lock){
-		.type = (uint32_t)fl->l_type,
-		.start = (uint64_t)fl->l_start,
-		.end = fl->l_len ? (uint64_t)(fl->l_start + fl->l_len - 1) : INT64_MAX,
-	};
-}
+	/* First: what ends after this does not stand against it any more, and what ended before it
+	 * did not. */
+	uint64_t until = wait ? 0 : lock_closing_until(op->fs, wish);
 
-static int get_posix(struct op *op, const struct fuse_lk_in *in, struct handle *h)
-{
-	struct fuse_lk_out out = {.lk = {.type = F_UNLCK}};
-	struct lock_owner *owner;
-	struct flock fl;
-	int r = to_flock(&in->lk, &fl);
-
-	if (r == 0)
-		r = lock_owner_get(op->fs, h->inode, in->owner, true, &owner);
-	if (r < 0)
-		return r;
-	r = fcntl(lock_owner_fd(owner), F_OFD_GETLK, &fl) < 0 ? -errno : 0;
-	lock_owner_put(op->fs, owner);
-	if (r < 0)
-		return r;
-	if (fl.l_type != F_UNLCK)
-		out.lk = from_flock(&fl);
-	return reply(op, &out, sizeof(out));
-}
-
-/* Waits in a thread if it must; otherwise the owner's reference is put. */
-static int take_posix(struct op *op, struct lock_owner *owner, struct flock *fl, bool wait)
-{
-	struct lock_wait w = {
-		.owner = owner, .type = fl->l_type, .start = fl->l_start, .len = fl->l_len};
-	int r = fcntl(lock_owner_fd(owner), F_OFD_SETLK, fl) < 0 ? -errno : 0;
-
-	if (r == -EACCES)
-		r = -EAGAIN; /* POSIX allows either; the guest expects this one */
-	if (r == -EAGAIN && wait) {
-		r = lock_wait_start(op->fs, op->req, op->in.unique, &w);
-		if (r == 0)
-			return 0;
-	}
-	lock_owner_put(op->fs, owner);
-	return r < 0 ? r : reply_ok(op);
-}
-
-static int set_posix(struct op *op, const struct fuse_lk_in *in, struct handle *h, bool wait)
-{
-	struct lock_owner *owner;
-	struct flock fl;
-	int r = to_flock(&in->lk, &fl);
-
-	if (r < 0)
-		return r;
-	r = lock_owner_get(op->fs, h->inode, in->owner, fl.l_type != F_UNLCK, &owner);
-	if (r == -ENOENT)
-		return reply_ok(op); /* unlocks what it never locked */
-	return r < 0 ? r : take_posix(op, owner, &fl, wait);
-}
-
-static int set_flock(struct op *op, const struct fuse_lk_in *in, struct handle *h, bool wait)
-{
-	static const int operations[] = {
-		[F_RDLCK] = LOCK_SH, [F_WRLCK] = LOCK_EX, [F_UNLCK] = LOCK_UN};
-	struct lock_wait w = {.handle = h};
-	int r;
-
-	if (in->lk.type >= ARRAY_SIZE(operations))
-		return -EINVAL;
-	w.operation = operations[in->lk.type];
-	r = flock(h->fd, w.operation | LOCK_NB) < 0 ? -errno : 0;
-	if (r == -EAGAIN && wait) {
-		ref_get(&h->refs); /* the thread's */
-		r = lock_wait_start(op->fs, op->req, op->in.unique, &w);
-		if (r == 0)
-			return 0;
-		handle_put(h);
-	}
-	return r < 0 ? r : reply_ok(op);
+	*r = lock_set(op->fs, wish);
+	if (*r != -EAGAIN || (!wait && !until))
+		return false;
+	*r = lock_wait_start(op->fs, op->req, op->in.unique, wish, until);
+	if (*r == -ENOLCK && !wait)
+		*r = -EAGAIN; /* it need not have waited */
+	return *r == 0;
 }
 
 static int set_lock(struct op *op, bool wait)
 {
 	struct fuse_lk_in in;
+	struct lock_wish wish;
 	struct handle *h;
+	bool later = false;
 	int r;
 
 	op_take(op, &in, sizeof(in));
 	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 	if (!h)
 		return -EBADF;
-	r = in.lk_flags & FUSE_LK_FLOCK ? set_flock(op, &in, h, wait) : set_posix(op, &in, h, wait);
+	r = to_wish(&in, h, &wish);
+	atomic_store_explicit(&h->locked, true, memory_order_relaxed);
+	if (r == 0)
+		later = set_or_wait(op, &wish, wait, &r);
 	handle_put(h);
-	return r;
+	if (later)
+		return 0;
+	return r < 0 ? r : reply_ok(op);
+}
+
+/* As set_or_wait(): what is being closed is not reported. */
+static bool get_or_wait(struct op *op, const struct lock_wish *wish, struct fuse_lk_out *out,
+			int *r)
+{
+	uint64_t until = lock_closing_until(op->fs, wish);
+
+	*r = lock_get(op->fs, wish, &out->lk);
+	return *r == 0 && out->lk.type != F_UNLCK && until &&
+	       lock_wait_start(op->fs, op->req, op->in.unique, wish, until) == 0;
 }
 
 int op_getlk(struct op *op)
 {
+	struct fuse_lk_out out;
+	bool later = false;
 	struct fuse_lk_in in;
+	struct lock_wish wish;
 	struct handle *h;
 	int r;
 
@@ -134,9 +92,16 @@ int op_getlk(struct op *op)
 	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 	if (!h)
 		return -EBADF;
-	r = get_posix(op, &in, h);
+	r = to_wish(&in, h, &wish);
+	wish.look = true;
+	if (r == 0 && wish.bsd)
+		r = -EINVAL;
+	if (r == 0)
+		later = get_or_wait(op, &wish, &out, &r);
 	handle_put(h);
-	return r;
+	if (later)
+		return 0;
+	return r < 0 ? r : reply(op, &out, sizeof(out));
 }
 
 int op_setlk(struct op *op)

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -37,12 +36,22 @@ static unsigned cred_flags_of_open(uint32_t open_flags)
 	return CRED_JUDGED | (open_flags & FUSE_OPEN_KILL_SUIDGID ? CRED_KILL_SUID : 0);
 }
 
-/* Never a device or FIFO: opening those acts on the host. */
+/*
+ * Never a device or FIFO: opening those acts on the host. A file
+ * that may only be appended to (chattr +a) opens for writing with O_APPEND alone: then every write
+ * appends, as it would on the host.
+ */
 static int open_existing(struct fs *fs, const struct inode *inode, uint32_t flags)
 {
+	int passed = (int)(flags & OPEN_FLAGS_PASSED) | O_NONBLOCK;
+	int fd;
+
 	if (inode_is_dir(inode))
 		return -EISDIR;
-	return inode_open(fs, inode, (int)(flags & OPEN_FLAGS_PASSED) | O_NONBLOCK);
+	fd = inode_open(fs, inode, passed);
+	if (fd == -EPERM && flags & O_APPEND && wants_write(flags))
+		fd = inode_open(fs, inode, passed | O_APPEND);
+	return fd;
 }
 
 static int open_as(struct op *op, const struct inode *inode, uint32_t flags, unsigned cred_flags)
@@ -268,7 +277,7 @@ int op_flush(struct op *op)
 	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 	if (!h)
 		return -EBADF;
-	lock_drop_owner(op->fs, op->in.nodeid, in.lock_owner);
+	lock_flush(op->fs, h, in.lock_owner);
 	if (inode_is_dirtied(h->inode)) {
 		fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0);
 		if (fd >= 0 && close(fd) < 0)
@@ -287,11 +296,10 @@ static int release_handle(struct op *op, enum handle_kind kind)
 	h = handle_take(op->fs, in.fh, kind);
 	if (!h)
 		return -EBADF;
-	if (in.release_flags & FUSE_RELEASE_FLUSH)
-		lock_drop_owner(op->fs, h->inode->nodeid, in.lock_owner);
-	/* Explicitly: a blocked lock may keep the descriptor open for a while. */
-	if (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
-		flock(h->fd, LOCK_UN);
+	if (kind == HANDLE_FILE && in.release_flags & FUSE_RELEASE_FLUSH)
+		lock_flush(op->fs, h, in.lock_owner);
+	if (atomic_load_explicit(&h->locked, memory_order_relaxed))
+		lock_release(op->fs, h);
 	handle_put(h);
 	return reply_ok(op);
 }

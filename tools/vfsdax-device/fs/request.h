@@ -41,6 +41,8 @@ struct shmem;
 
 /* 0 where the front end has no window (no SHMEM, or --cache-size 0). */
 uint64_t shmem_size(struct shmem *s);
+/* May a mapping for reading come from a descriptor that is open for reading only? */
+bool shmem_takes_rdonly(struct shmem *s);
 
 /*
  * Maps [fd_off, fd_off + len) of fd at win_off, and returns when the mapping is in force. All
@@ -65,6 +67,7 @@ struct fs_options {
 	uint64_t dax_threshold_bytes; /* of DAX_FILESIZE; default 32 KiB, files larger than it */
 	enum cache_mode cache;
 	bool readonly;
+	bool map_executables; /* also where a mapping keeps the host from executing them */
 	bool xattr;
 	enum acl_mode posix_acl;
 	const char *xattrmap; /* rules of xattrmap.h; NULL: names are the host's */
@@ -86,6 +89,14 @@ void fs_handle(struct fs *fs, struct request *req);
 
 /* Answers, with an error, a request of which only the beginning could be read: err is for the log. */
 void fs_refuse(struct request *req, int err);
+
+/*
+ * Lets go of descriptors of files that the guest knows and has not used for a few seconds, so that
+ * the space of one that the host has removed is free again. To be called every FS_TIDY_MS, by one
+ * thread at a time; bounded.
+ */
+#define FS_TIDY_MS 1000
+void fs_tidy(struct fs *fs);
 
 /*
  * The driver reset the device or went away: forgets every inode, handle, lock and mapping of the

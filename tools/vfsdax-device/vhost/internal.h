@@ -43,6 +43,7 @@ struct vhost {
 	bool window_open;
 	bool session_used;	 /* a ring ran since the last fs_reset() */
 	uint64_t newcomer_since; /* when another front end was seen in the listen queue; 0: none */
+	uint64_t tidy_at;	 /* when fs_tidy() is due */
 	uint64_t shut_at;	 /* when the window was shut with rings still running */
 };
 

@@ -29,7 +29,7 @@ static uint64_t protocol_features_offered(const struct vhost *v)
 {
 	uint64_t f = PF(MQ) | PF(REPLY_ACK) | PF(CONFIG) | PF(BACKEND_REQ) | PF(BACKEND_SEND_FD);
 
-	return v->options.cache_size_bytes ? f | PF(SHMEM) : f;
+	return v->options.cache_size_bytes ? f | PF(SHMEM) | PF(VFSDAX_RDONLY) : f;
 }
 
 static int answer_u64(struct vhost_user_message *m, uint64_t value)

@@ -46,7 +46,8 @@ void window_open(struct vhost *v)
 		return;
 	/* A window without a channel to ask for mappings on is none. */
 	if ((v->protocol_features & need) == need && v->channel.fd >= 0)
-		shmem_negotiated(&v->shmem, v->options.cache_size_bytes);
+		shmem_negotiated(&v->shmem, v->options.cache_size_bytes,
+				 v->protocol_features & PF(VFSDAX_RDONLY));
 	shmem_open(&v->shmem);
 	v->window_open = true;
 }

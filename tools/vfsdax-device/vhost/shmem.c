@@ -31,14 +31,20 @@ void shmem_fini(struct shmem *s)
 	pthread_mutex_destroy(&s->lock);
 }
 
-void shmem_negotiated(struct shmem *s, uint64_t size_bytes)
+void shmem_negotiated(struct shmem *s, uint64_t size_bytes, bool takes_rdonly)
 {
+	atomic_store(&s->takes_rdonly, takes_rdonly);
 	atomic_store(&s->size, size_bytes);
 }
 
 uint64_t shmem_size(struct shmem *s)
 {
 	return atomic_load(&s->size);
+}
+
+bool shmem_takes_rdonly(struct shmem *s)
+{
+	return atomic_load(&s->takes_rdonly);
 }
 
 void shmem_open(struct shmem *s)

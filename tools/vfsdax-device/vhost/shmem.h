@@ -27,6 +27,7 @@
 struct shmem {
 	struct channel *channel;
 	_Atomic uint64_t size; /* as negotiated; 0: no window */
+	_Atomic bool takes_rdonly;
 	_Atomic bool is_open;  /* between start and stop of the device */
 	unsigned timeout_ms;   /* of one question */
 
@@ -42,8 +43,9 @@ void shmem_fini(struct shmem *s);
 
 /* ---- Main thread; none of them waits for the front end. */
 
-/* What was negotiated: the size that the front end got, or 0. */
-void shmem_negotiated(struct shmem *s, uint64_t size_bytes);
+/* What was negotiated: the size that the front end got, or 0; and whether it takes descriptors that
+ * are open for reading only. */
+void shmem_negotiated(struct shmem *s, uint64_t size_bytes, bool takes_rdonly);
 /* The device was started: mappings may be asked for. */
 void shmem_open(struct shmem *s);
 /* The device is about to stop: refuses from now on and ends what waits. */

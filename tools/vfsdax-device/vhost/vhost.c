@@ -45,6 +45,17 @@ static void reopen_if_due(struct vhost *v)
 		window_open(v);
 }
 
+/* Between messages: the file-system half lets go of what nobody uses. */
+static void tidy_if_due(struct vhost *v)
+{
+	uint64_t now = clock_now_ns();
+
+	if (now < v->tidy_at)
+		return;
+	v->tidy_at = now + FS_TIDY_MS * NS_PER_MS;
+	fs_tidy(v->fs);
+}
+
 /* 0 when the front end has something to say, otherwise as message_receive(). */
 static int wait_for_message(struct vhost *v)
 {
@@ -54,7 +65,7 @@ static int wait_for_message(struct vhost *v)
 
 	for (;;) {
 		uint64_t since = v->newcomer_since;
-		int timeout = v->shut_at ? (int)REOPEN_AFTER_MS : since ? 100 : -1;
+		int timeout = v->shut_at ? (int)REOPEN_AFTER_MS : since ? 100 : FS_TIDY_MS;
 		int n;
 
 		p[2].fd = since ? -1 : v->listen_fd;
@@ -62,6 +73,7 @@ static int wait_for_message(struct vhost *v)
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		reopen_if_due(v);
+		tidy_if_due(v);
 		if (since && clock_now_ns() - since > NEWCOMER_MS * NS_PER_MS)
 			turn_away(v);
 		if (n <= 0)
@@ -108,7 +120,7 @@ static int disconnect(struct vhost *v)
 	}
 	session_reset(v);
 	channel_set(&v->channel, -1);
-	shmem_negotiated(&v->shmem, 0);
+	shmem_negotiated(&v->shmem, 0, false);
 	for (unsigned i = 0; i < v->n_queues; i++) {
 		queue_set_kick(&v->queues[i], -1);
 		queue_set_call(&v->queues[i], -1);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* lock_internal: what the files of the lock table share. See lock.h. */
+#ifndef VFSDAX_DEVICE_FS_LOCK_INTERNAL_H
+#define VFSDAX_DEVICE_FS_LOCK_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "lock.h"
+#include "wire/fuse.h"
+
+/* A range that an owner has locked. */
+struct held {
+	uint64_t first, last;
+	short type;
+};
+
+/* Changed under the order of its bucket and the mutex, both; so read under either. */
+struct held_list {
+	struct held *at; /* by offset; neighbours of one type are one */
+	unsigned n;
+};
+
+/* On a bucket's list while it has locks or users; alone once it has ended. */
+struct lock_owner {
+	struct list link;
+	uint64_t nodeid;
+	uint64_t id; /* the guest's number, or of a BSD lock the fh */
+	bool bsd;
+	int fd;	     /* its description; of a BSD lock -1 */
+	bool writes; /* that is open for writing; changes under the order */
+	/* The rest is guarded by the mutex. */
+	unsigned refs;	    /* its users'; one more while it has not ended */
+	_Atomic bool ended; /* also read under the order alone */
+	uint64_t fh;	    /* the handle by which the last lock came */
+	uint32_t pid;
+	uint64_t flushed_ns; /* the last FLUSH of that handle since; 0: none */
+	struct held_list held;
+};
+
+struct waiter {
+	struct list link; /* on waiters, then on finished */
+	struct fs *fs;
+	pthread_t thread;
+	_Atomic bool cancelled;
+	struct request
+		*req; /* guarded by the mutex; NULL once a thread has taken it to answer it */
+	uint64_t unique;
+	struct lock_wish wish;	  /* with a reference on the handle */
+	struct lock_owner *owner; /* NULL: it only looks */
+	struct fuse_lk_out found; /* then */
+	uint64_t until_ns;
+	unsigned seen; /* by lock_graph.c */
+};
+
+static inline unsigned lock_bucket(uint64_t nodeid)
+{
+	return nodeid % LOCK_BUCKETS;
+}
+
+static inline pthread_mutex_t *lock_order(struct lock_table *t, uint64_t nodeid)
+{
+	return &t->order[lock_bucket(nodeid)];
+}
+
+/* ---- lock.c ---- */
+
+/* The owner that the wish names, with a reference; NULL: there is none. */
+struct lock_owner *lock_owner_known(struct lock_table *t, const struct lock_wish *wish);
+/* The same, made where there is none. -ENOLCK, -EMFILE ... */
+int lock_owner_get(struct fs *fs, const struct lock_wish *wish, struct lock_owner **out);
+void lock_owner_put(struct fs *fs, struct lock_owner *owner);
+/* A new description of the file, for locks like this one. */
+int lock_open_description(struct fs *fs, const struct lock_wish *wish);
+
+/* ---- lock_set.c ---- */
+
+/* lock_set for an owner that is known; -ESTALE once it has ended. */
+int lock_set_owner(struct fs *fs, const struct lock_wish *wish, struct lock_owner *owner);
+/* The host's call for it. */
+int lock_ask_host(const struct lock_wish *wish, const struct lock_owner *owner, bool wait);
+
+/* ---- lock_held.c ---- */
+
+/* What the owner has after the wish was granted: a new list. -ENOLCK: too many, or no memory. */
+int held_after(const struct held_list *now, const struct lock_wish *wish, struct held_list *out);
+/* Does the owner have something that stands against the wish of another one? */
+const struct held *held_against(const struct lock_owner *owner, const struct lock_wish *wish);
+
+/* ---- lock_wait.c ---- */
+
+int lock_wait_init(struct lock_table *t);
+/* Ends all waits; false when a thread could not be woken in time and was left behind. */
+bool lock_wait_cancel_all(struct lock_table *t);
+/* Ends the waits of a handle, in bounded time. */
+void lock_wait_cancel(struct lock_table *t, const struct handle *handle);
+
+/* ---- lock_graph.c: the mutex is held ---- */
+
+/* Would the owner, waiting for its wish, wait for itself? */
+bool lock_deadlocks(struct lock_table *t, const struct waiter *w);
+
+#endif
