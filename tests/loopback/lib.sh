@@ -26,7 +26,8 @@ MOUNTPOINT=$TEST_DIR/mnt
 SOCK=$TEST_DIR/sock
 DEVICE_LOG=$TEST_DIR/device.log
 MOUNT_LOG=$TEST_DIR/mount.log
-DEVICE_PID=
+DEVICE_PID=    # what was started
+DEVICE_WORKER= # what serves: inside a sandbox another process
 MOUNT_PID=
 NOBODY=65534
 
@@ -94,6 +95,8 @@ start_device() {
 	DEVICE_PID=$!
 	wait_until 10 "vfsdax-device says that it listens" device_answered
 	! gone "$DEVICE_PID" || fail "vfsdax-device ended at start: $(tail -n 3 "$DEVICE_LOG")"
+	DEVICE_WORKER=$(pgrep -P "$DEVICE_PID" | head -n 1) || true
+	DEVICE_WORKER=${DEVICE_WORKER:-$DEVICE_PID}
 }
 DEVICE_WRAP=()
 device_answered() { grep -q "listening on" "$DEVICE_LOG" || gone "$DEVICE_PID"; }

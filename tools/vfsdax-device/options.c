@@ -11,9 +11,11 @@
 #include "base/log.h"
 #include "base/options.h"
 
-/* enum dax_mode, enum cache_mode, enum log_level. */
+/* enum dax_mode, enum cache_mode, enum sandbox_mode, enum sandbox_filter, enum log_level. */
 static const char *const dax_names[] = {"none", "always", "inode", "filesize", NULL};
 static const char *const cache_names[] = {"never", "auto", "always", NULL};
+static const char *const sandbox_names[] = {"namespace", "chroot", "none", NULL};
+static const char *const filter_names[] = {"kill", "trap", "log", "none", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
 
 struct parsed {
@@ -67,13 +69,33 @@ static int set_log_level(void *to, const struct option_table *t, const struct op
 	return 0;
 }
 
+static int set_filter(void *to, const struct option_table *t, const struct option_row *row,
+		      const char *value)
+{
+	(void)t;
+	(void)row;
+	(void)value;
+	((struct parsed *)to)->o.sandbox.filter_asked = true;
+	return 0;
+}
+
+static int set_id_map(void *to, const struct option_table *t, const struct option_row *row,
+		      const char *value)
+{
+	struct sandbox_options *o = &((struct parsed *)to)->o.sandbox;
+
+	if (!sandbox_parse_map(value, *row->name == 'u' ? &o->uid_map : &o->gid_map))
+		return 0;
+	return option_refuse(t, row, value, "a map such as :0:100000:65536: (inside:host:count)");
+}
+
 #define AT(field) OPTION_FIELD(struct parsed, field)
 
 /* clang-format off */
 static const struct option_row rows[] = {
 	{"shared-dir", OPTION_STRING, AT(o.fs.shared_dir), "DIR", "the directory to share"},
-	{"socket-path", OPTION_STRING, AT(o.socket_path), "SOCK", "the Unix socket to listen on"},
-	{"fd", OPTION_NUMBER, AT(o.fd), "N", "listen on this open socket instead", .max = INT_MAX},
+	{"socket-path", OPTION_STRING, AT(o.listen.path), "SOCK", "the Unix socket to listen on"},
+	{"fd", OPTION_NUMBER, AT(o.listen.fd), "N", "listen on this open socket instead", .max = INT_MAX},
 	{"tag", OPTION_STRING, AT(tag), "NAME",
 	 "what the guest knows the share by, up to 36 bytes [vfsdax]", .set = set_tag},
 	{"readonly", OPTION_FLAG, AT(o.fs.readonly), .help = "refuse every change"},
@@ -93,6 +115,18 @@ static const struct option_row rows[] = {
 	{"queue-size", OPTION_NUMBER, AT(o.vhost.queue_size_max), "N",
 	 "most entries of a queue, a power of two [1024]",
 	 .min = 2, .max = VRING_QUEUE_SIZE_MAX, .set = check_queue_size},
+	{"sandbox", OPTION_CHOICE, AT(o.sandbox.mode), .names = sandbox_names,
+	 .help = "where the device lives [root: namespace, else none]"},
+	{"seccomp", OPTION_CHOICE, AT(o.sandbox.filter), .names = filter_names,
+	 .help = "what a system call that serving does not need gets [kill]", .set = set_filter},
+	{"modcaps", OPTION_STRING, AT(o.sandbox.modcaps), "LIST",
+	 "capabilities to keep (+name) or give up (-name), with colons between them"},
+	{"uid-map", OPTION_CALL, .argument = ":IN:HOST:N:", .help = "uids of a user namespace",
+	 .set = set_id_map},
+	{"gid-map", OPTION_CALL, .argument = ":IN:HOST:N:", .help = "gids of a user namespace",
+	 .set = set_id_map},
+	{"socket-group", OPTION_STRING, AT(o.listen.group), "GROUP",
+	 "whose members may connect, too"},
 	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = "[info]",
 	 .set = set_log_level},
 	{"no-event-idx", OPTION_FLAG, AT(o.vhost.no_event_idx)}, /* for tests of drivers */
@@ -120,7 +154,7 @@ static struct device_options default_options(void)
 	cpu_set_t cpus;
 	int n_cpus = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : CPU_COUNT(&cpus);
 
-	return (struct device_options){
+	struct device_options o = {
 		.fs = {.dax = DAX_ALWAYS,
 		       .dax_threshold_bytes = 32 * KIB,
 		       .cache = CACHE_AUTO,
@@ -129,21 +163,25 @@ static struct device_options default_options(void)
 			  .num_request_queues = (unsigned)MIN(MAX(n_cpus, 1), 4),
 			  .queue_size_max = 1024,
 			  .cache_size_bytes = 4 * GIB},
-		.fd = -1,
+		.listen = {.fd = -1},
 	};
+	sandbox_defaults(&o.sandbox);
+	return o;
 }
 
-static int check_options(const struct device_options *o)
+static int check_options(struct device_options *o)
 {
+	if (!o->listen.path && o->listen.fd < 0)
+		o->listen.fd = listen_activated();
 	if (!o->fs.shared_dir)
 		log_error("--shared-dir is missing: which directory is to be shared?");
-	else if (!o->socket_path == (o->fd < 0))
+	else if (!o->listen.path == (o->listen.fd < 0))
 		log_error("give one of --socket-path and --fd: where is the front end to connect?");
 	else if (o->fs.posix_acl && !o->fs.xattr)
 		log_error("--posix-acl and --no-xattr exclude each other: access control lists are "
 			  "extended attributes");
 	else
-		return 0;
+		return sandbox_check(&o->sandbox);
 	return -EINVAL;
 }
 

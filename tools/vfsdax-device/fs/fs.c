@@ -13,9 +13,10 @@
 #include "handle.h"
 #include "inode.h"
 
-static int open_root(struct fs *fs, const char *dir, struct statx *stx)
+static int open_root(struct fs *fs, const struct fs_options *o, struct statx *stx)
 {
-	int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const char *dir = o->shared_dir;
+	int fd = open(o->root ? o->root : dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r = fd < 0 ? -errno : inode_statx(fd, stx);
 
 	if (r < 0) {
@@ -28,9 +29,9 @@ static int open_root(struct fs *fs, const char *dir, struct statx *stx)
 	return fd;
 }
 
-static int open_proc(void)
+static int open_proc(int given)
 {
-	int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = given ? given : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd >= 0)
 		return fd;
@@ -72,14 +73,15 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	if (!fs)
 		return r;
 	fs->options = *options;
+	fs->options.root = NULL;
 	fs->options.shared_dir = NULL; /* the caller's string; the directory is open from here on */
 	fs->shmem = shmem;
 	pthread_mutex_init(&fs->session_lock, NULL);
 	fs->privileged = cred_privileged();
-	fs->proc_fd = r = open_proc();
+	fs->proc_fd = r = open_proc(options->proc_fd);
 	if (r < 0)
 		goto err_fs;
-	root_fd = r = open_root(fs, options->shared_dir, &stx);
+	root_fd = r = open_root(fs, options, &stx);
 	if (r < 0)
 		goto err_proc;
 	r = init_tables(fs, root_fd, &stx);

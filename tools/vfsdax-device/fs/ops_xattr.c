@@ -15,25 +15,10 @@
 
 #include "cred.h"
 #include "inode.h"
+#include "proc_path.h"
 #include "reply.h"
 
 #define ON_STACK 512
-
-/*
- * There are no *xattrat calls on the kernels we run on, so the file is named through /proc. The
- * link there leads to the file itself, also when that is a symbolic link, a device or a FIFO.
- */
-struct proc_path {
-	char s[32];
-};
-
-static struct proc_path proc_path(const struct inode *inode)
-{
-	struct proc_path p;
-
-	snprintf(p.s, sizeof(p.s), "/proc/self/fd/%d", inode->fd);
-	return p;
-}
 
 static bool name_allowed(const struct fs *fs, const char *name)
 {
@@ -127,7 +112,7 @@ static size_t filter_names(const struct fs *fs, char *list, size_t len)
 /* As the caller. `name` NULL: the list of names. */
 static ssize_t get(struct op *op, const char *name, void *value, size_t size)
 {
-	struct proc_path path = proc_path(op->node);
+	struct fd_name path = proc_path(op->node);
 	struct cred_scope scope;
 	ssize_t n = cred_enter(&scope, op, CRED_CALLER);
 

@@ -59,6 +59,8 @@ enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS };
 
 struct fs_options {
 	const char *shared_dir;
+	const char *root; /* how this process finds it, where that is not by its name; NULL */
+	int proc_fd;	  /* O_PATH of /proc/self/fd, which passes to fs; 0: to be opened */
 	enum dax_mode dax;
 	uint64_t dax_threshold_bytes; /* of DAX_FILESIZE; default 32 KiB, files larger than it */
 	enum cache_mode cache;
