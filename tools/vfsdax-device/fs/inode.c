@@ -52,7 +52,8 @@ int inode_open(struct fs *fs, const struct inode *inode, int flags)
 	if (!inode_is_reg(inode) && !inode_is_dir(inode))
 		return S_ISLNK(inode->type) ? -ELOOP : -ENXIO;
 	do
-		fd = openat(fs->proc_fd, fd_name(inode->fd).s, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
+		fd = inode_fd_admit(fs, openat(fs->proc_fd, fd_name(inode->fd).s,
+					       (flags & ~O_NOFOLLOW) | O_CLOEXEC));
 	while (fd < 0 && errno == EMFILE && inode_fds_make_room(fs));
 	return fd < 0 ? -errno : fd;
 }
@@ -232,7 +233,7 @@ int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct i
 	if (r != -ENOENT)
 		return r;
 	do
-		fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		fd = inode_fd_admit(fs, openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
 	while (fd < 0 && errno == EMFILE && inode_fds_make_room(fs));
 	if (fd < 0)
 		return -errno;
@@ -254,7 +255,7 @@ int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *
 	r = lookup_known(fs, stx, out);
 	if (r != -ENOENT)
 		return r;
-	path_fd = openat(fs->proc_fd, fd_name(fd).s, O_PATH | O_CLOEXEC);
+	path_fd = inode_fd_admit(fs, openat(fs->proc_fd, fd_name(fd).s, O_PATH | O_CLOEXEC));
 	if (path_fd < 0)
 		return -errno;
 	return adopt(fs, path_fd, stx, out);

@@ -151,6 +151,8 @@ static int create_file(struct op *op, const struct fuse_create_in *in, const cha
 	struct statx stx;
 	int fd, r;
 
+	if (!inode_fds_left(op->fs))
+		return -EMFILE;
 	cred_umask(mask);
 	r = cred_enter(&scope, op, cred_flags_of_open(in->open_flags));
 	if (r < 0)
