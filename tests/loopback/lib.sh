@@ -90,6 +90,7 @@ start_device() {
 	fi
 	[ -e /dev/fuse ] || skip "no /dev/fuse on this machine"
 	: >>"$DEVICE_LOG"
+	DEVICE_ANSWERS=$(grep -c "listening on" "$DEVICE_LOG") || true
 	rm -f "$SOCK"
 	"${DEVICE_WRAP[@]}" "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" "$@" 2>>"$DEVICE_LOG" &
 	DEVICE_PID=$!
@@ -99,7 +100,7 @@ start_device() {
 	DEVICE_WORKER=${DEVICE_WORKER:-$DEVICE_PID}
 }
 DEVICE_WRAP=()
-device_answered() { grep -q "listening on" "$DEVICE_LOG" || gone "$DEVICE_PID"; }
+device_answered() { [ "$(grep -c "listening on" "$DEVICE_LOG")" -gt "$DEVICE_ANSWERS" ] || gone "$DEVICE_PID"; }
 
 # SIGTERM ends it with status 0.
 stop_device() {

@@ -320,3 +320,69 @@ test_the_socket_can_be_opened_to_a_group() {
 	start_device
 	expect_eq "$(stat -c %a "$SOCK")" 600 "mode of the socket by default"
 }
+
+test_the_limit_of_open_files_can_be_set() {
+	unix_only "looks into the device's process"
+	start_device --rlimit-nofile 300
+	expect_eq "$(awk '/^Max open files/ {print $4, $5}' "/proc/$DEVICE_WORKER/limits")" "300 300" "limit"
+	mount_share
+	# more files than that are known at a time, where handles work
+	host_run bash -c 'mkdir d; for i in $(seq 1000); do echo $i >d/f$i; done'
+	[ "$(id -u)" != 0 ] || [ -n "$SANITIZED" ] || expect_eq "$(find "$MNT/d" -type f -size +0 | wc -l)" 1000 "files that were found"
+}
+
+# A guest that has opened what it may does not keep the front end's messages out.
+test_descriptors_are_kept_for_the_front_end() {
+	unix_only "looks into the device's process"
+	start_device --rlimit-nofile 200
+	mount_share
+	echo 1 >"$MNT/f"
+	python3 - "$MNT/f" <<-'END' || fail "opening until nothing is left"
+		import errno, os, sys
+		held = []
+		try:
+		    while len(held) < 400: held.append(os.open(sys.argv[1], os.O_RDONLY))
+		except OSError as e: assert e.errno in (errno.EMFILE, errno.ENFILE), e
+		assert 50 < len(held) < 200, len(held)
+		try: os.open(os.path.dirname(sys.argv[1]) + '/new', os.O_CREAT | os.O_WRONLY); assert 0
+		except OSError as e: assert e.errno == errno.EMFILE, e
+	END
+	[ ! -e "$HOST_DIR/new" ] || fail "a file was made that could not be opened"
+	expect_eq "$(cat "$MNT/f")" 1
+	unmount_share
+	mount_share
+	expect_eq "$(cat "$MNT/f")" 1
+}
+
+# What was written for virtiofsd starts this device, too.
+test_options_of_virtiofsd() {
+	unix_only "starts the device"
+	local words
+	for words in --xattr --writeback --allow-direct-io --allow-mmap --preserve-noatime --no-readdirplus --killpriv-v2 \
+		--no-killpriv-v2 "--thread-pool-size 4" "--cache metadata" "--log-level trace" "--log-level off" -d -f --announce-submounts \
+		--no-announce-submounts --inode-file-handles=never --inode-file-handles=prefer "--rlimit-nofile 0"; do
+		# shellcheck disable=SC2086 # words are meant to be split
+		"$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" $words 2>"$DEVICE_LOG" &
+		DEVICE_PID=$!
+		wait_until 10 "vfsdax-device $words listens" test -s "$SOCK.pid"
+		stop_device
+	done
+	for words in "-o source=/" "--migration-mode find-paths"; do
+		# shellcheck disable=SC2086
+		must_fail "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" $words 2>"$TEST_DIR/err"
+		expect_log "$TEST_DIR/err" "$words" 'of virtiofsd: '
+	done
+	"$DEVICE" --print-capabilities | jq -e '.type == "fs" and (.features | index("separate-options"))' >/dev/null || fail "capabilities"
+}
+
+test_metadata_is_cached_and_data_is_not() {
+	unix_only "starts the device"
+	start_device --cache metadata --cache-size 0
+	mount_share
+	echo one >"$HOST_DIR/f"
+	expect_eq "$(cat "$MNT/f")" one
+	echo two >"$HOST_DIR/f"
+	expect_eq "$(cat "$MNT/f")" two "data that the host changed"
+	rm "$HOST_DIR/f"
+	[ -e "$MNT/f" ] || fail "the name was not kept"
+}

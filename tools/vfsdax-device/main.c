@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "options.h"
+#include "to_syslog.h"
 #include "vfsdax-device/fs/request.h"
 #include "vfsdax-device/vhost/memory.h"
 #include "vfsdax-device/vhost/vhost.h"
@@ -55,16 +57,37 @@ static int catch_signals(void)
 	return fd < 0 ? -errno : fd;
 }
 
+static uint64_t hard_fd_limit(void)
+{
+	struct rlimit r = {0};
+
+	getrlimit(RLIMIT_NOFILE, &r);
+	return r.rlim_max;
+}
+
 /* Each inode that a guest knows may need a descriptor. */
-static void raise_fd_limit(void)
+static int set_fd_limit(uint64_t wanted)
 {
 	struct rlimit r;
+	int err;
 
-	if (getrlimit(RLIMIT_NOFILE, &r))
-		return;
-	r.rlim_cur = r.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &r))
-		log_warn("the open-file limit cannot be raised: %s", strerror(errno));
+	if (!wanted || getrlimit(RLIMIT_NOFILE, &r))
+		return 0;
+	if (wanted == UINT64_MAX)
+		r.rlim_cur = r.rlim_max;
+	else
+		r = (struct rlimit){wanted, wanted};
+	if (!setrlimit(RLIMIT_NOFILE, &r))
+		return 0;
+	err = errno;
+	if (wanted == UINT64_MAX) {
+		log_warn("the open-file limit cannot be raised: %s", strerror(err));
+		return 0;
+	}
+	log_error("--rlimit-nofile %" PRIu64 ": %s; only CAP_SYS_RESOURCE may raise the hard "
+		  "limit, which is %" PRIu64,
+		  wanted, strerror(err), hard_fd_limit());
+	return -err;
 }
 
 /* Serves one front end after the other. 0 on a signal; -EBUSY as vhost_serve(). */
@@ -210,8 +233,8 @@ int main(int argc, char **argv)
 		log_error("signals: %s", strerror(-stop_fd));
 		return 1;
 	}
-	raise_fd_limit();
-	if (check_shared_dir(o.fs.shared_dir))
+	if ((o.syslog && syslog_begin()) || set_fd_limit(o.rlimit_nofile) ||
+	    check_shared_dir(o.fs.shared_dir))
 		return 1;
 	rc = listen_and_run(&o, stop_fd);
 	close(stop_fd);

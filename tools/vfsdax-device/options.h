@@ -16,6 +16,8 @@ struct device_options {
 	struct vhost_options vhost;
 	struct listen_options listen;
 	struct sandbox_options sandbox;
+	uint64_t rlimit_nofile; /* 0: as it is; UINT64_MAX: as high as it may be */
+	bool syslog;
 };
 
 /*

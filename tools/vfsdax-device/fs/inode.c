@@ -303,7 +303,9 @@ int inode_table_init(struct fs *fs, int root_fd, const struct statx *stx)
 		r = -ENOMEM;
 		goto err_by_key;
 	}
-	inode_fds_init(fs, root_fd, stx);
+	r = inode_fds_init(fs, root_fd, stx);
+	if (r < 0)
+		goto err_root;
 	t->root->nlookup = 1;
 	ref_init(&t->root->refs, 2); /* the tables' and ours: its descriptor stays open */
 	s = table_lock(&t->by_key, t->root->by_key.hash);
@@ -311,6 +313,8 @@ int inode_table_init(struct fs *fs, int root_fd, const struct statx *stx)
 	table_unlock(s);
 	return 0;
 
+err_root:
+	free(t->root);
 err_by_key:
 	table_fini(&t->by_key);
 err_by_id:

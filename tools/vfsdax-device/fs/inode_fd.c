@@ -65,7 +65,25 @@ static bool handles_work(struct fs *fs, int root_fd)
 	return fd >= 0;
 }
 
-void inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx)
+/* With the mode that was asked for. */
+static int settle_for_descriptors(struct fd_budget *b, enum file_handles mode)
+{
+	if (b->mount_fd >= 0)
+		close(b->mount_fd);
+	b->mount_fd = -1;
+	if (mode == FILE_HANDLES_MANDATORY) {
+		log_error("--inode-file-handles mandatory: there are none here; they need root "
+			  "(CAP_DAC_READ_SEARCH) and a file system that has them: use prefer");
+		return -ENOTSUP;
+	}
+	if (mode == FILE_HANDLES_PREFER)
+		log_info("no file handles here (they need root and a file system that has them): "
+			 "the guest can know at most %zu files at a time",
+			 b->limit);
+	return 0;
+}
+
+int inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx)
 {
 	struct fd_budget *b = &fs->inodes.fds;
 	struct rlimit limit = {0};
@@ -78,15 +96,10 @@ void inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx)
 	atomic_init(&b->n_open, 1);
 	atomic_init(&b->next_shard, 0);
 	b->mount_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (b->mount_fd >= 0 && !handles_work(fs, root_fd)) {
-		close(b->mount_fd);
-		b->mount_fd = -1;
-	}
-	if (b->mount_fd < 0)
-		log_info("no file handles here (they need root and a file system that has them): "
-			 "the "
-			 "guest can know at most %zu files at a time",
-			 b->limit);
+	if (fs->options.file_handles != FILE_HANDLES_NEVER && b->mount_fd >= 0 &&
+	    handles_work(fs, root_fd))
+		return 0;
+	return settle_for_descriptors(b, fs->options.file_handles);
 }
 
 void inode_fds_fini(struct fs *fs)

@@ -33,8 +33,9 @@ struct fd_budget {
 	_Atomic unsigned next_shard; /* where the search for something to close continues */
 };
 
-/* Asks the limit of the process, which main raises before. */
-void inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx);
+/* Asks the limit of the process, which main raises before. -ENOTSUP where handles are mandatory and
+ * do not work, after one line of log. */
+int inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx);
 void inode_fds_fini(struct fs *fs);
 
 /*

@@ -31,7 +31,7 @@ static bool always(const struct fs *fs)
 
 static bool cache_never(const struct fs *fs)
 {
-	return fs->options.cache == CACHE_NEVER;
+	return fs->options.cache == CACHE_NEVER || fs->options.cache == CACHE_METADATA;
 }
 
 static bool cache_some(const struct fs *fs)
@@ -61,8 +61,8 @@ static bool has_dax(const struct fs *fs)
 
 /*
  * Not taken, though offered: WRITEBACK_CACHE (host changes would be lost), NO_OPEN_SUPPORT and
- * NO_OPENDIR_SUPPORT (handles carry credentials and locks), SUBMOUNTS (mounts are shown as plain
- * directories), EXPORT_SUPPORT ("." and ".." are refused), SECURITY_CTX, PASSTHROUGH.
+ * NO_OPENDIR_SUPPORT (handles carry credentials and locks), EXPORT_SUPPORT ("." and ".." are
+ * refused), SECURITY_CTX, PASSTHROUGH.
  */
 static const struct {
 	uint64_t flag;
@@ -79,6 +79,7 @@ static const struct {
 	{FUSE_MAP_ALIGNMENT, has_window},  {FUSE_SETXATTR_EXT, always},
 	{FUSE_INIT_EXT, always},	   {FUSE_HAS_INODE_DAX, has_dax},
 	{FUSE_CREATE_SUPP_GROUP, always},  {FUSE_DIRECT_IO_ALLOW_MMAP, cache_never},
+	{FUSE_SUBMOUNTS, always},
 };
 
 static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
@@ -91,7 +92,7 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
 	for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
 		if (offered & init_flags[i].flag && init_flags[i].wanted(fs))
 			agreed |= init_flags[i].flag;
-	return agreed;
+	return agreed & ~fs->options.init_flags_refused;
 }
 
 int op_init(struct op *op)

@@ -55,7 +55,10 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
 /* ------------------------------------------------------------------ the file-system half */
 
 enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE };
-enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS };
+/* CACHE_METADATA: names and attributes for long, data not at all. */
+enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS, CACHE_METADATA };
+/* When files may be known by a handle in the place of a descriptor; inode_fd.h. */
+enum file_handles { FILE_HANDLES_PREFER, FILE_HANDLES_NEVER, FILE_HANDLES_MANDATORY };
 
 struct fs_options {
 	const char *shared_dir;
@@ -67,6 +70,8 @@ struct fs_options {
 	bool readonly;
 	bool xattr;
 	bool posix_acl;
+	enum file_handles file_handles;
+	uint64_t init_flags_refused; /* of FUSE_INIT, though the driver offers them */
 };
 
 struct fs;

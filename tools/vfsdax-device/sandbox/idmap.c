@@ -30,7 +30,7 @@ static int parse_part(const char **at, char delimiter, uint32_t *out)
 	return 0;
 }
 
-int sandbox_parse_map(const char *text, struct sandbox_map *map)
+int sandbox_add_map(const char *text, struct sandbox_maps *maps)
 {
 	const char *at = text + 1;
 	struct sandbox_map m;
@@ -43,30 +43,22 @@ int sandbox_parse_map(const char *text, struct sandbox_map *map)
 	/* The last id that there is means "none". */
 	if (m.count > UINT32_MAX - m.inside || m.count > UINT32_MAX - m.outside)
 		return -EINVAL;
-	*map = m;
+	if (maps->n == SANDBOX_MAPS_MAX)
+		return -EINVAL;
+	maps->map[maps->n++] = m;
 	return 0;
 }
 
 bool idmap_wanted(const struct sandbox_options *o)
 {
-	return geteuid() != 0 || o->uid_map.count || o->gid_map.count;
+	return geteuid() != 0 || o->uid_maps.n || o->gid_maps.n;
 }
 
 /* Without a map, the user's own id is itself: files keep their owners, and nobody else's are made.
  */
-static struct sandbox_map or_identity(struct sandbox_map map, uint32_t id)
+static struct sandbox_maps or_identity(const struct sandbox_maps *maps, uint32_t id)
 {
-	return map.count ? map : (struct sandbox_map){id, id, 1};
-}
-
-static struct sandbox_map uids_of(const struct sandbox_options *o)
-{
-	return or_identity(o->uid_map, geteuid());
-}
-
-static struct sandbox_map gids_of(const struct sandbox_options *o)
-{
-	return or_identity(o->gid_map, getegid());
+	return maps->n ? *maps : (struct sandbox_maps){.map = {{id, id, 1}}, .n = 1};
 }
 
 /* ------------------------------------------------------------------ from outside */
@@ -86,25 +78,41 @@ static int write_proc(pid_t child, const char *file, const char *text)
 	return rc;
 }
 
-/* newuidmap(1) and newgidmap(1) may give what /etc/subuid and /etc/subgid grant. */
-static int run_helper(const char *helper, pid_t child, const struct sandbox_map *m)
+/* A line "inside outside count" for each. */
+static void print_maps(const struct sandbox_maps *maps, char *out, size_t cap)
 {
-	char id[16], inside[16], outside[16], count[16];
-	char *const argv[] = {(char *)(uintptr_t)helper, id, inside, outside, count, NULL};
-	int status = 0;
-	pid_t pid;
+	size_t n = 0;
+
+	for (unsigned i = 0; i < maps->n; i++)
+		n += (size_t)snprintf(out + n, cap - n, "%u %u %u\n", maps->map[i].inside,
+				      maps->map[i].outside, maps->map[i].count);
+}
+
+#define MAPS_BYTES (SANDBOX_MAPS_MAX * 36)
+
+static void exec_helper(const char *helper, pid_t child, char *maps)
+{
+	char id[16], *argv[3 + 3 * SANDBOX_MAPS_MAX] = {(char *)(uintptr_t)helper, id};
+	char *rest = NULL;
+	int n = 2;
 
 	snprintf(id, sizeof(id), "%d", (int)child);
-	snprintf(inside, sizeof(inside), "%u", m->inside);
-	snprintf(outside, sizeof(outside), "%u", m->outside);
-	snprintf(count, sizeof(count), "%u", m->count);
-	pid = fork();
+	for (char *word = strtok_r(maps, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest))
+		argv[n++] = word;
+	execvp(helper, argv);
+	_exit(127);
+}
+
+/* newuidmap(1) and newgidmap(1) may give what /etc/subuid and /etc/subgid grant. */
+static int run_helper(const char *helper, pid_t child, char *maps)
+{
+	int status = 0;
+	pid_t pid = fork();
+
 	if (pid < 0)
 		return -errno;
-	if (!pid) {
-		execvp(helper, argv);
-		_exit(127);
-	}
+	if (!pid)
+		exec_helper(helper, child, maps);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
@@ -114,31 +122,31 @@ static int run_helper(const char *helper, pid_t child, const struct sandbox_map 
 		log_error("--sandbox namespace: %s is not there; install the package uidmap",
 			  helper);
 	else
-		log_error("--sandbox namespace: %s refuses %s:%s:%s; grant them in %s", helper,
-			  inside, outside, count, helper[3] == 'u' ? "/etc/subuid" : "/etc/subgid");
+		log_error("--sandbox namespace: %s refuses the ids; grant them in %s", helper,
+			  helper[3] == 'u' ? "/etc/subuid" : "/etc/subgid");
 	return -EPERM;
 }
 
 /* The kernel lets a user map the own id, and root every one. */
-static bool kernel_allows(const struct sandbox_map *m, uint32_t own)
+static bool kernel_allows(const struct sandbox_maps *m, uint32_t own)
 {
-	return geteuid() == 0 || (m->count == 1 && m->outside == own);
+	return geteuid() == 0 || (m->n == 1 && m->map[0].count == 1 && m->map[0].outside == own);
 }
 
-static int write_map(pid_t child, const char *file, const char *helper, const struct sandbox_map *m,
-		     uint32_t own)
+static int write_map(pid_t child, const char *file, const char *helper,
+		     const struct sandbox_maps *m, uint32_t own)
 {
-	char text[48];
+	char text[MAPS_BYTES];
 
-	if (!kernel_allows(m, own))
-		return run_helper(helper, child, m);
-	snprintf(text, sizeof(text), "%u %u %u\n", m->inside, m->outside, m->count);
-	return write_proc(child, file, text);
+	print_maps(m, text, sizeof(text));
+	return kernel_allows(m, own) ? write_proc(child, file, text)
+				     : run_helper(helper, child, text);
 }
 
 int idmap_write(const struct sandbox_options *o, pid_t child)
 {
-	const struct sandbox_map uids = uids_of(o), gids = gids_of(o);
+	const struct sandbox_maps uids = or_identity(&o->uid_maps, geteuid());
+	const struct sandbox_maps gids = or_identity(&o->gid_maps, getegid());
 	int rc = 0;
 
 	/* Or a group that takes rights away could be dropped by it (user_namespaces(7)). */
@@ -153,16 +161,17 @@ int idmap_write(const struct sandbox_options *o, pid_t child)
 
 /* ------------------------------------------------------------------ from inside */
 
-static bool has_root(const struct sandbox_map *m)
+static bool has_root(const struct sandbox_maps *m)
 {
-	return m->inside == 0;
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->map[i].inside == 0)
+			return true;
+	return false;
 }
 
 int idmap_become_root(const struct sandbox_options *o)
 {
-	/* As mapped: getuid() here is the id inside. */
-	bool root = (o->uid_map.count && has_root(&o->uid_map)) &&
-		    (o->gid_map.count && has_root(&o->gid_map));
+	bool root = has_root(&o->uid_maps) && has_root(&o->gid_maps);
 
 	if (!root)
 		return 0;

@@ -29,7 +29,7 @@ int sandbox_check(const struct sandbox_options *o)
 {
 	int rc = caps_check(o);
 
-	if (!rc && (o->uid_map.count || o->gid_map.count) && o->mode != SANDBOX_NAMESPACE) {
+	if (!rc && (o->uid_maps.n || o->gid_maps.n) && o->mode != SANDBOX_NAMESPACE) {
 		log_error(
 			"--uid-map and --gid-map need --sandbox namespace: the ids are those of a "
 			"user namespace");

@@ -19,16 +19,23 @@ enum sandbox_mode { SANDBOX_NAMESPACE, SANDBOX_CHROOT, SANDBOX_NONE };
 /* What happens to a thread that makes a system call which serving does not need. */
 enum sandbox_filter { FILTER_KILL, FILTER_TRAP, FILTER_LOG, FILTER_NONE };
 
-/* `count` ids from `inside` on are those from `outside` on; count 0: not given. */
+/* `count` ids from `inside` on are those from `outside` on. */
 struct sandbox_map {
 	uint32_t inside, outside, count;
+};
+
+#define SANDBOX_MAPS_MAX 16
+
+struct sandbox_maps {
+	struct sandbox_map map[SANDBOX_MAPS_MAX];
+	unsigned n;
 };
 
 struct sandbox_options {
 	enum sandbox_mode mode;
 	enum sandbox_filter filter;
 	bool filter_asked; /* on the command line */
-	struct sandbox_map uid_map, gid_map;
+	struct sandbox_maps uid_maps, gid_maps;
 	const char *modcaps; /* "+sys_admin:-mknod"; NULL */
 	bool file_handles;   /* CAP_DAC_READ_SEARCH stays */
 };
@@ -48,8 +55,8 @@ struct sandbox {
 
 /* What this program was built with and this user can have. */
 void sandbox_defaults(struct sandbox_options *o);
-/* ":inside:outside:count:", with any other character in the place of the colon. -EINVAL. */
-int sandbox_parse_map(const char *text, struct sandbox_map *map);
+/* Adds ":inside:outside:count:", with any other character in the place of the colon. -EINVAL. */
+int sandbox_add_map(const char *text, struct sandbox_maps *maps);
 /* -EINVAL for a name that is no capability, or options that exclude each other; after one log line.
  */
 int sandbox_check(const struct sandbox_options *o);
