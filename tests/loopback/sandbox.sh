@@ -28,6 +28,7 @@ test_default_of_root_is_confined() {
 	unix_only "looks into the device's process"
 	need_root "namespaces"
 	not_sanitized
+	mount --make-rshared / # where they are private, the process outside follows them
 	serve_something
 	local set threads
 	threads=$(find "/proc/$DEVICE_WORKER/task" -mindepth 1 -maxdepth 1 | wc -l)
@@ -190,16 +191,41 @@ test_seccomp_can_be_chosen() {
 	done
 }
 
-# A share on a small tree of mounts: what the host has mounted there is served.
-test_mounts_below_the_share_are_served() {
-	unix_only "mounts in the shared directory"
-	need_root "mount"
-	mkdir "$HOST_DIR/m" "$HOST_DIR/late"
+# The host's mounts below the share are served as they come and go; where they propagate the kernel does it, else the
+# process outside.
+mounts_come_and_go() {
+	mkdir "$HOST_DIR/m" "$HOST_DIR/late" "$HOST_DIR/two words"
 	mount -t tmpfs m "$HOST_DIR/m" || skip "cannot mount"
 	echo 1 >"$HOST_DIR/m/f"
 	start_device
 	mount_share
 	expect_eq "$(cat "$MNT/m/f")" 1 "a file of a mount that was there"
+	umount -l "$HOST_DIR/m" # the device knows files of it
+	wait_until 10 "the mount is gone from the share" is_empty "$MNT/m"
+	mount -t tmpfs late "$HOST_DIR/late"
+	mount -t tmpfs two "$HOST_DIR/two words"
+	echo 2 >"$HOST_DIR/late/f"
+	echo 3 >"$HOST_DIR/two words/f"
+	wait_until 10 "a later mount is served" same_text "$MNT/late/f" 2
+	wait_until 10 "a mount with a space in its name is served" same_text "$MNT/two words/f" 3
+	[ -z "$SANITIZED" ] && [ "$1" = private ] || return 0
+	expect_eq "$(awk '{print $6}' "/proc/$DEVICE_WORKER/mountinfo" | grep -c 'nosuid,nodev')" 3 "mounts inside that are nosuid and nodev"
+}
+is_empty() { [ -z "$(ls -A "$1")" ]; }
+same_text() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
+
+test_private_mounts_below_the_share_come_and_go() {
+	unix_only "mounts in the shared directory"
+	need_root "mount"
+	mount --make-rprivate /
+	mounts_come_and_go private
+}
+
+test_shared_mounts_below_the_share_come_and_go() {
+	unix_only "mounts in the shared directory"
+	need_root "mount"
+	mount --make-rshared /
+	mounts_come_and_go shared
 }
 
 test_an_ordinary_user_is_confined_by_what_a_user_can_do() {

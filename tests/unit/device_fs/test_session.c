@@ -210,7 +210,9 @@ static uint32_t attr_flags_of(struct frame *f, const char *name)
 
 static void a_mount_below_is_announced_to_a_guest_that_asks(void **state)
 {
+	struct fuse_read_in rd = {.size = 4096};
 	struct frame *f;
+	unsigned n = 0;
 
 	(void)state;
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
@@ -221,6 +223,18 @@ static void a_mount_below_is_announced_to_a_guest_that_asks(void **state)
 	assert_int_equal(mount("m", host_path(f, "mounted"), "tmpfs", 0, NULL), 0);
 	assert_int_equal(attr_flags_of(f, "mounted"), FUSE_ATTR_SUBMOUNT);
 	assert_int_equal(attr_flags_of(f, "plain"), 0);
+	rd.fh = open_dir(f, 1);
+	assert_int_equal(call_in(f, FUSE_READDIRPLUS, 1, &rd), 0);
+	for (size_t at = 0; at < f->body_len;) {
+		const struct fuse_direntplus *e = (const void *)(f->body + at);
+		bool is_it = !strncmp(e->dirent.name, "mounted", e->dirent.namelen) &&
+			     e->dirent.namelen == 7;
+
+		assert_int_equal(e->entry_out.attr.flags, is_it ? FUSE_ATTR_SUBMOUNT : 0);
+		n += is_it;
+		at += FUSE_DIRENTPLUS_SIZE(e);
+	}
+	assert_int_equal(n, 1);
 	assert_int_equal(frame_init(f, UINT64_MAX & ~FUSE_SUBMOUNTS), 0);
 	assert_int_equal(attr_flags_of(f, "mounted"), 0);
 	fs_reset(f->fs);

@@ -158,9 +158,10 @@ int sandbox_drop(const struct sandbox_options *o)
 	return rc ? rc : no_new_privileges();
 }
 
-int caps_drop_outside(void)
+int caps_drop_outside(bool mounts)
 {
-	int rc = keep_only(CAP_BIT(CAP_DAC_OVERRIDE));
+	cap_bits mounting = CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_CHROOT);
+	int rc = keep_only(CAP_BIT(CAP_DAC_OVERRIDE) | (mounts ? mounting : 0));
 
 	return rc ? rc : no_new_privileges();
 }

@@ -53,19 +53,21 @@ static int status_of(pid_t child)
 	return 128 + WTERMSIG(status);
 }
 
-int keeper_run(pid_t child, int child_fd, int stop_fd)
+int keeper_run(pid_t child, int child_fd, int stop_fd, struct follow *f)
 {
-	struct pollfd p[2] = {{.fd = stop_fd, .events = POLLIN},
-			      {.fd = child_fd, .events = POLLIN}};
-
+	struct pollfd p[3] = {{.fd = stop_fd, .events = POLLIN},
+			      {.fd = child_fd, .events = POLLIN},
+			      {.fd = follow_fd(f), .events = POLLPRI}};
 	int notify_fd = notify_open();
 
 	for (;;) {
-		if (poll(p, 2, -1) < 0)
+		if (poll(p, 3, -1) < 0)
 			continue; /* EINTR */
 		if (p[0].revents)
 			pass_signal(stop_fd, child);
 		if (p[1].revents && !hear_child(child_fd, notify_fd))
 			return status_of(child);
+		if (p[2].revents)
+			follow_changes(f);
 	}
 }

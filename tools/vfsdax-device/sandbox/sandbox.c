@@ -38,6 +38,11 @@ int sandbox_check(const struct sandbox_options *o)
 	return rc ? rc : filter_check(o);
 }
 
+static bool needs_user_namespace(const struct sandbox_options *o)
+{
+	return o->mode == SANDBOX_NAMESPACE && idmap_wanted(o);
+}
+
 /* ------------------------------------------------------------------ inside */
 
 /* A descriptor as share_enter() gives it. */
@@ -71,7 +76,7 @@ static int enter_inside(const struct sandbox_options *o, const char *dir, int fd
 	/* Ids first, where there are some to wait for: what follows takes them. */
 	if (read(fd, &byte, 1) != 1)
 		return -ECHILD; /* the one outside has said why */
-	if (o->mode == SANDBOX_NAMESPACE && idmap_wanted(o))
+	if (needs_user_namespace(o))
 		rc = idmap_become_root(o);
 	if (rc)
 		return rc;
@@ -121,8 +126,9 @@ static int no_namespaces(int err, bool user)
 }
 
 static int keep_outside(const struct sandbox_options *o, pid_t child, int fd, int stop_fd,
-			bool user, struct sandbox *s)
+			struct follow *f, struct sandbox *s)
 {
+	bool user = needs_user_namespace(o);
 	int rc = user ? idmap_write(o, child) : 0;
 
 	if (!rc && send(fd, "", 1, MSG_NOSIGNAL) != 1)
@@ -133,26 +139,32 @@ static int keep_outside(const struct sandbox_options *o, pid_t child, int fd, in
 		return rc;
 	}
 	/* It still removes a socket from a folder of somebody else's. */
-	rc = caps_drop_outside();
+	if (f && !follow_child(f, child))
+		f = NULL;
+	rc = caps_drop_outside(f);
 	if (rc)
 		kill(child, SIGKILL);
-	s->status = keeper_run(child, fd, stop_fd);
+	s->status = keeper_run(child, fd, stop_fd, f);
 	return rc ? rc : 1;
 }
 
 static int enter_child(const struct sandbox_options *o, const char *dir, int stop_fd, int inside_fd,
 		       struct sandbox *s)
 {
-	bool user = o->mode == SANDBOX_NAMESPACE && idmap_wanted(o);
+	bool user = needs_user_namespace(o);
+	struct follow *f = NULL;
 	pid_t child;
 	int fds[2], rc;
 
 	signal(SIGCHLD, SIG_DFL); /* ignored, a child would leave no status */
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
 		return -errno;
+	if (o->mode == SANDBOX_NAMESPACE && !user)
+		f = follow_new(dir);
 	child = fork_inside(o, user);
 	if (child < 0) {
 		rc = no_namespaces(errno, user);
+		follow_free(f);
 		close(fds[0]);
 		close(fds[1]);
 		return rc;
@@ -161,10 +173,12 @@ static int enter_child(const struct sandbox_options *o, const char *dir, int sto
 	if (child) {
 		if (inside_fd >= 0)
 			close(inside_fd);
-		rc = keep_outside(o, child, fds[0], stop_fd, user, s);
+		rc = keep_outside(o, child, fds[0], stop_fd, f, s);
 		close(fds[0]);
+		follow_free(f);
 		return rc;
 	}
+	follow_free(f);
 	rc = enter_inside(o, dir, fds[1], s);
 	if (rc)
 		_exit(1); /* the one outside gives the status on */
