@@ -380,3 +380,24 @@ test_metadata_is_cached_and_data_is_not() {
 	rm "$HOST_DIR/f"
 	[ -e "$MNT/f" ] || fail "the name was not kept"
 }
+
+test_ids_are_translated() {
+	unix_only "starts the device"
+	need_root "makes files of other users"
+	local err=$TEST_DIR/err
+	start_device --translate-uid map:0:1000:1 --translate-uid squash-guest:2000:1001:100 --translate-uid host:1001:2000:1 \
+		--translate-uid forbid-guest:3000:10 --translate-gid map:0:1000:1
+	chmod 777 "$HOST_DIR"
+	mount_share -o allow_other
+	chmod o+x "$TEST_DIR"
+	echo 1 >"$MNT/root"
+	setpriv --reuid=2005 --regid=7 --clear-groups bash -c 'echo 1 >"$1/squashed"' - "$MNT"
+	setpriv --reuid=7 --regid=7 --clear-groups bash -c 'echo 1 >"$1/self"' - "$MNT"
+	! setpriv --reuid=3005 --regid=7 --clear-groups bash -c 'echo 1 >"$1/forbidden"' - "$MNT" 2>/dev/null || fail "a forbidden user made a file"
+	expect_eq "$(cd "$HOST_DIR" && stat -c %n:%u:%g root squashed self | tr '\n' ' ')" "root:1000:1000 squashed:1001:7 self:7:7 " "owners on the host"
+	expect_eq "$(cd "$MNT" && stat -c %n:%u:%g root squashed self | tr '\n' ' ')" "root:0:0 squashed:2000:7 self:7:7 " "owners as the guest sees them"
+	must_fail "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK.2" --translate-uid map:0:1 2>"$err"
+	expect_log "$err" "a rule with too few numbers" 'map:GUEST:HOST:COUNT'
+	must_fail "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK.2" --translate-uid map:0:1:1 --posix-acl 2>"$err"
+	expect_log "$err" "ACLs with translation" 'uid-map'
+}

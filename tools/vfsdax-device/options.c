@@ -142,6 +142,19 @@ static int set_id_map(void *to, const struct option_table *t, const struct optio
 			     "up to 16 maps such as :0:100000:65536: (inside:host:count)");
 }
 
+static int set_translation(void *to, const struct option_table *t, const struct option_row *row,
+			   const char *value)
+{
+	struct fs_options *o = &((struct parsed *)to)->o.fs;
+	bool uids = row->name[strlen("translate-")] == 'u';
+
+	if (!translate_add(uids ? &o->uids : &o->gids, value))
+		return 0;
+	return option_refuse(t, row, value,
+			     "up to 16 of map:GUEST:HOST:COUNT, guest:, host:, squash-guest:, "
+			     "squash-host:FROM:TO:COUNT, forbid-guest:FROM:COUNT");
+}
+
 #define AT(field) OPTION_FIELD(struct parsed, field)
 
 /* clang-format off */
@@ -180,6 +193,10 @@ static const struct option_row rows[] = {
 	 .set = set_id_map},
 	{"gid-map", OPTION_CALL, .argument = ":IN:HOST:N:", .help = "gids of a user namespace",
 	 .set = set_id_map},
+	{"translate-uid", OPTION_CALL, .argument = "RULE", .set = set_translation,
+	 .help = "uids of the guest that are others on the host, as map:0:1000:1"},
+	{"translate-gid", OPTION_CALL, .argument = "RULE", .set = set_translation,
+	 .help = "the same for gids"},
 	{"socket-group", OPTION_STRING, AT(o.listen.group), "GROUP",
 	 "whose members may connect, too"},
 	{"rlimit-nofile", OPTION_NUMBER, AT(o.rlimit_nofile), "N",
@@ -255,6 +272,11 @@ static struct device_options default_options(void)
 	return o;
 }
 
+static bool translates(const struct translate *t)
+{
+	return t->n_to_host || t->n_to_guest;
+}
+
 static int check_options(struct device_options *o)
 {
 	if (!o->listen.path && o->listen.fd < 0)
@@ -266,6 +288,9 @@ static int check_options(struct device_options *o)
 	else if (o->fs.posix_acl && !o->fs.xattr)
 		log_error("--posix-acl and --no-xattr exclude each other: access control lists are "
 			  "extended attributes");
+	else if (o->fs.posix_acl && (translates(&o->fs.uids) || translates(&o->fs.gids)))
+		log_error("--posix-acl and --translate-uid or -gid exclude each other: the ids in "
+			  "access control lists are not translated; --uid-map does it");
 	else
 		return sandbox_check(&o->sandbox);
 	return -EINVAL;

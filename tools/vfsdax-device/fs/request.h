@@ -12,6 +12,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "vfsdax-device/fs/translate.h"
+
 /* A chain has at most this many pieces after translation; longer ones are refused by the ring. */
 #define REQUEST_PIECES_MAX 1026
 
@@ -71,6 +73,7 @@ struct fs_options {
 	bool xattr;
 	bool posix_acl;
 	enum file_handles file_handles;
+	struct translate uids, gids;
 	uint64_t init_flags_refused; /* of FUSE_INIT, though the driver offers them */
 };
 
@@ -86,7 +89,8 @@ void fs_destroy(struct fs *fs);
  */
 void fs_handle(struct fs *fs, struct request *req);
 
-/* Answers, with an error, a request of which only the beginning could be read: err is for the log. */
+/* Answers, with an error, a request of which only the beginning could be read: err is for the log.
+ */
 void fs_refuse(struct request *req, int err);
 
 /*
