@@ -284,6 +284,17 @@ expect_log() {
 	grep -qiE -- "$3" "$1" || fail "$2: no line of the log matches /$3/: $(tail -n 4 "$1" | tr '\n' '|')"
 }
 
+# ---- what a process may do -----------------------------------------------------------------------
+
+case $VFSDAX_BUILD in *asan* | *tsan*) SANITIZED=1 ;; *) SANITIZED= ;; esac
+# A sanitizer's library needs /proc and calls of its own: those builds are not confined by default.
+not_sanitized() { [ -z "$SANITIZED" ] || { note "a sanitizer's build is not confined: nothing to look at"; false; }; }
+
+# status_field PID FIELD: of every thread, each value once
+status_field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/task"/*/status | sort -u; }
+# caps SET: as capsh(1) names them
+caps() { capsh --decode="$1" | sed 's/.*=//'; }
+
 # ---- the frame ----------------------------------------------------------------------------------
 
 tool() {
