@@ -194,8 +194,8 @@ static int translate_caller(struct op *op)
 {
 	const struct fs_options *o = &op->fs->options;
 
-	op->nobody = !translate_to_host(&o->uids, &op->in.uid) |
-		     !translate_to_host(&o->gids, &op->in.gid);
+	op->nobody = !translate_to_host(&o->uids, &op->in.uid);
+	op->nobody |= !translate_to_host(&o->gids, &op->in.gid);
 	for (uint32_t i = 0; i < op->n_groups; i++)
 		op->nobody |= !translate_to_host(&o->gids, &op->groups[i]);
 	return op->nobody && makes_file(op->in.opcode) ? -EPERM : 0;
