@@ -11,7 +11,7 @@ set -euo pipefail
 
 build=(build-essential cmake ninja-build pkg-config libfuse3-dev fuse3 liburing-dev libpci-dev libcmocka-dev
 	libseccomp-dev libcap-ng-dev)
-test=(jq groff-base fio git attr acl procps e2fsprogs util-linux clang clang-tidy cppcheck shellcheck libcap2-bin strace gnuplot-nox bsdutils
+test=(jq groff-base fio git attr acl procps e2fsprogs xfsprogs util-linux clang clang-tidy cppcheck shellcheck libcap2-bin strace gnuplot-nox bsdutils
 	ccache spin)
 bench=(jq fio procps util-linux gnuplot-nox)
 

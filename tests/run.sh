@@ -341,6 +341,7 @@ release() {
 package() {
 	test_step abi 60 tests/abi/check.sh build/release
 	test_step install 300 tests/package/install.sh build/release
+	[ ! "$long" ] || test_step distros 3600 tests/package/distros.sh
 }
 asan() {
 	group build/asan build asan configure_and_build asan || return
@@ -351,7 +352,7 @@ asan() {
 tsan() {
 	group build/tsan build tsan configure_and_build tsan {tests/{unit,loopback,torture},tools}/all || return
 	# The thread sanitizer watches what is threaded: rings, window, workers, libvfsdax.
-	group unit/tsan unit_tests tsan 'window|ring|virtqueue|worker|fuse|fs|bridge|thread|lib-'
+	group unit/tsan unit_tests tsan 'window|ring|virtqueue|worker|fuse|fs|bridge|thread|lib-|device_state'
 	[ "$quick" ] || group delays/tsan delays tsan
 }
 

@@ -150,8 +150,12 @@ VFSDAX_API void vfsdax_get_stats(struct vfsdax *share,
  * followed inside the share, an absolute one from its root, at most 40 of them (-ELOOP); ".." is
  * the directory through which the path came, and does not leave the share. A "/" at the end means
  * a directory. A path is at most 4095 bytes (-ENAMETOOLONG). Requests carry the effective user and
- * group of the process, and its umask is applied, as they were at vfsdax_attach(); the host checks
- * permissions. Any thread. Errors of the host are returned, except for -EINTR.
+ * group and the supplementary groups (at most 512) of the process, and its umask is applied, as
+ * they were at vfsdax_attach(). No kernel checks permissions for a program, so the device is asked
+ * to: vfsdax-device run by root does each request as that user, and the host refuses (-EACCES,
+ * -EPERM) what it would refuse such a process; capabilities count only as uid 0. Another device
+ * (virtiofsd, or vfsdax-device run by another user) may do everything as the user that it runs as.
+ * Any thread. Errors of the host are returned, except for -EINTR.
  *
  * `flags` as for open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_SYNC,
  * O_DSYNC, O_DIRECTORY, O_NOFOLLOW; O_CLOEXEC has no effect; others are -EINVAL. `mode` is for

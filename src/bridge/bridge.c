@@ -86,6 +86,14 @@ static int negotiate(struct bridge *b, int fuse_fd)
 		fuse_reply_error(fuse_fd, h.unique, -EIO);
 		return err;
 	}
+	if (b->params.check_permissions &&
+	    !(fs_limits(b->session)->agreed & AGREE_CHECK_PERMISSIONS)) {
+		log_error("%s: the device checks no rights for a driver (vfsdax-device run by root "
+			  "does): leave no_default_permissions out, and the kernel checks",
+			  b->transport->source);
+		fuse_reply_error(fuse_fd, h.unique, -EPERM);
+		return -EPERM;
+	}
 	fs_init_reply(&in, fs_limits(b->session), &out);
 	b->kernel_flags = fs_init_out_flags(&out);
 	err = fuse_reply_data(fuse_fd, h.unique, &out, sizeof(out));

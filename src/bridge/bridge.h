@@ -32,6 +32,10 @@ struct bridge_params {
 	int ended_fd;	 /* an eventfd, signalled whenever a worker has ended; the caller's */
 	unsigned window_ranges_max; /* 0: the window's default */
 	enum window_admit window_admit;
+	/* The device must agree to check rights: the kernel does not. */
+	bool check_permissions;
+	bool owner_only; /* only `owner` and root are served, though the kernel lets all in */
+	uint32_t owner;
 };
 
 struct bridge;

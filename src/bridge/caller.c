@@ -51,6 +51,7 @@ int bridge_open_caller(struct fs_session *s, const struct bridge_params *params,
 	int err = -ENOMEM;
 
 	if (b) {
+		rights_take_own_groups(b);
 		err = fs_session_init(s, CALLER_FLAGS, 0);
 		b->kernel_flags = fs_limits(s)->flags & CALLER_FLAGS;
 		if (!err)

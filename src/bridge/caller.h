@@ -56,6 +56,9 @@ struct bridge_call {
  * in done() when it comes from a reap of that lane.
  */
 
+/* How much the bridge may add to a message: the caller's groups. With it a message of more than
+ * FS_IN_BYTES is a long one. */
+size_t bridge_extension_room(struct bridge *b);
 /* Where the next message is to be written: iov[0] is FS_IN_BYTES, iov[1] a payload buffer for the
  * rest of a long one, absent (length 0) unless `long_message`. False: reap first, all are in use.
  */

@@ -11,6 +11,7 @@
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c the router's figures           stats.c         counters
+ *   rights.c  the groups of callers
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -23,6 +24,7 @@
 #include "bridge/node.h"
 #include "bridge/op.h"
 #include "fuse/pool.h"
+#include "wire/agreement.h"
 
 #define OPCODES_COUNTED 64
 /* Slots that requests of the kernel leave for the driver's own (mapping, times). */
@@ -120,6 +122,9 @@ struct bridge {
 	struct bridge_params params;
 	struct node_table *nodes;
 	uint64_t kernel_flags; /* granted to the kernel by our INIT answer */
+	/* Of a program, whose calls are all its own. */
+	unsigned n_own_groups;
+	uint32_t own_groups[AGREEMENT_GROUPS_MAX];
 
 	struct window *window; /* NULL: no DAX */
 	uint8_t *window_va;    /* where it begins */
@@ -235,6 +240,17 @@ void start_setxattr(struct op *op);
 int finish_read(struct op *op, uint8_t *payload, size_t len);
 int finish_write(struct op *op, uint8_t *payload, size_t len);
 int finish_setxattr(struct op *op, uint8_t *payload, size_t len);
+
+/* rights.c */
+/* The kernel lets everybody in, but the mount is for its owner and root. */
+bool rights_owner_only(const struct op *op);
+/* Adds the caller's groups to the message, where the device is to know them. */
+void rights_add(struct op *op);
+/* Those of this process, for the requests of a program. */
+void rights_take_own_groups(struct bridge *b);
+/* From the text of /proc/PID/status: at most AGREEMENT_GROUPS_MAX; none where uid and gid are
+ * others. How many. */
+unsigned rights_parse_groups(const char *status, uint32_t uid, uint32_t gid, uint32_t *groups);
 
 /* entry.c: what answers give, and giving it back */
 int finish_entry(struct op *op, uint8_t *payload, size_t len);

@@ -23,8 +23,7 @@ static bool wants_answer(const struct op *op)
 	}
 }
 
-/* What the slot has to send: the op's message. */
-static void op_message(struct op *op)
+void op_message(struct op *op)
 {
 	struct fs_req *req = op->req;
 
@@ -54,6 +53,8 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	memcpy(req->in, h, sizeof(*h));
 	if (wants_answer(op))
 		err = bridge_failure(op->bridge);
+	if (rights_owner_only(op))
+		err = -EACCES;
 	/* The kernel's messages are whole. */
 	if (h->len != len || len < sizeof(*h) + op->route->arg_min)
 		err = -EIO;
@@ -62,7 +63,8 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 		return;
 	}
 	op_message(op);
-	if (req->in_payload_len) {
+	/* Also where rights_add() may need it. */
+	if (h->len + bridge_extension_room(op->bridge) > FS_IN_BYTES) {
 		req->payload = w->payload;
 		w->payload = NULL;
 	}

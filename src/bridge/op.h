@@ -83,6 +83,8 @@ struct op {
  * there is one, to `call`. */
 void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	      struct bridge_call *call, size_t len);
+/* What the slot has to send: the op's message. */
+void op_message(struct op *op);
 /* The end: unblocks, answers with -errno or the payload, frees. */
 void op_end(struct op *op, int err, const void *payload, size_t len);
 /* The same for READ's data: where answer_data_at() says, or in the payload buffer. */

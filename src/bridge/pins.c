@@ -11,8 +11,6 @@
 #include "base/clock.h"
 #include "bridge/internal.h"
 
-#define PAGE_BYTES 4096u
-
 enum window_result pins_take(struct bridge_worker *here, struct pins *pins,
 			     const struct node_view *view, uint64_t off, uint64_t len,
 			     unsigned flags, struct window_waiter *waiter)
@@ -96,7 +94,7 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 void file_shrank(struct bridge_worker *here, struct node *node, uint64_t off)
 {
 	stats_add(&here->stats.copy_faults, 1);
-	node_note_shrunk(here->bridge->nodes, node, round_down(off, PAGE_BYTES));
+	node_note_shrunk(here->bridge->nodes, node, window_map_end(here->bridge->window, off));
 }
 
 bool store_suffices(const struct node_view *view, uint32_t open_flags, bool kills_suid)
@@ -133,7 +131,7 @@ static uint64_t serves(struct bridge *b, struct node *node, enum router_dir dir,
 	if (!b->window || !len || bridge_failure(b))
 		return 0;
 	node_look(b->nodes, node, view);
-	limit = round_down(view->size, PAGE_BYTES);
+	limit = window_map_end(b->window, view->size);
 	if (!view->dax || !view->window || off >= limit)
 		return 0;
 	/* A message asks for the size first, when it is due. */

@@ -14,8 +14,6 @@
 #include "base/clock.h"
 #include "bridge/internal.h"
 
-#define PAGE_BYTES 4096u
-
 /* ------------------------------------------------------------------ taking, giving back */
 
 /* What of [off, off + len) may be pinned now; 0 and *view, or why nothing. */
@@ -38,7 +36,7 @@ static int may_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t 
 	}
 	if (clock_now_ns() - view->asked_ns >= SIZE_BELIEVED_NS)
 		return -ESTALE;
-	limit = round_down(view->size, PAGE_BYTES);
+	limit = window_map_end(b->window, view->size);
 	if (!*len || off >= limit)
 		return -ENODATA;
 	if (flags & BRIDGE_MAP_WHOLE && !extent_within(off, *len, limit))

@@ -69,6 +69,7 @@ void op_forward(struct op *op)
 {
 	struct fs_req *req = op->req;
 
+	rights_add(op);
 	if (plan_answer(op)) {
 		if (req->in_payload_len) {
 			/* a request and an answer that are both long: there is none such */

@@ -13,10 +13,9 @@
 #include "base/clock.h"
 #include "bridge/internal.h"
 
-#define PAGE_BYTES 4096u
 /* A read that runs over the last whole page goes through the queue for its tail anyway; a head
  * shorter than this comes along with it. */
-#define HEAD_MIN   (32 * KIB)
+#define HEAD_MIN (32 * KIB)
 
 static void read_try(struct op *op);
 static void write_try(struct op *op);
@@ -123,7 +122,7 @@ static void read_try(struct op *op)
 	if (!node)
 		goto queue;
 	node_look(b->nodes, node, &view);
-	limit = round_down(view.size, PAGE_BYTES);
+	limit = window_map_end(b->window, view.size);
 	if (!view.dax || !view.window || op->arg_off >= limit)
 		goto queue;
 	len = MIN(op->arg_len, limit - op->arg_off);
@@ -203,7 +202,7 @@ static void write_try(struct op *op)
 		goto queue;
 	node_look(b->nodes, node, &view);
 	op->privs_clock = view.privs_clock;
-	limit = round_down(view.size, PAGE_BYTES);
+	limit = window_map_end(b->window, view.size);
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
 	    !store_suffices(&view, in.flags, op->kills_suid) ||
 	    measure_avoids(op->here, ROUTER_WRITE, op->arg_len))

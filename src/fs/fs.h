@@ -105,6 +105,7 @@ struct fs_params {
 	unsigned slots;	     /* requests a channel; 0: 128 */
 	unsigned payloads;   /* payload buffers a channel; 0: 6 + two for each worker */
 	size_t user_bytes;   /* of fs_req.user */
+	uint32_t ask;	     /* of our own device: enum agreement_flags */
 };
 
 /*

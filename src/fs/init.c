@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "wire/agreement.h"
 
 #define BOTH(bit)                             \
 	{                                     \
@@ -120,8 +121,24 @@ void fs_init_request(uint64_t kernel_flags, uint32_t max_readahead, bool window,
 	to_device->flags2 = (uint32_t)(flags >> 32);
 }
 
+void fs_init_ask(uint32_t agreement, struct fuse_init_in *to_device)
+{
+	agreement_put(to_device, agreement);
+}
+
+/* What our device accepted of what it was asked for; another one accepts nothing. That it checks
+ * rights it may say without being asked. */
+static uint32_t agreed_flags(const struct fuse_init_in *sent, const struct fuse_init_out *answer)
+{
+	uint32_t asked, accepted;
+
+	agreement_get(sent, &asked);
+	agreement_get(answer, &accepted);
+	return asked ? accepted & (asked | AGREE_CHECK_PERMISSIONS) : 0;
+}
+
 int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *answer,
-		   struct fs_limits *limits, char why[128])
+		   uint32_t page_bytes, struct fs_limits *limits, char why[128])
 {
 	uint32_t max_write = answer->max_write;
 	uint64_t flags = fs_init_out_flags(answer) & fs_init_in_flags(sent);
@@ -151,10 +168,11 @@ int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *
 	limits->minor = MIN(answer->minor, sent->minor);
 	/* Without MAX_PAGES a FUSE server gets 32 pages at a time. */
 	limits->max_pages = flags & FUSE_MAX_PAGES && answer->max_pages ? answer->max_pages : 32;
-	limits->max_pages = MIN(limits->max_pages, FS_IO_PAGES_MAX);
+	limits->max_pages = MIN(limits->max_pages, MAX(FS_IO_BYTES_MAX / page_bytes, 1));
 	limits->max_write = MIN(max_write, FS_IO_BYTES_MAX);
-	limits->max_write = MIN(limits->max_write, limits->max_pages * 4096);
+	limits->max_write = MIN(limits->max_write, limits->max_pages * page_bytes);
 	limits->max_readahead = answer->max_readahead;
+	limits->agreed = agreed_flags(sent, answer);
 	limits->map_alignment = 4096;
 	if (flags & FUSE_MAP_ALIGNMENT)
 		limits->map_alignment = MAX(UINT64_C(1) << answer->map_alignment, 4096u);
@@ -167,6 +185,10 @@ void fs_init_reply(const struct fuse_init_in *from_kernel, const struct fs_limit
 	uint64_t offered = fs_init_in_flags(from_kernel);
 	uint64_t flags =
 		offered & ((limits->flags & bits_with(FS_INIT_BOTH)) | bits_with(FS_INIT_LOCAL));
+
+	/* The bridge sends all groups, so the kernel need not send one. */
+	if (limits->agreed & AGREE_CHECK_PERMISSIONS)
+		flags &= ~FUSE_CREATE_SUPP_GROUP;
 
 	memset(to_kernel, 0, sizeof(*to_kernel));
 	to_kernel->major = FUSE_KERNEL_VERSION;

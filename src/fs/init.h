@@ -17,7 +17,6 @@
 
 /* The most that one READ or WRITE carries; the request buffers are made for it. */
 #define FS_IO_BYTES_MAX 1048576u
-#define FS_IO_PAGES_MAX 256u
 
 enum fs_init_rule {
 	/* Both ends must want it: offered to the device if the kernel offers it, granted to the
@@ -48,20 +47,24 @@ uint64_t fs_init_out_flags(const struct fuse_init_out *out);
 /* What to offer the device, given what the kernel offers (or ~0 where there is no kernel). */
 void fs_init_request(uint64_t kernel_flags, uint32_t max_readahead, bool window,
 		     struct fuse_init_in *to_device);
+/* What our own device may be asked beyond FUSE: enum agreement_flags. */
+void fs_init_ask(uint32_t agreement, struct fuse_init_in *to_device);
 
 /* What the session is allowed by the device's answer. */
 struct fs_limits {
 	uint64_t flags; /* accepted by the device, of those that we offered */
 	uint32_t minor;
 	uint32_t max_write; /* bytes, at most FS_IO_BYTES_MAX, at least 4096 */
-	uint32_t max_pages; /* at most FS_IO_PAGES_MAX */
+	uint32_t max_pages; /* of this machine; at most FS_IO_BYTES_MAX, and at least one */
 	uint32_t max_readahead;
 	uint64_t map_alignment; /* bytes */
+	uint32_t agreed;	/* enum agreement_flags: accepted, of those that were asked */
 };
 
-/* 0; -EPROTO for an answer that makes no sense, `why` then names the value. */
+/* 0; -EPROTO for an answer that makes no sense, `why` then names the value. page_bytes: of this
+ * machine, in which max_pages counts. */
 int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *answer,
-		   struct fs_limits *limits, char why[128]);
+		   uint32_t page_bytes, struct fs_limits *limits, char why[128]);
 
 /* The answer to the kernel: what it offered, as far as the device or we have it. */
 void fs_init_reply(const struct fuse_init_in *from_kernel, const struct fs_limits *limits,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "base/bytes.h"
@@ -301,12 +302,13 @@ int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_re
 
 	s->t->ops->window(s->t, &window, &reason);
 	fs_init_request(kernel_flags, max_readahead, window.len_bytes > 0, &in);
+	fs_init_ask(s->params.ask, &in);
 	got = fs_call(s, FUSE_INIT, 0, &in, sizeof(in), &out, sizeof(out));
 	if (got < 0) {
 		log_error("%s: FUSE_INIT failed: %s", s->t->source, strerror(-got));
 		return got;
 	}
-	got = fs_init_accept(&in, &out, &s->limits, why);
+	got = fs_init_accept(&in, &out, (uint32_t)sysconf(_SC_PAGESIZE), &s->limits, why);
 	if (got) {
 		log_error("%s: the device's answer to FUSE_INIT cannot be used: %s", s->t->source,
 			  why);

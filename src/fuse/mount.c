@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,6 +90,19 @@ static int check_empty(const char *path)
 	return 0;
 }
 
+/* A mount whose daemon is dead is -ENOTCONN, also while the kernel remembers the attributes of its
+ * root: statfs(2) always asks. */
+static int look_at_mountpoint(const char *path, struct stat *st)
+{
+	struct mountinfo mount;
+	struct statfs fs;
+
+	if (stat(path, st) < 0)
+		return -errno;
+	return mounted_by_us(path, &mount) && statfs(path, &fs) < 0 && errno == ENOTCONN ? -ENOTCONN
+											 : 0;
+}
+
 int fusemnt_check(const struct fusemnt_params *params)
 {
 	const char *path = params->mountpoint;
@@ -102,8 +116,8 @@ int fusemnt_check(const struct fusemnt_params *params)
 		log_error("mountpoint %s: %s", path, strerror(-err));
 		return err;
 	}
-	if (stat(real, &st) < 0) {
-		err = -errno;
+	err = look_at_mountpoint(real, &st);
+	if (err) {
 		if (err == -ENOTCONN && mounted_by_us(real, &mount))
 			err = clean_dead_mount(real);
 		else

@@ -43,7 +43,8 @@ bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args
 
 	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
 		h.len += (uint32_t)args->in[i].len;
-	if (!bridge_lane_buffer(lane->bridge, h.len > FS_IN_BYTES, iov))
+	if (!bridge_lane_buffer(lane->bridge,
+				h.len + bridge_extension_room(s->bridge) > FS_IN_BYTES, iov))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
 		copy_arg(iov, &at, &args->in[i]);
@@ -105,7 +106,7 @@ static int send_when_possible(struct vfsdax *s, struct lane *lane, struct waited
 	return 0;
 }
 
-static int call_once(struct vfsdax *s, const struct fuse_args *args)
+static int call_and_wait(struct vfsdax *s, const struct fuse_args *args)
 {
 	struct lane *lane = share_lane(s);
 	struct waited_call c = {.call.done = waited_call_done, .share = s, .args = args};
@@ -125,7 +126,7 @@ int share_call(struct vfsdax *s, const struct fuse_args *args)
 	int result = -EINTR;
 
 	for (int i = 0; i < INTERRUPTED_MAX && result == -EINTR; i++)
-		result = call_once(s, args);
+		result = call_and_wait(s, args);
 	share_tend(s);
 	return caller_error(result);
 }

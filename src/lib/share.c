@@ -14,6 +14,7 @@
 #include "claim/claim.h"
 #include "lib/internal.h"
 #include "transport/vhost_user.h"
+#include "wire/agreement.h"
 
 #define TIMEOUT_MS_DEFAULT 60000
 #define HANDSHAKE_MS_MAX   10000
@@ -128,6 +129,8 @@ static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_
 		.timeout_ms = s->timeout_ms,
 		.payloads = PAYLOADS_PER_LANE,
 		.user_bytes = bridge_user_bytes(),
+		/* No kernel checks for a program. */
+		.ask = AGREE_CHECK_PERMISSIONS | AGREE_GROUPS,
 	};
 	struct bridge_params bridge = {
 		.dax = o->flags & VFSDAX_ATTACH_NO_DAX ? BRIDGE_DAX_NEVER : BRIDGE_DAX_AUTO,

@@ -152,7 +152,7 @@ enum window_result window_pin(void *by, struct window_inode *inode, uint64_t fil
 		.file_off = file_off,
 		.len_bytes = len_bytes,
 		.file_size = file_size,
-		.map_end = round_down(file_size, w->len_unit),
+		.map_end = window_map_end(w, file_size),
 		.flags = flags,
 		.waiter = waiter,
 	};

@@ -98,6 +98,11 @@ static void pool_fini(struct window *w)
 	munmap(w->pool, w->pool_bytes);
 }
 
+uint64_t window_map_end(const struct window *w, uint64_t file_size)
+{
+	return round_down(file_size, w->len_unit);
+}
+
 int window_create(const struct window_params *p, struct window **out)
 {
 	uint64_t align = MAX(p->map_alignment, PAGE_BYTES);

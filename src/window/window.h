@@ -195,6 +195,12 @@ bool window_block(void *by, struct window_inode *inode, uint64_t file_off, uint6
 		  struct window_waiter *waiter);
 void window_unblock(struct window_inode *inode);
 
+/*
+ * Where the part of a file of this size ends that can be mapped: whole pages of the larger kind,
+ * this machine's or the host's.
+ */
+uint64_t window_map_end(const struct window *w, uint64_t file_size);
+
 /* Answers to the callbacks. err is 0 or -errno, as the device said. */
 void window_setup_done(void *by, struct window_range *range, int err);
 void window_remove_done(void *by, struct window *w, int err);

@@ -36,20 +36,20 @@ struct subject {
 	double bytes; /* a range */
 };
 
-static void on_setup(void *ctx, struct window_range *range, const struct window_map *map)
+static void on_setup(void *ctx, void *by, struct window_range *range, const struct window_map *map)
 {
 	(void)ctx;
 	(void)map;
-	window_setup_done(NULL, range, 0);
+	window_setup_done(by, range, 0);
 }
 
-static void on_remove(void *ctx, const struct window_extent *extents, unsigned n)
+static void on_remove(void *ctx, void *by, const struct window_extent *extents, unsigned n)
 {
 	struct window **w = ctx;
 
 	(void)extents;
 	(void)n;
-	window_remove_done(NULL, *w, 0);
+	window_remove_done(by, *w, 0);
 }
 
 static const struct window_ops ops = {.setup = on_setup, .remove = on_remove};

@@ -73,7 +73,7 @@ test_sticky_directories_protect_others_files() {
 
 test_without_allow_other_others_stay_out() {
 	open_to_all
-	serve_and_mount
+	serve_and_mount -o no_allow_other
 	echo 1 >"$MNT/f"
 	chmod 666 "$MNT/f"
 	must_fail as_nobody cat "$MNT/f" 2>/dev/null

@@ -13,10 +13,11 @@
 #include "compat.h"
 #include "wire/fuse.h"
 
-/* enum dax_mode, enum cache_mode, enum sandbox_mode, enum sandbox_filter,
+/* enum dax_mode, enum cache_mode, enum acl_mode, enum sandbox_mode, enum sandbox_filter,
  * enum file_handles, enum log_level. */
 static const char *const dax_names[] = {"none", "always", "inode", "filesize", NULL};
 static const char *const cache_names[] = {"never", "auto", "always", "metadata", NULL};
+static const char *const acl_names[] = {"never", "auto", "always", NULL};
 static const char *const sandbox_names[] = {"namespace", "chroot", "none", NULL};
 static const char *const filter_names[] = {"kill", "trap", "log", "none", NULL};
 static const char *const handle_names[] = {"prefer", "never", "mandatory", NULL};
@@ -177,7 +178,14 @@ static const struct option_row rows[] = {
 	 .help = "how long the guest may keep names and attributes [auto]"},
 	{"xattr", OPTION_FLAG, AT(o.fs.xattr)}, /* virtiofsd's; it is the default here */
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
-	{"posix-acl", OPTION_FLAG, AT(o.fs.posix_acl), .help = "POSIX access control lists"},
+	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
+	 .help = "POSIX access control lists [never]"},
+	{"xattrmap", OPTION_STRING, AT(o.fs.xattrmap), "RULES",
+	 "other names for extended attributes on the host"},
+	{"security-label", OPTION_FLAG, AT(o.fs.security_label),
+	 .help = "new files get the labels that the guest gives them"},
+	{"check-permissions", OPTION_FLAG, AT(o.fs.check_permissions),
+	 .help = "do all as the caller, whoever checks on the other side"},
 	{"num-request-queues", OPTION_NUMBER, AT(o.vhost.num_request_queues), "N",
 	 "request queues, a thread each [CPUs, at most 4]", .min = 1, .max = VHOST_REQUEST_QUEUES_MAX},
 	{"queue-size", OPTION_NUMBER, AT(o.vhost.queue_size_max), "N",
@@ -285,6 +293,11 @@ static int check_options(struct device_options *o)
 		log_error("--shared-dir is missing: which directory is to be shared?");
 	else if (!o->listen.path == (o->listen.fd < 0))
 		log_error("give one of --socket-path and --fd: where is the front end to connect?");
+	else if (o->fs.security_label && !o->fs.xattr)
+		log_error("--security-label and --no-xattr exclude each other: labels are extended "
+			  "attributes");
+	else if (o->fs.xattrmap && !o->fs.xattr)
+		log_error("--xattrmap and --no-xattr exclude each other: leave one out");
 	else if (o->fs.posix_acl && !o->fs.xattr)
 		log_error("--posix-acl and --no-xattr exclude each other: access control lists are "
 			  "extended attributes");

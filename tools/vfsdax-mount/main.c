@@ -29,6 +29,7 @@
 #include "fuse/mount.h"
 #include "options.h"
 #include "source.h"
+#include "wire/agreement.h"
 
 #define WORKERS_MAX 16
 
@@ -197,6 +198,8 @@ static int daemon_start(struct daemon *d)
 		.workers = d->o.bridge.workers,
 		.timeout_ms = d->o.timeout_s * 1000,
 		.user_bytes = bridge_user_bytes(),
+		.ask = AGREE_GROUPS |
+		       (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
 	};
 	struct transport *t;
 	int cpus[WORKERS_MAX];

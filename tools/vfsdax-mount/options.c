@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -22,8 +23,7 @@ _Static_assert(BRIDGE_DAX_NEVER == BRIDGE_DAX_ALWAYS + 1 &&
 	       "dax_names");
 _Static_assert(BRIDGE_CACHE_AUTO == 0 && BRIDGE_CACHE_NONE == 1 && BRIDGE_CACHE_ALWAYS == 2,
 	       "auto_none_always");
-_Static_assert(SPIN_AUTO == 0 && SPIN_NEVER == 1 && SPIN_ALWAYS == 2,
-	       "auto_never_always");
+_Static_assert(SPIN_AUTO == 0 && SPIN_NEVER == 1 && SPIN_ALWAYS == 2, "auto_never_always");
 _Static_assert(WINDOW_ADMIT_ALWAYS == 0 && WINDOW_ADMIT_AUTO == 1, "admit_names");
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "level_names");
 
@@ -41,21 +41,33 @@ static int set_share_device(void *to, const struct option_table *t, const struct
 }
 
 /* libfuse3 and the kernel get it, too. */
-static int pass_on(void *to, const struct option_table *t, const struct option_row *row,
-		   const char *value)
+static int add_kernel_option(struct options *o, const char *name, const char *value)
 {
-	struct options *o = to;
 	size_t used = strlen(o->kernel);
 	int n = snprintf(o->kernel + used, sizeof(o->kernel) - used, "%s%s%s%s", used ? "," : "",
-			 row->name, value ? "=" : "", value ? value : "");
+			 name, value ? "=" : "", value ? value : "");
 
-	if (value && strchr(value, ','))
-		return option_refuse(t, row, value, "a value without commas");
 	if (n < 0 || (size_t)n >= sizeof(o->kernel) - used) {
 		log_error("the mount options are longer than %zu characters: leave some out",
 			  sizeof(o->kernel) - 1);
 		return -EINVAL;
 	}
+	return 0;
+}
+
+static int pass_on(void *to, const struct option_table *t, const struct option_row *row,
+		   const char *value)
+{
+	if (value && strchr(value, ','))
+		return option_refuse(t, row, value, "a value without commas");
+	return add_kernel_option(to, row->name, value);
+}
+
+static int set_allow(void *to, const struct option_table *t, const struct option_row *row,
+		     const char *value)
+{
+	(void)t, (void)value;
+	((struct options *)to)->allow = (enum mount_allow)row->max;
 	return 0;
 }
 
@@ -67,6 +79,7 @@ static int ignore(void *to, const struct option_table *t, const struct option_ro
 }
 
 #define AT(field)   OPTION_FIELD(struct options, field)
+#define ALLOW(whom) OPTION_CALL, .set = set_allow, .max = whom
 #define KERNEL_FLAG OPTION_CALL, .set = pass_on
 #define OF_FSTAB    OPTION_CALL, .set = ignore /* what mount(8) and fstab(5) add for themselves */
 
@@ -93,10 +106,14 @@ static const struct option_row mount_rows[] = {
 	 .help = "who gets all of a PCI device for that"},
 	{"nonempty", OPTION_FLAG, AT(nonempty), .help = "mount over what is there"},
 	{"ro", OPTION_FLAG, AT(bridge.readonly), .set = pass_on, .help = "read-only"},
-	{"allow_other", OPTION_FLAG, AT(others), .set = pass_on, .help = "all users may use it"},
-	{"default_permissions", KERNEL_FLAG, .help = "the kernel checks modes"},
+	{"allow_other", ALLOW(ALLOW_OTHER), .help = "all users may use it (default for root)"},
+	{"no_allow_other", ALLOW(ALLOW_OWNER), .help = "only its owner may"},
+	{"allow_root", ALLOW(ALLOW_ROOT), .help = "only its owner and root may"},
+	{"default_permissions", OPTION_FLAG, AT(default_permissions),
+	 .help = "the kernel checks rights (default)"},
+	{"no_default_permissions", OPTION_NO, AT(default_permissions),
+	 .help = "the device checks them; names are not cached"},
 	{"rw", OPTION_NO, AT(bridge.readonly), .set = pass_on},
-	{"allow_root", KERNEL_FLAG},
 	{"auto_unmount", KERNEL_FLAG},
 	{"dev", KERNEL_FLAG},
 	{"nodev", KERNEL_FLAG},
@@ -158,6 +175,28 @@ void options_help(void)
 	puts("Unmount with umount or fusermount3 -u. Counters: vfsdax-stat MOUNTPOINT.");
 }
 
+/*
+ * allow_root is ours to see to: the kernel lets all users in for it, or, for a mount of root's,
+ * nobody else to begin with.
+ */
+static int settle_rights(struct options *o)
+{
+	bool root = geteuid() == 0;
+	int err = 0;
+
+	o->others = o->allow == ALLOW_OTHER;
+	if (o->allow == ALLOW_DEFAULT)
+		o->allow = root ? ALLOW_OTHER : ALLOW_OWNER;
+	o->bridge.owner = geteuid();
+	o->bridge.owner_only = o->allow == ALLOW_ROOT && !root;
+	o->bridge.check_permissions = !o->default_permissions;
+	if (o->default_permissions)
+		err = add_kernel_option(o, "default_permissions", NULL);
+	if (!err && (o->allow == ALLOW_OTHER || o->bridge.owner_only))
+		err = add_kernel_option(o, "allow_other", NULL);
+	return err;
+}
+
 int options_parse(int argc, char **argv, struct options *o)
 {
 	int first;
@@ -166,6 +205,7 @@ int options_parse(int argc, char **argv, struct options *o)
 		.log_level = -1,
 		.timeout_s = 60,
 		.share_device = -1,
+		.default_permissions = true,
 		.bridge.window_admit = WINDOW_ADMIT_AUTO,
 	};
 	first = options_read(&table, o, argc, argv);
@@ -182,5 +222,5 @@ int options_parse(int argc, char **argv, struct options *o)
 	}
 	o->mountpoint = argv[argc - 1];
 	o->source = argc == 2 ? argv[0] : NULL;
-	return 0;
+	return settle_rights(o);
 }

@@ -8,13 +8,18 @@
 
 #include "bridge/bridge.h"
 
+/* Whom the kernel lets in. The default is all users for a mount of root's, else its owner. */
+enum mount_allow { ALLOW_DEFAULT, ALLOW_OWNER, ALLOW_ROOT, ALLOW_OTHER };
+
 struct options {
 	const char *source; /* NULL: the only virtio-fs function of this machine */
 	const char *mountpoint;
 	bool foreground, list, json, nonempty, help, version;
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
-	bool others;		     /* allow_other */
+	enum mount_allow allow;
+	bool others;		     /* allow_other was given: direct maps are for all, too */
+	bool default_permissions;    /* the kernel checks rights; else the device must */
 	unsigned no_direct_maps;     /* 0 or 1 */
 	int64_t share_device;	     /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */

@@ -250,7 +250,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				     .cache = CACHE_AUTO,
 				     .readonly = FUZZ_READONLY,
 				     .xattr = true,
-				     .posix_acl = true};
+				     .posix_acl = ACL_AUTO,
+				     .security_label = true};
 	static struct sent sent[RECORDS_MAX];
 	struct shmem shmem = {0};
 	struct bytes input = {data, size};

@@ -75,6 +75,7 @@ void op_paths(struct rig *r);
 void op_dirs(struct rig *r);
 void op_xattrs(struct rig *r);
 void op_rights(struct rig *r);
+void op_member(struct rig *r);
 void op_readonly(struct rig *r);
 void op_attach(struct rig *r);
 void op_data(struct rig *r);

@@ -17,7 +17,7 @@ static const struct {
 	void (*run)(struct rig *r);
 } ops[] = {
 	{"names", op_names},   {"paths", op_paths},   {"dirs", op_dirs},
-	{"xattrs", op_xattrs}, {"rights", op_rights}, {"readonly", op_readonly},
+	{"xattrs", op_xattrs}, {"rights", op_rights}, {"member", op_member}, {"readonly", op_readonly},
 	{"attach", op_attach}, {"data", op_data},     {"window", op_window},
 	{"flags", op_flags},   {"maps", op_maps},     {"stale", op_stale},
 	{"shrunk", op_shrunk}, {"budget", op_budget}, {"batch", op_batch},

@@ -105,7 +105,7 @@ void op_mixed(struct rig *r)
 	rig_attach(r, NULL);
 	OK(vfsdax_open(r->s, "f", O_RDWR, 0, &f));
 	OK(vfsdax_queue_create(r->s, 64, &q));
-	for (unsigned round = 0, done = 0; done < 3000 || open; round++) {
+	for (unsigned done = 0; done < 3000 || open;) {
 		unsigned max = (unsigned)random_below(64) + 1;
 		int n;
 

@@ -51,6 +51,7 @@ void op_xattrs(struct rig *r)
 /* As nobody. What the host would refuse is refused. */
 void op_rights(struct rig *r)
 {
+	static const struct timespec times[2] = {{1, 0}, {1, 0}};
 	struct vfsdax_file *f;
 	struct stat st;
 
@@ -65,6 +66,13 @@ void op_rights(struct rig *r)
 	IS(-EACCES, vfsdax_stat(r->s, "closed/x", &st));
 	IS(-EACCES, vfsdax_mkdir(r->s, "new", 0755));
 	IS(-EACCES, vfsdax_unlink(r->s, "readable"));
+	IS(-EACCES, vfsdax_open(r->s, "team", O_RDONLY, 0, &f));
+	IS(-EACCES, vfsdax_open(r->s, "program", O_RDONLY, 0, &f));
+	IS(-EACCES, vfsdax_open(r->s, "shared/new", O_CREAT | O_RDWR, 0666, &f));
+	IS(-EACCES, vfsdax_stat(r->s, "shared/x", &st));
+	IS(-EPERM, vfsdax_unlink(r->s, "sticky/x"));
+	IS(-EPERM, vfsdax_utimens(r->s, "readable", times));
+	IS(-EACCES, vfsdax_setxattr(r->s, "readable", "user.k", "v", 1, 0));
 	IS(-EPERM, vfsdax_chmod(r->s, "readable", 0777));
 	IS(-EPERM, vfsdax_chown(r->s, "readable", geteuid(), (gid_t)-1));
 	OK(vfsdax_open(r->s, "mine/new", O_CREAT | O_RDWR, 0666, &f));
@@ -72,6 +80,33 @@ void op_rights(struct rig *r)
 	IS(geteuid(), st.st_uid);
 	IS(getegid(), st.st_gid);
 	OK(vfsdax_close(f));
+	rig_detach(r);
+}
+
+/* As nobody, and a member of the group of "team" and "shared" by a supplementary group. */
+void op_member(struct rig *r)
+{
+	struct vfsdax_file *f;
+	struct stat st;
+	char c;
+
+	rig_attach(r, NULL);
+	IS(-EACCES, vfsdax_open(r->s, "roots", O_RDONLY, 0, &f));
+	OK(vfsdax_open(r->s, "team", O_RDWR, 0, &f));
+	IS(1, vfsdax_read(f, &c, 1, 0));
+	IS(1, vfsdax_write(f, "y", 1, 0));
+	OK(vfsdax_close(f));
+	OK(vfsdax_stat(r->s, "shared/x", &st));
+	OK(vfsdax_open(r->s, "shared/new", O_CREAT | O_RDWR, 0666, &f));
+	OK(vfsdax_fstat(f, &st));
+	IS(geteuid(), st.st_uid);
+	OK(vfsdax_close(f));
+	OK(vfsdax_rename(r->s, "shared/new", "shared/newer", 0));
+	OK(vfsdax_unlink(r->s, "shared/newer"));
+	OK(vfsdax_mkdir(r->s, "shared/dir", 0755));
+	OK(vfsdax_rmdir(r->s, "shared/dir"));
+	OK(vfsdax_chown(r->s, "mine", (uid_t)-1, 4242));
+	IS(-EPERM, vfsdax_chown(r->s, "mine", (uid_t)-1, 4243));
 	rig_detach(r);
 }
 

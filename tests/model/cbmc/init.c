@@ -11,12 +11,15 @@ void check_init(void)
 	struct fuse_init_in kernel, sent;
 	struct fuse_init_out answer, reply;
 	struct fs_limits limits;
+	uint32_t asked = kernel.flags2; /* any */
 	char why[128];
 
 	fs_init_request(fs_init_in_flags(&kernel), kernel.max_readahead, nondet_bool(), &sent);
-	if (fs_init_accept(&sent, &answer, &limits, why))
+	fs_init_ask(asked, &sent);
+	if (fs_init_accept(&sent, &answer, 4096, &limits, why))
 		return;
 	CLAIM((limits.flags & ~fs_init_in_flags(&sent)) == 0);
+	CLAIM((limits.agreed & ~(asked | AGREE_CHECK_PERMISSIONS)) == 0 && (asked || !limits.agreed));
 	CLAIM(limits.max_write >= 4096 && limits.max_write <= FS_IO_BYTES_MAX);
 	CLAIM(limits.max_pages >= 1 && limits.max_pages <= FS_IO_PAGES_MAX);
 	CLAIM(limits.max_write <= limits.max_pages * 4096);

@@ -8,12 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "wire/agreement.h"
+
 /* ------------------------------------------------------------------ opening */
 
 struct opening {
 	struct rig *rig;
 	uint64_t flags;
 	uint32_t minor;
+	uint32_t agrees;
 	bool failed;
 };
 
@@ -49,6 +52,8 @@ static void *handshake(void *arg)
 	};
 	struct fuse_attr_out root = {.attr = {.ino = 1, .mode = S_IFDIR | 0755, .nlink = 2}};
 
+	if (o->agrees)
+		agreement_put(&init, o->agrees);
 	if (handshake_step(o, FUSE_INIT, &init, sizeof(init)) && o->minor >= 31)
 		handshake_step(o, FUSE_GETATTR, &root, sizeof(root));
 	return NULL;
@@ -87,10 +92,12 @@ int rig_try_open(struct rig *rig, const struct rig_params *params)
 		.workers = workers,
 		.timeout_ms = p->timeout_ms ? p->timeout_ms : 20000,
 		.user_bytes = bridge_user_bytes(),
+		.ask = p->ask,
 	};
 	struct bridge_params bridge = p->bridge;
 	struct opening o = {.rig = rig,
 			    .flags = p->device_flags ? p->device_flags : ~UINT64_C(0),
+			    .agrees = p->agrees,
 			    .minor = p->device_minor ? p->device_minor : 38};
 	struct shm_window shm;
 	const char *reason;
@@ -102,6 +109,9 @@ int rig_try_open(struct rig *rig, const struct rig_params *params)
 	assert_true(workers <= RIG_WORKERS);
 	rig->workers = workers;
 	rig->next_unique = 100;
+	rig->uid = 1000;
+	rig->gid = 1001;
+	rig->pid = 1234;
 	assert_int_equal(fake_create(&device, &rig->t, &rig->dev), 0);
 	rig->t->ops->window(rig->t, &shm, &reason);
 	rig->window = shm.va;
@@ -230,9 +240,9 @@ uint64_t ask_on(struct rig *rig, unsigned k, uint32_t opcode, uint64_t nodeid, c
 		.opcode = opcode,
 		.unique = unique,
 		.nodeid = nodeid,
-		.uid = 1000,
-		.gid = 1001,
-		.pid = 1234,
+		.uid = rig->uid,
+		.gid = rig->gid,
+		.pid = rig->pid,
 	};
 	struct iovec iov[2] = {{&h, sizeof(h)}, {(void *)args, len}};
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = len ? 2 : 1};
@@ -412,8 +422,8 @@ uint8_t content(uint64_t nodeid, uint64_t off)
 	return (uint8_t)(nodeid * 31 + off * 7 + off / 4096 * 13 + 1);
 }
 
-/* A whole page at a time, from its first 256 bytes, after which it repeats: the sanitizers' price is for
- * each access, and a size is believed for a second only. */
+/* A whole page at a time, from its first 256 bytes, after which it repeats: the sanitizers' price
+ * is for each access, and a size is believed for a second only. */
 static void fill(uint8_t *to, uint64_t nodeid, uint64_t off, size_t len)
 {
 	uint8_t row[256];

@@ -37,7 +37,8 @@ struct rig_params {
 	uint64_t kernel_flags;		     /* 0: all */
 	uint64_t device_flags;		     /* 0: all */
 	uint32_t kernel_minor, device_minor; /* 0: 38 */
-	bool no_init; /* the kernel's end is closed before it said anything */
+	uint32_t ask, agrees; /* of and by the device, beyond FUSE: enum agreement_flags */
+	bool no_init;	      /* the kernel's end is closed before it said anything */
 };
 
 struct rig {
@@ -52,7 +53,8 @@ struct rig {
 	struct fuse_init_out granted; /* the kernel's INIT answer */
 	struct fuse_init_in offered;  /* the device's INIT */
 	uint64_t next_unique;
-	bool serving; /* the device's thread runs */
+	uint32_t uid, gid, pid; /* of who asks; 1000, 1001, 1234 */
+	bool serving;		/* the device's thread runs */
 
 	/* What the device's thread heard, in order. */
 	atomic_uint n_heard;

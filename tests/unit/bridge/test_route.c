@@ -168,7 +168,7 @@ static void a_forwarded_request_is_unchanged(void **state)
 	assert_int_equal(header_of(r).gid, 1001);
 	assert_int_equal(header_of(r).pid, 1234);
 	assert_int_equal(header_of(r).nodeid, 1);
-	assert_string_equal(r->readable + 40, "some name");
+	assert_string_equal((const char *)r->readable + 40, "some name");
 	assert_int_equal(r->writable_bytes, 16);
 	device_answers(&rig, r, -ENOTEMPTY, NULL, 0);
 	assert_answer(&rig, unique, -ENOTEMPTY);

@@ -315,7 +315,7 @@ static void device_creates(struct rig *rig, const struct file *f, uint32_t flags
 
 	args_of(r, &in, sizeof(in));
 	assert_int_equal(in.flags, flags);
-	assert_string_equal(r->readable + 40 + sizeof(in), "created");
+	assert_string_equal((const char *)r->readable + 40 + sizeof(in), "created");
 	device_answers(rig, r, 0, &out, sizeof(out));
 }
 

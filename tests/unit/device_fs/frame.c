@@ -138,7 +138,10 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 		.cache = cache,
 		.readonly = flags & FRAME_READONLY,
 		.xattr = !(flags & FRAME_NO_XATTR),
-		.posix_acl = flags & FRAME_ACL,
+		.posix_acl = flags & FRAME_ACL ? ACL_AUTO : ACL_NEVER,
+		.xattrmap = flags & FRAME_XATTRMAP ? ":map:trusted.:user.host.:" : NULL,
+		.security_label = flags & FRAME_LABEL,
+		.check_permissions = flags & FRAME_CHECK,
 	};
 	f->unique = 2;
 	assert_int_equal(fs_create(&f->options, &f->shmem, &f->fs), 0);

@@ -77,6 +77,9 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 #define FRAME_ACL	(1u << 2)
 #define FRAME_NO_WINDOW (1u << 3)
 #define FRAME_NO_INIT	(1u << 4)
+#define FRAME_CHECK	(1u << 5) /* rights */
+#define FRAME_LABEL	(1u << 7)
+#define FRAME_XATTRMAP	(1u << 6) /* "trusted." is "user.host.trusted." */
 void frame_free(struct frame *f);
 int frame_setup(void **state); /* DAX_ALWAYS, CACHE_AUTO */
 int frame_teardown(void **state);

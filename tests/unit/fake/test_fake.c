@@ -133,7 +133,7 @@ static void a_request_goes_round_by_the_thread(void **state)
 			assert_int_equal(vq_reap(r.vq, &done, 1, NULL), 1);
 			assert_int_equal(done.written_bytes, 4);
 		}
-		r.t->ops->stop(r.t);
+		(r.t->ops->stop)(r.t);
 		assert_false(fake_device_started(r.dev));
 		rig_close(&r);
 	}

@@ -6,6 +6,7 @@
 #include "capture.h"
 #include "fs/init.h"
 #include "fuse_header.h"
+#include "wire/agreement.h"
 
 static struct fuse_init_in from_kernel(uint64_t flags)
 {
@@ -42,7 +43,7 @@ static uint64_t granted(uint64_t flags, bool window)
 
 	device.map_alignment = 12;
 	fs_init_request(fs_init_in_flags(&kernel), kernel.max_readahead, window, &to_device);
-	assert_int_equal(fs_init_accept(&to_device, &device, &limits, why), 0);
+	assert_int_equal(fs_init_accept(&to_device, &device, 4096, &limits, why), 0);
 	fs_init_reply(&kernel, &limits, &to_kernel);
 	return to_kernel.flags | (uint64_t)to_kernel.flags2 << 32;
 }
@@ -125,6 +126,41 @@ static void window_flags_are_offered_only_with_a_window_and_never_reach_the_kern
 	assert_int_equal(granted(~UINT64_C(0), false) & window, 0);
 }
 
+static uint32_t agreed(uint32_t asked, uint32_t answered)
+{
+	struct fuse_init_out device = from_device(0);
+	struct fuse_init_in to_device;
+	struct fs_limits limits;
+	char why[128];
+
+	fs_init_request(0, 0, false, &to_device);
+	fs_init_ask(asked, &to_device);
+	if (answered)
+		agreement_put(&device, answered);
+	assert_int_equal(fs_init_accept(&to_device, &device, 4096, &limits, why), 0);
+	return limits.agreed;
+}
+
+static void beyond_fuse_only_what_was_asked_is_agreed_on(void **state)
+{
+	struct fuse_init_out other = from_device(0);
+	struct fs_limits limits;
+	struct fuse_init_in to_device;
+	char why[128];
+
+	(void)state;
+	assert_int_equal(agreed(AGREE_GROUPS, 0), 0);
+	assert_int_equal(agreed(AGREE_GROUPS, ~0u), AGREE_GROUPS | AGREE_CHECK_PERMISSIONS);
+	assert_int_equal(agreed(AGREE_CHECK_PERMISSIONS, AGREE_GROUPS), 0);
+	assert_int_equal(agreed(0, ~0u), 0);
+	/* What looks like flags is none without the word in front. */
+	fs_init_request(0, 0, false, &to_device);
+	fs_init_ask(~0u, &to_device);
+	memset((uint8_t *)&other + AGREEMENT_OFFSET, 0xff, 8);
+	assert_int_equal(fs_init_accept(&to_device, &other, 4096, &limits, why), 0);
+	assert_int_equal(limits.agreed, 0);
+}
+
 static void a_flag_of_both_needs_both(void **state)
 {
 	struct fuse_init_in kernel = from_kernel(FUSE_INIT_EXT | FUSE_POSIX_ACL), to_device;
@@ -138,7 +174,7 @@ static void a_flag_of_both_needs_both(void **state)
 	fs_init_request(fs_init_in_flags(&kernel), 0, false, &to_device);
 	/* the device says nothing about ACLs, and claims locks that nobody offered */
 	device.flags |= FUSE_POSIX_LOCKS;
-	assert_int_equal(fs_init_accept(&to_device, &device, &limits, why), 0);
+	assert_int_equal(fs_init_accept(&to_device, &device, 4096, &limits, why), 0);
 	assert_int_equal(limits.flags & FUSE_POSIX_LOCKS, 0);
 	fs_init_reply(&kernel, &limits, &to_kernel);
 	assert_int_equal(to_kernel.flags & (FUSE_POSIX_ACL | FUSE_POSIX_LOCKS), 0);
@@ -153,7 +189,7 @@ static void local_flags_are_granted_whatever_the_device_says(void **state)
 
 	(void)state;
 	fs_init_request(~UINT64_C(0), 0, false, &to_device);
-	assert_int_equal(fs_init_accept(&to_device, &device, &limits, why), 0);
+	assert_int_equal(fs_init_accept(&to_device, &device, 4096, &limits, why), 0);
 	fs_init_reply(&kernel, &limits, &to_kernel);
 	assert_true(to_kernel.flags & FUSE_ASYNC_READ);
 	assert_true(to_kernel.flags & FUSE_ABORT_ERROR);
@@ -195,7 +231,7 @@ static struct fs_limits accepted(struct fuse_init_out device)
 	char why[128] = "";
 
 	fs_init_request(~UINT64_C(0), 0, true, &to_device);
-	if (fs_init_accept(&to_device, &device, &limits, why))
+	if (fs_init_accept(&to_device, &device, 4096, &limits, why))
 		fail_msg("refused: %s", why);
 	return limits;
 }
@@ -207,11 +243,37 @@ static void assert_refused(struct fuse_init_out device, const char *value)
 	char why[128] = "";
 
 	fs_init_request(~UINT64_C(0), 0, true, &to_device);
-	assert_int_equal(fs_init_accept(&to_device, &device, &limits, why), -EPROTO);
+	assert_int_equal(fs_init_accept(&to_device, &device, 4096, &limits, why), -EPROTO);
 	if (!strstr(why, value))
 		fail_msg("\"%s\" does not name %s", why, value);
 	/* nothing of it is kept: a session with max_write has been negotiated */
 	assert_int_equal(limits.max_write, 0);
+}
+
+/* What the kernel may send is pages of its own: on a machine with larger ones, fewer. */
+static void max_pages_counts_pages_of_this_machine(void **state)
+{
+	static const uint32_t page_bytes[] = {4096, 16384, 65536};
+	struct fuse_init_in kernel = from_kernel(~UINT64_C(0)), to_device;
+	struct fuse_init_out device = from_device(FUSE_MAX_PAGES), to_kernel;
+	struct fs_limits limits;
+	char why[128];
+
+	(void)state;
+	fs_init_request(~UINT64_C(0), 0, true, &to_device);
+	device.max_write = 16 << 20;
+	device.max_pages = 256;
+	for (unsigned i = 0; i < ARRAY_SIZE(page_bytes); i++) {
+		assert_int_equal(fs_init_accept(&to_device, &device, page_bytes[i], &limits, why),
+				 0);
+		fs_init_reply(&kernel, &limits, &to_kernel);
+		assert_int_equal(to_kernel.max_pages * page_bytes[i], FS_IO_BYTES_MAX);
+		assert_int_equal(to_kernel.max_write, FS_IO_BYTES_MAX);
+	}
+	device.max_pages = 1;
+	assert_int_equal(fs_init_accept(&to_device, &device, 65536, &limits, why), 0);
+	assert_int_equal(limits.max_pages, 1);
+	assert_int_equal(limits.max_write, 65536);
 }
 
 static void max_write_and_max_pages_are_capped_at_our_buffers(void **state)
@@ -224,7 +286,7 @@ static void max_write_and_max_pages_are_capped_at_our_buffers(void **state)
 	device.max_pages = UINT16_MAX;
 	limits = accepted(device);
 	assert_int_equal(limits.max_write, FS_IO_BYTES_MAX);
-	assert_int_equal(limits.max_pages, FS_IO_PAGES_MAX);
+	assert_int_equal(limits.max_pages, (FS_IO_BYTES_MAX / 4096));
 }
 
 static void without_max_pages_there_are_32(void **state)
@@ -344,9 +406,11 @@ int main(void)
 		cmocka_unit_test(passthrough_uring_submounts_idmap_are_never_negotiated),
 		cmocka_unit_test(
 			window_flags_are_offered_only_with_a_window_and_never_reach_the_kernel),
+		cmocka_unit_test(beyond_fuse_only_what_was_asked_is_agreed_on),
 		cmocka_unit_test(a_flag_of_both_needs_both),
 		cmocka_unit_test(local_flags_are_granted_whatever_the_device_says),
 		cmocka_unit_test(the_upper_half_counts_only_with_init_ext),
+		cmocka_unit_test(max_pages_counts_pages_of_this_machine),
 		cmocka_unit_test(max_write_and_max_pages_are_capped_at_our_buffers),
 		cmocka_unit_test(without_max_pages_there_are_32),
 		cmocka_unit_test(max_write_fits_into_max_pages),

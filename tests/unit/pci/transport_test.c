@@ -564,7 +564,7 @@ static void a_failed_device_cannot_write_to_memory_any_more(void **state)
 	assert_said("it broke queue 1");
 	/* once is enough */
 	transport_fail(t, -EIO, "again");
-	t->ops->stop(t);
+	(t->ops->stop)(t);
 	t->ops->close(t);
 	assert_int_equal(fake.resets_asked, 1);
 }

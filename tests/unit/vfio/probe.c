@@ -280,7 +280,7 @@ static int cycle(const char *address, const struct pci_params *params, bool quie
 	if (!ret && unplug_seconds)
 		ret = wait_for_unplug(&p, unplug_seconds);
 	start = clock_now_ns();
-	p.t->ops->stop(p.t);
+	(p.t->ops->stop)(p.t);
 	say(&p, "stopped in %" PRIu64 " ms", (clock_now_ns() - start) / NS_PER_MS);
 	start = clock_now_ns();
 	p.t->ops->close(p.t);

@@ -76,7 +76,7 @@ static void a_life_with(enum lie lie, size_t step)
 		assert_true(err < 0);
 	} else {
 		assert_int_equal(err, 0);
-		t->ops->stop(t);
+		(t->ops->stop)(t);
 	}
 	if (t)
 		t->ops->close(t);

@@ -98,7 +98,7 @@ static void death_wakes_everybody_and_is_logged_once(void **state)
 	begin = clock_now_ns();
 	assert_int_equal(t->ops->config_read(t, 0, &config, sizeof(config)), -ENOTCONN);
 	t->ops->kick(t, 0);
-	t->ops->stop(t);
+	(t->ops->stop)(t);
 	t->ops->close(t);
 	assert_true(clock_now_ns() - begin < NS_PER_S);
 	assert_int_equal(log_errors(), 1);
@@ -156,8 +156,8 @@ static void a_device_starts_again_after_a_stop(void **state)
 	struct transport *t = backend_start(&f->b, NULL);
 
 	for (unsigned i = 1; i < 5; i++) {
-		t->ops->stop(t);
-		t->ops->stop(t);
+		(t->ops->stop)(t);
+		(t->ops->stop)(t);
 		assert_int_equal(f->b.stops, 2 * i);
 		assert_int_equal(f->b.status, 0);
 		assert_int_equal(t->ops->set_features(t, VIRTIO_F_BIT(VIRTIO_F_VERSION_1)), 0);
@@ -372,7 +372,7 @@ static void a_translation_is_given_while_a_ring_stops(void **state)
 	struct transport *t = backend_start(&f->b, &with_iommu);
 
 	f->b.before_stop = miss_before_stop;
-	t->ops->stop(t);
+	(t->ops->stop)(t);
 	assert_int_equal(atomic_load(&f->b.iotlb_count), 2);
 	assert_int_equal(transport_failed(t), 0);
 	t->ops->close(t);

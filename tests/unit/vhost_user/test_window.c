@@ -175,7 +175,7 @@ static void the_whole_window_can_be_filled_up_to_its_last_page(void **state)
 	assert_true(is_mapped(f, 0));
 	assert_true(is_mapped(f, f->w.len_bytes - 1));
 	assert_running(f);
-	f->t->ops->stop(f->t);
+	(f->t->ops->stop)(f->t);
 	for (uint64_t off = 0; off < f->w.len_bytes; off += FILE_BYTES)
 		assert_false(is_mapped(f, off));
 }
@@ -210,7 +210,7 @@ static void stop_takes_everything_out_and_accepts_nothing(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(map(f, 0, 0, 4096), 0);
-	f->t->ops->stop(f->t);
+	(f->t->ops->stop)(f->t);
 	assert_false(is_mapped(f, 0));
 	assert_int_equal(map(f, 0, 0, 4096), ESHUTDOWN);
 	assert_false(is_mapped(f, 0));
@@ -229,7 +229,7 @@ static void mappings_outlive_the_back_end_until_stop(void **state)
 	backend_die(&f->b);
 	assert_true(readable_within(f->t->ops->call_fd(f->t, 0), 1000));
 	assert_int_equal(f->w.va[0], 'a');
-	f->t->ops->stop(f->t);
+	(f->t->ops->stop)(f->t);
 	assert_false(is_mapped(f, 0));
 }
 
@@ -484,7 +484,7 @@ static void assert_still_claimed(struct fixture *f, const char *words)
 	assert_dropped(f, words);
 	assert_int_equal(f->w.va[MIB], 'a');
 	assert_int_equal(f->w.va[MIB + 4096], 'b');
-	f->t->ops->stop(f->t);
+	(f->t->ops->stop)(f->t);
 	assert_int_equal(f->w.va[MIB], 'a');
 }
 
@@ -526,7 +526,7 @@ static void a_claimed_mapping_outlives_the_back_end_and_stop(void **state)
 	assert_int_equal(claim(f, 0, 4096, true), 0);
 	backend_die(&f->b);
 	assert_true(readable_within(f->t->ops->call_fd(f->t, 0), 1000));
-	f->t->ops->stop(f->t);
+	(f->t->ops->stop)(f->t);
 	assert_int_equal(f->w.va[0], 'a');
 }
 
@@ -536,7 +536,7 @@ static void start_takes_out_what_stop_left(void **state)
 
 	assert_int_equal(map(f, 0, 0, 4096), 0);
 	assert_int_equal(claim(f, 0, 4096, true), 0);
-	f->t->ops->stop(f->t);
+	(f->t->ops->stop)(f->t);
 	assert_true(is_mapped(f, 0));
 	assert_int_equal(f->t->ops->start(f->t), 0);
 	assert_false(is_mapped(f, 0));

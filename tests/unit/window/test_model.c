@@ -382,7 +382,7 @@ static void new_inode(struct model *m, unsigned i)
 /* FORGET, and the number is used again at once. */
 static void do_forget(struct model *m)
 {
-	unsigned i = (unsigned)rnd(&m->r, INODES), slot = 0;
+	unsigned i = (unsigned)rnd(&m->r, INODES);
 	struct model_wait *wait;
 
 	if (m->inode[i].pins || m->inode[i].blocks || !(wait = free_wait(m)))
@@ -390,7 +390,7 @@ static void do_forget(struct model *m)
 	if (!window_block(NULL, m->inode[i].handle, 0, UINT64_MAX, &wait->waiter))
 		while (!wait->woken) {
 			while (fake_answer_setup(&m->dev, 0, 0))
-				slot++;
+				;
 			CHECK(fake_answer_removal(&m->dev, 0) || wait->woken);
 		}
 	wait->used = false;

@@ -39,7 +39,8 @@ uint32_t open_flags_file(const struct fs *fs)
 
 uint32_t open_flags_dir(const struct fs *fs)
 {
-	return fs->options.cache == CACHE_ALWAYS || fs->options.cache == CACHE_METADATA
+	return (fs->options.cache == CACHE_ALWAYS || fs->options.cache == CACHE_METADATA) &&
+			       !fs_checks_rights(fs)
 		       ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE
 		       : 0;
 }
@@ -127,7 +128,8 @@ void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
 {
 	*out = (struct fuse_entry_out){
 		.nodeid = inode->nodeid,
-		.entry_valid = attr_valid_s(fs),
+		/* Else a name that one user has looked up would be there for all. */
+		.entry_valid = fs_checks_rights(fs) ? 0 : attr_valid_s(fs),
 		.attr_valid = attr_valid_s(fs),
 	};
 	attr_fill(fs, inode, stx, &out->attr);

@@ -91,13 +91,37 @@ int cred_prepare_thread(bool privileged)
 	return 0;
 }
 
+/* Until the thread has its own back. */
+static int caps_without(const struct __user_cap_data_struct *caps)
+{
+	struct __user_cap_data_struct left[CAP_WORDS];
+
+	memcpy(left, self.caps, sizeof(left));
+	for (unsigned i = 0; i < CAP_WORDS; i++)
+		left[i].effective &= ~caps[i].effective;
+	return caps_set(left);
+}
+
 static int drop_fsetid(void)
 {
-	struct __user_cap_data_struct caps[CAP_WORDS];
+	static const struct __user_cap_data_struct fsetid[CAP_WORDS] = {
+		[CAP_FSETID / 32].effective = 1u << CAP_FSETID % 32};
 
-	memcpy(caps, self.caps, sizeof(caps));
-	caps[CAP_FSETID / 32].effective &= ~(1u << CAP_FSETID % 32);
-	return caps_set(caps);
+	return caps_without(fsetid);
+}
+
+/*
+ * For the maker of something that the guest's kernel allowed: the way to the directory, and
+ * device nodes. Not CAP_FSETID: whether a set-group-id bit is kept depends on the caller.
+ */
+static int keep_maker_caps(void)
+{
+	static const struct __user_cap_data_struct others[CAP_WORDS] = {
+		{.effective = ~(1u << CAP_DAC_OVERRIDE | 1u << CAP_MKNOD)},
+		{.effective = ~0u},
+	};
+
+	return caps_without(others);
 }
 
 void cred_umask(uint32_t mask)
@@ -113,13 +137,11 @@ uint32_t cred_mode(uint32_t mode, uint32_t mask)
 	return self.own_umask ? mode : mode & ~(mask & 0777);
 }
 
-/* Groups before ids: becoming another user takes the capability to set them away. */
-static int become_caller(struct cred_scope *scope, const struct op *op)
+static int take_groups(struct cred_scope *scope, const struct op *op)
 {
-	uint32_t uid = op->in.uid, gid = op->in.gid;
+	uint32_t gid = op->in.gid;
 
-	/* -1 means "leave it" to the system calls: the caller would be root. */
-	if (uid == UNCHANGED || gid == UNCHANGED)
+	if (gid == UNCHANGED)
 		return -EINVAL;
 	if (op->n_groups) {
 		if (syscall(SYS_setgroups, op->n_groups, op->groups) < 0)
@@ -131,28 +153,48 @@ static int become_caller(struct cred_scope *scope, const struct op *op)
 			return -errno;
 		scope->gid = true;
 	}
-	if (uid != 0) {
-		if (syscall(SYS_setresuid, UNCHANGED, uid, UNCHANGED) < 0)
-			return -errno;
-		scope->uid = true;
-		self.uid = uid;
-	}
+	return 0;
+}
+
+/* Groups before ids: becoming another user takes the capability to set them away. */
+static int become_caller(struct cred_scope *scope, const struct op *op)
+{
+	uint32_t uid = op->in.uid;
+	int r;
+
+	/* -1 means "leave it" to the system calls: the caller would be root. */
+	if (uid == UNCHANGED)
+		return -EINVAL;
+	r = take_groups(scope, op);
+	if (r < 0 || uid == 0)
+		return r;
+	if (syscall(SYS_setresuid, UNCHANGED, uid, UNCHANGED) < 0)
+		return -errno;
+	scope->uid = true;
+	self.uid = uid;
 	return 0;
 }
 
 int cred_enter(struct cred_scope *scope, const struct op *op, unsigned flags)
 {
-	bool privileged = op->fs->privileged;
+	bool judges = fs_checks_rights(op->fs);
+	bool caller = flags & (CRED_MAKES | CRED_CALLER) || (flags & CRED_JUDGED && judges);
 	int r = 0;
 
 	*scope = (struct cred_scope){0};
+	if (!op->fs->privileged)
+		return 0;
 	/* Another user has no CAP_FSETID to begin with. */
-	if (privileged && flags & CRED_KILL_SUID && (!(flags & CRED_CALLER) || op->in.uid == 0)) {
+	if (flags & CRED_KILL_SUID && (!caller || op->in.uid == 0)) {
 		r = drop_fsetid();
-		scope->fsetid = r == 0;
+		scope->caps = r == 0;
 	}
-	if (r == 0 && privileged && flags & CRED_CALLER)
+	if (r == 0 && caller)
 		r = become_caller(scope, op);
+	else if (r == 0 && flags & CRED_KILL_SUID)
+		r = take_groups(scope, op);
+	if (r == 0 && flags & CRED_MAKES && !judges && scope->uid)
+		r = keep_maker_caps();
 	if (r < 0)
 		cred_leave(scope);
 	return r;
@@ -180,7 +222,7 @@ void cred_leave(const struct cred_scope *scope)
 		must(syscall(SYS_setresgid, UNCHANGED, self.gid, UNCHANGED), "setresgid");
 	if (scope->groups)
 		must(syscall(SYS_setgroups, 0, NULL), "setgroups");
-	if (scope->fsetid)
+	if (scope->caps)
 		must(caps_set(self.caps), "capset");
 	errno = saved;
 }

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * cred: doing something as the caller. Between cred_enter and cred_leave the thread has the
- * caller's uid, gid and supplementary group and none of our capabilities, so the host's own
- * file system decides what is allowed and who owns what comes out of it.
+ * cred: doing something as the caller, between cred_enter and cred_leave. Who checks rights is
+ * decided once for a session (fs_checks_rights()):
+ *
+ * - we do: the thread has the caller's uid, gid and supplementary groups and none of our
+ *   capabilities, so the host's own file system decides what is allowed;
+ * - the guest's kernel does: the thread stays itself, since what that kernel has granted by a
+ *   supplementary group, a capability or a user namespace stands in no request and must not be
+ *   refused here. What is made still belongs to the caller, and what the host derives from the
+ *   caller (set-id bits, file flags) is derived from it.
  *
  * Only this thread changes: the system calls are made directly, because glibc's wrappers change
  * all threads of the process, and the umask belongs to the thread since its unshare(CLONE_FS).
@@ -14,12 +20,16 @@
 
 /* What of a thread differs from its own; only cred_leave reads it. */
 struct cred_scope {
-	bool groups, gid, uid, fsetid;
+	bool groups, gid, uid, caps;
 };
 
 enum cred_flags {
-	CRED_CALLER = 1 << 0,	 /* become uid, gid and groups of the request */
-	CRED_KILL_SUID = 1 << 1, /* even root's write clears suid and sgid: drop CAP_FSETID */
+	CRED_JUDGED = 1 << 0, /* the caller, where we check rights */
+	CRED_MAKES = 1 << 1,  /* the caller's is what comes into being, whoever checks */
+	CRED_CALLER = 1 << 2, /* the caller, whoever checks */
+	/* Suid and sgid are cleared as by a write of the caller's: without CAP_FSETID, and in the
+	 * caller's groups, whose members keep a set-group-id bit that is no right to execute. */
+	CRED_KILL_SUID = 1 << 3,
 };
 
 /*

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "cred.h"
 #include "inode.h"
+#include "label.h"
 #include "ops.h"
 #include "reply.h"
 
@@ -34,7 +35,7 @@ enum op_flags {
 	OP_NODE = 1 << 0,     /* in.nodeid must be known; op->node is set */
 	OP_WRITES = 1 << 1,   /* -EROFS with --readonly */
 	OP_NO_REPLY = 1 << 2, /* an error is not answered either */
-	OP_DATA = 1 << 3,     /* only min_args is copied; the rest is data */
+	OP_DATA = 1 << 3,     /* min_args and extensions are copied; between them is data */
 	OP_ANYTIME = 1 << 4,  /* allowed before INIT */
 };
 
@@ -120,17 +121,26 @@ int op_take_name(struct op *op, const char **name)
 	return 0;
 }
 
-/* One extension: the groups are taken, everything else (security contexts) is passed over. */
+static bool takes_groups(struct fs *fs)
+{
+	return fs_agreed(fs, FUSE_CREATE_SUPP_GROUP) ||
+	       atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_GROUPS;
+}
+
+/* One extension: groups and a security label are taken, everything else is passed over. */
 static int take_extension(struct op *op, struct bytes ext, uint32_t type)
 {
 	uint32_t n;
 
-	if (type != FUSE_EXT_GROUPS || !fs_agreed(op->fs, FUSE_CREATE_SUPP_GROUP))
+	if (type <= FUSE_MAX_NR_SECCTX && fs_agreed(op->fs, FUSE_SECURITY_CTX))
+		return label_take(op, ext, type);
+	if (type != FUSE_EXT_GROUPS || !takes_groups(op->fs))
 		return 0;
-	if (op->n_groups || !bytes_take(&ext, &n, sizeof(n)) || n > OP_GROUPS_MAX ||
-	    !bytes_take(&ext, op->groups, n * sizeof(uint32_t)))
+	if (op->n_groups || !bytes_take(&ext, &n, sizeof(n)) || n > AGREEMENT_GROUPS_MAX ||
+	    ext.left < n * sizeof(uint32_t))
 		return -EINVAL;
 	op->n_groups = n;
+	op->groups = ext.at;
 	return 0;
 }
 
@@ -196,15 +206,21 @@ static int translate_caller(struct op *op)
 
 	op->nobody = !translate_to_host(&o->uids, &op->in.uid);
 	op->nobody |= !translate_to_host(&o->gids, &op->in.gid);
-	for (uint32_t i = 0; i < op->n_groups; i++)
-		op->nobody |= !translate_to_host(&o->gids, &op->groups[i]);
+	for (uint32_t i = 0; i < op->n_groups; i++) {
+		uint8_t *at = (uint8_t *)(uintptr_t)op->groups + i * sizeof(uint32_t);
+		uint32_t gid;
+
+		memcpy(&gid, at, sizeof(gid)); /* in our copy of the arguments */
+		op->nobody |= !translate_to_host(&o->gids, &gid);
+		memcpy(at, &gid, sizeof(gid));
+	}
 	return op->nobody && makes_file(op->in.opcode) ? -EPERM : 0;
 }
 
 /* With the arguments copied. */
 static int run_op(struct op *op, const struct op_info *info)
 {
-	int r = info->flags & OP_DATA ? 0 : take_extensions(op);
+	int r = take_extensions(op);
 
 	if (r == 0 && op->args.left < info->min_args)
 		r = -EINVAL; /* the extensions took what it needs */
@@ -225,19 +241,25 @@ static int run_op(struct op *op, const struct op_info *info)
 static int copy_args_and_run(struct op *op, const struct op_info *info)
 {
 	uint8_t small[ARGS_ON_STACK];
-	size_t len = info->flags & OP_DATA ? info->min_args : op->in.len - sizeof(op->in);
+	size_t all = op->in.len - sizeof(op->in), ext = (size_t)op->in.total_extlen * 8;
+	size_t front = info->flags & OP_DATA ? info->min_args : all;
+	size_t len = info->flags & OP_DATA ? front + ext : all;
 	uint8_t *args = small;
 	int r;
 
 	if (len > ARGS_MAX_BYTES)
 		return -E2BIG;
+	if (len > all)
+		return -EINVAL;
 	if (len > sizeof(small)) {
 		args = malloc(len);
 		if (!args)
 			return -ENOMEM;
 	}
 	r = -EINVAL;
-	if (pieces_read(op->req->readable, op->req->n_readable, sizeof(op->in), args, len)) {
+	if (pieces_read(op->req->readable, op->req->n_readable, sizeof(op->in), args, front) &&
+	    pieces_read(op->req->readable, op->req->n_readable, op->in.len - (len - front),
+			args + front, len - front)) {
 		op->args = (struct bytes){args, len};
 		r = run_op(op, info);
 		op->args = (struct bytes){0};

@@ -12,6 +12,7 @@
 #include "cred.h"
 #include "handle.h"
 #include "inode.h"
+#include "xattrmap.h"
 
 static int open_root(struct fs *fs, const struct fs_options *o, struct statx *stx)
 {
@@ -27,6 +28,16 @@ static int open_root(struct fs *fs, const struct fs_options *o, struct statx *st
 	}
 	fs->root_dev = (uint64_t)stx->stx_dev_major << 32 | stx->stx_dev_minor;
 	return fd;
+}
+
+static int read_xattrmap(struct fs *fs, const char *text)
+{
+	const char *why;
+	int r = xattrmap_parse(text, &fs->xattrmap, &why);
+
+	if (r == -EINVAL)
+		log_error("--xattrmap '%s': %s; see vfsdax-device(8)", text, why);
+	return r;
 }
 
 static int open_proc(int given)
@@ -74,10 +85,21 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 		return r;
 	fs->options = *options;
 	fs->options.root = NULL;
-	fs->options.shared_dir = NULL; /* the caller's string; the directory is open from here on */
+	/* the caller's strings; what they say is open, or read, from here on */
+	fs->options.shared_dir = fs->options.xattrmap = NULL;
 	fs->shmem = shmem;
 	pthread_mutex_init(&fs->session_lock, NULL);
 	fs->privileged = cred_privileged();
+	if (options->check_permissions && !fs->privileged) {
+		log_error("--check-permissions needs root: a process of uid %u cannot do anything "
+			  "as another user",
+			  (unsigned)geteuid());
+		r = -EPERM;
+		goto err_fs;
+	}
+	r = options->xattrmap ? read_xattrmap(fs, options->xattrmap) : 0;
+	if (r < 0)
+		goto err_fs;
 	fs->proc_fd = r = open_proc(options->proc_fd);
 	if (r < 0)
 		goto err_fs;
@@ -96,6 +118,7 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 err_proc:
 	close(fs->proc_fd);
 err_fs:
+	xattrmap_free(fs->xattrmap);
 	pthread_mutex_destroy(&fs->session_lock);
 	free(fs);
 	return r;
@@ -116,11 +139,12 @@ static bool forget_session(struct fs *fs, bool unmap)
 	return all;
 }
 
-void fs_begin_session(struct fs *fs, uint64_t init_flags)
+void fs_begin_session(struct fs *fs, uint64_t init_flags, uint32_t agreed)
 {
 	pthread_mutex_lock(&fs->session_lock);
 	forget_session(fs, true);
 	atomic_store_explicit(&fs->init_flags, init_flags, memory_order_relaxed);
+	atomic_store_explicit(&fs->agreed, agreed, memory_order_relaxed);
 	atomic_store_explicit(&fs->ready, true, memory_order_release);
 	pthread_mutex_unlock(&fs->session_lock);
 }
@@ -152,5 +176,6 @@ void fs_destroy(struct fs *fs)
 	inode_table_fini(fs);
 	pthread_mutex_destroy(&fs->session_lock);
 	close(fs->proc_fd);
+	xattrmap_free(fs->xattrmap);
 	free(fs);
 }

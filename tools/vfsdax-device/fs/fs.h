@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "wire/agreement.h"
 #include "wire/fuse.h"
 
 #include "dax.h"
@@ -30,14 +31,12 @@
 #include "table.h"
 #include "request.h"
 
-/* Supplementary groups that one request may carry; Linux sends one. */
-#define OP_GROUPS_MAX 16
-
 #define FS_MAX_WRITE_BYTES MIB
 #define FS_MAX_PAGES	   256
 #define FS_PAGE_BYTES	   4096
 
 struct inode;
+struct xattrmap;
 
 struct inode_table {
 	struct table by_id;
@@ -58,13 +57,17 @@ struct fs {
 	int proc_fd; /* O_PATH of /proc/self/fd: the way from an O_PATH descriptor to an open one */
 	bool privileged; /* may become the caller; else everything runs as the process user */
 	uint64_t root_dev;
+	struct xattrmap *xattrmap; /* NULL: names are the host's */
 
 	/* The session: written under session_lock by INIT, DESTROY and fs_reset, which may come on
 	 * several queues at once; read by every request. */
 	pthread_mutex_t session_lock;
 	_Atomic bool ready;
-	_Atomic bool version_refused; /* and logged */
-	_Atomic uint64_t init_flags;  /* what both sides agreed on, flags2 in the upper half */
+	_Atomic bool init_refused;   /* and logged */
+	_Atomic uint64_t init_flags; /* what both sides agreed on, flags2 in the upper half */
+	/* Beyond FUSE, with our own driver: enum agreement_flags. Until the next INIT, so that a
+	 * request which is still under way when its session ends is not judged by other rules. */
+	_Atomic uint32_t agreed;
 
 	struct inode_table inodes;
 	struct handle_table handles;
@@ -78,11 +81,21 @@ static inline bool fs_agreed(struct fs *fs, uint64_t flag)
 }
 
 /*
- * Forgets the session there was, and begins one with these flags, or (fs_end_session) none. The
- * device is running, so what is mapped is taken out of the window as well. Other threads may be
- * inside requests; what they hold stays valid until they let go of it.
+ * True: nothing checks rights on the other side, so each request is done as its caller. False: the
+ * guest's kernel has allowed what it sends, as with every virtio-fs mount.
  */
-void fs_begin_session(struct fs *fs, uint64_t init_flags);
+static inline bool fs_checks_rights(const struct fs *fs)
+{
+	return fs->options.check_permissions ||
+	       atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_CHECK_PERMISSIONS;
+}
+
+/*
+ * Forgets the session there was, and begins one with these flags (of INIT, and beyond FUSE), or
+ * (fs_end_session) none. The device is running, so what is mapped is taken out of the window as
+ * well. Other threads may be inside requests; what they hold stays valid until they let go of it.
+ */
+void fs_begin_session(struct fs *fs, uint64_t init_flags, uint32_t agreed);
 void fs_end_session(struct fs *fs);
 
 /* One request being served. Lives on the stack of its thread. */
@@ -93,8 +106,14 @@ struct op {
 	struct bytes args;	  /* our copy of the arguments, without the extensions */
 	struct inode *node;	  /* in.nodeid, referenced, where the table asks for it */
 	bool nobody;		  /* the caller has an id that --translate-uid or -gid forbids */
-	uint32_t n_groups;	  /* FUSE_CREATE_SUPP_GROUP */
-	uint32_t groups[OP_GROUPS_MAX];
+	/* Supplementary groups of the caller: one of FUSE_CREATE_SUPP_GROUP, or all of them. Of 4
+	 * bytes each, not aligned. */
+	uint32_t n_groups;
+	const uint8_t *groups;
+	/* label.h: what a new file gets; name NULL: nothing. */
+	const char *label_name;
+	const uint8_t *label;
+	uint32_t label_len;
 };
 
 /* Takes the fixed part of the arguments, whose length the table has checked. */

@@ -53,6 +53,8 @@ int op_fallocate(struct op *op);
 int op_lseek(struct op *op);
 int op_copy_file_range(struct op *op);
 int op_copy_file_range_64(struct op *op);
+
+/* ops_ioctl.c */
 int op_ioctl(struct op *op);
 
 /* ops_dir.c */

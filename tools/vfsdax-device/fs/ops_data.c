@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -96,7 +94,7 @@ int op_write(struct op *op)
 	int r = 0;
 
 	op_take(op, &in, sizeof(in));
-	if (in.size > op->in.len - sizeof(op->in) - sizeof(in))
+	if (in.size > op->in.len - sizeof(op->in) - sizeof(in) - op->in.total_extlen * UINT64_C(8))
 		return -EINVAL;
 	if (!extent_within(in.offset, in.size, INT64_MAX))
 		return -EFBIG;
@@ -144,7 +142,15 @@ int op_fsyncdir(struct op *op)
 	return sync_handle(op, HANDLE_DIR);
 }
 
-/* As the caller: the message does not say whether suid is to be cleared, the host knows. */
+/*
+ * The message does not say whether suid is to be cleared. Of another user's than root it is, which
+ * Linux does by CAP_FSETID.
+ */
+static unsigned cred_flags_of_change(const struct op *op)
+{
+	return CRED_JUDGED | (op->in.uid ? CRED_KILL_SUID : 0);
+}
+
 int op_fallocate(struct op *op)
 {
 	struct fuse_fallocate_in in;
@@ -158,7 +164,7 @@ int op_fallocate(struct op *op)
 	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 	if (!h)
 		return -EBADF;
-	r = cred_enter(&scope, op, CRED_CALLER);
+	r = cred_enter(&scope, op, cred_flags_of_change(op));
 	if (r == 0) {
 		inode_dirty(h->inode);
 		r = fallocate(h->fd, (int)in.mode, (off_t)in.offset, (off_t)in.length) < 0 ? -errno
@@ -198,7 +204,7 @@ static ssize_t copy_between(struct op *op, const struct fuse_copy_file_range_in 
 {
 	off_t off_in = (off_t)in->off_in, off_out = (off_t)in->off_out;
 	struct cred_scope scope;
-	ssize_t n = cred_enter(&scope, op, CRED_CALLER);
+	ssize_t n = cred_enter(&scope, op, cred_flags_of_change(op));
 
 	if (n < 0)
 		return n;
@@ -241,69 +247,4 @@ int op_copy_file_range_64(struct op *op)
 	struct fuse_copy_file_range_wire_out out = {.bytes_copied = n < 0 ? 0 : (uint64_t)n};
 
 	return n < 0 ? (int)n : reply(op, &out, sizeof(out));
-}
-
-/* ------------------------------------------------------------------ IOCTL */
-
-/*
- * The ioctls behind chattr(1), lsattr(1) and xfs_io: a value of fixed size in or out, no pointers.
- * Linux calls FLAGS with an int, though its number says long.
- */
-static const struct file_ioctl {
-	unsigned long cmd;
-	uint32_t size;
-	bool sets;
-} file_ioctls[] = {
-	{FS_IOC_GETFLAGS, sizeof(int), false},
-	{FS_IOC_SETFLAGS, sizeof(int), true},
-	{FS_IOC_FSGETXATTR, sizeof(struct fsxattr), false},
-	{FS_IOC_FSSETXATTR, sizeof(struct fsxattr), true},
-};
-
-static const struct file_ioctl *find_ioctl(uint32_t cmd)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(file_ioctls); i++)
-		if (file_ioctls[i].cmd == cmd)
-			return &file_ioctls[i];
-	return NULL;
-}
-
-static int ioctl_as_caller(struct op *op, const struct handle *h, unsigned long cmd, void *value)
-{
-	struct cred_scope scope;
-	int r = cred_enter(&scope, op, CRED_CALLER);
-
-	if (r < 0)
-		return r;
-	r = ioctl(h->fd, cmd, value) < 0 ? -errno : 0;
-	cred_leave(&scope);
-	return r;
-}
-
-int op_ioctl(struct op *op)
-{
-	struct {
-		struct fuse_ioctl_out head;
-		uint8_t value[sizeof(struct fsxattr)];
-	} out = {0};
-	const struct file_ioctl *io;
-	struct fuse_ioctl_in in;
-	struct handle *h;
-	int r;
-
-	op_take(op, &in, sizeof(in));
-	io = find_ioctl(in.cmd);
-	if (!io || in.flags & ~(uint32_t)(FUSE_IOCTL_DIR | FUSE_IOCTL_COMPAT))
-		return -ENOTTY;
-	if (io->sets && op->fs->options.readonly)
-		return -EROFS;
-	if (io->sets ? !bytes_take(&op->args, out.value, io->size) : in.out_size < io->size)
-		return -EINVAL;
-	h = handle_get(op->fs, in.fh, in.flags & FUSE_IOCTL_DIR ? HANDLE_DIR : HANDLE_FILE,
-		       op->in.nodeid);
-	if (!h)
-		return -EBADF;
-	r = ioctl_as_caller(op, h, io->cmd, out.value);
-	handle_put(h);
-	return r < 0 ? r : reply(op, &out, sizeof(out.head) + (io->sets ? 0 : io->size));
 }

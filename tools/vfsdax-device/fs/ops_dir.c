@@ -140,7 +140,7 @@ static int fill_locked(struct dir_fill *f, uint64_t offset)
 static int fill_reply(struct dir_fill *f, uint64_t offset)
 {
 	struct cred_scope scope;
-	int r = cred_enter(&scope, f->op, f->plus ? CRED_CALLER : 0);
+	int r = cred_enter(&scope, f->op, f->plus ? CRED_JUDGED : 0);
 
 	if (r < 0)
 		return r;

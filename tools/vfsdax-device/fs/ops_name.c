@@ -12,6 +12,7 @@
 #include "attr.h"
 #include "cred.h"
 #include "inode.h"
+#include "label.h"
 #include "reply.h"
 
 /* What MKNOD, MKDIR, SYMLINK and LINK have in common: a name that comes into being. */
@@ -21,9 +22,23 @@ struct maker {
 	dev_t rdev;	 /* MKNOD */
 	bool has_target; /* SYMLINK */
 	const char *target;
-	const struct inode *of; /* LINK */
+	const struct inode *of; /* LINK: nothing but a name is made */
 	int (*make)(const struct op *op, const struct maker *m);
 };
+
+/* Without its label there must be no file. Puts `inode` when it fails. */
+static int label_entry(struct op *op, const struct maker *m, struct inode *inode,
+		       const struct statx *stx)
+{
+	int r = label_new_file(op, inode);
+
+	if (r == 0)
+		return 0;
+	unlinkat(op->node->fd, m->name, S_ISDIR(stx->stx_mode) ? AT_REMOVEDIR : 0);
+	inode_forget(op->fs, inode->nodeid, 1);
+	inode_put(inode);
+	return r;
+}
 
 /* Takes the name, makes it as the caller and answers with its entry. */
 static int make_entry(struct op *op, struct maker *m)
@@ -43,13 +58,15 @@ static int make_entry(struct op *op, struct maker *m)
 	if (op->args.left || (m->has_target && !m->target))
 		return -EINVAL;
 	cred_umask(mask);
-	r = cred_enter(&scope, op, CRED_CALLER);
+	r = cred_enter(&scope, op, m->of ? CRED_JUDGED : CRED_MAKES);
 	if (r < 0)
 		return r;
 	r = m->make(op, m) < 0 ? -errno : 0;
 	if (r == 0)
 		r = inode_lookup(op->fs, op->node, m->name, &inode, &stx);
 	cred_leave(&scope);
+	if (r == 0 && !m->of)
+		r = label_entry(op, m, inode, &stx);
 	return r < 0 ? r : reply_entry(op, inode, &stx);
 }
 
@@ -129,7 +146,7 @@ static int unlink_name(struct op *op, int flags)
 	if (r == 0 && op->args.left)
 		r = -EINVAL;
 	if (r == 0)
-		r = cred_enter(&scope, op, CRED_CALLER);
+		r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
 	r = unlinkat(op->node->fd, name, flags) < 0 ? -errno : 0;
@@ -147,11 +164,12 @@ int op_rmdir(struct op *op)
 	return unlink_name(op, AT_REMOVEDIR);
 }
 
-static int rename_as_caller(struct op *op, const char *from, const struct inode *to_dir,
-			    const char *to, unsigned flags)
+/* A whiteout is a new file. */
+static int rename_now(struct op *op, const char *from, const struct inode *to_dir, const char *to,
+		      unsigned flags)
 {
 	struct cred_scope scope;
-	int r = cred_enter(&scope, op, CRED_CALLER);
+	int r = cred_enter(&scope, op, flags & RENAME_WHITEOUT ? CRED_MAKES : CRED_JUDGED);
 
 	if (r < 0)
 		return r;
@@ -174,7 +192,7 @@ static int rename_between(struct op *op, uint64_t newdir, unsigned flags)
 		r = inode_get(op->fs, newdir, &to_dir);
 	if (r < 0)
 		return r;
-	r = rename_as_caller(op, from, to_dir, to, flags);
+	r = rename_now(op, from, to_dir, to, flags);
 	inode_put(to_dir);
 	return r;
 }

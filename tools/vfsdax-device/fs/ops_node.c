@@ -16,10 +16,10 @@
 #include "reply.h"
 #include "search.h"
 
-/* As the caller, unless the result is the same for all users. */
+/* Ourselves where the result is the same for all users. */
 static unsigned lookup_cred_flags(const struct op *op)
 {
-	return op->in.uid && op->fs->privileged && search_by_all(op->node) ? 0 : CRED_CALLER;
+	return op->in.uid && fs_checks_rights(op->fs) && !search_by_all(op->node) ? CRED_JUDGED : 0;
 }
 
 int op_lookup(struct op *op)
@@ -117,6 +117,7 @@ int op_access(struct op *op)
 		return -EINVAL;
 	if (in.mask & W_OK && op->fs->options.readonly)
 		return -EROFS;
+	/* A kernel that checks by itself does not ask. */
 	r = cred_enter(&scope, op, CRED_CALLER);
 	if (r < 0)
 		return r;
@@ -229,25 +230,33 @@ static int setattr_all(struct op *op, const struct fuse_setattr_in *in, const st
 	return r;
 }
 
+/*
+ * Linux asks to clear set-id bits with every change of owner and with what truncates; of root's
+ * chown the host clears them by its own rules.
+ */
+static unsigned setattr_cred_flags(const struct op *op, uint32_t valid)
+{
+	bool kill = valid & FATTR_KILL_SUIDGID && (op->in.uid || valid & FATTR_SIZE);
+
+	return CRED_JUDGED | (kill ? CRED_KILL_SUID : 0);
+}
+
 int op_setattr(struct op *op)
 {
 	struct handle *handle = NULL;
 	struct fuse_setattr_in in;
 	struct cred_scope scope;
 	struct statx stx;
-	unsigned flags = CRED_CALLER;
 	int r;
 
 	op_take(op, &in, sizeof(in));
-	if (in.valid & FATTR_KILL_SUIDGID)
-		flags |= CRED_KILL_SUID;
 	/* Only a truncation depends on the handle: it was opened for writing. */
 	if (in.valid & FATTR_FH && in.valid & FATTR_SIZE) {
 		handle = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 		if (!handle)
 			return -EBADF;
 	}
-	r = cred_enter(&scope, op, flags);
+	r = cred_enter(&scope, op, setattr_cred_flags(op, in.valid));
 	if (r == 0) {
 		r = setattr_all(op, &in, handle);
 		cred_leave(&scope);

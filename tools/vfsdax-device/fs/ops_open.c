@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ops_open: from a file to a handle and back. Opening is done as the caller, so that it is
- * refused where the host would refuse it; afterwards the descriptor is the permission.
+ * ops_open: from a file to a handle and back. Where we check rights, opening is done as the caller,
+ * so that it is refused where the host would refuse it; afterwards the descriptor is the
+ * permission.
  */
 #include "ops.h"
 
@@ -9,12 +10,14 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "attr.h"
 #include "cred.h"
 #include "handle.h"
 #include "inode.h"
+#include "label.h"
 #include "reply.h"
 
 /*
@@ -31,10 +34,10 @@ static bool wants_write(uint32_t flags)
 
 static unsigned cred_flags_of_open(uint32_t open_flags)
 {
-	return CRED_CALLER | (open_flags & FUSE_OPEN_KILL_SUIDGID ? CRED_KILL_SUID : 0);
+	return CRED_JUDGED | (open_flags & FUSE_OPEN_KILL_SUIDGID ? CRED_KILL_SUID : 0);
 }
 
-/* With the caller's credentials. Never a device or FIFO: opening those acts on the host. */
+/* Never a device or FIFO: opening those acts on the host. */
 static int open_existing(struct fs *fs, const struct inode *inode, uint32_t flags)
 {
 	if (inode_is_dir(inode))
@@ -42,22 +45,58 @@ static int open_existing(struct fs *fs, const struct inode *inode, uint32_t flag
 	return inode_open(fs, inode, (int)(flags & OPEN_FLAGS_PASSED) | O_NONBLOCK);
 }
 
+static int open_as(struct op *op, const struct inode *inode, uint32_t flags, unsigned cred_flags)
+{
+	struct cred_scope scope;
+	int fd = cred_enter(&scope, op, cred_flags);
+
+	if (fd < 0)
+		return fd;
+	fd = open_existing(op->fs, inode, flags);
+	cred_leave(&scope);
+	return fd;
+}
+
+/*
+ * execve(2) of a program that its caller may execute and not read (0711): the guest's kernel reads
+ * it. Only that kernel sets this flag, no open(2) does.
+ */
+#define OPEN_FOR_EXEC 0x20 /* __FMODE_EXEC in linux/fs.h */
+
+static int may_execute(struct op *op)
+{
+	struct cred_scope scope;
+	int r = cred_enter(&scope, op, CRED_JUDGED);
+
+	if (r < 0)
+		return r;
+	r = syscall(SYS_faccessat2, op->node->fd, "", X_OK, AT_EACCESS | AT_EMPTY_PATH) < 0 ? -errno
+											    : 0;
+	cred_leave(&scope);
+	return r;
+}
+
+static int open_node(struct op *op, const struct fuse_open_in *in)
+{
+	int r;
+
+	if (!(in->flags & OPEN_FOR_EXEC) || wants_write(in->flags) || !fs_checks_rights(op->fs))
+		return open_as(op, op->node, in->flags, cred_flags_of_open(in->open_flags));
+	r = may_execute(op);
+	return r < 0 ? r : open_as(op, op->node, in->flags, 0);
+}
+
 int op_open(struct op *op)
 {
 	struct fs *fs = op->fs;
 	struct fuse_open_out out = {.open_flags = open_flags_file(fs)};
 	struct fuse_open_in in;
-	struct cred_scope scope;
 	int fd, r;
 
 	op_take(op, &in, sizeof(in));
 	if (fs->options.readonly && wants_write(in.flags))
 		return -EROFS;
-	r = cred_enter(&scope, op, cred_flags_of_open(in.open_flags));
-	if (r < 0)
-		return r;
-	fd = open_existing(fs, op->node, in.flags);
-	cred_leave(&scope);
+	fd = open_node(op, &in);
 	if (fd < 0)
 		return fd;
 	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
@@ -73,7 +112,7 @@ int op_opendir(struct op *op)
 
 	if (!inode_is_dir(op->node))
 		return -ENOTDIR;
-	r = cred_enter(&scope, op, CRED_CALLER);
+	r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
 	fd = inode_open(fs, op->node, O_RDONLY | O_DIRECTORY);
@@ -107,29 +146,32 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
  * A name that exists already (the guest's cache did not know): opened like OPEN would, by its
  * inode, because opening it by name would open devices and FIFOs.
  */
-static int open_by_name(struct op *op, const char *name, uint32_t flags)
+static int open_by_name(struct op *op, const char *name, const struct fuse_create_in *in)
 {
+	struct cred_scope scope;
 	struct inode *inode;
 	struct statx stx;
-	int fd, r = inode_lookup(op->fs, op->node, name, &inode, &stx);
+	int fd, r = cred_enter(&scope, op, CRED_JUDGED);
 
 	if (r < 0)
 		return r;
-	fd = open_existing(op->fs, inode, flags);
+	r = inode_lookup(op->fs, op->node, name, &inode, &stx);
+	cred_leave(&scope);
+	if (r < 0)
+		return r;
+	fd = open_as(op, inode, in->flags, cred_flags_of_open(in->open_flags));
 	inode_forget(op->fs, inode->nodeid, 1); /* counted again with the answer */
 	inode_put(inode);
 	return fd;
 }
 
-/* With the caller's credentials. */
-static int create_or_open(struct op *op, const char *name, const struct fuse_create_in *in)
+/* With its maker's credentials. */
+static int create_named(struct op *op, const char *name, const struct fuse_create_in *in)
 {
 	int flags = (int)(in->flags & OPEN_FLAGS_PASSED & ~(uint32_t)O_TRUNC);
 	int fd = openat(op->node->fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
 			cred_mode(in->mode & 07777, in->umask));
 
-	if (fd < 0 && errno == EEXIST && !(in->flags & O_EXCL))
-		return open_by_name(op, name, in->flags);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -142,31 +184,52 @@ static int create_tmpfile(struct op *op, const struct fuse_create_in *in)
 	return fd < 0 ? -errno : fd;
 }
 
-/* `name` is NULL for a file without one. */
-static int create_file(struct op *op, const struct fuse_create_in *in, const char *name)
+/*
+ * `name` is NULL for a file without one. *made: it was not there before. Opening what was there is
+ * no longer its maker's business.
+ */
+static int make_file(struct op *op, const struct fuse_create_in *in, const char *name, bool *made)
 {
-	uint32_t mask = fs_agreed(op->fs, FUSE_DONT_MASK) ? in->umask : 0;
 	struct cred_scope scope;
-	struct inode *inode;
-	struct statx stx;
-	int fd, r;
+	int fd;
 
 	if (!inode_fds_left(op->fs))
 		return -EMFILE;
-	cred_umask(mask);
-	r = cred_enter(&scope, op, cred_flags_of_open(in->open_flags));
-	if (r < 0)
-		return r;
-	fd = name ? create_or_open(op, name, in) : create_tmpfile(op, in);
+	cred_umask(fs_agreed(op->fs, FUSE_DONT_MASK) ? in->umask : 0);
+	fd = cred_enter(&scope, op, CRED_MAKES);
+	if (fd < 0)
+		return fd;
+	fd = name ? create_named(op, name, in) : create_tmpfile(op, in);
 	cred_leave(&scope);
+	*made = fd >= 0;
+	return fd == -EEXIST && name && !(in->flags & O_EXCL) ? open_by_name(op, name, in) : fd;
+}
+
+static int create_file(struct op *op, const struct fuse_create_in *in, const char *name)
+{
+	struct inode *inode;
+	struct statx stx;
+	bool made = false;
+	int fd = make_file(op, in, name, &made), r;
+
 	if (fd < 0)
 		return fd;
 	r = inode_of_open_file(op->fs, fd, &inode, &stx);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
+	if (r < 0)
+		goto err_fd;
+	r = made ? label_new_file(op, inode) : 0;
+	if (r < 0)
+		goto err_inode;
 	return reply_created(op, inode, &stx, fd);
+
+err_inode:
+	if (name)
+		unlinkat(op->node->fd, name, 0);
+	inode_forget(op->fs, inode->nodeid, 1);
+	inode_put(inode);
+err_fd:
+	close(fd);
+	return r;
 }
 
 int op_create(struct op *op)

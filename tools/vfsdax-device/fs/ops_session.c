@@ -16,11 +16,15 @@
 #include "reply.h"
 
 /* 7.31 brought SETUPMAPPING and MAP_ALIGNMENT; every kernel with virtio-fs has it. */
-#define MINOR_OLDEST 31
+#define MINOR_OLDEST	 31
+#define MINOR_EXTENSIONS 38
 /* 7.45 brought COPY_FILE_RANGE_64. */
-#define MINOR_OURS   45
+#define MINOR_OURS	 45
 
 #define MAX_BACKGROUND 1024
+
+/* What our own driver may ask for. A process that cannot become another user accepts none of it. */
+#define AGREED_OURS (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */
 static bool always(const struct fs *fs)
@@ -46,7 +50,12 @@ static bool cache_auto(const struct fs *fs)
 
 static bool acl(const struct fs *fs)
 {
-	return fs->options.posix_acl;
+	return fs->options.posix_acl != ACL_NEVER;
+}
+
+static bool labels(const struct fs *fs)
+{
+	return fs->options.security_label;
 }
 
 static bool has_window(const struct fs *fs)
@@ -62,37 +71,74 @@ static bool has_dax(const struct fs *fs)
 /*
  * Not taken, though offered: WRITEBACK_CACHE (host changes would be lost), NO_OPEN_SUPPORT and
  * NO_OPENDIR_SUPPORT (handles carry credentials and locks), EXPORT_SUPPORT ("." and ".." are
- * refused), SECURITY_CTX, PASSTHROUGH.
+ * refused), PASSTHROUGH.
  */
 static const struct {
 	uint64_t flag;
 	bool (*wanted)(const struct fs *fs);
 } init_flags[] = {
-	{FUSE_ASYNC_READ, always},	   {FUSE_POSIX_LOCKS, always},
-	{FUSE_FLOCK_LOCKS, always},	   {FUSE_ATOMIC_O_TRUNC, always},
-	{FUSE_BIG_WRITES, always},	   {FUSE_DONT_MASK, always},
-	{FUSE_HAS_IOCTL_DIR, always},	   {FUSE_AUTO_INVAL_DATA, cache_auto},
-	{FUSE_DO_READDIRPLUS, always},	   {FUSE_READDIRPLUS_AUTO, always},
-	{FUSE_ASYNC_DIO, always},	   {FUSE_PARALLEL_DIROPS, always},
-	{FUSE_HANDLE_KILLPRIV_V2, always}, {FUSE_POSIX_ACL, acl},
-	{FUSE_CACHE_SYMLINKS, cache_some}, {FUSE_MAX_PAGES, always},
-	{FUSE_MAP_ALIGNMENT, has_window},  {FUSE_SETXATTR_EXT, always},
-	{FUSE_INIT_EXT, always},	   {FUSE_HAS_INODE_DAX, has_dax},
-	{FUSE_CREATE_SUPP_GROUP, always},  {FUSE_DIRECT_IO_ALLOW_MMAP, cache_never},
+	{FUSE_ASYNC_READ, always},
+	{FUSE_POSIX_LOCKS, always},
+	{FUSE_FLOCK_LOCKS, always},
+	{FUSE_ATOMIC_O_TRUNC, always},
+	{FUSE_BIG_WRITES, always},
+	{FUSE_DONT_MASK, always},
+	{FUSE_HAS_IOCTL_DIR, always},
+	{FUSE_AUTO_INVAL_DATA, cache_auto},
+	{FUSE_DO_READDIRPLUS, always},
+	{FUSE_READDIRPLUS_AUTO, always},
+	{FUSE_ASYNC_DIO, always},
+	{FUSE_PARALLEL_DIROPS, always},
+	{FUSE_HANDLE_KILLPRIV_V2, always},
+	{FUSE_POSIX_ACL, acl},
+	{FUSE_CACHE_SYMLINKS, cache_some},
+	{FUSE_MAX_PAGES, always},
+	{FUSE_MAP_ALIGNMENT, has_window},
+	{FUSE_SETXATTR_EXT, always},
+	{FUSE_INIT_EXT, always},
+	{FUSE_HAS_INODE_DAX, has_dax},
+	{FUSE_CREATE_SUPP_GROUP, always},
+	{FUSE_SECURITY_CTX, labels},
+	{FUSE_DIRECT_IO_ALLOW_MMAP, cache_never},
 	{FUSE_SUBMOUNTS, always},
 };
 
-static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in)
+/* `checks`: the device is to check rights. */
+static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in, bool checks)
 {
 	uint64_t offered = in->flags, agreed = 0;
 
 	/* fuse.h: flags2 counts only with INIT_EXT. */
 	if (offered & FUSE_INIT_EXT)
 		offered |= (uint64_t)in->flags2 << 32;
+	/* A label is the guest's kernel's to give: not where it lets through what any process asks
+	 * for. And until 7.38 the header had no length of extensions. */
+	if (checks || in->minor < MINOR_EXTENSIONS)
+		offered &= ~(uint64_t)FUSE_SECURITY_CTX;
 	for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
 		if (offered & init_flags[i].flag && init_flags[i].wanted(fs))
 			agreed |= init_flags[i].flag;
 	return agreed & ~fs->options.init_flags_refused;
+}
+
+/* Beyond FUSE, of what our own driver asks for. That we check rights it hears unasked, too. */
+static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
+{
+	if (!asks || !fs->privileged)
+		return 0;
+	return (asked & AGREED_OURS) |
+	       (fs->options.check_permissions ? AGREE_CHECK_PERMISSIONS : 0);
+}
+
+/* Where we check, the host's own access control lists count whatever the front end does. */
+static bool lacks_acls(struct fs *fs, uint64_t agreed, bool checks)
+{
+	bool lacks = fs->options.posix_acl == ACL_ALWAYS && !(agreed & FUSE_POSIX_ACL) && !checks;
+
+	if (lacks && !atomic_exchange(&fs->init_refused, true))
+		log_error("the driver does not know POSIX access control lists; serve it with "
+			  "--posix-acl=auto or never");
+	return lacks;
 }
 
 int op_init(struct op *op)
@@ -101,6 +147,8 @@ int op_init(struct op *op)
 	struct fuse_init_in in = {0};
 	struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = MINOR_OURS};
 	uint64_t agreed;
+	uint32_t asked;
+	bool asks, checks;
 
 	/* Older and newer kernels send fewer or more bytes than our struct has. */
 	bytes_take(&op->args, &in, MIN(op->args.left, sizeof(in)));
@@ -108,13 +156,18 @@ int op_init(struct op *op)
 		return reply(op, &out, sizeof(out)); /* fuse.h: it sends another INIT */
 	if (in.major < FUSE_KERNEL_VERSION || in.minor < MINOR_OLDEST) {
 		/* Once: a guest may send this as often as it likes. */
-		if (!atomic_exchange(&fs->version_refused, true))
+		if (!atomic_exchange(&fs->init_refused, true))
 			log_error("the driver speaks FUSE %u.%u; 7.%u or newer is needed", in.major,
 				  in.minor, MINOR_OLDEST);
 		return -EPROTO;
 	}
-	agreed = negotiate(fs, &in);
-	fs_begin_session(fs, agreed);
+	asks = agreement_get(&in, &asked);
+	asked = accept(fs, asks, asked);
+	checks = fs->options.check_permissions || asked & AGREE_CHECK_PERMISSIONS;
+	agreed = negotiate(fs, &in, checks);
+	if (lacks_acls(fs, agreed, checks))
+		return -EPROTO;
+	fs_begin_session(fs, agreed, asked);
 	out.minor = MIN(in.minor, (uint32_t)MINOR_OURS);
 	out.max_readahead = in.max_readahead;
 	out.flags = (uint32_t)agreed;
@@ -125,6 +178,8 @@ int op_init(struct op *op)
 	out.time_gran = 1;
 	out.max_pages = agreed & FUSE_MAX_PAGES ? FS_MAX_PAGES : 0;
 	out.map_alignment = agreed & FUSE_MAP_ALIGNMENT ? __builtin_ctz(FS_PAGE_BYTES) : 0;
+	if (asks)
+		agreement_put(&out, asked);
 	return reply(op, &out, sizeof(out));
 }
 

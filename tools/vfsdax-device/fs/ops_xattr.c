@@ -17,29 +17,55 @@
 #include "inode.h"
 #include "proc_path.h"
 #include "reply.h"
+#include "xattrmap.h"
 
 #define ON_STACK 512
 
-static bool name_allowed(const struct fs *fs, const char *name)
+/* A kernel that does not know them would not forget what they change. */
+static bool acls_allowed(struct fs *fs)
+{
+	return fs->options.posix_acl != ACL_NEVER &&
+	       (fs_agreed(fs, FUSE_POSIX_ACL) || fs_checks_rights(fs));
+}
+
+static bool name_allowed(struct fs *fs, const char *name)
 {
 	static const char *const prefixes[] = {"user.", "security.", "trusted."};
 
 	if (!strncmp(name, "system.posix_acl_", 17))
-		return fs->options.posix_acl;
+		return acls_allowed(fs);
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
 		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
 			return true;
 	return false;
 }
 
-static int take_xattr_name(struct op *op, const char **name)
+/* The host knows what these two are, and whose, unless they have other names there. */
+static bool is_roots(const char *name)
 {
-	*name = bytes_take_string(&op->args);
-	if (!*name || !**name)
+	return !strncmp(name, "trusted.", 8) || !strncmp(name, "security.", 9);
+}
+
+struct host_name {
+	char s[XATTR_NAME_MAX + 1];
+};
+
+static int take_xattr_name(struct op *op, struct host_name *host)
+{
+	const char *name = bytes_take_string(&op->args);
+	int r;
+
+	if (!name || !*name)
 		return -EINVAL;
-	if (strlen(*name) > XATTR_NAME_MAX)
+	if (strlen(name) > XATTR_NAME_MAX)
 		return -ERANGE;
-	return name_allowed(op->fs, *name) ? 0 : -EOPNOTSUPP;
+	if (!name_allowed(op->fs, name))
+		return -EOPNOTSUPP;
+	r = xattrmap_to_host(op->fs->xattrmap, name, host->s, sizeof(host->s));
+	if (r == 0 && fs_checks_rights(op->fs) && op->in.uid && is_roots(name) &&
+	    !is_roots(host->s))
+		r = -EPERM;
+	return r;
 }
 
 int op_setxattr(struct op *op)
@@ -48,9 +74,9 @@ int op_setxattr(struct op *op)
 	size_t fixed = fs_agreed(op->fs, FUSE_SETXATTR_EXT) ? sizeof(struct fuse_setxattr_in)
 							    : FUSE_COMPAT_SETXATTR_IN_SIZE;
 	struct fuse_setxattr_in in = {0};
-	unsigned flags = CRED_CALLER;
+	unsigned flags = CRED_JUDGED;
 	struct cred_scope scope;
-	const char *name;
+	struct host_name name;
 	int r;
 
 	if (!op->fs->options.xattr)
@@ -67,8 +93,9 @@ int op_setxattr(struct op *op)
 	r = cred_enter(&scope, op, flags);
 	if (r < 0)
 		return r;
-	r = setxattr(proc_path(op->node).s, name, op->args.at, in.size, (int)in.flags) < 0 ? -errno
-											   : 0;
+	r = setxattr(proc_path(op->node).s, name.s, op->args.at, in.size, (int)in.flags) < 0
+		    ? -errno
+		    : 0;
 	cred_leave(&scope);
 	return r < 0 ? r : reply_ok(op);
 }
@@ -76,45 +103,56 @@ int op_setxattr(struct op *op)
 int op_removexattr(struct op *op)
 {
 	struct cred_scope scope;
-	const char *name;
+	struct host_name name;
 	int r;
 
 	if (!op->fs->options.xattr)
 		return -ENOSYS;
 	r = take_xattr_name(op, &name);
 	if (r == 0)
-		r = cred_enter(&scope, op, CRED_CALLER);
+		r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
-	r = removexattr(proc_path(op->node).s, name) < 0 ? -errno : 0;
+	r = removexattr(proc_path(op->node).s, name.s) < 0 ? -errno : 0;
 	cred_leave(&scope);
 	return r < 0 ? r : reply_ok(op);
 }
 
-/* Takes names out of a list that name_allowed would refuse; the new length. */
-static size_t filter_names(const struct fs *fs, char *list, size_t len)
+/* The host shows its own users none of these, but us. */
+static bool name_shown(const struct op *op, const char *name)
+{
+	return name_allowed(op->fs, name) && (!op->in.uid || strncmp(name, "trusted.", 8) != 0);
+}
+
+/* Takes names out of a list that are not shown, and makes the others the guest's; the new length.
+ */
+static size_t filter_names(const struct op *op, char *list, size_t len)
 {
 	size_t kept = 0;
 
 	for (size_t at = 0; at < len;) {
+		const char *name;
 		size_t n = strnlen(list + at, len - at) + 1;
 
 		n = MIN(n, len - at);
-		if (name_allowed(fs, list + at)) {
-			memmove(list + kept, list + at, n);
-			kept += n;
+		name = xattrmap_to_guest(op->fs->xattrmap, list + at);
+		if (name && name_shown(op, name)) {
+			size_t len_shown = n - (size_t)(name - (list + at));
+
+			memmove(list + kept, name, len_shown);
+			kept += len_shown;
 		}
 		at += n;
 	}
 	return kept;
 }
 
-/* As the caller. `name` NULL: the list of names. */
+/* `name` NULL: the list of names. */
 static ssize_t get(struct op *op, const char *name, void *value, size_t size)
 {
 	struct fd_name path = proc_path(op->node);
 	struct cred_scope scope;
-	ssize_t n = cred_enter(&scope, op, CRED_CALLER);
+	ssize_t n = cred_enter(&scope, op, CRED_JUDGED);
 
 	if (n < 0)
 		return n;
@@ -129,7 +167,7 @@ static ssize_t get_list(struct op *op, char *list, size_t size)
 {
 	ssize_t n = get(op, NULL, list, size);
 
-	return n < 0 ? n : (ssize_t)filter_names(op->fs, list, (size_t)n);
+	return n < 0 ? n : (ssize_t)filter_names(op, list, (size_t)n);
 }
 
 /* Answers with the value, or with its length when the guest asked with size 0. */
@@ -150,7 +188,7 @@ int op_getxattr(struct op *op)
 {
 	uint8_t small[ON_STACK], *value = small;
 	struct fuse_getxattr_in in;
-	const char *name;
+	struct host_name name;
 	size_t size;
 	int r;
 
@@ -163,7 +201,7 @@ int op_getxattr(struct op *op)
 	size = MIN(in.size, XATTR_SIZE_MAX);
 	if (size > sizeof(small))
 		value = malloc(size);
-	r = value ? reply_value(op, value, get(op, name, value, size), in.size) : -ENOMEM;
+	r = value ? reply_value(op, value, get(op, name.s, value, size), in.size) : -ENOMEM;
 	if (value != small)
 		free(value);
 	return r;

@@ -57,6 +57,8 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
 /* ------------------------------------------------------------------ the file-system half */
 
 enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE };
+/* AUTO: where the front end takes part; ALWAYS: one that does not is refused. */
+enum acl_mode { ACL_NEVER, ACL_AUTO, ACL_ALWAYS };
 /* CACHE_METADATA: names and attributes for long, data not at all. */
 enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS, CACHE_METADATA };
 /* When files may be known by a handle in the place of a descriptor; inode_fd.h. */
@@ -71,7 +73,10 @@ struct fs_options {
 	enum cache_mode cache;
 	bool readonly;
 	bool xattr;
-	bool posix_acl;
+	enum acl_mode posix_acl;
+	const char *xattrmap; /* rules of xattrmap.h; NULL: names are the host's */
+	bool security_label;
+	bool check_permissions; /* of every session, also of one that does not ask for it */
 	enum file_handles file_handles;
 	struct translate uids, gids;
 	uint64_t init_flags_refused; /* of FUSE_INIT, though the driver offers them */

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * wire/agreement: what vfsdax's driver and vfsdax's device agree on beyond FUSE. The driver asks in
+ * INIT, the device answers with what it accepts; both in the last two words of INIT's structures,
+ * which FUSE 7 leaves unused: another device ignores them and answers with zeros, another driver
+ * asks for nothing.
+ *
+ *   offset 56: AGREEMENT_MAGIC     offset 60: enum agreement_flags
+ *
+ * A flag that the device does not know is not accepted, so new ones can be added at any time.
+ */
+#ifndef VFSDAX_WIRE_AGREEMENT_H
+#define VFSDAX_WIRE_AGREEMENT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "wire/fuse.h"
+
+#define AGREEMENT_MAGIC	 0x76666478u /* "vfdx" */
+#define AGREEMENT_OFFSET 56
+
+enum agreement_flags {
+	/* Nothing checks rights on the driver's side: the device is to do each request as its
+	 * caller, with all groups, and names are valid for no time. Also answered unasked, by a
+	 * device that does so anyway. */
+	AGREE_CHECK_PERMISSIONS = 1u << 0,
+	/* The driver may send the caller's supplementary groups with any request, as
+	 * FUSE_EXT_GROUPS; at most AGREEMENT_GROUPS_MAX. */
+	AGREE_GROUPS = 1u << 1,
+};
+
+#define AGREEMENT_GROUPS_MAX 512u
+/* The extension that carries them: its header, their number, the groups. */
+#define AGREEMENT_GROUPS_BYTES(n) \
+	FUSE_REC_ALIGN(sizeof(struct fuse_ext_header) + sizeof(uint32_t) * (1 + (n)))
+
+struct agreement_words {
+	uint32_t magic, flags;
+};
+static_assert(sizeof(struct fuse_init_in) == AGREEMENT_OFFSET + sizeof(struct agreement_words) &&
+		      sizeof(struct fuse_init_out) == sizeof(struct fuse_init_in),
+	      "the last two words");
+
+/* Into a struct fuse_init_in or fuse_init_out. */
+static inline void agreement_put(void *init, uint32_t flags)
+{
+	struct agreement_words w = {AGREEMENT_MAGIC, flags};
+
+	memcpy((uint8_t *)init + AGREEMENT_OFFSET, &w, sizeof(w));
+}
+
+/* Whether the other side speaks of it at all; then *flags is what it asks for or accepts. */
+static inline int agreement_get(const void *init, uint32_t *flags)
+{
+	struct agreement_words w;
+
+	memcpy(&w, (const uint8_t *)init + AGREEMENT_OFFSET, sizeof(w));
+	*flags = w.magic == AGREEMENT_MAGIC ? w.flags : 0;
+	return w.magic == AGREEMENT_MAGIC;
+}
+
+#endif

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Everything compiles on the Debian releases that we say it does, with each one's GCC and clang, warnings as errors; and
+# for arm64 by its cross compiler. Needs root (chroots, made with debootstrap) and a package mirror; about four minutes
+# each at first, one from then on.
+#
+#   tests/package/distros.sh [bookworm|trixie|sid|arm64]...      default: all of them
+#
+# The chroots stay in build/distros; remove that folder to make them anew.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+[ "$(id -u)" = 0 ] || { echo "needs root for chroots"; exit 77; }
+command -v debootstrap >/dev/null || { echo "debootstrap is not installed"; exit 77; }
+jobs=$(nproc)
+root=$PWD/build/distros
+mkdir -p "$root"
+
+# make_chroot NAME SUITE [ARCH]: with what compiles us; ARCH: with the libraries of that one, too
+make_chroot() {
+	local dir=$root/$1 suite=$2 arch=${3:-}
+	[ ! -e "$dir/ready" ] || return 0
+	rm -rf "$dir"
+	debootstrap --variant=minbase "$suite" "$dir" >"$dir.log" 2>&1 || { tail -n 3 "$dir.log"; return 1; }
+	cp tests/install-deps.sh "$dir/"
+	in_chroot "$1" "
+		export DEBIAN_FRONTEND=noninteractive
+		/install-deps.sh build
+		if [ '$arch' ]; then
+			dpkg --add-architecture $arch
+			apt-get -q update
+			packages=\$(sed -n 's/^build=(\(.*\))/\1/p' /install-deps.sh | tr ' ' '\n' | sed -n 's/-dev\$/-dev:$arch/p')
+			apt-get -q -y install --no-install-recommends crossbuild-essential-$arch \$packages
+		else
+			apt-get -q -y install --no-install-recommends clang
+		fi" >>"$dir.log" 2>&1 || { tail -n 3 "$dir.log"; return 1; }
+	touch "$dir/ready"
+}
+in_chroot() { # NAME COMMAND, in a mount and PID name space of its own
+	unshare -mpf --kill-child chroot "$root/$1" bash -ec "mount -t proc proc /proc; $2"
+}
+
+# compile NAME LABEL CMAKE-OPTIONS
+compile() {
+	local log=$root/$1-$2.log
+	if in_chroot "$1" "
+		rm -rf /build-$2
+		cmake -S /src -B /build-$2 -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFSDAX_WERROR=ON $3
+		cmake --build /build-$2 -j $jobs -- -k 0" >"$log" 2>&1; then
+		echo "ok   $1 $2"
+	else
+		echo "FAIL $1 $2"
+		grep -E 'error:|Error' "$log" | sort -u | head -n 20 | sed 's/^/     /'
+		echo "     log: $log"
+		failed=1
+	fi
+}
+
+failed=0
+[ $# -gt 0 ] || set -- bookworm trixie sid arm64
+for name in "$@"; do
+	suite=$name arch=
+	[ "$name" != arm64 ] || { suite=trixie arch=arm64; }
+	make_chroot "$name" "$suite" $arch || { echo "FAIL $name: no chroot"; failed=1; continue; }
+	rm -rf "$root/$name/src"
+	mkdir "$root/$name/src"
+	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$root/$name/src/"
+	if [ "$arch" ]; then
+		PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig compile "$name" gcc \
+			"-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc"
+	else
+		compile "$name" gcc -DCMAKE_C_COMPILER=gcc
+		compile "$name" clang -DCMAKE_C_COMPILER=clang
+	fi
+done
+exit $failed
