@@ -323,11 +323,11 @@ test_an_io_that_does_not_return_is_left() {
 		2>"$TEST_DIR/err" &
 	pid=$!
 	sleep 0.7
-	stop_process "$DEVICE_PID"
+	stop_process "$DEVICE_WORKER"
 	sleep 0.2
 	kill -INT $pid
 	wait_until 15 "a report" test -s "$TEST_DIR/json"
-	kill -CONT "$DEVICE_PID"
+	kill -CONT "$DEVICE_WORKER"
 	wait_until 10 "vfsdax-bench ends" gone $pid
 	wait $pid || status=$?
 	expect_eq "$status" 130 "status"

@@ -62,7 +62,7 @@ waiting_reader() {
 	# the time-out stays at its 60 seconds
 	mount_share_fg -o "cache=none"
 	cat "$MNT/f1" >/dev/null
-	stop_process "$DEVICE_PID"
+	stop_process "$DEVICE_WORKER"
 	cat "$MNT/$1" >/dev/null 2>&1 &
 	READER=$!
 	wait_until 10 "the reader runs" is_cat "$READER"
@@ -70,7 +70,7 @@ waiting_reader() {
 }
 is_cat() { [ "$(cat "/proc/$1/comm")" = cat ]; }
 device_goes_on() {
-	kill -CONT "$DEVICE_PID"
+	kill -CONT "$DEVICE_WORKER"
 	[ -n "$MOUNT_PID" ] || mount_share
 	expect_same_tree
 	unmount_share
@@ -112,12 +112,12 @@ test_requests_to_a_stopped_device_time_out() {
 	start_device
 	mount_share_fg -o timeout=3
 	echo 1 >"$MNT/f"
-	stop_process "$DEVICE_PID"
+	stop_process "$DEVICE_WORKER"
 	local err=$TEST_DIR/err
 	must_fail bounded 15 ls "$MNT/new-name" 2>"$err"
 	expect_log "$err" "ls while the device does not answer" 'Input/output error|Transport endpoint is not connected|timed out|No such device'
 	leave_mount
-	kill -CONT "$DEVICE_PID"
+	kill -CONT "$DEVICE_WORKER"
 }
 
 # ---- cuts ---------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ MOUNTPOINT=$TEST_DIR/mnt
 SOCK=$TEST_DIR/sock
 DEVICE_LOG=$TEST_DIR/device.log
 MOUNT_LOG=$TEST_DIR/mount.log
-DEVICE_PID=
+DEVICE_PID=    # what was started
+DEVICE_WORKER= # what serves: inside a sandbox another process
 MOUNT_PID=
 NOBODY=65534
 
@@ -89,14 +90,17 @@ start_device() {
 	fi
 	[ -e /dev/fuse ] || skip "no /dev/fuse on this machine"
 	: >>"$DEVICE_LOG"
+	DEVICE_ANSWERS=$(grep -c "listening on" "$DEVICE_LOG") || true
 	rm -f "$SOCK"
 	"${DEVICE_WRAP[@]}" "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" "$@" 2>>"$DEVICE_LOG" &
 	DEVICE_PID=$!
 	wait_until 10 "vfsdax-device says that it listens" device_answered
 	! gone "$DEVICE_PID" || fail "vfsdax-device ended at start: $(tail -n 3 "$DEVICE_LOG")"
+	DEVICE_WORKER=$(pgrep -P "$DEVICE_PID" | head -n 1) || true
+	DEVICE_WORKER=${DEVICE_WORKER:-$DEVICE_PID}
 }
 DEVICE_WRAP=()
-device_answered() { grep -q "listening on" "$DEVICE_LOG" || gone "$DEVICE_PID"; }
+device_answered() { [ "$(grep -c "listening on" "$DEVICE_LOG")" -gt "$DEVICE_ANSWERS" ] || gone "$DEVICE_PID"; }
 
 # SIGTERM ends it with status 0.
 stop_device() {
@@ -279,6 +283,17 @@ as_nobody() { setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$@"; }
 expect_log() {
 	grep -qiE -- "$3" "$1" || fail "$2: no line of the log matches /$3/: $(tail -n 4 "$1" | tr '\n' '|')"
 }
+
+# ---- what a process may do -----------------------------------------------------------------------
+
+case $VFSDAX_BUILD in *asan* | *tsan*) SANITIZED=1 ;; *) SANITIZED= ;; esac
+# A sanitizer's library needs /proc and calls of its own: those builds are not confined by default.
+not_sanitized() { [ -z "$SANITIZED" ] || { note "a sanitizer's build is not confined: nothing to look at"; false; }; }
+
+# status_field PID FIELD: of every thread, each value once
+status_field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/task"/*/status | sort -u; }
+# caps SET: as capsh(1) names them
+caps() { capsh --decode="$1" | sed 's/.*=//'; }
 
 # ---- the frame ----------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ libop_to_the_end() { # SUBCOMMAND
 	local status=0
 	unix_only "ends the device"
 	start_device
-	bounded 60 "$LIBOP" "$1" "unix:$SOCK" "$HOST_DIR" "$DEVICE_PID" >"$TEST_DIR/out" 2>"$TEST_DIR/err" || status=$?
+	bounded 60 "$LIBOP" "$1" "unix:$SOCK" "$HOST_DIR" "$DEVICE_WORKER" >"$TEST_DIR/out" 2>"$TEST_DIR/err" || status=$?
 	[ "$status" = 0 ] || fail "libop $1: status $status: $(grep -v '^log:' "$TEST_DIR/err" | tail -n 3)"
 	# All that the library and its threads had to say came to the program's own log.
 	expect_eq "$(grep -vE '^log: |^the longest call|: line [0-9]+: .* Killed ' "$TEST_DIR/err")" "" "what the library wrote to stderr"

@@ -67,9 +67,9 @@ test_a_time_that_was_refused_does_not_lose_that_of_a_write() {
 watch_device() {
 	command -v strace >/dev/null || return 1
 	[ -n "$DEVICE_PID" ] || return 1
-	strace -f -qq -e trace=pwritev2,openat -o "$TEST_DIR/strace" -p "$DEVICE_PID" 2>"$TEST_DIR/strace.err" &
+	strace -f -qq -e trace=pwritev2,openat -o "$TEST_DIR/strace" -p "$DEVICE_WORKER" 2>"$TEST_DIR/strace.err" &
 	STRACE_PID=$!
-	wait_until 5 "strace is attached" bash -c 'grep -q "^TracerPid:.[1-9]" "/proc/$1/status" || ! kill -0 "$2"' - "$DEVICE_PID" "$STRACE_PID"
+	wait_until 5 "strace is attached" bash -c 'grep -q "^TracerPid:.[1-9]" "/proc/$1/status" || ! kill -0 "$2"' - "$DEVICE_WORKER" "$STRACE_PID"
 	kill -0 "$STRACE_PID" 2>/dev/null
 }
 unwatch_device() {

@@ -11,7 +11,7 @@ RECIPE_PACKAGES=(
     busybox-static kmod pciutils procps strace
     attr acl e2fsprogs fio fuse3 git jq
     gcc libc6-dev make cmake ninja-build pkgconf
-    libfuse3-dev liburing-dev libpci-dev libcmocka-dev
+    libfuse3-dev liburing-dev libpci-dev libcmocka-dev libseccomp-dev libcap-ng-dev
     virtiofsd
 )
 # Newer than the release: QEMU >= 11.1 has SHMEM for vhost-user, and it runs on the host from this tree.

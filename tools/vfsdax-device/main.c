@@ -2,10 +2,13 @@
 /*
  * vfsdax-device: serves a directory as a virtio-fs device over a vhost-user socket.
  *
- * This file owns the listening socket, the signals and the process's limits, and puts the two
- * halves together: vhost/ talks to the front end, fs/ to the directory.
+ * This file owns the signals and the process's limits, and puts the parts together: listen makes
+ * the socket, sandbox/ gives up what is not needed, vhost/ talks to the front end, fs/ to the
+ * directory.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -13,111 +16,24 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "options.h"
+#include "to_syslog.h"
 #include "vfsdax-device/fs/request.h"
 #include "vfsdax-device/vhost/memory.h"
 #include "vfsdax-device/vhost/vhost.h"
 
-/* ------------------------------------------------------------------ the socket */
-
-static int socket_address(const char *path, struct sockaddr_un *a)
-{
-	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (!*path || strlen(path) >= sizeof(a->sun_path)) {
-		log_error(
-			"%s: the path of a socket has 1 to %zu bytes, this has %zu; give a shorter "
-			"one",
-			path, sizeof(a->sun_path) - 1, strlen(path));
-		return -ENAMETOOLONG;
-	}
-	strcpy(a->sun_path, path);
-	return 0;
-}
-
-/* Removes a socket on which no process listens. */
-static int remove_stale(const struct sockaddr_un *a)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(a->sun_path, &st))
-		return 0; /* bind() says what is wrong, if anything */
-	if (!S_ISSOCK(st.st_mode)) {
-		log_error("%s exists and is not a socket; remove it or give another path",
-			  a->sun_path);
-		return -EEXIST;
-	}
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	rc = fd < 0 || connect(fd, (const struct sockaddr *)a, sizeof(*a)) ? errno : 0;
-	if (fd >= 0)
-		close(fd);
-	if (rc != ECONNREFUSED) {
-		log_error("%s is in use by another process; stop it or give another path",
-			  a->sun_path);
-		return -EADDRINUSE;
-	}
-	if (unlink(a->sun_path)) {
-		rc = errno;
-		log_error("%s: nobody listens there, but it cannot be removed: %s", a->sun_path,
-			  strerror(rc));
-		return -rc;
-	}
-	return 0;
-}
-
-/* Only this user may connect: a front end may do what this process may. */
-static int bind_private(int fd, const struct sockaddr_un *a)
-{
-	mode_t mask = umask(0177);
-	int rc = bind(fd, (const struct sockaddr *)a, sizeof(*a)) ? -errno : 0;
-
-	umask(mask);
-	return rc;
-}
-
-static int listen_on_path(const char *path)
-{
-	struct sockaddr_un a;
-	int fd, rc = socket_address(path, &a);
-
-	if (!rc)
-		rc = remove_stale(&a);
-	if (rc)
-		return rc;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	rc = fd < 0 ? -errno : bind_private(fd, &a);
-	if (!rc && listen(fd, 4)) {
-		rc = -errno;
-		unlink(path);
-	}
-	if (!rc)
-		return fd;
-	log_error("cannot listen on %s: %s", path, strerror(-rc));
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-static int listen_on_fd(int fd)
-{
-	struct sockaddr_un a = {0};
-	socklen_t a_len = sizeof(a), v_len = sizeof(int);
-	int listening = 0;
-
-	if (getsockname(fd, (struct sockaddr *)&a, &a_len) || a.sun_family != AF_UNIX ||
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &v_len) || !listening) {
-		log_error("--fd %d is not a listening Unix socket", fd);
-		return -EINVAL;
-	}
-	return fd;
-}
-
 /* ------------------------------------------------------------------ the process */
+
+static bool ignored(int sig)
+{
+	struct sigaction a;
+
+	return !sigaction(sig, NULL, &a) && a.sa_handler == SIG_IGN;
+}
 
 /*
  * One descriptor that becomes, and stays, readable when the process is to end. Blocked here, before
@@ -131,6 +47,8 @@ static int catch_signals(void)
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTERM);
 	sigaddset(&stop, SIGINT);
+	if (!ignored(SIGHUP)) /* nohup(1) */
+		sigaddset(&stop, SIGHUP);
 	signal(SIGPIPE, SIG_IGN);
 	memory_guard_install();
 	if (sigprocmask(SIG_BLOCK, &stop, NULL))
@@ -139,19 +57,40 @@ static int catch_signals(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Each inode that a guest knows may need a descriptor. */
-static void raise_fd_limit(void)
+static uint64_t hard_fd_limit(void)
 {
-	struct rlimit r;
+	struct rlimit r = {0};
 
-	if (getrlimit(RLIMIT_NOFILE, &r))
-		return;
-	r.rlim_cur = r.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &r))
-		log_warn("the open-file limit cannot be raised: %s", strerror(errno));
+	getrlimit(RLIMIT_NOFILE, &r);
+	return r.rlim_max;
 }
 
-/* Serves one front end after the other. 0 on SIGTERM and SIGINT; -EBUSY as vhost_serve(). */
+/* Each inode that a guest knows may need a descriptor. */
+static int set_fd_limit(uint64_t wanted)
+{
+	struct rlimit r;
+	int err;
+
+	if (!wanted || getrlimit(RLIMIT_NOFILE, &r))
+		return 0;
+	if (wanted == UINT64_MAX)
+		r.rlim_cur = r.rlim_max;
+	else
+		r = (struct rlimit){wanted, wanted};
+	if (!setrlimit(RLIMIT_NOFILE, &r))
+		return 0;
+	err = errno;
+	if (wanted == UINT64_MAX) {
+		log_warn("the open-file limit cannot be raised: %s", strerror(err));
+		return 0;
+	}
+	log_error("--rlimit-nofile %" PRIu64 ": %s; only CAP_SYS_RESOURCE may raise the hard "
+		  "limit, which is %" PRIu64,
+		  wanted, strerror(err), hard_fd_limit());
+	return -err;
+}
+
+/* Serves one front end after the other. 0 on a signal; -EBUSY as vhost_serve(). */
 static int serve_front_ends(struct vhost *v, int listen_fd, int stop_fd)
 {
 	struct pollfd p[2] = {{.fd = listen_fd, .events = POLLIN},
@@ -180,40 +119,102 @@ static int serve_front_ends(struct vhost *v, int listen_fd, int stop_fd)
 	return rc == -ECANCELED ? 0 : rc;
 }
 
-static int run_device(const struct device_options *o, int stop_fd)
+/* Opens nothing below it: says early, and as the one who was asked, what is wrong with it. */
+static int check_shared_dir(const char *dir)
+{
+	int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), err = errno;
+
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	log_error("cannot share %s: %s; --shared-dir wants a directory", dir, strerror(err));
+	return -err;
+}
+
+/* Where descriptors 0 to 2 are closed, others would take their numbers. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A descriptor that came along by mistake would be a way out of the sandbox. */
+static void close_inherited(int listen_fd)
+{
+	if (listen_fd > STDERR_FILENO + 1)
+		close_range(STDERR_FILENO + 1, (unsigned)listen_fd - 1, 0);
+	close_range((unsigned)MAX(listen_fd, STDERR_FILENO) + 1, ~0u, 0);
+}
+
+/* -EBUSY: a thread hangs in the kernel and holds what would be released here. */
+static int serve(const struct device_options *o, struct vhost *v, int listen_fd, int stop_fd,
+		 struct sandbox *s)
+{
+	int rc = sandbox_filter(&o->sandbox);
+
+	if (rc)
+		return rc;
+	if (o->listen.path)
+		log_info("listening on %s", o->listen.path);
+	else
+		log_info("listening on descriptor %d", o->listen.fd);
+	sandbox_ready(s);
+	return serve_front_ends(v, listen_fd, stop_fd);
+}
+
+static int run_device(const struct device_options *o, int listen_fd, int stop_fd, struct sandbox *s)
 {
 	struct vhost *v = NULL;
 	struct fs *fs = NULL;
-	int listen_fd, rc;
+	int rc = sandbox_drop(&o->sandbox);
 
-	rc = vhost_create(&o->vhost, &v);
+	if (!rc)
+		rc = vhost_create(&o->vhost, &v);
 	if (rc)
 		return rc;
 	rc = fs_create(&o->fs, vhost_shmem(v), &fs);
 	if (rc)
 		goto out_vhost;
 	vhost_attach(v, fs);
-	rc = listen_fd = o->socket_path ? listen_on_path(o->socket_path) : listen_on_fd(o->fd);
-	if (rc < 0)
-		goto out_fs;
-	if (o->socket_path)
-		log_info("listening on %s", o->socket_path);
-	else
-		log_info("listening on descriptor %d", o->fd);
-	rc = serve_front_ends(v, listen_fd, stop_fd);
-	if (o->socket_path)
-		unlink(o->socket_path);
-	close(listen_fd);
+	rc = serve(o, v, listen_fd, stop_fd, s);
 	if (rc == -EBUSY) {
-		/* A thread hangs in the kernel and holds what would be released here. */
 		log_warn("stopping with a request that hangs in %s", o->fs.shared_dir);
 		return 0;
 	}
-out_fs:
 	fs_destroy(fs);
 out_vhost:
 	vhost_destroy(v);
 	return rc;
+}
+
+/* Exit status. The socket is made before the sandbox is entered, in which its folder is not there.
+ */
+static int listen_and_run(struct device_options *o, int stop_fd)
+{
+	struct sandbox s = {0};
+	int rc, listen_fd = listen_begin(&o->listen);
+
+	if (listen_fd < 0)
+		return 1;
+	rc = sandbox_enter(&o->sandbox, o->fs.shared_dir, stop_fd, listen_fd, &s);
+	if (rc == 0) {
+		o->fs.proc_fd = s.proc_fd;
+		o->fs.root = s.rooted ? "/" : NULL;
+		rc = run_device(o, listen_fd, stop_fd, &s);
+		s.status = rc ? 1 : 0;
+		close(listen_fd);
+	} else if (rc < 0) {
+		s.status = 1;
+	}
+	if (!s.rooted)
+		listen_end(&o->listen);
+	return s.status;
 }
 
 int main(int argc, char **argv)
@@ -221,17 +222,21 @@ int main(int argc, char **argv)
 	struct device_options o;
 	int rc, stop_fd;
 
+	fill_standard_descriptors();
 	log_set_name("vfsdax-device");
 	rc = device_options_read(&o, argc, argv);
 	if (rc)
 		return rc < 0 ? 2 : 0;
+	close_inherited(o.listen.fd);
 	stop_fd = catch_signals();
 	if (stop_fd < 0) {
 		log_error("signals: %s", strerror(-stop_fd));
 		return 1;
 	}
-	raise_fd_limit();
-	rc = run_device(&o, stop_fd);
+	if ((o.syslog && syslog_begin()) || set_fd_limit(o.rlimit_nofile) ||
+	    check_shared_dir(o.fs.shared_dir))
+		return 1;
+	rc = listen_and_run(&o, stop_fd);
 	close(stop_fd);
-	return rc ? 1 : 0;
+	return rc;
 }

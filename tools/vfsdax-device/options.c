@@ -10,18 +10,25 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "compat.h"
+#include "wire/fuse.h"
 
-/* enum dax_mode, enum cache_mode, enum acl_mode, enum log_level. */
+/* enum dax_mode, enum cache_mode, enum acl_mode, enum sandbox_mode, enum sandbox_filter,
+ * enum file_handles, enum log_level. */
 static const char *const dax_names[] = {"none", "always", "inode", "filesize", NULL};
-static const char *const cache_names[] = {"never", "auto", "always", NULL};
+static const char *const cache_names[] = {"never", "auto", "always", "metadata", NULL};
 static const char *const acl_names[] = {"never", "auto", "always", NULL};
-static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
+static const char *const sandbox_names[] = {"namespace", "chroot", "none", NULL};
+static const char *const filter_names[] = {"kill", "trap", "log", "none", NULL};
+static const char *const handle_names[] = {"prefer", "never", "mandatory", NULL};
+/* virtiofsd has two more: nothing is less than an error here, nor more than debugging. */
+static const char *const level_names[] = {"error", "warn", "info", "debug", "trace", "off", NULL};
 
 struct parsed {
 	struct device_options o;
 	const char *tag;
 	int log_level;
-	bool help, version;
+	bool help, version, capabilities;
 };
 
 static int check_window_size(void *to, const struct option_table *t, const struct option_row *row,
@@ -61,11 +68,92 @@ static int set_tag(void *to, const struct option_table *t, const struct option_r
 static int set_log_level(void *to, const struct option_table *t, const struct option_row *row,
 			 const char *value)
 {
+	static const enum log_level levels[] = {LOG_ERROR, LOG_WARN,  LOG_INFO,
+						LOG_DEBUG, LOG_DEBUG, LOG_ERROR};
+
 	(void)t;
 	(void)row;
 	(void)value;
-	log_set_level((enum log_level)((struct parsed *)to)->log_level);
+	log_set_level(levels[((struct parsed *)to)->log_level]);
 	return 0;
+}
+
+static int set_debug(void *to, const struct option_table *t, const struct option_row *row,
+		     const char *value)
+{
+	(void)to;
+	(void)t;
+	(void)row;
+	(void)value;
+	log_set_level(LOG_DEBUG);
+	return 0;
+}
+
+/* Of INIT, by pairs of options; the later one counts. */
+static int set_init_flag(void *to, const struct option_table *t, const struct option_row *row,
+			 const char *value)
+{
+	static const struct {
+		const char *name;
+		uint64_t flags;
+	} named[] = {{"readdirplus", FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO},
+		     {"killpriv-v2", FUSE_HANDLE_KILLPRIV_V2},
+		     {"announce-submounts", FUSE_SUBMOUNTS}};
+	uint64_t *refused = &((struct parsed *)to)->o.fs.init_flags_refused;
+	bool no = strncmp(row->name, "no-", 3) == 0;
+
+	(void)t;
+	(void)value;
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
+		if (!strcmp(row->name + (no ? 3 : 0), named[i].name))
+			*refused = no ? *refused | named[i].flags : *refused & ~named[i].flags;
+	return 0;
+}
+
+static int set_handles(void *to, const struct option_table *t, const struct option_row *row,
+		       const char *value)
+{
+	struct device_options *o = &((struct parsed *)to)->o;
+
+	(void)t;
+	(void)row;
+	(void)value;
+	o->sandbox.file_handles = o->fs.file_handles != FILE_HANDLES_NEVER;
+	return 0;
+}
+
+static int set_filter(void *to, const struct option_table *t, const struct option_row *row,
+		      const char *value)
+{
+	(void)t;
+	(void)row;
+	(void)value;
+	((struct parsed *)to)->o.sandbox.filter_asked = true;
+	return 0;
+}
+
+static int set_id_map(void *to, const struct option_table *t, const struct option_row *row,
+		      const char *value)
+{
+	struct sandbox_options *o = &((struct parsed *)to)->o.sandbox;
+
+	if (!sandbox_add_map(value, *row->name == 'u' ? &o->uid_maps : &o->gid_maps))
+		return 0;
+	return option_refuse(t, row, value,
+			     "up to 16 maps such as :0:100000:65536: (inside:host:count)");
+}
+
+static int set_translation(void *to, const struct option_table *t, const struct option_row *row,
+			   const char *value)
+{
+	struct fs_options *o = &((struct parsed *)to)->o.fs;
+	bool uids = row->name[strlen("translate-")] == 'u';
+
+	if (!translate_add(uids ? &o->uids : &o->gids, value))
+		return 0;
+	return option_refuse(t, row, value,
+			     "up to 16 of map:GUEST:HOST:COUNT, guest:, host:, squash-guest:, "
+			     "squash-host:FROM:TO:COUNT, forbid-guest:FROM:COUNT");
 }
 
 #define AT(field) OPTION_FIELD(struct parsed, field)
@@ -73,8 +161,9 @@ static int set_log_level(void *to, const struct option_table *t, const struct op
 /* clang-format off */
 static const struct option_row rows[] = {
 	{"shared-dir", OPTION_STRING, AT(o.fs.shared_dir), "DIR", "the directory to share"},
-	{"socket-path", OPTION_STRING, AT(o.socket_path), "SOCK", "the Unix socket to listen on"},
-	{"fd", OPTION_NUMBER, AT(o.fd), "N", "listen on this open socket instead", .max = INT_MAX},
+	{"socket-path", OPTION_STRING, AT(o.listen.path), "SOCK", "the Unix socket to listen on",
+	 .alias = "socket"},
+	{"fd", OPTION_NUMBER, AT(o.listen.fd), "N", "listen on this open socket instead", .max = INT_MAX},
 	{"tag", OPTION_STRING, AT(tag), "NAME",
 	 "what the guest knows the share by, up to 36 bytes [vfsdax]", .set = set_tag},
 	{"readonly", OPTION_FLAG, AT(o.fs.readonly), .help = "refuse every change"},
@@ -89,6 +178,7 @@ static const struct option_row rows[] = {
 	 .help = "the window for executable files, too, where that keeps the host from executing them"},
 	{"cache", OPTION_CHOICE, AT(o.fs.cache), .names = cache_names,
 	 .help = "how long the guest may keep names and attributes [auto]"},
+	{"xattr", OPTION_FLAG, AT(o.fs.xattr)}, /* virtiofsd's; it is the default here */
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
 	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
 	 .help = "POSIX access control lists [never]"},
@@ -103,12 +193,58 @@ static const struct option_row rows[] = {
 	{"queue-size", OPTION_NUMBER, AT(o.vhost.queue_size_max), "N",
 	 "most entries of a queue, a power of two [1024]",
 	 .min = 2, .max = VRING_QUEUE_SIZE_MAX, .set = check_queue_size},
+	{"sandbox", OPTION_CHOICE, AT(o.sandbox.mode), .names = sandbox_names,
+	 .help = "where the device lives [root: namespace, else none]"},
+	{"seccomp", OPTION_CHOICE, AT(o.sandbox.filter), .names = filter_names,
+	 .help = "what a system call that serving does not need gets [kill]", .set = set_filter},
+	{"modcaps", OPTION_STRING, AT(o.sandbox.modcaps), "LIST",
+	 "capabilities to keep (+name) or give up (-name), with colons between them"},
+	{"uid-map", OPTION_CALL, .argument = ":IN:HOST:N:", .help = "uids of a user namespace",
+	 .set = set_id_map},
+	{"gid-map", OPTION_CALL, .argument = ":IN:HOST:N:", .help = "gids of a user namespace",
+	 .set = set_id_map},
+	{"translate-uid", OPTION_CALL, .argument = "RULE", .set = set_translation,
+	 .help = "uids of the guest that are others on the host, as map:0:1000:1"},
+	{"translate-gid", OPTION_CALL, .argument = "RULE", .set = set_translation,
+	 .help = "the same for gids"},
+	{"socket-group", OPTION_STRING, AT(o.listen.group), "GROUP",
+	 "whose members may connect, too"},
+	{"rlimit-nofile", OPTION_NUMBER, AT(o.rlimit_nofile), "N",
+	 "most open files; 0: do not change it [the hard limit]", .max = INT_MAX},
+	{"inode-file-handles", OPTION_CHOICE, AT(o.fs.file_handles), .names = handle_names,
+	 .help = "when descriptors run short, know files by their handles [prefer]",
+	 .set = set_handles},
+	{"announce-submounts", OPTION_CALL, .set = set_init_flag},
+	{"no-announce-submounts", OPTION_CALL, .set = set_init_flag,
+	 .help = "do not tell the guest what is a mount of its own"},
+	{"readdirplus", OPTION_CALL, .set = set_init_flag},
+	{"no-readdirplus", OPTION_CALL, .set = set_init_flag,
+	 .help = "no attributes with the names of a directory"},
+	{"killpriv-v2", OPTION_CALL, .set = set_init_flag},
+	{"no-killpriv-v2", OPTION_CALL, .set = set_init_flag,
+	 .help = "the guest clears set-id bits by itself"},
+	{"syslog", OPTION_FLAG, AT(o.syslog), .help = "messages to the system's log"},
+	{"print-capabilities", OPTION_LAST, AT(capabilities),
+	 .help = "as QEMU's vhost-user.json describes them"},
+	/* virtiofsd's, see compat.c */
+	{"writeback", OPTION_CALL, .set = compat_set},
+	{"allow-direct-io", OPTION_CALL, .set = compat_set},
+	{"allow-mmap", OPTION_CALL, .set = compat_set},
+	{"preserve-noatime", OPTION_CALL, .set = compat_set},
+	{"thread-pool-size", OPTION_CALL, .argument = "N", .set = compat_set},
+	{"migration-mode", OPTION_CALL, .argument = "MODE", .set = compat_set},
+	{"migration-on-error", OPTION_CALL, .argument = "MODE", .set = compat_set},
+	{"migration-verify-handles", OPTION_CALL, .set = compat_set},
+	{"migration-confirm-paths", OPTION_CALL, .set = compat_set},
+	{"o", OPTION_CALL, .argument = "LIST", .letter = 'o', .set = compat_set},
+	{"f", OPTION_CALL, .letter = 'f', .set = compat_set},
+	{"d", OPTION_CALL, .letter = 'd', .set = set_debug},
 	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = "[info]",
 	 .set = set_log_level},
 	{"no-event-idx", OPTION_FLAG, AT(o.vhost.no_event_idx)}, /* for tests of drivers */
 	{"no-indirect", OPTION_FLAG, AT(o.vhost.no_indirect)},	 /* for tests of drivers */
-	{"help", OPTION_LAST, AT(help), .help = ""},
-	{"version", OPTION_LAST, AT(version), .help = ""},
+	{"help", OPTION_LAST, AT(help), .help = "", .letter = 'h'},
+	{"version", OPTION_LAST, AT(version), .help = "", .letter = 'V'},
 };
 /* clang-format on */
 
@@ -130,7 +266,7 @@ static struct device_options default_options(void)
 	cpu_set_t cpus;
 	int n_cpus = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : CPU_COUNT(&cpus);
 
-	return (struct device_options){
+	struct device_options o = {
 		.fs = {.dax = DAX_ALWAYS,
 		       .dax_threshold_bytes = 32 * KIB,
 		       .cache = CACHE_AUTO,
@@ -139,15 +275,25 @@ static struct device_options default_options(void)
 			  .num_request_queues = (unsigned)MIN(MAX(n_cpus, 1), 4),
 			  .queue_size_max = 1024,
 			  .cache_size_bytes = 4 * GIB},
-		.fd = -1,
+		.listen = {.fd = -1},
+		.rlimit_nofile = UINT64_MAX,
 	};
+	sandbox_defaults(&o.sandbox);
+	return o;
 }
 
-static int check_options(const struct device_options *o)
+static bool translates(const struct translate *t)
 {
+	return t->n_to_host || t->n_to_guest;
+}
+
+static int check_options(struct device_options *o)
+{
+	if (!o->listen.path && o->listen.fd < 0)
+		o->listen.fd = listen_activated();
 	if (!o->fs.shared_dir)
 		log_error("--shared-dir is missing: which directory is to be shared?");
-	else if (!o->socket_path == (o->fd < 0))
+	else if (!o->listen.path == (o->listen.fd < 0))
 		log_error("give one of --socket-path and --fd: where is the front end to connect?");
 	else if (o->fs.security_label && !o->fs.xattr)
 		log_error("--security-label and --no-xattr exclude each other: labels are extended "
@@ -157,8 +303,11 @@ static int check_options(const struct device_options *o)
 	else if (o->fs.posix_acl && !o->fs.xattr)
 		log_error("--posix-acl and --no-xattr exclude each other: access control lists are "
 			  "extended attributes");
+	else if (o->fs.posix_acl && (translates(&o->fs.uids) || translates(&o->fs.gids)))
+		log_error("--posix-acl and --translate-uid or -gid exclude each other: the ids in "
+			  "access control lists are not translated; --uid-map does it");
 	else
-		return 0;
+		return sandbox_check(&o->sandbox);
 	return -EINVAL;
 }
 
@@ -170,13 +319,14 @@ int device_options_read(struct device_options *o, int argc, char **argv)
 	if (first < 0)
 		return first;
 	*o = p.o;
-	if (p.help || p.version) {
-		if (p.help)
-			print_help();
-		else
-			puts("vfsdax-device " VFSDAX_VERSION);
+	if (p.help)
+		print_help();
+	else if (p.version)
+		puts("vfsdax-device " VFSDAX_VERSION);
+	else if (p.capabilities)
+		compat_print_capabilities();
+	if (p.help || p.version || p.capabilities)
 		return 1;
-	}
 	if (first < argc) {
 		log_error("unexpected argument %s; see vfsdax-device --help", argv[first]);
 		return -EINVAL;

@@ -6,14 +6,18 @@
 #ifndef VFSDAX_DEVICE_OPTIONS_H
 #define VFSDAX_DEVICE_OPTIONS_H
 
+#include "listen.h"
 #include "vfsdax-device/fs/request.h"
+#include "vfsdax-device/sandbox/sandbox.h"
 #include "vfsdax-device/vhost/vhost.h"
 
 struct device_options {
 	struct fs_options fs;
 	struct vhost_options vhost;
-	const char *socket_path;
-	int fd; /* -1: none */
+	struct listen_options listen;
+	struct sandbox_options sandbox;
+	uint64_t rlimit_nofile; /* 0: as it is; UINT64_MAX: as high as it may be */
+	bool syslog;
 };
 
 /*

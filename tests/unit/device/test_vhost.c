@@ -4,6 +4,7 @@
  * file system what to do.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -272,8 +274,8 @@ static void answer_one(const struct vhost_user_header *h, const uint8_t *payload
 	struct {
 		struct vhost_user_header h;
 		uint64_t v;
-	} __attribute__((packed)) r = {
-		{h->request, VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY, 8}, 0};
+	} __attribute__((packed))
+	r = {{h->request, VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY, 8}, 0};
 	struct vhost_user_iotlb t;
 
 	if (h->request == VHOST_USER_BACKEND_IOTLB_MSG) {
@@ -282,8 +284,8 @@ static void answer_one(const struct vhost_user_header *h, const uint8_t *payload
 		t.user_addr = USER_ADDR + (t.iova - IOVA);
 		t.size = 4096;
 		t.perm = 3;
-		t.type = t.iova - IOVA < GUEST_BYTES ? VHOST_IOTLB_UPDATE_MSG
-						     : VHOST_IOTLB_FAIL_MSG;
+		t.type =
+			t.iova - IOVA < GUEST_BYTES ? VHOST_IOTLB_UPDATE_MSG : VHOST_IOTLB_FAIL_MSG;
 		tell(VHOST_USER_IOTLB_MSG, &t, sizeof(t));
 	}
 	if (h->request == VHOST_USER_BACKEND_SHMEM_MAP) {
@@ -487,13 +489,13 @@ static void wrong_shapes_are_refused_and_the_connection_lives(void **state)
 		uint32_t request, size;
 		unsigned n_fds;
 	} bad[] = {
-		{VHOST_USER_SET_FEATURES, 7, 0},   {VHOST_USER_SET_FEATURES, 9, 0},
-		{VHOST_USER_SET_FEATURES, 8, 1},   {VHOST_USER_SET_OWNER, 1, 0},
-		{VHOST_USER_SET_MEM_TABLE, 4, 0},  {VHOST_USER_SET_MEM_TABLE, 300, 1},
-		{VHOST_USER_SET_VRING_NUM, 4, 0},  {VHOST_USER_SET_VRING_ADDR, 39, 0},
-		{VHOST_USER_SET_VRING_KICK, 8, 2}, {VHOST_USER_SET_VRING_CALL, 0, 1},
+		{VHOST_USER_SET_FEATURES, 7, 0},       {VHOST_USER_SET_FEATURES, 9, 0},
+		{VHOST_USER_SET_FEATURES, 8, 1},       {VHOST_USER_SET_OWNER, 1, 0},
+		{VHOST_USER_SET_MEM_TABLE, 4, 0},      {VHOST_USER_SET_MEM_TABLE, 300, 1},
+		{VHOST_USER_SET_VRING_NUM, 4, 0},      {VHOST_USER_SET_VRING_ADDR, 39, 0},
+		{VHOST_USER_SET_VRING_KICK, 8, 2},     {VHOST_USER_SET_VRING_CALL, 0, 1},
 		{VHOST_USER_SET_BACKEND_REQ_FD, 0, 0}, {VHOST_USER_SET_BACKEND_REQ_FD, 0, 2},
-		{VHOST_USER_IOTLB_MSG, 31, 0},	   {VHOST_USER_SET_CONFIG, 12, 0},
+		{VHOST_USER_IOTLB_MSG, 31, 0},	       {VHOST_USER_SET_CONFIG, 12, 0},
 		{VHOST_USER_SET_VRING_ENABLE, 12, 0},
 	};
 	uint8_t zeros[512] = {0};
@@ -505,10 +507,71 @@ static void wrong_shapes_are_refused_and_the_connection_lives(void **state)
 		uint64_t ack = tell_fds(bad[i].request, zeros, bad[i].size, fds, bad[i].n_fds);
 
 		if (!ack || ack == UINT64_MAX)
-			fail_msg("request %u with %u bytes and %u descriptors: 0x%lx", bad[i].request,
-				 bad[i].size, bad[i].n_fds, (unsigned long)ack);
+			fail_msg("request %u with %u bytes and %u descriptors: 0x%lx",
+				 bad[i].request, bad[i].size, bad[i].n_fds, (unsigned long)ack);
 	}
 	assert_int_equal(ask_u64(VHOST_USER_GET_QUEUE_NUM), QUEUES);
+}
+
+/* For want of descriptors: the front end hears it, and may try again. */
+static void a_message_whose_descriptors_are_lost_is_refused_and_the_next_is_served(void **state)
+{
+	struct vhost_user_mem_table t = {.num_regions = 1,
+					 .regions = {{.size = 4096, .user_addr = 4096}}};
+	struct rlimit before, none;
+	int fd;
+
+	(void)state;
+	handshake();
+	fd = memfd_create("region", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)dup(fd); /* the lowest number that is free */
+	close((int)none.rlim_cur);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(tell_fds(VHOST_USER_SET_MEM_TABLE, &t, sizeof(t), &fd, 1), EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(tell_fds(VHOST_USER_SET_MEM_TABLE, &t, sizeof(t), &fd, 1), 0);
+	close(fd);
+}
+
+static void only_an_eventfd_is_written_to_and_never_waited_for(void **state)
+{
+	static const uint32_t requests[] = {VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL,
+					    VHOST_USER_SET_VRING_ERR};
+	int ends[2], file = memfd_create("file", MFD_CLOEXEC), event = eventfd(0, EFD_CLOEXEC);
+
+	(void)state;
+	handshake();
+	assert_int_equal(pipe(ends), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++) {
+		assert_int_equal(tell_fd(requests[i], 1, ends[0]), EINVAL);
+		assert_int_equal(tell_fd(requests[i], 1, ends[1]), EINVAL);
+		assert_int_equal(tell_fd(requests[i], 1, file), EINVAL);
+		assert_int_equal(tell_fd(requests[i], 1, sock), EINVAL);
+		assert_int_equal(tell_fd(requests[i], 1, event), 0);
+	}
+	assert_true(fcntl(event, F_GETFL) & O_NONBLOCK);
+	close(event);
+	close(file);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* A full counter, which the front end made able to block: the queue neither waits nor keeps the
+ * next front end from being served. */
+static void a_call_that_cannot_be_counted_holds_nothing_up(void **state)
+{
+	(void)state;
+	start_device();
+	call[1] = eventfd(0, EFD_CLOEXEC);
+	eventfd_write(call[1], UINT64_MAX - 1);
+	assert_int_equal(tell_fd(VHOST_USER_SET_VRING_CALL, 1, call[1]), 0);
+	echo_once(1, 0, "one  ...");
+	echo_once(1, 2, "two  ...");
+	close(sock);
+	assert_int_equal(join_server(), 0);
 }
 
 static void unknown_requests_are_refused_when_an_answer_is_wanted(void **state)
@@ -599,7 +662,8 @@ static void ends_the_connection(const void *bytes, size_t len, const int *fds, u
 static void broken_frames_end_the_connection(void **state)
 {
 	struct vhost_user_header wrong_version = {VHOST_USER_GET_FEATURES, 2, 0};
-	struct vhost_user_header too_long = {VHOST_USER_GET_FEATURES, 1, VHOST_USER_PAYLOAD_MAX + 1};
+	struct vhost_user_header too_long = {VHOST_USER_GET_FEATURES, 1,
+					     VHOST_USER_PAYLOAD_MAX + 1};
 	struct vhost_user_header cut = {VHOST_USER_SET_FEATURES, 1, 8};
 	struct vhost_user_header refused = {VHOST_USER_SET_OWNER, 1, 0};
 	int fds[9];
@@ -719,7 +783,8 @@ static void large_requests_point_into_guest_memory_and_small_ones_do_not(void **
 
 static void requests_behind_an_iommu_come_back_too(void **state)
 {
-	struct vhost_user_iotlb t = {.iova = IOVA, .size = GUEST_BYTES, .type = VHOST_IOTLB_INVALIDATE_MSG};
+	struct vhost_user_iotlb t = {
+		.iova = IOVA, .size = GUEST_BYTES, .type = VHOST_IOTLB_INVALIDATE_MSG};
 
 	(void)state;
 	iommu = true;
@@ -839,7 +904,8 @@ static void a_parked_request_does_not_stop_the_others_nor_the_device(void **stat
 	assert_true(clock_now_ns() - start < 5 * NS_PER_S);
 	assert_int_equal(bases[1], 2);
 	assert_int_equal(fs.resets, 0);
-	/* A reset device: the session goes, and with it the request, which the driver never sees. */
+	/* A reset device: the session goes, and with it the request, which the driver never sees.
+	 */
 	start_rings(NULL);
 	assert_int_equal(fs.resets, 1);
 	assert_null(parked);
@@ -996,9 +1062,8 @@ static void a_stop_waits_for_requests_that_use_guest_memory(void **state)
 
 static void an_invalidation_is_acknowledged_when_its_request_is_done(void **state)
 {
-	struct vhost_user_iotlb other = {.iova = IOVA + DATA + 0x200000,
-					 .size = 4096,
-					 .type = VHOST_IOTLB_INVALIDATE_MSG};
+	struct vhost_user_iotlb other = {
+		.iova = IOVA + DATA + 0x200000, .size = 4096, .type = VHOST_IOTLB_INVALIDATE_MSG};
 	struct vhost_user_iotlb its = {.iova = IOVA + DATA + 0x80000 + 0x2000,
 				       .size = 4096,
 				       .type = VHOST_IOTLB_INVALIDATE_MSG};
@@ -1059,6 +1124,9 @@ int main(void)
 		T(the_configuration_is_padded_with_zeros),
 		T(the_driver_is_not_told_of_queues_that_its_front_end_lacks),
 		T(wrong_shapes_are_refused_and_the_connection_lives),
+		T(a_message_whose_descriptors_are_lost_is_refused_and_the_next_is_served),
+		T(only_an_eventfd_is_written_to_and_never_waited_for),
+		T(a_call_that_cannot_be_counted_holds_nothing_up),
 		T(unknown_requests_are_refused_when_an_answer_is_wanted),
 		T(wrong_values_are_refused),
 		T(hostile_memory_tables_are_refused),

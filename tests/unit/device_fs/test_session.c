@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* INIT, what it agrees on, and that a session leaves nothing behind. */
+#include <sched.h>
+#include <sys/mount.h>
+
 #include "frame.h"
+#include "vfsdax-device/fs/fs.h"
 
 static const struct fuse_init_out *init_out(struct frame *f)
 {
@@ -30,10 +34,9 @@ static void nothing_is_served_before_init(void **state)
 static void init_answers_limits_and_known_flags_only(void **state)
 {
 	struct frame *f = *state;
-	const uint64_t never = FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT | FUSE_SUBMOUNTS |
-			       FUSE_EXPORT_SUPPORT | FUSE_SECURITY_CTX | FUSE_PASSTHROUGH |
-			       FUSE_POSIX_ACL | FUSE_OVER_IO_URING |
-			       UINT64_C(1) << 31; /* FUSE_INIT_RESERVED */
+	const uint64_t never = FUSE_WRITEBACK_CACHE | FUSE_NO_OPEN_SUPPORT | FUSE_EXPORT_SUPPORT |
+			       FUSE_SECURITY_CTX | FUSE_PASSTHROUGH | FUSE_POSIX_ACL |
+			       FUSE_OVER_IO_URING | UINT64_C(1) << 31; /* FUSE_INIT_RESERVED */
 	const uint64_t must = FUSE_MAP_ALIGNMENT | FUSE_HAS_INODE_DAX | FUSE_DONT_MASK |
 			      FUSE_MAX_PAGES | FUSE_CREATE_SUPP_GROUP | FUSE_HANDLE_KILLPRIV_V2 |
 			      FUSE_SETXATTR_EXT | FUSE_INIT_EXT | FUSE_POSIX_LOCKS |
@@ -180,6 +183,84 @@ static void nodeids_of_the_last_session_mean_nothing(void **state)
 	assert_int_not_equal(lookup(f, 1, "a"), nodeid);
 }
 
+static void what_the_options_refuse_is_not_agreed_on(void **state)
+{
+	static const uint64_t flags[] = {FUSE_SUBMOUNTS, FUSE_HANDLE_KILLPRIV_V2,
+					 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO};
+	struct frame *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		uint64_t all;
+
+		f->fs->options.init_flags_refused = 0;
+		assert_int_equal(frame_init(f, UINT64_MAX), 0);
+		all = agreed(f);
+		assert_true((all & flags[i]) == flags[i]);
+		f->fs->options.init_flags_refused = flags[i];
+		assert_int_equal(frame_init(f, UINT64_MAX), 0);
+		assert_int_equal(agreed(f), all & ~flags[i]);
+	}
+}
+
+static uint32_t attr_flags_of(struct frame *f, const char *name)
+{
+	lookup(f, 1, name);
+	return ((struct fuse_entry_out *)f->body)->attr.flags;
+}
+
+static void a_mount_below_is_announced_to_a_guest_that_asks(void **state)
+{
+	struct fuse_read_in rd = {.size = 4096};
+	struct frame *f;
+	unsigned n = 0;
+
+	(void)state;
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		skip();
+	f = frame_new(DAX_ALWAYS, CACHE_AUTO, 0);
+	assert_int_equal(mkdir(host_path(f, "plain"), 0755), 0);
+	assert_int_equal(mkdir(host_path(f, "mounted"), 0755), 0);
+	assert_int_equal(mount("m", host_path(f, "mounted"), "tmpfs", 0, NULL), 0);
+	assert_int_equal(attr_flags_of(f, "mounted"), FUSE_ATTR_SUBMOUNT);
+	assert_int_equal(attr_flags_of(f, "plain"), 0);
+	rd.fh = open_dir(f, 1);
+	assert_int_equal(call_in(f, FUSE_READDIRPLUS, 1, &rd), 0);
+	for (size_t at = 0; at < f->body_len;) {
+		const struct fuse_direntplus *e = (const void *)(f->body + at);
+		bool is_it = !strncmp(e->dirent.name, "mounted", e->dirent.namelen) &&
+			     e->dirent.namelen == 7;
+
+		assert_int_equal(e->entry_out.attr.flags, is_it ? FUSE_ATTR_SUBMOUNT : 0);
+		n += is_it;
+		at += FUSE_DIRENTPLUS_SIZE(e);
+	}
+	assert_int_equal(n, 1);
+	assert_int_equal(frame_init(f, UINT64_MAX & ~FUSE_SUBMOUNTS), 0);
+	assert_int_equal(attr_flags_of(f, "mounted"), 0);
+	fs_reset(f->fs);
+	assert_int_equal(umount2(host_path(f, "mounted"), MNT_DETACH), 0);
+	frame_free(f);
+}
+
+/* As root there are handles on a disk; proc has none. */
+static void handles_that_are_mandatory_must_work(void **state)
+{
+	struct fs_options o = {.shared_dir = "/proc/self", .file_handles = FILE_HANDLES_MANDATORY};
+	struct shmem s = {0};
+	struct fs *fs = NULL;
+	unsigned fds = count_fds();
+
+	(void)state;
+	log_set_level(LOG_ERROR - 1);
+	assert_int_equal(fs_create(&o, &s, &fs), -ENOTSUP);
+	assert_int_equal(count_fds(), fds);
+	o.file_handles = FILE_HANDLES_NEVER;
+	assert_int_equal(fs_create(&o, &s, &fs), 0);
+	assert_int_equal(fs->inodes.fds.mount_fd, -1);
+	fs_destroy(fs);
+	assert_int_equal(count_fds(), fds);
+}
+
 static void a_directory_that_is_not_there_is_refused(void **state)
 {
 	struct fs_options o = {.shared_dir = "/nonexistent/vfsdax"};
@@ -206,6 +287,9 @@ int main(void)
 		T(reset_leaves_nothing_open_and_nothing_blocked),
 		T(destroy_and_a_second_init_end_the_session),
 		T(nodeids_of_the_last_session_mean_nothing),
+		T(what_the_options_refuse_is_not_agreed_on),
+		cmocka_unit_test(a_mount_below_is_announced_to_a_guest_that_asks),
+		cmocka_unit_test(handles_that_are_mandatory_must_work),
 		cmocka_unit_test(a_directory_that_is_not_there_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

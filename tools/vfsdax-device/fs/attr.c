@@ -19,6 +19,7 @@ uint64_t attr_valid_s(const struct fs *fs)
 		[CACHE_NEVER] = 0,
 		[CACHE_AUTO] = 1,
 		[CACHE_ALWAYS] = 24 * 60 * 60,
+		[CACHE_METADATA] = 24 * 60 * 60,
 	};
 
 	return seconds[fs->options.cache];
@@ -30,6 +31,7 @@ uint32_t open_flags_file(const struct fs *fs)
 		[CACHE_NEVER] = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
 		[CACHE_AUTO] = 0,
 		[CACHE_ALWAYS] = FOPEN_KEEP_CACHE,
+		[CACHE_METADATA] = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES,
 	};
 
 	return flags[fs->options.cache];
@@ -37,7 +39,8 @@ uint32_t open_flags_file(const struct fs *fs)
 
 uint32_t open_flags_dir(const struct fs *fs)
 {
-	return fs->options.cache == CACHE_ALWAYS && !fs_checks_rights(fs)
+	return (fs->options.cache == CACHE_ALWAYS || fs->options.cache == CACHE_METADATA) &&
+			       !fs_checks_rights(fs)
 		       ? FOPEN_CACHE_DIR | FOPEN_KEEP_CACHE
 		       : 0;
 }
@@ -113,8 +116,8 @@ void attr_fill(struct fs *fs, struct inode *inode, const struct statx *stx, stru
 		.ctimensec = stx->stx_ctime.tv_nsec,
 		.mode = stx->stx_mode,
 		.nlink = stx->stx_nlink,
-		.uid = stx->stx_uid,
-		.gid = stx->stx_gid,
+		.uid = translate_to_guest(&fs->options.uids, stx->stx_uid),
+		.gid = translate_to_guest(&fs->options.gids, stx->stx_gid),
 		.rdev = (uint32_t)makedev(stx->stx_rdev_major, stx->stx_rdev_minor),
 		.blksize = stx->stx_blksize,
 		.flags = dax_wanted(fs, inode, stx) ? FUSE_ATTR_DAX : 0,
@@ -133,11 +136,20 @@ void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
 	attr_fill(fs, inode, stx, &out->attr);
 }
 
+void entry_mark_submount(const struct inode *parent, const struct inode *inode,
+			 struct fuse_entry_out *out)
+{
+	if (inode_is_dir(inode) && inode->key.mnt_id != parent->key.mnt_id &&
+	    fs_agreed(inode->fs, FUSE_SUBMOUNTS))
+		out->attr.flags |= FUSE_ATTR_SUBMOUNT;
+}
+
 int reply_entry(struct op *op, struct inode *inode, const struct statx *stx)
 {
 	struct fuse_entry_out out;
 
 	entry_fill(op->fs, inode, stx, &out);
+	entry_mark_submount(op->node, inode, &out);
 	inode_put(inode);
 	return reply(op, &out, sizeof(out));
 }

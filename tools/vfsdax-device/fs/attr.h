@@ -13,12 +13,17 @@ void attr_fill(struct fs *fs, struct inode *inode, const struct statx *stx, stru
 void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
 		struct fuse_entry_out *out);
 
+/* Tells a guest that wants to know (FUSE_SUBMOUNTS) that the entry is the root of another mount
+ * than its parent's: it then has a device number of its own there. */
+void entry_mark_submount(const struct inode *parent, const struct inode *inode,
+			 struct fuse_entry_out *out);
+
 /* Seconds for which names and attributes are valid, by --cache. */
 uint64_t attr_valid_s(const struct fs *fs);
 
 /*
- * The inode number as the guest sees it. Mounts inside the directory are shown as plain
- * directories of one file system, so numbers of other devices are moved out of the way of ours.
+ * The inode number as the guest sees it. Where mounts inside the directory are shown
+ * as plain directories of one file system, numbers of other devices are out of the way of ours.
  */
 uint64_t attr_ino(const struct fs *fs, uint64_t dev, uint64_t ino);
 

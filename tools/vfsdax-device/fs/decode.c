@@ -193,6 +193,30 @@ static int check_request(const struct op *op, const struct op_info *info)
 	return 0;
 }
 
+static bool makes_file(uint32_t opcode)
+{
+	return opcode == FUSE_CREATE || opcode == FUSE_MKNOD || opcode == FUSE_MKDIR ||
+	       opcode == FUSE_SYMLINK || opcode == FUSE_TMPFILE;
+}
+
+/* From here on the caller's ids are the host's. */
+static int translate_caller(struct op *op)
+{
+	const struct fs_options *o = &op->fs->options;
+
+	op->nobody = !translate_to_host(&o->uids, &op->in.uid);
+	op->nobody |= !translate_to_host(&o->gids, &op->in.gid);
+	for (uint32_t i = 0; i < op->n_groups; i++) {
+		uint8_t *at = (uint8_t *)(uintptr_t)op->groups + i * sizeof(uint32_t);
+		uint32_t gid;
+
+		memcpy(&gid, at, sizeof(gid)); /* in our copy of the arguments */
+		op->nobody |= !translate_to_host(&o->gids, &gid);
+		memcpy(at, &gid, sizeof(gid));
+	}
+	return op->nobody && makes_file(op->in.opcode) ? -EPERM : 0;
+}
+
 /* With the arguments copied. */
 static int run_op(struct op *op, const struct op_info *info)
 {
@@ -200,6 +224,8 @@ static int run_op(struct op *op, const struct op_info *info)
 
 	if (r == 0 && op->args.left < info->min_args)
 		r = -EINVAL; /* the extensions took what it needs */
+	if (r == 0)
+		r = translate_caller(op);
 	if (r < 0)
 		return r;
 	if (info->flags & OP_NODE) {

@@ -14,9 +14,10 @@
 #include "inode.h"
 #include "xattrmap.h"
 
-static int open_root(struct fs *fs, const char *dir, struct statx *stx)
+static int open_root(struct fs *fs, const struct fs_options *o, struct statx *stx)
 {
-	int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const char *dir = o->shared_dir;
+	int fd = open(o->root ? o->root : dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r = fd < 0 ? -errno : inode_statx(fd, stx);
 
 	if (r < 0) {
@@ -39,9 +40,9 @@ static int read_xattrmap(struct fs *fs, const char *text)
 	return r;
 }
 
-static int open_proc(void)
+static int open_proc(int given)
 {
-	int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = given ? given : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd >= 0)
 		return fd;
@@ -83,6 +84,7 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	if (!fs)
 		return r;
 	fs->options = *options;
+	fs->options.root = NULL;
 	/* the caller's strings; what they say is open, or read, from here on */
 	fs->options.shared_dir = fs->options.xattrmap = NULL;
 	fs->shmem = shmem;
@@ -98,10 +100,10 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	r = options->xattrmap ? read_xattrmap(fs, options->xattrmap) : 0;
 	if (r < 0)
 		goto err_fs;
-	fs->proc_fd = r = open_proc();
+	fs->proc_fd = r = open_proc(options->proc_fd);
 	if (r < 0)
 		goto err_fs;
-	root_fd = r = open_root(fs, options->shared_dir, &stx);
+	root_fd = r = open_root(fs, options, &stx);
 	if (r < 0)
 		goto err_proc;
 	r = init_tables(fs, root_fd, &stx);

@@ -107,6 +107,7 @@ struct op {
 	struct fuse_in_header in; /* our copy; in.len is checked against the readable bytes */
 	struct bytes args;	  /* our copy of the arguments, without the extensions */
 	struct inode *node;	  /* in.nodeid, referenced, where the table asks for it */
+	bool nobody;		  /* the caller has an id that --translate-uid or -gid forbids */
 	/* Supplementary groups of the caller: one of FUSE_CREATE_SUPP_GROUP, or all of them. Of 4
 	 * bytes each, not aligned. */
 	uint32_t n_groups;

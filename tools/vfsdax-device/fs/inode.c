@@ -52,7 +52,8 @@ int inode_open(struct fs *fs, const struct inode *inode, int flags)
 	if (!inode_is_reg(inode) && !inode_is_dir(inode))
 		return S_ISLNK(inode->type) ? -ELOOP : -ENXIO;
 	do
-		fd = openat(fs->proc_fd, fd_name(inode->fd).s, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
+		fd = inode_fd_admit(fs, openat(fs->proc_fd, fd_name(inode->fd).s,
+					       (flags & ~O_NOFOLLOW) | O_CLOEXEC));
 	while (fd < 0 && errno == EMFILE && inode_fds_make_room(fs));
 	return fd < 0 ? -errno : fd;
 }
@@ -233,7 +234,7 @@ int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct i
 	if (r != -ENOENT)
 		return r;
 	do
-		fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		fd = inode_fd_admit(fs, openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
 	while (fd < 0 && errno == EMFILE && inode_fds_make_room(fs));
 	if (fd < 0)
 		return -errno;
@@ -255,7 +256,7 @@ int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *
 	r = lookup_known(fs, stx, out);
 	if (r != -ENOENT)
 		return r;
-	path_fd = openat(fs->proc_fd, fd_name(fd).s, O_PATH | O_CLOEXEC);
+	path_fd = inode_fd_admit(fs, openat(fs->proc_fd, fd_name(fd).s, O_PATH | O_CLOEXEC));
 	if (path_fd < 0)
 		return -errno;
 	return adopt(fs, path_fd, stx, out);
@@ -303,7 +304,9 @@ int inode_table_init(struct fs *fs, int root_fd, const struct statx *stx)
 		r = -ENOMEM;
 		goto err_by_key;
 	}
-	inode_fds_init(fs, root_fd, stx);
+	r = inode_fds_init(fs, root_fd, stx);
+	if (r < 0)
+		goto err_root;
 	t->root->nlookup = 1;
 	ref_init(&t->root->refs, 2); /* the tables' and ours: its descriptor stays open */
 	s = table_lock(&t->by_key, t->root->by_key.hash);
@@ -311,6 +314,8 @@ int inode_table_init(struct fs *fs, int root_fd, const struct statx *stx)
 	table_unlock(s);
 	return 0;
 
+err_root:
+	free(t->root);
 err_by_key:
 	table_fini(&t->by_key);
 err_by_id:

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,10 +16,13 @@
 #include "inode.h"
 
 /* Of the descriptors that a process may have; the rest is for open files and locks. */
-#define SHARE_NUM 3
-#define SHARE_DEN 4
+#define SHARE_NUM   3
+#define SHARE_DEN   4
+/* Numbers for the front end: a memory table of 8 regions, and what comes meanwhile. */
+#define RESERVE	    64
+#define RESERVE_DEN 8 /* and at most this part of all */
 /* Closed at once, so that not each new one has to search. */
-#define BATCH	  256
+#define BATCH	    256
 
 /* The handle of an open file, or NULL where there are none. */
 static struct file_handle *handle_of(int fd)
@@ -38,13 +42,14 @@ static struct file_handle *handle_of(int fd)
 	return fitted;
 }
 
-static int open_handle(const struct fs *fs, struct file_handle *handle)
+static int open_handle(struct fs *fs, struct file_handle *handle)
 {
 	uint32_t caller = cred_self_begin();
 	int fd =
 		open_by_handle_at(fs->inodes.fds.mount_fd, handle, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
 	cred_self_end(caller);
+	fd = inode_fd_admit(fs, fd);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -60,32 +65,77 @@ static bool handles_work(struct fs *fs, int root_fd)
 	return fd >= 0;
 }
 
-void inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx)
+/* With the mode that was asked for. */
+static int settle_for_descriptors(struct fd_budget *b, enum file_handles mode)
+{
+	if (b->mount_fd >= 0)
+		close(b->mount_fd);
+	b->mount_fd = -1;
+	if (mode == FILE_HANDLES_MANDATORY) {
+		log_error("--inode-file-handles mandatory: there are none here; they need root "
+			  "(CAP_DAC_READ_SEARCH) and a file system that has them: use prefer");
+		return -ENOTSUP;
+	}
+	if (mode == FILE_HANDLES_PREFER)
+		log_info("no file handles here (they need root and a file system that has them): "
+			 "the guest can know at most %zu files at a time",
+			 b->limit);
+	return 0;
+}
+
+int inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx)
 {
 	struct fd_budget *b = &fs->inodes.fds;
 	struct rlimit limit = {0};
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	b->limit = (size_t)MIN(limit.rlim_cur, (rlim_t)UINT32_MAX) / SHARE_DEN * SHARE_NUM;
+	b->ceiling = (int)(MIN(limit.rlim_cur, (rlim_t)INT_MAX) -
+			   MIN(limit.rlim_cur / RESERVE_DEN, (rlim_t)RESERVE));
 	b->mnt_id = stx->stx_mnt_id;
 	atomic_init(&b->n_open, 1);
 	atomic_init(&b->next_shard, 0);
 	b->mount_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (b->mount_fd >= 0 && !handles_work(fs, root_fd)) {
-		close(b->mount_fd);
-		b->mount_fd = -1;
-	}
-	if (b->mount_fd < 0)
-		log_info("no file handles here (they need root and a file system that has them): "
-			 "the "
-			 "guest can know at most %zu files at a time",
-			 b->limit);
+	if (fs->options.file_handles != FILE_HANDLES_NEVER && b->mount_fd >= 0 &&
+	    handles_work(fs, root_fd))
+		return 0;
+	return settle_for_descriptors(b, fs->options.file_handles);
 }
 
 void inode_fds_fini(struct fs *fs)
 {
 	if (fs->inodes.fds.mount_fd >= 0)
 		close(fs->inodes.fds.mount_fd);
+}
+
+int inode_fd_admit(struct fs *fs, int fd)
+{
+	struct fd_budget *b = &fs->inodes.fds;
+	bool near = fd >= b->ceiling - RESERVE;
+
+	if (fd < 0)
+		return fd;
+	if (near != atomic_load_explicit(&b->near, memory_order_relaxed))
+		atomic_store_explicit(&b->near, near, memory_order_relaxed);
+	if (fd < b->ceiling)
+		return fd;
+	close(fd);
+	errno = EMFILE;
+	return -1;
+}
+
+bool inode_fds_left(struct fs *fs)
+{
+	int fd;
+
+	if (!atomic_load_explicit(&fs->inodes.fds.near, memory_order_relaxed))
+		return true;
+	do
+		fd = inode_fd_admit(fs, fcntl(fs->proc_fd, F_DUPFD_CLOEXEC, 0));
+	while (fd < 0 && errno == EMFILE && inode_fds_make_room(fs));
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
 }
 
 /* ------------------------------------------------------------------ closing */

@@ -27,13 +27,25 @@ struct fd_budget {
 	int mount_fd;	 /* an open file of the root's mount, or -1: handles do not work */
 	uint64_t mnt_id; /* of that mount */
 	size_t limit;
+	int ceiling; /* numbers from here on are for the front end's descriptors, not for files */
+	_Atomic bool near; /* the last one came close to it */
 	_Atomic size_t n_open;
 	_Atomic unsigned next_shard; /* where the search for something to close continues */
 };
 
-/* Asks the limit of the process, which main raises before. */
-void inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx);
+/* Asks the limit of the process, which main raises before. -ENOTSUP where handles are mandatory and
+ * do not work, after one line of log. */
+int inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx);
 void inode_fds_fini(struct fs *fs);
+
+/*
+ * What a guest can have opened must not keep a message of the front end from being received. The
+ * descriptor that was just opened for the guest, unless its number is among those kept for that:
+ * then it is closed, and errno is EMFILE. -1 passes.
+ */
+int inode_fd_admit(struct fs *fs, int fd);
+/* Before a file is made, which could not be taken back: false where there is no number for it. */
+bool inode_fds_left(struct fs *fs);
 
 /* Counts a descriptor that an inode owns from now on; others may be closed for it. */
 void inode_fds_opened(struct fs *fs);

@@ -4,11 +4,11 @@
 
 #include <errno.h>
 #include <linux/limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
 
 #include "inode.h"
+#include "proc_path.h"
 #include "xattrmap.h"
 
 int label_take(struct op *op, struct bytes ext, uint32_t n)
@@ -32,7 +32,7 @@ int label_take(struct op *op, struct bytes ext, uint32_t n)
 
 int label_new_file(const struct op *op, const struct inode *inode)
 {
-	char name[XATTR_NAME_MAX + 1], path[32];
+	char name[XATTR_NAME_MAX + 1];
 	int r;
 
 	if (!op->label_name || !op->label_len)
@@ -40,6 +40,5 @@ int label_new_file(const struct op *op, const struct inode *inode)
 	r = xattrmap_to_host(op->fs->xattrmap, op->label_name, name, sizeof(name));
 	if (r < 0)
 		return r;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", inode->fd);
-	return setxattr(path, name, op->label, op->label_len, 0) < 0 ? -errno : 0;
+	return setxattr(proc_path(inode).s, name, op->label, op->label_len, 0) < 0 ? -errno : 0;
 }

@@ -89,8 +89,8 @@ int op_statx(struct op *op)
 	out.attributes = stx.stx_attributes;
 	out.attributes_mask = stx.stx_attributes_mask;
 	out.nlink = stx.stx_nlink;
-	out.uid = stx.stx_uid;
-	out.gid = stx.stx_gid;
+	out.uid = translate_to_guest(&op->fs->options.uids, stx.stx_uid);
+	out.gid = translate_to_guest(&op->fs->options.gids, stx.stx_gid);
 	out.mode = stx.stx_mode;
 	out.ino = attr_ino(op->fs, op->node->key.dev, stx.stx_ino);
 	out.size = stx.stx_size;
@@ -147,6 +147,9 @@ static int setattr_owner(struct op *op, const struct fuse_setattr_in *in)
 	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
 	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
 
+	if (!translate_to_host(&op->fs->options.uids, &uid) ||
+	    !translate_to_host(&op->fs->options.gids, &gid))
+		return -EPERM;
 	return fchownat(op->node->fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 }
 

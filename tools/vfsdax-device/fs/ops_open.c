@@ -202,6 +202,8 @@ static int make_file(struct op *op, const struct fuse_create_in *in, const char 
 	struct cred_scope scope;
 	int fd;
 
+	if (!inode_fds_left(op->fs))
+		return -EMFILE;
 	cred_umask(fs_agreed(op->fs, FUSE_DONT_MASK) ? in->umask : 0);
 	fd = cred_enter(&scope, op, CRED_MAKES);
 	if (fd < 0)

@@ -35,7 +35,7 @@ static bool always(const struct fs *fs)
 
 static bool cache_never(const struct fs *fs)
 {
-	return fs->options.cache == CACHE_NEVER;
+	return fs->options.cache == CACHE_NEVER || fs->options.cache == CACHE_METADATA;
 }
 
 static bool cache_some(const struct fs *fs)
@@ -70,8 +70,8 @@ static bool has_dax(const struct fs *fs)
 
 /*
  * Not taken, though offered: WRITEBACK_CACHE (host changes would be lost), NO_OPEN_SUPPORT and
- * NO_OPENDIR_SUPPORT (handles carry credentials and locks), SUBMOUNTS (mounts are shown as plain
- * directories), EXPORT_SUPPORT ("." and ".." are refused), PASSTHROUGH.
+ * NO_OPENDIR_SUPPORT (handles carry credentials and locks), EXPORT_SUPPORT ("." and ".." are
+ * refused), PASSTHROUGH.
  */
 static const struct {
 	uint64_t flag;
@@ -100,6 +100,7 @@ static const struct {
 	{FUSE_CREATE_SUPP_GROUP, always},
 	{FUSE_SECURITY_CTX, labels},
 	{FUSE_DIRECT_IO_ALLOW_MMAP, cache_never},
+	{FUSE_SUBMOUNTS, always},
 };
 
 /* `checks`: the device is to check rights. */
@@ -117,7 +118,7 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in, bo
 	for (size_t i = 0; i < ARRAY_SIZE(init_flags); i++)
 		if (offered & init_flags[i].flag && init_flags[i].wanted(fs))
 			agreed |= init_flags[i].flag;
-	return agreed;
+	return agreed & ~fs->options.init_flags_refused;
 }
 
 /* Beyond FUSE, of what our own driver asks for. That we check rights it hears unasked, too. */

@@ -15,26 +15,11 @@
 
 #include "cred.h"
 #include "inode.h"
+#include "proc_path.h"
 #include "reply.h"
 #include "xattrmap.h"
 
 #define ON_STACK 512
-
-/*
- * There are no *xattrat calls on the kernels we run on, so the file is named through /proc. The
- * link there leads to the file itself, also when that is a symbolic link, a device or a FIFO.
- */
-struct proc_path {
-	char s[32];
-};
-
-static struct proc_path proc_path(const struct inode *inode)
-{
-	struct proc_path p;
-
-	snprintf(p.s, sizeof(p.s), "/proc/self/fd/%d", inode->fd);
-	return p;
-}
 
 /* A kernel that does not know them would not forget what they change. */
 static bool acls_allowed(struct fs *fs)
@@ -165,7 +150,7 @@ static size_t filter_names(const struct op *op, char *list, size_t len)
 /* `name` NULL: the list of names. */
 static ssize_t get(struct op *op, const char *name, void *value, size_t size)
 {
-	struct proc_path path = proc_path(op->node);
+	struct fd_name path = proc_path(op->node);
 	struct cred_scope scope;
 	ssize_t n = cred_enter(&scope, op, CRED_JUDGED);
 

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "vfsdax-device/fs/translate.h"
+
 /* A chain has at most this many pieces after translation; longer ones are refused by the ring. */
 #define REQUEST_PIECES_MAX 1026
 
@@ -59,10 +61,15 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
 enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE };
 /* AUTO: where the front end takes part; ALWAYS: one that does not is refused. */
 enum acl_mode { ACL_NEVER, ACL_AUTO, ACL_ALWAYS };
-enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS };
+/* CACHE_METADATA: names and attributes for long, data not at all. */
+enum cache_mode { CACHE_NEVER, CACHE_AUTO, CACHE_ALWAYS, CACHE_METADATA };
+/* When files may be known by a handle in the place of a descriptor; inode_fd.h. */
+enum file_handles { FILE_HANDLES_PREFER, FILE_HANDLES_NEVER, FILE_HANDLES_MANDATORY };
 
 struct fs_options {
 	const char *shared_dir;
+	const char *root; /* how this process finds it, where that is not by its name; NULL */
+	int proc_fd;	  /* O_PATH of /proc/self/fd, which passes to fs; 0: to be opened */
 	enum dax_mode dax;
 	uint64_t dax_threshold_bytes; /* of DAX_FILESIZE; default 32 KiB, files larger than it */
 	enum cache_mode cache;
@@ -73,6 +80,9 @@ struct fs_options {
 	const char *xattrmap; /* rules of xattrmap.h; NULL: names are the host's */
 	bool security_label;
 	bool check_permissions; /* of every session, also of one that does not ask for it */
+	enum file_handles file_handles;
+	struct translate uids, gids;
+	uint64_t init_flags_refused; /* of FUSE_INIT, though the driver offers them */
 };
 
 struct fs;
@@ -87,7 +97,8 @@ void fs_destroy(struct fs *fs);
  */
 void fs_handle(struct fs *fs, struct request *req);
 
-/* Answers, with an error, a request of which only the beginning could be read: err is for the log. */
+/* Answers, with an error, a request of which only the beginning could be read: err is for the log.
+ */
 void fs_refuse(struct request *req, int err);
 
 /*

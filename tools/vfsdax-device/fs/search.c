@@ -4,11 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/xattr.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "proc_path.h"
 
 #define EVERYBODY  (S_IXUSR | S_IXGRP | S_IXOTH)
 /* Coarser than the clock of any file system that has ACLs. */
@@ -17,10 +17,8 @@
 /* A file system that does not know POSIX ACLs may have others that the mode does not show. */
 static bool has_no_acl(const struct inode *dir)
 {
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", dir->fd);
-	return getxattr(path, "system.posix_acl_access", NULL, 0) < 0 && errno == ENODATA;
+	return getxattr(proc_path(dir).s, "system.posix_acl_access", NULL, 0) < 0 &&
+	       errno == ENODATA;
 }
 
 static uint64_t now_ns(void)

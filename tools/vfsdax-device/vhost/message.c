@@ -40,8 +40,7 @@ int message_receive(int sock, int stop_fd, struct vhost_user_message *m)
 		log_error(
 			"front end: no descriptor is left for those of request %u (RLIMIT_NOFILE)",
 			m->header.request);
-		frame_release(m);
-		rc = -EPROTO;
+		frame_release(m); /* message_dispatch() refuses it */
 	}
 	return rc;
 }

@@ -11,7 +11,8 @@
 /*
  * Reads one message; blocks until it is complete or stop_fd becomes readable. 0; -ECANCELED for
  * stop_fd; -ENOTCONN when the peer closed between two messages; -EPROTO after one line of log for
- * anything malformed. The descriptors are the caller's: frame_release().
+ * anything malformed. The descriptors are the caller's: frame_release(). Where some were lost,
+ * fds_lost is set and there are none.
  */
 int message_receive(int sock, int stop_fd, struct vhost_user_message *m);
 

@@ -300,7 +300,7 @@ int message_dispatch(struct vhost *v, struct vhost_user_message *m)
 	}
 	/* A short message leaves nothing of the one before in its payload. */
 	memset(m->payload.bytes + m->header.size, 0, sizeof(m->payload) - m->header.size);
-	rc = check_shape(k, m);
+	rc = m->fds_lost ? -EMFILE : check_shape(k, m);
 	if (!rc)
 		rc = k->handle(v, m);
 	if (k->answers)

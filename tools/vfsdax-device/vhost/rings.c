@@ -3,9 +3,11 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -278,6 +280,19 @@ int on_set_vring_enable(struct vhost *v, struct vhost_user_message *m)
 	return ring_follow(v, s->index);
 }
 
+/*
+ * An eventfd, as far as can be seen (what is anonymous has no type), and made not to block: a queue
+ * must neither wait for a counter that is full nor write into a file.
+ */
+static bool is_event(int fd)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && !fstat(fd, &st) && !(st.st_mode & S_IFMT) &&
+	       (flags & O_ACCMODE) == O_RDWR && !fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
 /* The queue in a vring descriptor message, or -EINVAL; checks NOFD against the descriptors that
  * came. */
 static int queue_of_fd(struct vhost *v, const char *what, const struct vhost_user_message *m)
@@ -290,6 +305,11 @@ static int queue_of_fd(struct vhost *v, const char *what, const struct vhost_use
 	if (no_fd == (m->n_fds != 0)) {
 		log_error("front end: %s for queue %u says %s and brings %u descriptors", what,
 			  index, no_fd ? "none" : "one", m->n_fds);
+		return -EINVAL;
+	}
+	if (m->n_fds && !is_event(m->fds[0])) {
+		log_error("front end: %s for queue %u brings a descriptor that is no eventfd", what,
+			  index);
 		return -EINVAL;
 	}
 	return (int)index;
