@@ -93,6 +93,8 @@ int map_on(struct bridge_worker *here, struct node *node, uint64_t off, uint64_t
 	case WINDOW_QUEUE:
 		if (bridge_failure(b))
 			return -ENODEV; /* since we asked */
+		if (map->pin.blocked)
+			return -EAGAIN; /* a truncation has begun since */
 		return map->pin.over_budget || !(flags & BRIDGE_MAP_NOWAIT) ? -ENOSPC : -EAGAIN;
 	case WINDOW_PINNED:
 		break;

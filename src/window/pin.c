@@ -158,12 +158,13 @@ enum window_result window_pin(void *by, struct window_inode *inode, uint64_t fil
 	};
 	enum window_result result = WINDOW_QUEUE;
 
-	pin->over_budget = false;
+	pin->over_budget = pin->blocked = false;
 	if (!len_bytes || file_off >= q.map_end ||
 	    (flags & WINDOW_SPAN && len_bytes > q.map_end - file_off))
 		return WINDOW_QUEUE;
 	pthread_mutex_lock(&inode->lock);
 	/* Under this lock, since window_fail() wakes the waiters for a set-up under it. */
+	pin->blocked = inode->blocked;
 	if (inode->blocked || !is_open(w))
 		count(&w->blocked);
 	else if (pin_hit(omap_floor(&inode->map, file_off, NULL), &q, pin))

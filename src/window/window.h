@@ -132,6 +132,7 @@ struct window_pin {
 	uint64_t len_bytes;
 	struct window_range *range;
 	bool counted;	  /* among pinned_bytes_max */
+	bool blocked;	  /* after WINDOW_QUEUE: by a window_block() */
 	bool over_budget; /* after WINDOW_QUEUE with WINDOW_LONG: pinned_bytes_max is used up */
 };
 

@@ -57,12 +57,16 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+/* A translation may be asked for once more than it is needed, while the front end is leaving. */
+static _Atomic bool leaving;
+
 static void connect_front_end(void)
 {
 	static int peer;
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	leaving = false;
 	sock = pair[0];
 	peer = pair[1];
 	server_joined = false;
@@ -107,6 +111,7 @@ static int fresh(void **state)
 /* The front end leaves, and its threads with it. */
 static void leave(void)
 {
+	leaving = true;
 	shutdown(sock, SHUT_RDWR);
 	join_server();
 	if (answering)
@@ -151,7 +156,7 @@ static void send_raw(const void *bytes, size_t len, const int *fds, unsigned n_f
 		control.align.cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
 		memcpy(CMSG_DATA(&control.align), fds, sizeof(int) * n_fds);
 	}
-	assert_int_equal(sendmsg(sock, &msg, MSG_NOSIGNAL), len);
+	assert_true(sendmsg(sock, &msg, MSG_NOSIGNAL) == (ssize_t)len || leaving);
 }
 
 static void send_message(uint32_t request, uint32_t flags, const void *payload, uint32_t size,

@@ -814,6 +814,25 @@ static void drain_gives_up_in_time(void **state)
 	window_destroy(f.w);
 }
 
+/* Whoever must have a range learns that it is a matter of time. */
+static void a_refusal_by_a_block_is_told_from_others(void **state)
+{
+	struct fixture f;
+	struct window_pin pin;
+
+	(void)state;
+	open_plain(&f, 64 * MIB);
+	assert_true(window_block(NULL, f.inode, 0, UINT64_MAX, NULL));
+	assert_int_equal(window_pin(NULL, f.inode, 0, 1, MIB, WINDOW_MUST, &pin, NULL),
+			 WINDOW_QUEUE);
+	assert_true(pin.blocked);
+	window_unblock(f.inode);
+	assert_int_equal(window_pin(NULL, f.inode, MIB, 1, MIB, WINDOW_MUST, &pin, NULL),
+			 WINDOW_QUEUE);
+	assert_false(pin.blocked);
+	close_window(&f);
+}
+
 /* What a call of the window causes, on its thread, is done on behalf of its caller. */
 static void callbacks_and_wakes_get_the_callers_context(void **state)
 {
@@ -1045,6 +1064,7 @@ int main(void)
 		cmocka_unit_test(drain_takes_everything_out_and_lets_nothing_in),
 		cmocka_unit_test(drain_gives_up_in_time),
 		cmocka_unit_test(failure_wakes_everybody),
+		cmocka_unit_test(a_refusal_by_a_block_is_told_from_others),
 		cmocka_unit_test(callbacks_and_wakes_get_the_callers_context),
 		cmocka_unit_test(late_answers_to_a_failed_window_change_nothing),
 		cmocka_unit_test(failure_during_a_removal_ends_the_block),
