@@ -23,7 +23,7 @@
 #include "fake/fake.h"
 #include "fs/fs.h"
 
-#define WAIT_MS	    5000
+#define WAIT_MS	    20000
 #define RIG_WORKERS 2
 #define HEARD_MAX   4096
 #define MIB_BYTES   (1u << 20)

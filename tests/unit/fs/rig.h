@@ -13,7 +13,7 @@
 #include "fake/fake.h"
 #include "fs/fs.h"
 
-#define WAIT_MS 5000
+#define WAIT_MS 20000
 
 struct rig {
 	struct transport *t;

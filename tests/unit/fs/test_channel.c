@@ -495,7 +495,7 @@ static void a_device_that_keeps_every_slot_is_given_up(void **state)
 	rig_open(&rig, NULL, (struct fs_params){.slots = 1, .timeout_ms = 20});
 	req = submitted(&rig, 1, 0);
 	fate_of(req)->keep = false;
-	device_gets(&rig, 1, 1);
+	fake_request_free(device_gets(&rig, 1, 1));
 	reap_until(&rig, 1);
 	assert_false(transport_failed(rig.t)); /* nothing waits for it */
 	assert_null(fs_req_get(rig.ch, 0));
@@ -518,7 +518,7 @@ static void a_device_that_keeps_every_payload_buffer_is_given_up(void **state)
 	req->out_payload_len = 4096;
 	assert_int_equal(fs_req_submit(req), 0);
 	fs_channel_flush(rig.ch);
-	device_gets(&rig, 1, FUSE_READ);
+	fake_request_free(device_gets(&rig, 1, FUSE_READ));
 	reap_until(&rig, 1);
 	assert_null(fs_payload_get_or_wait(rig.ch, &wait.waiter));
 	wait_for_failure(&rig);

@@ -20,7 +20,7 @@
 #include "fuse/worker.h"
 #include "wire/fuse.h"
 
-#define WAIT_MS	  5000
+#define WAIT_MS	  20000
 /* Well below the second after which a worker looks around for things that it overlooked. */
 #define PROMPT_MS 600
 
