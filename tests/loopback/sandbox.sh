@@ -48,6 +48,8 @@ test_socket_and_pid_file_are_removed_after_each_signal() {
 	local signal options status
 	for options in "" "--sandbox chroot" "--sandbox none"; do
 		[ "$(id -u)" = 0 ] || [ "$options" = "--sandbox none" ] || continue
+		# The leak checker, which looks at the end, cannot write its log from inside.
+		[ "$options" != "--sandbox chroot" ] || not_sanitized || continue
 		for signal in TERM INT HUP; do
 			DEVICE_WRAP=(env --default-signal=INT,HUP)
 			# shellcheck disable=SC2086 # words are meant to be split
