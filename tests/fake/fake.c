@@ -554,6 +554,15 @@ static int fake_call_fd(struct transport *t, uint16_t index)
 	return q->set_up ? q->call : -1;
 }
 
+/* After this the device's thread is not in the middle of anything. */
+static void fake_cut_off(struct transport *t)
+{
+	struct fake_device *dev = fake_of(t);
+
+	pthread_mutex_lock(&dev->lock);
+	pthread_mutex_unlock(&dev->lock);
+}
+
 static void fake_wake_all(struct transport *t)
 {
 	struct fake_device *dev = fake_of(t);
@@ -606,6 +615,7 @@ static const struct transport_ops fake_ops = {
 	.stop = fake_stop,
 	.kick = fake_kick,
 	.call_fd = fake_call_fd,
+	.cut_off = fake_cut_off,
 	.wake_all = fake_wake_all,
 	.window = fake_window,
 	.close = fake_close,

@@ -284,7 +284,7 @@ static void a_silent_device_is_an_error_for_the_root_too(void **state)
 	struct rig r;
 
 	(void)state;
-	rig_open(&r, 1, 300);
+	rig_open(&r, 1, 1000);
 	rig_lie(&r, FUSE_GETATTR, 0, NULL, 0);
 	r.lie.silent = true;
 	assert_int_equal(vfsdax_stat(r.s, "/", &st), -EIO);
