@@ -133,6 +133,7 @@ set_id_bits_are_the_hosts() {
 	done
 }
 timeout_set_id_bits_are_the_hosts=240
+long_set_id_bits_are_the_hosts=1
 test_set_id_bits_are_the_hosts() { set_id_bits_are_the_hosts; }
 timeout_set_id_bits_are_the_hosts_where_the_device_checks=240
 long_set_id_bits_are_the_hosts_where_the_device_checks=1
