@@ -574,6 +574,72 @@ static void a_call_that_cannot_be_counted_holds_nothing_up(void **state)
 	assert_int_equal(join_server(), 0);
 }
 
+/* The flag belongs to the open file, which both sides have: the next write to it waits. */
+static void make_full_and_blocking(int fd)
+{
+	assert_int_equal(fcntl(fd, F_SETFL, O_RDWR), 0);
+	eventfd_read(fd, &(eventfd_t){0});
+	eventfd_write(fd, UINT64_MAX - 1);
+}
+
+static void a_call_made_to_block_later_blocks_its_own_queue_only(void **state)
+{
+	(void)state;
+	start_device();
+	eventfd_write(call[1], 1);
+	make_full_and_blocking(call[1]);
+	echo_once(1, 0, "one  ...");
+	echo_once(2, 0, "other...");
+	close(call[1]);
+	call[1] = eventfd(0, EFD_CLOEXEC);
+	assert_int_equal(tell_fd(VHOST_USER_SET_VRING_CALL, 1, call[1]), 0);
+	echo_once(1, 2, "two  ...");
+	make_full_and_blocking(call[1]);
+	echo_once(1, 4, "three...");
+	close(sock);
+	assert_int_equal(join_server(), 0);
+}
+
+static void a_queue_that_waits_in_its_call_is_stopped(void **state)
+{
+	(void)state;
+	start_device();
+	eventfd_write(call[1], 1);
+	make_full_and_blocking(call[1]);
+	echo_once(1, 0, "one  ...");
+	assert_int_equal(ask_base(1), 1);
+}
+
+/* The queue sees the kick, and the front end takes it back before the queue has read it. */
+static void a_kick_that_is_taken_back_holds_nobody_up(void **state)
+{
+	(void)state;
+	start_device();
+	echo_once(1, 0, "one  ...");
+	assert_int_equal(fcntl(kick[1], F_SETFL, O_RDWR), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		eventfd_write(kick[1], 1);
+		assert_int_equal(fcntl(kick[1], F_SETFL, O_RDWR | O_NONBLOCK), 0);
+		eventfd_read(kick[1], &(eventfd_t){0});
+		assert_int_equal(fcntl(kick[1], F_SETFL, O_RDWR), 0);
+	}
+	close(sock);
+	assert_int_equal(join_server(), 0);
+}
+
+static void an_error_that_cannot_be_said_holds_nobody_up(void **state)
+{
+	(void)state;
+	start_device();
+	eventfd_write(err[1], 1);
+	make_full_and_blocking(err[1]);
+	driver_ring_offer(&rings[1], SIZE); /* no such descriptor */
+	eventfd_write(kick[1], 1);
+	echo_once(2, 0, "other...");
+	close(sock);
+	assert_int_equal(join_server(), 0);
+}
+
 static void unknown_requests_are_refused_when_an_answer_is_wanted(void **state)
 {
 	(void)state;
@@ -1127,6 +1193,10 @@ int main(void)
 		T(a_message_whose_descriptors_are_lost_is_refused_and_the_next_is_served),
 		T(only_an_eventfd_is_written_to_and_never_waited_for),
 		T(a_call_that_cannot_be_counted_holds_nothing_up),
+		T(a_call_made_to_block_later_blocks_its_own_queue_only),
+		T(a_queue_that_waits_in_its_call_is_stopped),
+		T(a_kick_that_is_taken_back_holds_nobody_up),
+		T(an_error_that_cannot_be_said_holds_nobody_up),
 		T(unknown_requests_are_refused_when_an_answer_is_wanted),
 		T(wrong_values_are_refused),
 		T(hostile_memory_tables_are_refused),
