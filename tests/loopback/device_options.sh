@@ -95,6 +95,39 @@ test_descriptors_are_kept_for_the_front_end() {
 	expect_eq "$(cat "$MNT/f")" 1
 }
 
+# To the system's logger, also from inside the sandbox, where /dev/log is not; with the number that a user sees.
+test_messages_go_to_the_system_log() {
+	unix_only "starts the device"
+	need_root "a /dev/log of its own"
+	mkdir "$TEST_DIR/logger"
+	"$SERVICE" log "$TEST_DIR/logger" >"$DEVICE_LOG" &
+	local logger=$!
+	wait_until 10 "the logger listens" test -S "$TEST_DIR/logger/log"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	DEVICE_WRAP=(unshare -m bash -c 'mount -t tmpfs dev /dev; mknod -m 666 /dev/null c 1 3; ln -s "$1/logger/log" /dev/log
+		exec "${@:2}" 2>"$1/stderr"' - "$TEST_DIR")
+	start_device --syslog
+	mount_share
+	echo 1 >"$MNT/f"
+	wait_until 10 "a message from inside" grep -q '^<30>vfsdax-device\['"$DEVICE_PID"'\]: a front end connected' "$DEVICE_LOG"
+	[ ! -s "$TEST_DIR/stderr" ] || [ -n "$SANITIZED" ] || fail "stderr: $(cat "$TEST_DIR/stderr")"
+	unmount_share
+	kill "$logger"
+	stop_device # nobody hears it any more
+	# where nothing listens
+	rm "$TEST_DIR/logger/log"
+	must_fail "${DEVICE_WRAP[@]}" "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" --syslog
+	expect_log "$TEST_DIR/stderr" "no logger" '--syslog: /dev/log: .*without it messages go to stderr'
+}
+
+test_a_build_with_a_sanitizer_says_that_it_is_not_confined() {
+	unix_only "starts the device"
+	start_device
+	local n=0
+	[ -z "$SANITIZED" ] || n=1
+	expect_eq "$(grep -c 'built with a sanitizer: .*not confined' "$DEVICE_LOG")" $n "lines about it"
+}
+
 # What was written for virtiofsd starts this device, too.
 test_options_of_virtiofsd() {
 	unix_only "starts the device"
