@@ -818,6 +818,7 @@ static void fill(struct fs *f, struct request *req)
 		seen_direct += byte == 0x5a;
 	}
 	assert_int_equal(written, req->writable_bytes);
+	assert_int_equal(req->pinned, seen_direct > 0);
 	request_complete(req, written + 1000); /* more than there is room for: cut */
 }
 

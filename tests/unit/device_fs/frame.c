@@ -304,7 +304,8 @@ void pending_start(struct frame *f, struct pending *p, uint64_t unique, uint32_t
 	pthread_cond_init(&p->cond, NULL);
 	p->in = (struct iovec){p->in_bytes, n};
 	p->out = (struct iovec){p->out_bytes, sizeof(p->out_bytes)};
-	p->req = (struct request){&p->in, 1, n, &p->out, 1, sizeof(p->out_bytes), false};
+	p->req = (struct request){
+		&p->in, 1, n, &p->out, 1, sizeof(p->out_bytes), .pinned = p->pinned};
 	pending_register(p);
 	fs_handle(f->fs, &p->req);
 }

@@ -238,6 +238,9 @@ int lock_wait_start(struct fs *fs, struct request *req, uint64_t unique,
 	struct waiter *w;
 	int r;
 
+	/* No driver gives a lock that much room; a queue with such a wait could not be stopped. */
+	if (req->pinned)
+		return -ENOLCK;
 	join_finished(t);
 	r = waiter_new(fs, wish, &w);
 	if (r < 0)
