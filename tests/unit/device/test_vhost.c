@@ -20,8 +20,8 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "stage.h"
-#include "vfsdax-device/vhost/vhost.h"
 #include "vfsdax-device/vhost/message.h"
+#include "vfsdax-device/vhost/vhost.h"
 
 #define F(n)   (UINT64_C(1) << (n))
 #define PF(n)  F(VHOST_USER_PROTOCOL_F_##n)
@@ -747,6 +747,19 @@ static void broken_frames_end_the_connection(void **state)
 	ends_the_connection(NULL, 0, NULL, 0);
 }
 
+static void half_a_message_is_not_waited_for_for_ever(void **state)
+{
+	struct vhost_user_message m;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_int_equal(send(ends[0], "\1\0\0\0\1", 5, 0), 5);
+	assert_int_equal(message_receive(ends[1], stop_fd, 20, &m), -ETIMEDOUT);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void one_front_end_at_a_time(void **state)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -1203,6 +1216,7 @@ int main(void)
 		T(hostile_memory_tables_are_refused),
 		T(an_order_that_makes_no_sense_does_no_harm),
 		T(broken_frames_end_the_connection),
+		T(half_a_message_is_not_waited_for_for_ever),
 		T(one_front_end_at_a_time),
 		T(a_stop_signal_ends_it_between_and_inside_messages),
 		T(requests_come_back_answered),

@@ -8,10 +8,6 @@
 #include "base/list.h"
 #include "base/log.h"
 
-/* For the rest of a message that has begun, and for room for an answer: meanwhile nothing else is
- * done here, and no other front end is heard. */
-#define HALF_MS 10000u
-
 struct stoppable_io {
 	struct frame_io io;
 	int stop_fd;
@@ -38,14 +34,15 @@ static int wait_unless_stopped(const struct frame_io *io, short events, size_t d
 	return p[1].revents ? -ECANCELED : 0;
 }
 
-static uint64_t half_deadline(void)
+static struct stoppable_io stoppable(int sock, int stop_fd, unsigned timeout_ms)
 {
-	return clock_now_ns() + HALF_MS * NS_PER_MS;
+	return (struct stoppable_io){
+		{sock, wait_unless_stopped}, stop_fd, clock_now_ns() + timeout_ms * NS_PER_MS};
 }
 
-int message_receive(int sock, int stop_fd, struct vhost_user_message *m)
+int message_receive(int sock, int stop_fd, unsigned timeout_ms, struct vhost_user_message *m)
 {
-	const struct stoppable_io s = {{sock, wait_unless_stopped}, stop_fd, half_deadline()};
+	const struct stoppable_io s = stoppable(sock, stop_fd, timeout_ms);
 	char why[FRAME_WHY_BYTES];
 	int rc = frame_recv(&s.io, m, why);
 
@@ -55,7 +52,7 @@ int message_receive(int sock, int stop_fd, struct vhost_user_message *m)
 		log_error("front end: the connection ended inside a message");
 		rc = -EPROTO;
 	} else if (rc == -ETIMEDOUT) {
-		log_error("front end: half a message, and no more within %u s", HALF_MS / 1000);
+		log_error("front end: half a message, and no more within %u s", timeout_ms / 1000);
 	} else if (!rc && m->fds_lost) {
 		log_error(
 			"front end: no descriptor is left for those of request %u (RLIMIT_NOFILE)",
@@ -65,9 +62,9 @@ int message_receive(int sock, int stop_fd, struct vhost_user_message *m)
 	return rc;
 }
 
-int message_send(int sock, int stop_fd, const struct vhost_user_message *m)
+int message_send(int sock, int stop_fd, unsigned timeout_ms, const struct vhost_user_message *m)
 {
-	const struct stoppable_io s = {{sock, wait_unless_stopped}, stop_fd, half_deadline()};
+	const struct stoppable_io s = stoppable(sock, stop_fd, timeout_ms);
 
 	return frame_send(&s.io, m);
 }

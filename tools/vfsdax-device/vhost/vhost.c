@@ -94,7 +94,7 @@ static int serve_one(struct vhost *v, struct vhost_user_message *m)
 	int rc = wait_for_message(v);
 
 	if (!rc)
-		rc = message_receive(v->sock, v->stop_fd, m);
+		rc = message_receive(v->sock, v->stop_fd, MESSAGE_TIMEOUT_MS, m);
 	if (rc)
 		return rc;
 	log_debug("front end: request %u, flags 0x%x, %u bytes, %u descriptors", m->header.request,
