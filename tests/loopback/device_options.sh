@@ -43,6 +43,8 @@ test_refusals_of_the_sandbox_say_the_way_out() {
 	sandbox_refuses ':0:100000:65536:' --gid-map :0:1:4294967295:
 	sandbox_refuses 'need --sandbox namespace' --uid-map :0:0:1: --sandbox none
 	sandbox_refuses 'no such group' --socket-group no-such-group-here
+	sandbox_refuses 'rlimit-nofile 10: .*64' --rlimit-nofile 10
+	sandbox_refuses '-o of virtiofsd' -o source=/
 	if [ "$(id -u)" = 0 ]; then
 		DEVICE=$TEST_DIR/unprivileged
 		printf '#!/bin/sh\nexec capsh --drop=cap_sys_admin,cap_sys_chroot -- -c "exec \\"\\$@\\"" - %q "$@"\n' "$(tool vfsdax-device)" >"$DEVICE"
@@ -50,7 +52,28 @@ test_refusals_of_the_sandbox_say_the_way_out() {
 		sandbox_refuses 'CAP_SYS_ADMIN' --sandbox namespace
 		sandbox_refuses 'CAP_SYS_CHROOT' --sandbox chroot
 		DEVICE=$(tool vfsdax-device)
+		# a directory that its user cannot enter, a folder for the socket that is not there, a capability that nobody has
+		chmod 755 "$TEST_DIR"
+		mkdir -m 700 "$TEST_DIR/closed"
+		must_fail bounded 10 setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$DEVICE" --shared-dir "$TEST_DIR/closed" --socket-path "$TEST_DIR/x" 2>"$err"
+		expect_log "$err" "a closed directory" "closed: Permission denied; uid $NOBODY must be able to enter it"
+		must_fail bounded 10 "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$TEST_DIR/nowhere/x" 2>"$err"
+		expect_log "$err" "no folder" 'nowhere/x: No such file or directory; its folder must exist'
+		must_fail bounded 10 setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$TEST_DIR/nowhere/x" --modcaps=+mknod 2>"$err"
+		expect_log "$err" "a capability" '--modcaps=\+mknod: what this process does not have'
 	fi
+}
+
+# One of two maps: the other id is itself, and uid 0 of the map is what serves.
+test_a_map_of_uids_alone() {
+	unix_only "starts the device"
+	need_root "user namespaces"
+	not_sanitized || return 0
+	chmod 777 "$HOST_DIR"
+	start_device --uid-map :0:100000:65536:
+	mount_share
+	echo 1 >"$MNT/f"
+	expect_eq "$(stat -c %u:%g "$HOST_DIR/f")" 100000:0 "owner on the host"
 }
 
 test_a_service_manager_hands_over_the_socket() {
