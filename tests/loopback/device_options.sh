@@ -43,6 +43,8 @@ test_refusals_of_the_sandbox_say_the_way_out() {
 	sandbox_refuses ':0:100000:65536:' --gid-map :0:1:4294967295:
 	sandbox_refuses 'need --sandbox namespace' --uid-map :0:0:1: --sandbox none
 	sandbox_refuses 'no such group' --socket-group no-such-group-here
+	sandbox_refuses 'rlimit-nofile 10: .*64' --rlimit-nofile 10
+	sandbox_refuses '-o of virtiofsd' -o source=/
 	if [ "$(id -u)" = 0 ]; then
 		DEVICE=$TEST_DIR/unprivileged
 		printf '#!/bin/sh\nexec capsh --drop=cap_sys_admin,cap_sys_chroot -- -c "exec \\"\\$@\\"" - %q "$@"\n' "$(tool vfsdax-device)" >"$DEVICE"
@@ -50,7 +52,28 @@ test_refusals_of_the_sandbox_say_the_way_out() {
 		sandbox_refuses 'CAP_SYS_ADMIN' --sandbox namespace
 		sandbox_refuses 'CAP_SYS_CHROOT' --sandbox chroot
 		DEVICE=$(tool vfsdax-device)
+		# a directory that its user cannot enter, a folder for the socket that is not there, a capability that nobody has
+		chmod 755 "$TEST_DIR"
+		mkdir -m 700 "$TEST_DIR/closed"
+		must_fail bounded 10 setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$DEVICE" --shared-dir "$TEST_DIR/closed" --socket-path "$TEST_DIR/x" 2>"$err"
+		expect_log "$err" "a closed directory" "closed: Permission denied; uid $NOBODY must be able to enter it"
+		must_fail bounded 10 "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$TEST_DIR/nowhere/x" 2>"$err"
+		expect_log "$err" "no folder" 'nowhere/x: No such file or directory; its folder must exist'
+		must_fail bounded 10 setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$TEST_DIR/nowhere/x" --modcaps=+mknod 2>"$err"
+		expect_log "$err" "a capability" '--modcaps=\+mknod: what this process does not have'
 	fi
+}
+
+# One of two maps: the other id is itself, and uid 0 of the map is what serves.
+test_a_map_of_uids_alone() {
+	unix_only "starts the device"
+	need_root "user namespaces"
+	not_sanitized || return 0
+	chmod 777 "$HOST_DIR"
+	start_device --uid-map :0:100000:65536:
+	mount_share
+	echo 1 >"$MNT/f"
+	expect_eq "$(stat -c %u:%g "$HOST_DIR/f")" 100000:0 "owner on the host"
 }
 
 test_a_service_manager_hands_over_the_socket() {
@@ -93,6 +116,39 @@ test_descriptors_are_kept_for_the_front_end() {
 	unmount_share
 	mount_share
 	expect_eq "$(cat "$MNT/f")" 1
+}
+
+# To the system's logger, also from inside the sandbox, where /dev/log is not; with the number that a user sees.
+test_messages_go_to_the_system_log() {
+	unix_only "starts the device"
+	need_root "a /dev/log of its own"
+	mkdir "$TEST_DIR/logger"
+	"$SERVICE" log "$TEST_DIR/logger" >"$DEVICE_LOG" &
+	local logger=$!
+	wait_until 10 "the logger listens" test -S "$TEST_DIR/logger/log"
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	DEVICE_WRAP=(unshare -m bash -c 'mount -t tmpfs dev /dev; mknod -m 666 /dev/null c 1 3; ln -s "$1/logger/log" /dev/log
+		exec "${@:2}" 2>"$1/stderr"' - "$TEST_DIR")
+	start_device --syslog
+	mount_share
+	echo 1 >"$MNT/f"
+	wait_until 10 "a message from inside" grep -q '^<30>vfsdax-device\['"$DEVICE_PID"'\]: a front end connected' "$DEVICE_LOG"
+	[ ! -s "$TEST_DIR/stderr" ] || [ -n "$SANITIZED" ] || fail "stderr: $(cat "$TEST_DIR/stderr")"
+	unmount_share
+	kill "$logger"
+	stop_device # nobody hears it any more
+	# where nothing listens
+	rm "$TEST_DIR/logger/log"
+	must_fail "${DEVICE_WRAP[@]}" "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" --syslog
+	expect_log "$TEST_DIR/stderr" "no logger" '--syslog: /dev/log: .*without it messages go to stderr'
+}
+
+test_a_build_with_a_sanitizer_says_that_it_is_not_confined() {
+	unix_only "starts the device"
+	start_device
+	local n=0
+	[ -z "$SANITIZED" ] || n=1
+	expect_eq "$(grep -c 'built with a sanitizer: .*not confined' "$DEVICE_LOG")" $n "lines about it"
 }
 
 # What was written for virtiofsd starts this device, too.

@@ -120,6 +120,21 @@ test_what_serving_does_not_need_kills() {
 	expect_eq "$(captive namespace none code)" 0 "status with --seccomp none"
 }
 
+# The list of system calls has what each request needs, also those that no mount sends.
+test_every_request_is_possible() {
+	unix_only "speaks to the device itself"
+	local mode
+	for mode in namespace none; do
+		[ "$mode" = none ] || [ "$(id -u)" = 0 ] || continue
+		start_device --sandbox $mode ${SANITIZED:+--seccomp none}
+		bounded 60 "$VFSDAX_HELPERS/everyop" "$SOCK" || fail "--sandbox $mode"
+		host_run bash -c 'rm -r d; chmod 777 .'
+		[ "$(id -u)" != 0 ] || bounded 60 "$VFSDAX_HELPERS/everyop" "$SOCK" check || fail "--sandbox $mode, and the device checks"
+		host_run rm -rf d
+		stop_device
+	done
+}
+
 # Without the filter: the namespaces and the missing capabilities alone.
 test_without_the_filter_the_rest_is_out_of_reach() {
 	unix_only "no device of its own"

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * service: two who meet the device from outside.
+ * service: what meets the device from outside.
  *
- *     service manage FOLDER DEVICE ARGUMENTS...   a service manager: hands the device a listening
- * socket, waits for READY=1, asks it something, ends it service exhaust FILE NEW opens FILE until
- * nothing is left; then NEW cannot be made either
+ *     service manage FOLDER DEVICE ARGUMENTS...
+ *         a service manager: hands the device a listening socket, waits for READY=1, asks it
+ *         something, ends it
+ *     service exhaust FILE NEW
+ *         opens FILE until nothing is left; then NEW cannot be made either
+ *     service log FOLDER
+ *         a system logger: listens on FOLDER/log, a line each message, until it is killed
  *
  * Status 0: as it should be.
  */
@@ -96,11 +100,30 @@ static int exhaust(const char *file, const char *fresh)
 	return 0;
 }
 
+static _Noreturn void take_log(const char *folder)
+{
+	struct sockaddr_un a;
+	int fd = make_socket(SOCK_DGRAM, folder, "log", &a);
+	char said[2000];
+
+	need(!bind(fd, (struct sockaddr *)&a, sizeof(a)), a.sun_path);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (;;) {
+		ssize_t n = recv(fd, said, sizeof(said) - 1, 0);
+
+		need(n >= 0, "no message came");
+		said[n] = 0;
+		puts(said);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 3 && !strcmp(argv[1], "manage"))
 		return manage(argv[2], argv + 3);
 	if (argc == 4 && !strcmp(argv[1], "exhaust"))
 		return exhaust(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "log"))
+		take_log(argv[2]);
 	return 2;
 }

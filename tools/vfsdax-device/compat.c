@@ -19,8 +19,7 @@ static const struct foreign {
 	{"allow-direct-io", false,
 	 "O_DIRECT is the guest's own matter here: its cache is passed by, the host's is not"},
 	{"allow-mmap", false, "shared mappings are always possible where the guest can have them"},
-	{"preserve-noatime", false,
-	 "O_NOATIME is always passed on"},
+	{"preserve-noatime", false, "O_NOATIME is always passed on"},
 	{"thread-pool-size", false, "each request queue has a thread: --num-request-queues"},
 	{"f", false, "it has always stayed in the foreground"},
 	{"o", true, "write each option by itself, as --option"},
@@ -37,14 +36,15 @@ int compat_set(void *to, const struct option_table *t, const struct option_row *
 	(void)value;
 	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
 		const struct foreign *f = &foreign[i];
+		const char *prefix = f->name[1] ? t->prefix : "-";
 
 		if (strcmp(f->name, row->name) != 0)
 			continue;
 		if (f->refused) {
-			log_error("%s%s of virtiofsd: %s", t->prefix, f->name, f->why);
+			log_error("%s%s of virtiofsd: %s", prefix, f->name, f->why);
 			return -EINVAL;
 		}
-		log_info("%s%s changes nothing: %s", t->prefix, f->name, f->why);
+		log_info("%s%s changes nothing: %s", prefix, f->name, f->why);
 	}
 	return 0;
 }

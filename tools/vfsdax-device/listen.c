@@ -131,7 +131,10 @@ static int listen_on_path(const char *path, const char *group)
 		unlink(path);
 	}
 	if (rc)
-		log_error("cannot listen on %s: %s", path, strerror(-rc));
+		log_error("cannot listen on %s: %s%s", path, strerror(-rc),
+			  rc == -ENOENT || rc == -EACCES
+				  ? "; its folder must exist, and be one to write into"
+				  : "");
 	if (!rc && (rc = share_with_group(path, group)) < 0)
 		unlink(path);
 	if (!rc)

@@ -65,12 +65,20 @@ static uint64_t hard_fd_limit(void)
 	return r.rlim_max;
 }
 
+/* Of the device itself and one front end with a few queues. */
+#define FILES_MIN 64u
+
 /* Each inode that a guest knows may need a descriptor. */
 static int set_fd_limit(uint64_t wanted)
 {
 	struct rlimit r;
 	int err;
 
+	if (wanted && wanted < FILES_MIN) {
+		log_error("--rlimit-nofile %" PRIu64 ": serving needs %u at least", wanted,
+			  FILES_MIN);
+		return -EINVAL;
+	}
 	if (!wanted || getrlimit(RLIMIT_NOFILE, &r))
 		return 0;
 	if (wanted == UINT64_MAX)
@@ -124,9 +132,18 @@ static int check_shared_dir(const char *dir)
 {
 	int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), err = errno;
 
-	if (fd >= 0) {
+	/* Entering it is the least: root's rights come from a capability, which access(2) counts.
+	 */
+	if (fd >= 0 && !faccessat(AT_FDCWD, dir, X_OK, AT_EACCESS)) {
 		close(fd);
 		return 0;
+	}
+	if (fd >= 0) {
+		err = errno;
+		close(fd);
+		log_error("cannot share %s: %s; uid %u must be able to enter it", dir,
+			  strerror(err), (unsigned)geteuid());
+		return -err;
 	}
 	log_error("cannot share %s: %s; --shared-dir wants a directory", dir, strerror(err));
 	return -err;

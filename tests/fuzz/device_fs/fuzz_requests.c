@@ -205,7 +205,7 @@ static void send_message(struct fs *fs, struct sent *s, const void *bytes, size_
 {
 	s->in = (struct iovec){exactly(bytes, len), len};
 	s->out = (struct iovec){exactly(NULL, room), room};
-	s->req = (struct request){&s->in, 1, len, &s->out, 1, room, false};
+	s->req = (struct request){&s->in, 1, len, &s->out, 1, room, false, false};
 	fs_handle(fs, &s->req);
 }
 

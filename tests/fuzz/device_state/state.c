@@ -6,7 +6,8 @@
  * what the answers are held against. Meanwhile the host exchanges files for links, FIFOs and
  * devices.
  *
- *   input   flags (1 byte; bit 0: the host exchanges all the time), then records (message.h)
+ *   input   flags (1 byte; bit 0: the host exchanges all the time; bit 1: the device is asked to
+ *           check rights and is sent groups), then records (message.h)
  *
  * What must hold: each request is answered, a blocked lock at the latest after its INTERRUPT; what
  * has ended (a forgotten node, a released handle) is refused, and its number never given out again;
@@ -26,6 +27,7 @@
 #include "fs/internal.h"
 #include "transport/vhost_user.h"
 #include "window/window.h"
+#include "wire/agreement.h"
 
 #include "../require.h"
 #include "device.h"
@@ -68,6 +70,26 @@ static void on_done(struct fs_req *req, void *ctx, int err)
 	s->done = true;
 }
 
+/* The caller's groups behind the message; also too many, or cut off. */
+static size_t add_groups(struct fs_req *req, size_t len, const struct record *r)
+{
+	uint32_t n = r->arg & 0x80 ? AGREEMENT_GROUPS_MAX + 1 : r->arg % 8,
+		 groups[8] = {0, 1000, 5};
+	size_t room = AGREEMENT_GROUPS_BYTES(r->arg % 8u);
+	struct fuse_ext_header head = {
+		.size = (uint32_t)(r->flags & REC_LIE ? r->value % 64 : room),
+		.type = r->flags & REC_CORRUPT ? r->value % 64 : FUSE_EXT_GROUPS};
+	uint8_t bytes[AGREEMENT_GROUPS_BYTES(8)] = {0};
+
+	memcpy(bytes, &head, sizeof(head));
+	memcpy(bytes + sizeof(head), &n, sizeof(n));
+	memcpy(bytes + sizeof(head) + sizeof(n), groups, r->arg % 8u * sizeof(groups[0]));
+	memcpy(req->in + len, bytes, room);
+	return room;
+}
+
+static bool with_groups;
+
 static void send_message(const struct record *r)
 {
 	struct sent *s = &wave[n_wave++];
@@ -80,8 +102,14 @@ static void send_message(const struct record *r)
 	fs_req_header(s->req, s->m.row->opcode, s->m.nodeid, (uint32_t)s->m.len);
 	memcpy(&h, s->req->in, sizeof(h));
 	h.uid = h.gid = r->flags & REC_USER ? 1000 : 0;
-	memcpy(s->req->in, &h, sizeof(h));
 	memcpy(s->req->in + sizeof(h), s->m.args, s->m.len);
+	if (with_groups && r->flags & REC_GROUPS) {
+		size_t room = add_groups(s->req, h.len, r);
+
+		h.total_extlen = (uint16_t)(room / 8);
+		h.len += (uint32_t)room;
+	}
+	memcpy(s->req->in, &h, sizeof(h));
 	s->req->out_len = r->flags & REC_ROOM ? 16u + r->arg : FS_OUT_BYTES;
 	s->req->untimed = s->m.row->opcode == FUSE_SETLKW;
 	s->req->done = on_done;
@@ -234,15 +262,18 @@ static void step(const struct record *r)
 
 /* ------------------------------------------------------------------ a session */
 
-static void begin(void)
+static void begin(bool check)
 {
 	struct fs_params params = {.queues = QUEUES,
 				   .workers = QUEUES,
 				   .slots = 32,
 				   .payloads = 1,
 				   .timeout_ms = PATIENCE_MS,
-				   .user_bytes = sizeof(struct sent *)};
+				   .user_bytes = sizeof(struct sent *),
+				   .ask = check ? AGREE_CHECK_PERMISSIONS | AGREE_GROUPS : 0};
 	const char *why;
+
+	with_groups = check;
 
 	REQUIRE(transport_vhost_user_open(share_socket(),
 					  &(struct vhost_user_params){.timeout_ms = PATIENCE_MS},
@@ -262,7 +293,7 @@ void state_run(const uint8_t *data, size_t size)
 	if (!bytes_take(&input, &flags, sizeof(flags)))
 		return;
 	share_fill();
-	begin();
+	begin(flags & 2);
 	if (flags & 1)
 		share_swapper_start();
 	for (unsigned n = 0; n < RECORDS_MAX && bytes_take(&input, &r, sizeof(r)); n++)

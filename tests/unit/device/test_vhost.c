@@ -20,8 +20,8 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "stage.h"
-#include "vfsdax-device/vhost/vhost.h"
 #include "vfsdax-device/vhost/message.h"
+#include "vfsdax-device/vhost/vhost.h"
 
 #define F(n)   (UINT64_C(1) << (n))
 #define PF(n)  F(VHOST_USER_PROTOCOL_F_##n)
@@ -579,6 +579,72 @@ static void a_call_that_cannot_be_counted_holds_nothing_up(void **state)
 	assert_int_equal(join_server(), 0);
 }
 
+/* The flag belongs to the open file, which both sides have: the next write to it waits. */
+static void make_full_and_blocking(int fd)
+{
+	assert_int_equal(fcntl(fd, F_SETFL, O_RDWR), 0);
+	eventfd_read(fd, &(eventfd_t){0});
+	eventfd_write(fd, UINT64_MAX - 1);
+}
+
+static void a_call_made_to_block_later_blocks_its_own_queue_only(void **state)
+{
+	(void)state;
+	start_device();
+	eventfd_write(call[1], 1);
+	make_full_and_blocking(call[1]);
+	echo_once(1, 0, "one  ...");
+	echo_once(2, 0, "other...");
+	close(call[1]);
+	call[1] = eventfd(0, EFD_CLOEXEC);
+	assert_int_equal(tell_fd(VHOST_USER_SET_VRING_CALL, 1, call[1]), 0);
+	echo_once(1, 2, "two  ...");
+	make_full_and_blocking(call[1]);
+	echo_once(1, 4, "three...");
+	close(sock);
+	assert_int_equal(join_server(), 0);
+}
+
+static void a_queue_that_waits_in_its_call_is_stopped(void **state)
+{
+	(void)state;
+	start_device();
+	eventfd_write(call[1], 1);
+	make_full_and_blocking(call[1]);
+	echo_once(1, 0, "one  ...");
+	assert_int_equal(ask_base(1), 1);
+}
+
+/* The queue sees the kick, and the front end takes it back before the queue has read it. */
+static void a_kick_that_is_taken_back_holds_nobody_up(void **state)
+{
+	(void)state;
+	start_device();
+	echo_once(1, 0, "one  ...");
+	assert_int_equal(fcntl(kick[1], F_SETFL, O_RDWR), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		eventfd_write(kick[1], 1);
+		assert_int_equal(fcntl(kick[1], F_SETFL, O_RDWR | O_NONBLOCK), 0);
+		eventfd_read(kick[1], &(eventfd_t){0});
+		assert_int_equal(fcntl(kick[1], F_SETFL, O_RDWR), 0);
+	}
+	close(sock);
+	assert_int_equal(join_server(), 0);
+}
+
+static void an_error_that_cannot_be_said_holds_nobody_up(void **state)
+{
+	(void)state;
+	start_device();
+	eventfd_write(err[1], 1);
+	make_full_and_blocking(err[1]);
+	driver_ring_offer(&rings[1], SIZE); /* no such descriptor */
+	eventfd_write(kick[1], 1);
+	echo_once(2, 0, "other...");
+	close(sock);
+	assert_int_equal(join_server(), 0);
+}
+
 static void unknown_requests_are_refused_when_an_answer_is_wanted(void **state)
 {
 	(void)state;
@@ -686,6 +752,19 @@ static void broken_frames_end_the_connection(void **state)
 	ends_the_connection(NULL, 0, NULL, 0);
 }
 
+static void half_a_message_is_not_waited_for_for_ever(void **state)
+{
+	struct vhost_user_message m;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_int_equal(send(ends[0], "\1\0\0\0\1", 5, 0), 5);
+	assert_int_equal(message_receive(ends[1], stop_fd, 20, &m), -ETIMEDOUT);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void one_front_end_at_a_time(void **state)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -757,6 +836,7 @@ static void fill(struct fs *f, struct request *req)
 		seen_direct += byte == 0x5a;
 	}
 	assert_int_equal(written, req->writable_bytes);
+	assert_int_equal(req->pinned, seen_direct > 0);
 	request_complete(req, written + 1000); /* more than there is room for: cut */
 }
 
@@ -1132,11 +1212,16 @@ int main(void)
 		T(a_message_whose_descriptors_are_lost_is_refused_and_the_next_is_served),
 		T(only_an_eventfd_is_written_to_and_never_waited_for),
 		T(a_call_that_cannot_be_counted_holds_nothing_up),
+		T(a_call_made_to_block_later_blocks_its_own_queue_only),
+		T(a_queue_that_waits_in_its_call_is_stopped),
+		T(a_kick_that_is_taken_back_holds_nobody_up),
+		T(an_error_that_cannot_be_said_holds_nobody_up),
 		T(unknown_requests_are_refused_when_an_answer_is_wanted),
 		T(wrong_values_are_refused),
 		T(hostile_memory_tables_are_refused),
 		T(an_order_that_makes_no_sense_does_no_harm),
 		T(broken_frames_end_the_connection),
+		T(half_a_message_is_not_waited_for_for_ever),
 		T(one_front_end_at_a_time),
 		T(a_stop_signal_ends_it_between_and_inside_messages),
 		T(requests_come_back_answered),

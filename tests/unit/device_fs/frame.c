@@ -213,7 +213,7 @@ int call_raw(struct frame *f, const void *bytes, size_t len, size_t reply_bytes)
 	uint8_t *out1 = malloc(first + 1), *out2 = malloc(reply_bytes - first + 1);
 	struct iovec in[] = {{in1, in_first}, {NULL, 0}, {in2, len - in_first}};
 	struct iovec out[] = {{out1, first}, {out2, reply_bytes - first}};
-	struct held h = {.req = {in, 3, len, out, 2, reply_bytes, false}};
+	struct held h = {.req = {in, 3, len, out, 2, reply_bytes, false, false}};
 
 	assert_true(in1 && in2 && out1 && out2);
 	memcpy(in1, bytes, in_first);
@@ -304,7 +304,8 @@ void pending_start(struct frame *f, struct pending *p, uint64_t unique, uint32_t
 	pthread_cond_init(&p->cond, NULL);
 	p->in = (struct iovec){p->in_bytes, n};
 	p->out = (struct iovec){p->out_bytes, sizeof(p->out_bytes)};
-	p->req = (struct request){&p->in, 1, n, &p->out, 1, sizeof(p->out_bytes), false};
+	p->req = (struct request){
+		&p->in, 1, n, &p->out, 1, sizeof(p->out_bytes), .pinned = p->pinned};
 	pending_register(p);
 	fs_handle(f->fs, &p->req);
 }

@@ -63,6 +63,7 @@ struct frame {
 /* A request that is answered later, maybe by another thread. */
 struct pending {
 	struct request req; /* first */
+	bool pinned;	    /* for `req`, by whoever starts it */
 	struct iovec in, out;
 	uint8_t in_bytes[4096];
 	uint8_t out_bytes[4096];

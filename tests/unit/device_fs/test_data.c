@@ -110,12 +110,13 @@ static void a_chain_of_many_pieces_is_moved_whole(void **state)
 	wo[0] = small;
 	wo[1] = (struct iovec){&wout, sizeof(wout)};
 	memset(&h, 0, sizeof(h));
-	h.req = (struct request){in, PIECES + 1, w.head.len, wo, 2, 24, false};
+	h.req = (struct request){in, PIECES + 1, w.head.len, wo, 2, 24, false, false};
 	fs_handle(f->fs, &h.req);
 	assert_int_equal(head.error, 0);
 	assert_int_equal(wout.size, PIECES * EACH);
 	memset(&h, 0, sizeof(h));
-	h.req = (struct request){&rin, 1, sizeof(r), out, PIECES + 1, 16 + PIECES * EACH, false};
+	h.req = (struct request){&rin,	1,    sizeof(r), out, PIECES + 1, 16 + PIECES * EACH,
+				 false, false};
 	fs_handle(f->fs, &h.req);
 	assert_int_equal(head.error, 0);
 	assert_int_equal(head.len, 16 + PIECES * EACH);

@@ -280,6 +280,21 @@ static void a_wait_ends_with_its_handle(void **state)
 	assert_int_equal(pending_error(&q), -EINTR);
 }
 
+/* A guest that gives a wait more room than a small request has keeps no queue from stopping. */
+static void what_holds_the_guests_memory_does_not_wait(void **state)
+{
+	struct frame *f = *state;
+	struct file a = make(f);
+	uint64_t other = open_file(f, a.nodeid, O_RDWR);
+	static struct pending p = {.pinned = true};
+	struct file b = {a.nodeid, other};
+
+	assert_int_equal(set(f, a.nodeid, lk(a.fh, 1, F_WRLCK, 0, 9)), 0);
+	wait_for(f, &p, 1000, &b, lk(other, 2, F_WRLCK, 0, 9));
+	assert_true(pending_wait(&p, 0));
+	assert_int_equal(pending_error(&p), -ENOLCK);
+}
+
 /* RELEASE may come after the next SETLK; FLUSH never does. */
 static void a_lock_that_is_being_closed_is_met_by_nobody(void **state)
 {
@@ -530,6 +545,7 @@ int main(void)
 		T(closing_drops_locks_that_a_blocked_thread_would_keep),
 		T(a_lock_ends_with_the_handle_that_it_came_by),
 		T(a_wait_ends_with_its_handle),
+		T(what_holds_the_guests_memory_does_not_wait),
 		T(a_lock_that_is_being_closed_is_met_by_nobody),
 		T(getlk_does_not_report_what_is_being_closed),
 		T(a_duplicate_that_is_closed_leaves_the_lock),

@@ -2,6 +2,8 @@
 /* More files known than may be open. Needs root, for file handles. */
 #include "frame.h"
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 #define LIMIT 256
@@ -80,6 +82,39 @@ static void a_listing_of_more_than_may_be_open_is_complete(void **state)
 		}
 	} while (f->body_len);
 	assert_int_equal(n, MANY);
+}
+
+/* Mounts below the share have handles of their own; the mount is free once its files are. */
+static void files_of_mounts_below_keep_no_descriptors(void **state)
+{
+	struct frame *f;
+	uint64_t dir;
+
+	(void)state;
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		skip();
+	f = frame_new(DAX_ALWAYS, CACHE_AUTO, 0);
+	assert_int_equal(mkdir(host_path(f, "m"), 0755), 0);
+	assert_int_equal(mount("m", host_path(f, "m"), "tmpfs", 0, NULL), 0);
+	dir = lookup(f, 1, "m");
+	for (unsigned i = 0; i < MANY; i++) {
+		char path[24];
+
+		snprintf(path, sizeof(path), "m/%s", name_of(i));
+		host_file(f, path, name_of(i));
+		nodeids[i] = lookup(f, dir, name_of(i));
+	}
+	assert_true(count_fds() < LIMIT);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(lookup(f, dir, name_of(i)), nodeids[i]);
+		assert_int_equal(call(f, FUSE_GETATTR, nodeids[i], NULL, 0), 0);
+	}
+	assert_int_equal(umount(host_path(f, "m")), -1);
+	for (unsigned i = 0; i < MANY; i++)
+		call_in(f, FUSE_FORGET, nodeids[i], &(struct fuse_forget_in){.nlookup = 2});
+	call_in(f, FUSE_FORGET, dir, &(struct fuse_forget_in){.nlookup = 1});
+	assert_int_equal(umount(host_path(f, "m")), 0);
+	frame_free(f);
 }
 
 static void what_was_deleted_while_closed_is_stale_and_never_another(void **state)
@@ -173,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(all_stay_known_and_usable),
 		T(a_listing_of_more_than_may_be_open_is_complete),
+		T(files_of_mounts_below_keep_no_descriptors),
 		T(what_was_deleted_while_closed_is_stale_and_never_another),
 		T(what_is_open_in_the_guest_is_not_closed),
 		T(too_many_open_files_is_an_error_of_the_caller),

@@ -256,7 +256,7 @@ static void handles_that_are_mandatory_must_work(void **state)
 	assert_int_equal(count_fds(), fds);
 	o.file_handles = FILE_HANDLES_NEVER;
 	assert_int_equal(fs_create(&o, &s, &fs), 0);
-	assert_int_equal(fs->inodes.fds.mount_fd, -1);
+	assert_false(fs->inodes.fds.use_handles);
 	fs_destroy(fs);
 	assert_int_equal(count_fds(), fds);
 }

@@ -17,16 +17,14 @@ static void tidy(struct frame *f)
 /* As on a file system that has none, or without the right to use them. */
 static void without_handles(struct frame *f)
 {
-	if (f->fs->inodes.fds.mount_fd >= 0)
-		close(f->fs->inodes.fds.mount_fd);
-	f->fs->inodes.fds.mount_fd = -1;
+	f->fs->inodes.fds.use_handles = false;
 }
 
 static void with_and_without(void (*test)(struct frame *f, bool handles))
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct frame *f = frame_new(DAX_ALWAYS, CACHE_AUTO, 0);
-		bool handles = f->fs->inodes.fds.mount_fd >= 0;
+		bool handles = f->fs->inodes.fds.use_handles;
 
 		if (i)
 			without_handles(f);

@@ -29,6 +29,7 @@
 #include "dax.h"
 #include "inode_fd.h"
 #include "lock.h"
+#include "mounts.h"
 #include "table.h"
 #include "request.h"
 
@@ -45,6 +46,7 @@ struct inode_table {
 	_Atomic uint64_t next_id;
 	struct inode *root;
 	struct fd_budget fds; /* inode_fd.h */
+	struct mounts mounts;
 	unsigned sweep_shard; /* where inode_sweep() goes on; of the one thread that calls it */
 };
 

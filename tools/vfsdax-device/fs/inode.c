@@ -78,6 +78,7 @@ static struct inode *inode_new(struct fs *fs, int fd, const struct statx *stx)
 static void inode_free(struct inode *inode)
 {
 	inode_fd_close(inode);
+	mount_put(&inode->fs->inodes.mounts, inode->mount);
 	free(inode->handle);
 	free(inode);
 }
@@ -198,6 +199,7 @@ static int adopt(struct fs *fs, int fd, const struct statx *stx, struct inode **
 		close(fd);
 		return -ENOMEM;
 	}
+	fresh->mount = inode_fds_mount(fs, fd, stx);
 	inode_fds_opened(fs);
 	s = table_lock(&fs->inodes.by_key, fresh->by_key.hash);
 	known = count_known(s, &fresh->key, fresh->by_key.hash);

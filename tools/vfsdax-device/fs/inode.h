@@ -34,6 +34,7 @@ struct inode {
 	 * functions below give out keeps it open, so their users read it without a lock.
 	 */
 	int fd;
+	struct mount *mount;	    /* of which the handle is; NULL: fd stays open */
 	struct file_handle *handle; /* the way back, once fd was closed; guarded like it */
 	bool no_handle;		    /* the file system has none for it; guarded like it */
 	bool linked;		    /* had a name when it was found: so st_nlink means something */

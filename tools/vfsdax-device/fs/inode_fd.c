@@ -12,7 +12,6 @@
 
 #include "base/list.h"
 #include "base/log.h"
-#include "cred.h"
 #include "inode.h"
 
 /* Of the descriptors that a process may have; the rest is for open files and locks. */
@@ -24,53 +23,9 @@
 /* Closed at once, so that not each new one has to search. */
 #define BATCH	    256
 
-/* The handle of an open file, or NULL where there are none. */
-static struct file_handle *handle_of(int fd)
-{
-	union {
-		struct file_handle h;
-		uint8_t room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
-	} u = {.h = {.handle_bytes = MAX_HANDLE_SZ}};
-	struct file_handle *fitted;
-	int mount_id;
-
-	if (name_to_handle_at(fd, "", &u.h, &mount_id, AT_EMPTY_PATH) < 0)
-		return NULL;
-	fitted = malloc(sizeof(u.h) + u.h.handle_bytes);
-	if (fitted)
-		memcpy(fitted, &u, sizeof(u.h) + u.h.handle_bytes);
-	return fitted;
-}
-
-static int open_handle(struct fs *fs, struct file_handle *handle)
-{
-	uint32_t caller = cred_self_begin();
-	int fd =
-		open_by_handle_at(fs->inodes.fds.mount_fd, handle, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-
-	cred_self_end(caller);
-	fd = inode_fd_admit(fs, fd);
-	return fd < 0 ? -errno : fd;
-}
-
-/* Whether what was closed could be opened again: tried on the root. */
-static bool handles_work(struct fs *fs, int root_fd)
-{
-	struct file_handle *handle = handle_of(root_fd);
-	int fd = handle ? open_handle(fs, handle) : -ENOTSUP;
-
-	free(handle);
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
-}
-
 /* With the mode that was asked for. */
 static int settle_for_descriptors(struct fd_budget *b, enum file_handles mode)
 {
-	if (b->mount_fd >= 0)
-		close(b->mount_fd);
-	b->mount_fd = -1;
 	if (mode == FILE_HANDLES_MANDATORY) {
 		log_error("--inode-file-handles mandatory: there are none here; they need root "
 			  "(CAP_DAC_READ_SEARCH) and a file system that has them: use prefer");
@@ -87,25 +42,33 @@ int inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx)
 {
 	struct fd_budget *b = &fs->inodes.fds;
 	struct rlimit limit = {0};
+	int r;
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	b->limit = (size_t)MIN(limit.rlim_cur, (rlim_t)UINT32_MAX) / SHARE_DEN * SHARE_NUM;
 	b->ceiling = (int)(MIN(limit.rlim_cur, (rlim_t)INT_MAX) -
 			   MIN(limit.rlim_cur / RESERVE_DEN, (rlim_t)RESERVE));
-	b->mnt_id = stx->stx_mnt_id;
 	atomic_init(&b->n_open, 1);
 	atomic_init(&b->next_shard, 0);
-	b->mount_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fs->options.file_handles != FILE_HANDLES_NEVER && b->mount_fd >= 0 &&
-	    handles_work(fs, root_fd))
+	b->use_handles = mounts_init(fs, root_fd, stx->stx_mnt_id) &&
+			 fs->options.file_handles != FILE_HANDLES_NEVER;
+	if (b->use_handles)
 		return 0;
-	return settle_for_descriptors(b, fs->options.file_handles);
+	r = settle_for_descriptors(b, fs->options.file_handles);
+	if (r < 0)
+		inode_fds_fini(fs);
+	return r;
 }
 
 void inode_fds_fini(struct fs *fs)
 {
-	if (fs->inodes.fds.mount_fd >= 0)
-		close(fs->inodes.fds.mount_fd);
+	mounts_fini(&fs->inodes.mounts);
+}
+
+struct mount *inode_fds_mount(struct fs *fs, int path_fd, const struct statx *stx)
+{
+	return fs->inodes.fds.use_handles ? mount_get(fs, stx->stx_mnt_id, path_fd, stx->stx_mode)
+					  : NULL;
 }
 
 int inode_fd_admit(struct fs *fs, int fd)
@@ -146,18 +109,16 @@ bool inode_fds_left(struct fs *fs)
  */
 static bool may_close(const struct inode *inode)
 {
-	const struct fd_budget *b = &inode->fs->inodes.fds;
-
-	return inode->fd >= 0 && !inode->no_handle && inode->key.mnt_id == b->mnt_id &&
+	return inode->fd >= 0 && !inode->no_handle && inode->mount && inode->mount->fd >= 0 &&
 	       atomic_load_explicit(&inode->refs.n, memory_order_acquire) == 1;
 }
 
 bool inode_fd_let_go(struct inode *inode)
 {
-	if (inode->fs->inodes.fds.mount_fd < 0 || !may_close(inode))
+	if (!may_close(inode))
 		return false;
 	if (!inode->handle)
-		inode->handle = handle_of(inode->fd);
+		inode->handle = mount_handle(inode->fd);
 	if (!inode->handle) {
 		inode->no_handle = true;
 		return false;
@@ -181,7 +142,7 @@ bool inode_fds_make_room(struct fs *fs)
 	struct fd_budget *b = &fs->inodes.fds;
 	size_t n_closed = 0;
 
-	if (b->mount_fd < 0)
+	if (!b->use_handles)
 		return false;
 	/* Twice around at most: the first round may only take marks away. */
 	for (unsigned i = 0; i < 2 * TABLE_SHARDS && n_closed < BATCH; i++)
@@ -248,7 +209,7 @@ int inode_fd_pin(struct inode *inode)
 	if (!inode->handle)
 		return -ESTALE;
 	do
-		fd = open_handle(fs, inode->handle);
+		fd = mount_open_handle(fs, inode->mount, inode->handle);
 	while (fd == -EMFILE && inode_fds_make_room(fs));
 	if (fd < 0)
 		return fd;

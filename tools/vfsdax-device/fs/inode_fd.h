@@ -8,8 +8,8 @@
  * A handle names a file and its generation, so a file deleted meanwhile is -ESTALE and never the
  * next one that got its number. The handles are our own: no byte of them comes from the guest.
  *
- * It needs CAP_DAC_READ_SEARCH and a file system with handles. Elsewhere, and below other mounts
- * than the root's, inodes keep their descriptors and the guest gets EMFILE in the end.
+ * It needs CAP_DAC_READ_SEARCH and a file system with handles, for each mount in the share
+ * (mounts.h). Elsewhere inodes keep their descriptors and the guest gets EMFILE in the end.
  */
 #ifndef VFSDAX_DEVICE_FS_INODE_FD_H
 #define VFSDAX_DEVICE_FS_INODE_FD_H
@@ -21,11 +21,11 @@
 
 struct fs;
 struct inode;
+struct mount;
 struct statx;
 
 struct fd_budget {
-	int mount_fd;	 /* an open file of the root's mount, or -1: handles do not work */
-	uint64_t mnt_id; /* of that mount */
+	bool use_handles; /* they work for the root */
 	size_t limit;
 	int ceiling; /* numbers from here on are for the front end's descriptors, not for files */
 	_Atomic bool near; /* the last one came close to it */
@@ -37,6 +37,9 @@ struct fd_budget {
  * do not work, after one line of log. */
 int inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx);
 void inode_fds_fini(struct fs *fs);
+
+/* The mount of a file that the guest did not know, for its inode; NULL: it keeps its descriptor. */
+struct mount *inode_fds_mount(struct fs *fs, int path_fd, const struct statx *stx);
 
 /*
  * What a guest can have opened must not keep a message of the front end from being received. The

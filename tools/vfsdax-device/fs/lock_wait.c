@@ -20,9 +20,7 @@
 #include "fs.h"
 #include "handle.h"
 #include "reply.h"
-
-/* Ignored by default, so an unexpected one is harmless, and used by nothing else here. */
-#define WAKE_SIGNAL SIGURG
+#include "vfsdax-device/wake.h"
 
 #define RESEND_NS	   NS_PER_MS
 #define INTERRUPT_LIMIT_NS (1 * NS_PER_S)
@@ -31,19 +29,12 @@
 #define EARLY_NS	   (2 * NS_PER_S)
 #define STACK_BYTES	   (256 * KIB)
 
-static void on_wake(int signal)
-{
-	(void)signal; /* being there is enough: the system call returns EINTR */
-}
-
 int lock_wait_init(struct lock_table *t)
 {
-	struct sigaction action = {.sa_handler = on_wake}; /* no SA_RESTART */
-
 	list_init(&t->waiters);
 	list_init(&t->finished);
 	clock_cond_init(&t->changed);
-	return sigaction(WAKE_SIGNAL, &action, NULL) < 0 ? -errno : 0;
+	return wake_install();
 }
 
 /* ------------------------------------------------------------------ the thread */
@@ -247,6 +238,9 @@ int lock_wait_start(struct fs *fs, struct request *req, uint64_t unique,
 	struct waiter *w;
 	int r;
 
+	/* No driver gives a lock that much room; a queue with such a wait could not be stopped. */
+	if (req->pinned)
+		return -ENOLCK;
 	join_finished(t);
 	r = waiter_new(fs, wish, &w);
 	if (r < 0)

@@ -30,6 +30,8 @@ struct request {
 	unsigned n_writable;
 	uint64_t writable_bytes;
 	bool hiprio; /* came through queue 0 */
+	bool pinned; /* the guest's memory is held until it completes: it must not wait for others
+		      */
 };
 
 /*

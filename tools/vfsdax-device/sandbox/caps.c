@@ -66,13 +66,6 @@ static int wanted(const struct sandbox_options *o, cap_bits *keep)
 	return apply_modcaps(o->modcaps, keep);
 }
 
-int caps_check(const struct sandbox_options *o)
-{
-	cap_bits keep;
-
-	return wanted(o, &keep);
-}
-
 /* What the process does not have it cannot keep; an ordinary user keeps nothing. */
 static cap_bits possessed(void)
 {
@@ -83,6 +76,20 @@ static cap_bits possessed(void)
 		if (capng_have_capability(CAPNG_PERMITTED, cap))
 			have |= CAP_BIT(cap);
 	return have;
+}
+
+/* In a user namespace all are there. */
+int caps_check(const struct sandbox_options *o)
+{
+	cap_bits keep, more = 0;
+	int rc = wanted(o, &keep);
+
+	if (!rc && o->modcaps && o->mode != SANDBOX_NAMESPACE &&
+	    apply_modcaps(o->modcaps, &more) == 0 && more & ~possessed())
+		log_warn("--modcaps=%s: what this process does not have it cannot keep; start it "
+			 "as root",
+			 o->modcaps);
+	return rc;
 }
 
 static int keep_only(cap_bits keep)

@@ -161,8 +161,11 @@ int idmap_write(const struct sandbox_options *o, pid_t child)
 
 /* ------------------------------------------------------------------ from inside */
 
-static bool has_root(const struct sandbox_maps *m)
+/* Without maps the own id is itself. */
+static bool has_root(const struct sandbox_maps *m, uint32_t own)
 {
+	if (!m->n)
+		return own == 0;
 	for (unsigned i = 0; i < m->n; i++)
 		if (m->map[i].inside == 0)
 			return true;
@@ -171,7 +174,7 @@ static bool has_root(const struct sandbox_maps *m)
 
 int idmap_become_root(const struct sandbox_options *o)
 {
-	bool root = has_root(&o->uid_maps) && has_root(&o->gid_maps);
+	bool root = has_root(&o->uid_maps, geteuid()) && has_root(&o->gid_maps, getegid());
 
 	if (!root)
 		return 0;

@@ -192,6 +192,9 @@ int sandbox_enter(const struct sandbox_options *o, const char *dir, int stop_fd,
 	int rc = 0;
 
 	*s = (struct sandbox){.parent_fd = -1, .notify_fd = -1};
+	if (SANDBOX_SANITIZED && (o->mode == SANDBOX_NONE || o->filter == FILTER_NONE))
+		log_warn("built with a sanitizer: not confined unless --sandbox and --seccomp ask "
+			 "for it; for tests only");
 	if (o->mode != SANDBOX_NONE)
 		rc = enter_child(o, dir, stop_fd, inside_fd, s);
 	else

@@ -16,6 +16,9 @@
 /* A request may take its time (a slow disk); one that takes longer is called stuck. */
 #define STOP_TIMEOUT_MS 20000u
 
+/* For the rest of a message that has begun, and for room for an answer. */
+#define MESSAGE_TIMEOUT_MS 10000u
+
 /* What the front end said about a ring. */
 struct ring_config {
 	uint16_t size;

@@ -17,6 +17,9 @@
 /* FORGETs come in bursts and have no reply: after one, the next are collected for a while without
  * kicks, which cost the driver a system call and this side a wake-up each. */
 #define HIPRIO_COLLECT_MS 1
+/* When a thread that does not stop is taken out of calls on the front end's descriptors. */
+#define PATIENCE_MS	  200
+#define INTERRUPT_MS	  5
 /* After a failure that will pass. */
 #define RETRY_MS	  20
 
@@ -36,27 +39,46 @@ static int queue_listen(struct queue *q, bool on)
 	return rc;
 }
 
+/* wake_fd: the flag that it stands for is set before it is written, and looked at after it was
+ * read. */
+static void wake_give(struct queue *q)
+{
+	uint64_t one = 1;
+	ssize_t unused = write(q->wake_fd, &one, sizeof(one));
+
+	(void)unused; /* it is full: as good */
+}
+
+static void wake_take(struct queue *q)
+{
+	uint64_t count;
+	ssize_t unused = read(q->wake_fd, &count, sizeof(count));
+
+	(void)unused; /* it was empty */
+}
+
 /*
  * Blocks until the driver kicks, the queue is stopped or the time is over (-1: never). False: the
  * kick descriptor is no good.
  */
 static bool queue_block(struct queue *q, int timeout_ms)
 {
-	struct pollfd p[2] = {{.fd = q->kick_fd, .events = POLLIN},
+	struct pollfd p[2] = {{.fd = q->kick.fd, .events = POLLIN},
 			      {.fd = q->wake_fd, .events = POLLIN}};
-	uint64_t count;
-	ssize_t n;
+	int rc;
 
 	while (poll(p, 2, timeout_ms) < 0)
 		if (errno != EINTR)
 			return false;
+	if (p[1].revents)
+		wake_take(q);
 	if (!p[0].revents || p[1].revents)
 		return true;
-	n = read(q->kick_fd, &count, sizeof(count));
-	if (n == (ssize_t)sizeof(count) || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+	rc = event_clear(&q->kick);
+	if (!rc || rc == -EAGAIN || rc == -EINTR)
 		return true;
 	log_error("queue %u stopped: its kick descriptor cannot be read: %s", q->index,
-		  n < 0 ? strerror(errno) : "end of file");
+		  strerror(-rc));
 	return false;
 }
 
@@ -85,6 +107,10 @@ static void queue_loop(struct queue *q)
 	while (!atomic_load_explicit(&q->stopping, memory_order_relaxed)) {
 		int rc = queue_run_one(q);
 
+		if (atomic_load_explicit(&q->recall, memory_order_relaxed)) {
+			atomic_store(&q->recall, false);
+			event_signal(&q->call);
+		}
 		if (rc > 0) {
 			spin_event(&q->spin);
 			collect = q->index == VIRTIO_FS_QUEUE_HIPRIO;
@@ -133,9 +159,9 @@ static void *queue_main(void *arg)
 	release_held(q);
 	spin_init(&q->spin, q->index == VIRTIO_FS_QUEUE_HIPRIO ? SPIN_NEVER : SPIN_AUTO);
 	queue_loop(q);
-	pthread_mutex_lock(&q->lock);
 	if (!atomic_load(&q->stopping))
-		signal_eventfd(q->err_fd);
+		event_signal(&q->err);
+	pthread_mutex_lock(&q->lock);
 	q->thread_alive = false;
 	queue_changed(q);
 	pthread_mutex_unlock(&q->lock);
@@ -150,7 +176,9 @@ int queue_init(struct queue *q, unsigned index, struct space *space, struct fs *
 	q->index = index;
 	q->space = space;
 	q->fs = fs;
-	q->kick_fd = q->call_fd = q->err_fd = -1;
+	event_init(&q->kick);
+	event_init(&q->call);
+	event_init(&q->err);
 	q->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (q->wake_fd < 0)
 		return -errno;
@@ -162,34 +190,23 @@ int queue_init(struct queue *q, unsigned index, struct space *space, struct fs *
 	return 0;
 }
 
-static void set_fd(struct queue *q, int *slot, int fd)
-{
-	int old;
-
-	pthread_mutex_lock(&q->lock);
-	old = *slot;
-	*slot = fd;
-	pthread_mutex_unlock(&q->lock);
-	if (old >= 0)
-		close(old);
-}
-
 void queue_set_kick(struct queue *q, int fd)
 {
-	set_fd(q, &q->kick_fd, fd);
+	event_set(&q->kick, fd);
 }
 
 void queue_set_call(struct queue *q, int fd)
 {
-	set_fd(q, &q->call_fd, fd);
+	event_set(&q->call, fd);
 	/* A call that went to the old descriptor may have been lost on the way. */
+	atomic_store(&q->recall, true);
 	if (queue_running(q))
-		signal_eventfd(fd);
+		wake_give(q);
 }
 
 void queue_set_err(struct queue *q, int fd)
 {
-	set_fd(q, &q->err_fd, fd);
+	event_set(&q->err, fd);
 }
 
 static void slots_free(struct list *head)
@@ -202,9 +219,9 @@ static void slots_free(struct list *head)
 
 void queue_fini(struct queue *q)
 {
-	queue_set_kick(q, -1);
-	queue_set_call(q, -1);
-	queue_set_err(q, -1);
+	event_fini(&q->kick);
+	event_fini(&q->call);
+	event_fini(&q->err);
 	close(q->wake_fd);
 	slots_free(&q->pool);
 	slots_free(&q->held);
@@ -225,13 +242,11 @@ bool queue_running(struct queue *q)
 
 int queue_start(struct queue *q)
 {
-	uint64_t count;
-	ssize_t unused;
 	int rc;
 
 	atomic_store(&q->stopping, false);
-	unused = read(q->wake_fd, &count, sizeof(count));
-	(void)unused;
+	atomic_store(&q->recall, false);
+	wake_take(q);
 	q->complained = false;
 	pthread_mutex_lock(&q->lock);
 	q->running = q->thread_alive = true;
@@ -248,26 +263,46 @@ int queue_start(struct queue *q)
 	return -rc;
 }
 
-int queue_stop(struct queue *q, unsigned timeout_ms)
+/* With the lock: what queue_stop() waits for, until `deadline` at most. */
+static bool wait_still(struct queue *q, uint64_t deadline)
 {
-	struct timespec until = clock_timespec(clock_now_ns() + timeout_ms * NS_PER_MS);
+	struct timespec until = clock_timespec(deadline);
 	int rc = 0;
 
-	atomic_store(&q->stopping, true);
-	signal_eventfd(q->wake_fd);
-	space_nudge(q->space);
-	pthread_mutex_lock(&q->lock);
 	while ((q->thread_alive || q->direct) && !rc)
 		rc = pthread_cond_timedwait(&q->changed, &q->lock, &until);
-	rc = q->thread_alive || q->direct ? -ETIMEDOUT : 0;
-	if (!rc)
-		q->running = false;
+	return !q->thread_alive && !q->direct;
+}
+
+/* Threads that the front end keeps in a call on its descriptors. */
+static void queue_interrupt(struct queue *q)
+{
+	event_interrupt(&q->kick);
+	event_interrupt(&q->call);
+	event_interrupt(&q->err);
+}
+
+int queue_stop(struct queue *q, unsigned timeout_ms)
+{
+	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS;
+	uint64_t look = clock_now_ns() + PATIENCE_MS * NS_PER_MS;
+	bool still;
+
+	atomic_store(&q->stopping, true);
+	wake_give(q);
+	space_nudge(q->space);
+	pthread_mutex_lock(&q->lock);
+	while (!(still = wait_still(q, MIN(look, deadline))) && look < deadline) {
+		queue_interrupt(q);
+		look += INTERRUPT_MS * NS_PER_MS;
+	}
+	q->running = q->running && !still;
 	pthread_mutex_unlock(&q->lock);
-	if (!rc && q->joinable) {
+	if (still && q->joinable) {
 		pthread_join(q->thread, NULL);
 		q->joinable = false;
 	}
-	return rc;
+	return still ? 0 : -ETIMEDOUT;
 }
 
 unsigned queue_forget(struct queue *q)

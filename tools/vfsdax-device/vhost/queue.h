@@ -22,6 +22,7 @@
 #include "base/list.h"
 #include "base/spin.h"
 #include "vfsdax-device/fs/request.h"
+#include "event.h"
 #include "ring.h"
 
 struct queue {
@@ -30,7 +31,7 @@ struct queue {
 	struct fs *fs;
 
 	/*
-	 * Guards the ring, the pool, `held`, `running`, the counts and the descriptors' values.
+	 * Guards the ring, the pool, `held`, `running` and the counts.
 	 * Held for short accesses only, never while waiting for the front end or running a
 	 * request. The space's read lock is taken inside it.
 	 */
@@ -42,12 +43,13 @@ struct queue {
 	unsigned in_flight, direct;
 	bool running; /* the ring may be written */
 	bool thread_alive;
-	int kick_fd, call_fd, err_fd; /* -1: none */
+	struct event kick, call, err;
 
 	pthread_t thread;
 	bool joinable; /* main thread: there is a thread to join */
 	_Atomic bool stopping;
-	int wake_fd; /* eventfd: readable while stopping */
+	_Atomic bool recall; /* for the thread: a call may have been lost, make one */
+	int wake_fd;	     /* our own eventfd: readable when one of the two has been set */
 
 	/* Of the thread. */
 	struct spin spin;
@@ -96,6 +98,5 @@ void queue_leave(struct queue *q);
 /* With the lock: the slot is free again; what queue_stop() waits for has changed. */
 void slot_retire(struct queue *q, struct queue_slot *slot);
 void queue_changed(struct queue *q);
-void signal_eventfd(int fd);
 
 #endif

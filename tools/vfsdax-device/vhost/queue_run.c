@@ -11,15 +11,6 @@
 #include "base/log.h"
 #include "slot.h"
 
-void signal_eventfd(int fd)
-{
-	uint64_t one = 1;
-	/* A full counter is as good as a signal, and a front end that is gone needs none. */
-	ssize_t unused = fd >= 0 ? write(fd, &one, sizeof(one)) : 0;
-
-	(void)unused;
-}
-
 void queue_enter(struct queue *q)
 {
 	pthread_mutex_lock(&q->lock);
@@ -54,7 +45,7 @@ void slot_retire(struct queue *q, struct queue_slot *slot)
 	queue_changed(q);
 }
 
-/* With the lock; the ring is running. */
+/* With the lock; the ring is running. 1: and the driver wants a call. */
 static int slot_push(struct queue *q, struct queue_slot *slot, struct misses *misses)
 {
 	int rc;
@@ -71,12 +62,13 @@ static int slot_push(struct queue *q, struct queue_slot *slot, struct misses *mi
 		rc = ring_push(&q->ring, slot->head, slot->written, misses);
 	DELAY_POINT("device.after_push");
 	if (!rc && ring_wants_call(&q->ring))
-		signal_eventfd(q->call_fd);
+		rc = 1;
 	space_read_unlock(q->space);
 	return rc;
 }
 
-/* With the lock, which is given up while it waits. -ECANCELED: the queue stands still, or will. */
+/* With the lock, which is given up while it waits. 1: as slot_push(); -ECANCELED: the queue stands
+ * still, or will. */
 static int slot_deliver(struct queue *q, struct queue_slot *slot)
 {
 	for (;;) {
@@ -114,12 +106,14 @@ void request_complete(struct request *req, uint32_t written_bytes)
 		list_push_back(&q->held, &slot->link);
 		queue_changed(q);
 	} else {
-		if (rc)
+		if (rc < 0)
 			log_error("queue %u: an answer cannot be delivered: %s", q->index,
 				  strerror(-rc));
 		slot_retire(q, slot);
 	}
 	pthread_mutex_unlock(&q->lock);
+	if (rc > 0)
+		event_signal(&q->call);
 }
 
 /* ------------------------------------------------------------------ taking */

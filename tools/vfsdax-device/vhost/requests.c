@@ -280,7 +280,7 @@ static int reply(struct vhost *v, struct vhost_user_message *m)
 {
 	frame_release(m); /* what was not taken is not for the answer */
 	m->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
-	return message_send(v->sock, v->stop_fd, m);
+	return message_send(v->sock, v->stop_fd, MESSAGE_TIMEOUT_MS, m);
 }
 
 /*

@@ -281,8 +281,9 @@ int on_set_vring_enable(struct vhost *v, struct vhost_user_message *m)
 }
 
 /*
- * An eventfd, as far as can be seen (what is anonymous has no type), and made not to block: a queue
- * must neither wait for a counter that is full nor write into a file.
+ * An eventfd, as far as can be seen (what is anonymous has no type), and made not to block for as
+ * long as the front end leaves it so (event.h): a queue must neither wait for a counter that is
+ * full nor write into a file.
  */
 static bool is_event(int fd)
 {

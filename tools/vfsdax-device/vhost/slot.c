@@ -67,7 +67,8 @@ int slot_fill(struct queue_slot *slot, const struct chain *c, bool hiprio)
 		       c->writable_bytes > SMALL_WRITABLE_BYTES;
 	slot->req = (struct request){.readable_bytes = c->readable_bytes,
 				     .writable_bytes = c->writable_bytes,
-				     .hiprio = hiprio};
+				     .hiprio = hiprio,
+				     .pinned = slot->direct};
 	return slot->direct ? reserve_pieces(slot, n) : 0;
 }
 
@@ -141,6 +142,7 @@ bool slot_map_header(struct queue_slot *slot, struct space *s)
 
 	slot->req.readable_bytes = cut_ranges(slot->ranges, &slot->n_readable, HEADER_BYTES_MAX);
 	slot->req.writable_bytes = writable;
+	slot->req.pinned = false;
 	/* The writable ranges follow the readable ones. */
 	memmove(slot->ranges + slot->n_readable, slot->ranges + n_readable,
 		slot->n_writable * sizeof(*w));

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "internal.h"
+#include "vfsdax-device/wake.h"
 
 #define STUCK_AT_EXIT_MS 8000u
 /* Some rings were stopped and others run on: the device as a whole was not stopped after all. */
@@ -93,7 +94,7 @@ static int serve_one(struct vhost *v, struct vhost_user_message *m)
 	int rc = wait_for_message(v);
 
 	if (!rc)
-		rc = message_receive(v->sock, v->stop_fd, m);
+		rc = message_receive(v->sock, v->stop_fd, MESSAGE_TIMEOUT_MS, m);
 	if (rc)
 		return rc;
 	log_debug("front end: request %u, flags 0x%x, %u bytes, %u descriptors", m->header.request,
@@ -161,7 +162,9 @@ int vhost_create(const struct vhost_options *options, struct vhost **out)
 {
 	struct vhost *v = calloc(1, sizeof(*v));
 	unsigned n = options->num_request_queues + VIRTIO_FS_QUEUE_REQUEST;
-	int rc = v ? channel_init(&v->channel) : -ENOMEM;
+	int rc = v ? wake_install() : -ENOMEM;
+
+	rc = rc ? rc : channel_init(&v->channel);
 
 	if (rc) {
 		free(v);
