@@ -187,7 +187,7 @@ int frame_teardown(void **state)
 	return 0;
 }
 
-int frame_init(struct frame *f, uint64_t flags)
+static int init_with(struct frame *f, uint64_t flags, uint32_t agreement)
 {
 	struct fuse_init_in in = {
 		.major = 7,
@@ -197,7 +197,19 @@ int frame_init(struct frame *f, uint64_t flags)
 		.flags2 = (uint32_t)(flags >> 32),
 	};
 
+	if (agreement)
+		agreement_put(&in, agreement);
 	return call_in(f, FUSE_INIT, 0, &in);
+}
+
+int frame_init(struct frame *f, uint64_t flags)
+{
+	return init_with(f, flags, AGREE_DAX_ANY_SIZE);
+}
+
+int frame_init_foreign(struct frame *f, uint64_t flags)
+{
+	return init_with(f, flags, 0);
 }
 
 /* ------------------------------------------------------------------ requests */

@@ -359,15 +359,47 @@ static void a_front_end_that_wants_writers_gets_no_executables(void **state)
 	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
 	frame_free(f);
 
-	/* A guest that asks for no flags reads every file through the window, or fails. */
+	/* Linux reads what it asks for through the window, or fails. */
 	f = frame_new(DAX_ALWAYS, CACHE_AUTO, FRAME_NO_INIT);
 	f->shmem.wants_rdwr = true;
-	frame_init(f, FUSE_MAP_ALIGNMENT);
+	frame_init_foreign(f, FUSE_MAP_ALIGNMENT);
 	host_file_of_size(f, "a", 1 << 20);
 	assert_int_equal(chmod(host_path(f, "a"), 0755), 0);
 	nodeid = lookup(f, 1, "a");
 	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
 	frame_free(f);
+}
+
+static void another_driver_is_told_to_map_only_what_it_can(void **state)
+{
+	static const struct {
+		uint64_t size;
+		bool marked;
+	} files[] = {{0, false},	   {1, false},	    {4096, false},
+		     {2 * MIB - 1, false}, {2 * MIB, true}, {2 * MIB + 4096, false},
+		     {5000001, false},	   {6 * MIB, true}};
+	static const enum dax_mode modes[] = {DAX_AUTO, DAX_ALWAYS, DAX_FILESIZE, DAX_NONE};
+
+	(void)state;
+	for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
+		struct frame *f = frame_new(modes[m], CACHE_AUTO, FRAME_NO_INIT);
+		struct fuse_setattr_in set = {.valid = FATTR_SIZE, .size = 5 * MIB};
+		bool any = modes[m] == DAX_ALWAYS || modes[m] == DAX_FILESIZE;
+
+		frame_init_foreign(f, UINT64_MAX);
+		for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
+			host_file_of_size(f, "a", files[i].size);
+			assert_int_equal(flags_of(f, "a"),
+					 files[i].marked && any ? FUSE_ATTR_DAX : 0);
+		}
+		/* It grows out of what can be mapped. */
+		assert_int_equal(call_in(f, FUSE_SETATTR, lookup(f, 1, "a"), &set), 0);
+		assert_int_equal(((struct fuse_attr_out *)f->body)->attr.flags, 0);
+		/* Ours has all of them. */
+		frame_init(f, UINT64_MAX);
+		assert_int_equal(flags_of(f, "a"), modes[m] == DAX_NONE ? 0 : FUSE_ATTR_DAX);
+		frame_free(f);
+	}
 }
 
 int main(void)
@@ -387,6 +419,7 @@ int main(void)
 		T(many_mappings_are_found_again),
 		T(a_mapping_for_reading_is_of_a_descriptor_for_reading),
 		cmocka_unit_test(a_front_end_that_wants_writers_gets_no_executables),
+		cmocka_unit_test(another_driver_is_told_to_map_only_what_it_can),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,16 +69,16 @@ static bool page_multiple(uint64_t v)
 
 bool dax_may_map(struct fs *fs, mode_t mode)
 {
-	return !(mode & 0111) || fs->options.map_executables || shmem_takes_rdonly(fs->shmem) ||
-	       !fs_agreed(fs, FUSE_HAS_INODE_DAX);
+	return !(mode & 0111) || fs->options.map_executables || shmem_takes_rdonly(fs->shmem);
 }
 
+/* Another driver than ours has no other way to the file when it asks for this. */
 static int check_mode(const struct op *op)
 {
 	struct statx stx;
 	int r = inode_statx(op->node->fd, &stx);
 
-	if (r < 0)
+	if (r < 0 || !fs_maps_any_size(op->fs))
 		return r;
 	return dax_may_map(op->fs, stx.stx_mode) ? 0 : -ETXTBSY;
 }

@@ -23,8 +23,10 @@
 
 #define MAX_BACKGROUND 1024
 
-/* What our own driver may ask for. A process that cannot become another user accepts none of it. */
-#define AGREED_OURS (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
+/* What our own driver may ask for; and what of it a process that cannot become another user does
+ * not accept. */
+#define AGREED_OURS	  (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS | AGREE_DAX_ANY_SIZE)
+#define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */
 static bool always(const struct fs *fs)
@@ -124,10 +126,10 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in, bo
 /* Beyond FUSE, of what our own driver asks for. That we check rights it hears unasked, too. */
 static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
 {
-	if (!asks || !fs->privileged)
-		return 0;
-	return (asked & AGREED_OURS) |
-	       (fs->options.check_permissions ? AGREE_CHECK_PERMISSIONS : 0);
+	uint32_t unasked = fs->options.check_permissions ? AGREE_CHECK_PERMISSIONS : 0;
+	uint32_t able = fs->privileged ? ~0u : ~AGREED_PRIVILEGED;
+
+	return asks ? ((asked & AGREED_OURS) | unasked) & able : 0;
 }
 
 /* Where we check, the host's own access control lists count whatever the front end does. */

@@ -58,7 +58,8 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
 
 /* ------------------------------------------------------------------ the file-system half */
 
-enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE };
+/* AUTO: all files for a driver that maps files of any size, else none. */
+enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE, DAX_AUTO };
 /* AUTO: where the front end takes part; ALWAYS: one that does not is refused. */
 enum acl_mode { ACL_NEVER, ACL_AUTO, ACL_ALWAYS };
 /* CACHE_METADATA: names and attributes for long, data not at all. */
