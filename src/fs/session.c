@@ -340,11 +340,8 @@ void fs_session_close(struct fs_session *s)
 {
 	if (!s)
 		return;
-	if (s->started && !transport_failed(s->t) && s->limits.max_write) {
-		s->params.timeout_ms = MIN(s->params.timeout_ms, 2000u);
-		fs_hiprio_progress(s);
-		fs_call(s, FUSE_DESTROY, 0, NULL, 0, NULL, 0);
-	}
+	if (s->started && !transport_failed(s->t) && s->limits.max_write)
+		fs_session_destroy(s);
 	s->t->ops->stop(s->t);
 	close_queues(s, -ENODEV);
 	free(s);

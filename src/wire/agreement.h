@@ -32,6 +32,9 @@ enum agreement_flags {
 	 * a queue. So FUSE_ATTR_DAX costs it nothing on any file; without this the device marks
 	 * only what a driver can map that maps 2 MiB or nothing, as Linux's. */
 	AGREE_DAX_ANY_SIZE = 1u << 2,
+	/* Of the device: what comes on the hiprio queue is returned at once, whatever requests it
+	 * works on. */
+	AGREE_HIPRIO_AT_ONCE = 1u << 3,
 };
 
 #define AGREEMENT_GROUPS_MAX 512u

@@ -99,6 +99,8 @@ if [ -n "$long" ]; then
         -- probe /src/tests/vm/probe/guest.sh
     boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
     boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window
+    boot 120 "${dev[@]}" --device-args '--cache-size 1G' -- dead-back-end $g/dead.sh
+    boot 120 "${dev[@]}" --device-args '--cache-size 1G' -- dead-back-end-idle $g/dead.sh idle
     boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- stopped-qemu $g/stopped.sh ours \
         -- stopped-qemu-kernel $g/stopped.sh kernel -- kernel-client-inode $g/kernel-client.sh dax=inode all
     boot 300 "${dev[@]}" --device-args '--cache-size 1G --dax always' -- marked-files $g/kernel-client.sh '' whole \

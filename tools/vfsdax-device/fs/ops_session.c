@@ -25,7 +25,7 @@
 
 /* What our own driver may ask for; and what of it a process that cannot become another user does
  * not accept. */
-#define AGREED_OURS	  (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS | AGREE_DAX_ANY_SIZE)
+#define AGREED_OURS	  (AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE)
 #define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */
@@ -126,8 +126,8 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in, bo
 /* Beyond FUSE, of what our own driver asks for. That we check rights it hears unasked, too. */
 static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
 {
-	uint32_t unasked = fs->options.check_permissions ? AGREE_CHECK_PERMISSIONS : 0;
-	uint32_t able = fs->privileged ? ~0u : ~AGREED_PRIVILEGED;
+	uint32_t unasked = fs->options.check_permissions ? (uint32_t)AGREE_CHECK_PERMISSIONS : 0;
+	uint32_t able = fs->privileged ? ~0u : ~(uint32_t)AGREED_PRIVILEGED;
 
 	return asks ? ((asked & AGREED_OURS) | unasked) & able : 0;
 }
