@@ -16,7 +16,6 @@
 #include "fs/internal.h"
 #include "wire/agreement.h"
 
-#define DESTROY_MS   4000u
 #define LOOK_NS	     NS_PER_S
 /* Looks, not time: a machine that stood still for an hour has looked once meanwhile. */
 #define SILENT_LOOKS 3
@@ -58,7 +57,7 @@ void fs_session_destroy(struct fs_session *s)
 {
 	bool watched = fs_session_watched(s);
 
-	s->params.timeout_ms = MIN(s->params.timeout_ms, DESTROY_MS);
+	s->params.timeout_ms = MIN(s->params.timeout_ms, watched ? 4000u : 2000u);
 	fs_hiprio_look(s, watched);
 	if (fs_call(s, FUSE_DESTROY, 0, NULL, 0, NULL, 0) == -ETIMEDOUT && watched &&
 	    fs_hiprio_look(s, false))

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -36,10 +37,10 @@ static int check_window_size(void *to, const struct option_table *t, const struc
 {
 	const struct parsed *p = to;
 
-	if (p->o.vhost.cache_size_bytes % 4096 == 0)
+	if (p->o.vhost.cache_size_bytes % (uint64_t)sysconf(_SC_PAGESIZE) == 0)
 		return 0;
 	return option_refuse(t, row, value,
-			     "a multiple of 4096 bytes such as 512M or 4G, or 0 for no window");
+			     "a multiple of the page size such as 512M or 4G, or 0 for no window");
 }
 
 static int check_queue_size(void *to, const struct option_table *t, const struct option_row *row,

@@ -129,6 +129,8 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
 
 /* ------------------------------------------------------------------ life */
 
+uint32_t frame_page_bytes;
+
 struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags)
 {
 	struct frame *f = calloc(1, sizeof(*f));
@@ -142,6 +144,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 	f->options = (struct fs_options){
 		.shared_dir = f->dir,
 		.dax = dax,
+		.page_bytes = frame_page_bytes,
 		.dax_threshold_bytes = 32 * KIB,
 		.cache = cache,
 		.readonly = flags & FRAME_READONLY,

@@ -88,6 +88,9 @@ void frame_free(struct frame *f);
 int frame_setup(void **state); /* DAX_ALWAYS, CACHE_AUTO */
 int frame_teardown(void **state);
 
+/* The host's pages, in frames that are made from now on; 0: those of this machine. */
+extern uint32_t frame_page_bytes;
+
 int frame_init(struct frame *f, uint64_t flags);
 int frame_init_foreign(struct frame *f, uint64_t flags); /* by another driver than ours */
 

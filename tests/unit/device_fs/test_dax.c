@@ -402,6 +402,33 @@ static void another_driver_is_told_to_map_only_what_it_can(void **state)
 	}
 }
 
+static void mappings_are_of_the_pages_of_the_host(void **state)
+{
+	(void)state;
+	for (unsigned shift = 12; shift <= 16; shift += 2) {
+		uint64_t page = UINT64_C(1) << shift, nodeid;
+		struct fuse_init_out *init;
+		struct frame *f;
+
+		frame_page_bytes = (uint32_t)page;
+		f = frame_new(DAX_AUTO, CACHE_AUTO, 0);
+		frame_page_bytes = 0;
+		init = (struct fuse_init_out *)f->body;
+		assert_int_equal(init->map_alignment, shift);
+		host_file_of_size(f, "a", 5 * page - 4096);
+		nodeid = lookup(f, 1, "a");
+		assert_int_equal(map(f, nodeid, 0, 5 * page, 0, 0), -EINVAL);
+		assert_int_equal(map(f, nodeid, page, 2 * page, page, 0), 0);
+		assert_int_equal(unmap(f, page, 2 * page), 0);
+		for (uint64_t part = 4096; part < page; part *= 2) {
+			assert_int_equal(map(f, nodeid, part, page, 0, 0), -EINVAL);
+			assert_int_equal(map(f, nodeid, 0, part, 0, 0), -EINVAL);
+			assert_int_equal(map(f, nodeid, 0, page, part, 0), -EINVAL);
+		}
+		frame_free(f);
+	}
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
@@ -419,6 +446,7 @@ int main(void)
 		T(many_mappings_are_found_again),
 		T(a_mapping_for_reading_is_of_a_descriptor_for_reading),
 		cmocka_unit_test(a_front_end_that_wants_writers_gets_no_executables),
+		cmocka_unit_test(mappings_are_of_the_pages_of_the_host),
 		cmocka_unit_test(another_driver_is_told_to_map_only_what_it_can),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,6 @@
 
 #define FS_MAX_WRITE_BYTES MIB
 #define FS_MAX_PAGES	   256
-#define FS_PAGE_BYTES	   4096
 /* What Linux maps at once, at multiples of it, past the end of a file too; FUSE_DAX_SHIFT there. */
 #define DAX_FOREIGN_BYTES  (2 * MIB)
 

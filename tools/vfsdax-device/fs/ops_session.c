@@ -179,7 +179,8 @@ int op_init(struct op *op)
 	out.max_write = FS_MAX_WRITE_BYTES;
 	out.time_gran = 1;
 	out.max_pages = agreed & FUSE_MAX_PAGES ? FS_MAX_PAGES : 0;
-	out.map_alignment = agreed & FUSE_MAP_ALIGNMENT ? __builtin_ctz(FS_PAGE_BYTES) : 0;
+	out.map_alignment =
+		agreed & FUSE_MAP_ALIGNMENT ? (uint16_t)__builtin_ctz(fs->options.page_bytes) : 0;
 	if (asks)
 		agreement_put(&out, asked);
 	return reply(op, &out, sizeof(out));

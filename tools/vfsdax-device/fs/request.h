@@ -48,8 +48,8 @@ bool shmem_takes_rdonly(struct shmem *s);
 
 /*
  * Maps [fd_off, fd_off + len) of fd at win_off, and returns when the mapping is in force. All
- * multiples of 4096; no overlap with a live mapping. -errno as the front end said; -ENODEV while
- * the device is not started. The fd may be closed afterwards. From any thread; bounded.
+ * multiples of the page size; no overlap with a live mapping. -errno as the front end said; -ENODEV
+ * while the device is not started. The fd may be closed afterwards. From any thread; bounded.
  */
 int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64_t len_bytes,
 	      bool writable);
@@ -83,6 +83,7 @@ struct fs_options {
 	bool check_permissions; /* of every session, also of one that does not ask for it */
 	enum file_handles file_handles;
 	struct translate uids, gids;
+	uint32_t page_bytes;	     /* of this machine; 0: as it says */
 	uint64_t init_flags_refused; /* of FUSE_INIT, though the driver offers them */
 };
 
