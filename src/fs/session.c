@@ -267,7 +267,7 @@ int fs_session_open(struct transport *t, const struct fs_params *params, struct 
 		goto failed;
 	err = t->ops->dma_arena(t, plan.arena_bytes, &s->arena.mem);
 	if (err)
-		goto failed;
+		goto said; /* by the transport, which knows what is short: memory or a limit */
 	err = open_queues(s, &plan);
 	if (err)
 		goto failed;
@@ -281,6 +281,7 @@ int fs_session_open(struct transport *t, const struct fs_params *params, struct 
 failed:
 	if (err == -ENOMEM)
 		log_error("%s: out of memory while setting up the session", t->source);
+said:
 	if (s)
 		close_queues(s, err);
 	free(s);
