@@ -4,7 +4,7 @@
 #   DIR            the directory to share; default a copy of /usr/share/doc, for the guest's root to do as it likes
 #   --demo         mount, list, compare checksums with the host, show the statistics, end
 #   --readonly     the guest changes nothing; nor is there a window then: QEMU maps only what may be written
-#   --dax POLICY   none, always, inode or filesize; default always
+#   --dax POLICY   which files are marked for the window, as with vfsdax-device; default auto
 #   --cache-size S size of the DAX window, for example 256M; 0 for none; default 1G
 #   --stop         end the guest that another terminal runs
 #

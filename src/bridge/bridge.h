@@ -63,8 +63,9 @@ bool bridge_ended(struct bridge *b);
  */
 void bridge_close(struct bridge *b);
 
-/* Takes files out of the window that nobody has had open for a while. Returns after how many
- * milliseconds it is to be called again; -1: not at all. From any thread. */
+/* Takes files out of the window that nobody has had open for a while, and looks whether the device
+ * is still there. Returns after how many milliseconds it is to be called again; -1: not at all.
+ * From any thread. */
 int bridge_tidy(struct bridge *b);
 
 /* Why reads do not come from the window; NULL when they do or may. Static or the bridge's. */

@@ -159,8 +159,9 @@ void bridge_drop_closed(struct bridge_worker *here)
 
 int bridge_tidy(struct bridge *b)
 {
+	fs_session_look(b->session);
 	if (!b->window)
-		return -1;
+		return fs_session_watched(b->session) ? TIDY_MS : -1;
 	bridge_drop_closed(b->aside);
 	return bridge_attend(b) ? TIDY_ANSWER_MS : TIDY_MS;
 }

@@ -97,6 +97,13 @@ int claim_take(const struct claim_env *env, const struct claim_function *f, stru
 void claim_release(struct claim *claim);
 
 /*
+ * The same for a function whose device has ended without a sign (transport.lost): it stays with
+ * vfio-pci, and is not taken or asked again as long as it is there, since QEMU 11.1 ends, with the
+ * machine, when a driver reads its configuration. Says so.
+ */
+void claim_leave_lost(struct claim *claim);
+
+/*
  * Resolves `name`, takes the function and opens its transport. The transport is closed first, then
  * the claim released. -errno as claim_resolve(), claim_take() and transport_pci_open(); nothing is
  * taken then.

@@ -196,7 +196,8 @@ int claim_find(const struct claim_env *env, bool ask, struct claim_function **ou
 	}
 	for (int i = 0; i < list.count; i++) {
 		describe(env, &list.at[i]);
-		if (ask && claim_is_vfio(list.at[i].driver))
+		if (ask && claim_is_vfio(list.at[i].driver) &&
+		    !claim_is_lost(env, list.at[i].address))
 			env->ask(env->ctx, &list.at[i]);
 	}
 	if (list.count)

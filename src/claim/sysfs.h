@@ -24,6 +24,12 @@ static inline bool claim_is_vfio(const char *driver)
 	return __builtin_strstr(driver, "vfio") != NULL;
 }
 
+/* lost.c: was this function, as it is there now, left by claim_leave_lost()? Refuse: -EHOSTDOWN
+ * with a log line, or 0. */
+bool claim_is_lost(const struct claim_env *env, const char *address);
+int claim_refuse_lost(const struct claim_env *env, const char *address);
+void claim_note_lost(const struct claim_env *env, const char *address);
+
 /* Where the kernel has a virtiofs of this tag mounted, into `out`; with "", any virtiofs. */
 bool claim_mounted(const struct claim_env *env, const char *tag, char *out, size_t out_len);
 

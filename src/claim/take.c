@@ -355,7 +355,9 @@ int claim_take(const struct claim_env *env, const struct claim_function *f, stru
 	c->env = env;
 	c->note_fd = -1;
 	snprintf(c->address, sizeof(c->address), "%s", f->address);
-	err = lock_note(c);
+	err = claim_refuse_lost(env, f->address);
+	if (!err)
+		err = lock_note(c);
 	if (err)
 		goto free_claim;
 	if (claim_is_vfio(f->driver))
@@ -372,6 +374,16 @@ drop:
 free_claim:
 	free(c);
 	return err;
+}
+
+void claim_leave_lost(struct claim *c)
+{
+	if (!c)
+		return;
+	claim_note_lost(c->env, c->address);
+	if (c->note_fd >= 0)
+		close(c->note_fd); /* the note stays, for who takes it when it works again */
+	free(c);
 }
 
 void claim_release(struct claim *c)

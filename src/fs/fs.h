@@ -130,6 +130,14 @@ void fs_session_close(struct fs_session *s);
  */
 void fs_session_abandon(struct fs_session *s, void *ctx, int err);
 
+/*
+ * Of a device that may end without a sign (transport.ends_unseen) and agreed to it: gives it up
+ * when it is gone, which takes four seconds of requests or messages in flight. To be called each
+ * second by a thread that does nothing else, where fs_session_watched(); any thread.
+ */
+void fs_session_look(struct fs_session *s);
+bool fs_session_watched(const struct fs_session *s);
+
 struct transport *fs_transport(struct fs_session *s);
 const char *fs_tag(const struct fs_session *s); /* valid until close */
 const struct fs_limits *fs_limits(const struct fs_session *s);

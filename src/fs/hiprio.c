@@ -90,7 +90,8 @@ static bool send_one(struct fs_hiprio *h, const struct fs_hiprio_message *m)
 		return false;
 	}
 	h->unpublished = true;
-	h->sent++;
+	h->on_ring++;
+	h->sent += m->arg != 0;
 	return true;
 }
 
@@ -149,10 +150,13 @@ bool fs_hiprio_progress(struct fs_session *s)
 	if (!atomic_load_explicit(&h->active, memory_order_relaxed))
 		return false;
 	pthread_mutex_lock(&h->lock);
-	while ((n = vq_reap(h->vq, done, ARRAY_SIZE(done), why)) > 0)
+	while ((n = vq_reap(h->vq, done, ARRAY_SIZE(done), why)) > 0) {
 		for (int i = 0; i < n; i++)
 			list_push_front(&h->free_slots,
 					&((struct fs_hiprio_slot *)done[i].token)->link);
+		h->on_ring -= (unsigned)n;
+		h->returned += (unsigned)n;
+	}
 	while (h->n_pending && send_one(h, &h->pending[h->first_pending])) {
 		h->n_pending--;
 		h->first_pending = h->n_pending ? h->first_pending + 1 : 0;
@@ -170,4 +174,25 @@ bool fs_hiprio_progress(struct fs_session *s)
 	if (kick)
 		s->t->ops->kick(s->t, VIRTIO_FS_QUEUE_HIPRIO);
 	return waiting && !transport_failed(s->t);
+}
+
+unsigned fs_hiprio_look(struct fs_session *s, bool ask)
+{
+	struct fs_hiprio *h = &s->hiprio;
+	unsigned silent;
+
+	/* Else it takes nothing off the ring where nobody waits for room. */
+	atomic_store_explicit(&h->active, true, memory_order_relaxed);
+	fs_hiprio_progress(s);
+	pthread_mutex_lock(&h->lock);
+	h->silent = h->on_ring && h->returned == h->returned_seen ? h->silent + 1 : 0;
+	h->returned_seen = h->returned;
+	silent = h->silent;
+	ask &= !h->on_ring;
+	pthread_mutex_unlock(&h->lock);
+	if (ask) {
+		fs_forget(s, FUSE_ROOT_ID, 0);
+		fs_hiprio_progress(s);
+	}
+	return silent;
 }

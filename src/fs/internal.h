@@ -63,6 +63,10 @@ struct fs_hiprio {
 	/* Messages wait, or are not published. Read without the lock as fs_channel.n_busy is. */
 	atomic_bool active;
 	uint64_t kicks, sent;
+	/* On the ring; returned ever; of fs_hiprio_look(): returned at the last look, and looks
+	 * since that found something there and nothing new. */
+	unsigned on_ring, silent;
+	uint64_t returned, returned_seen;
 };
 
 struct fs_session {
@@ -73,6 +77,7 @@ struct fs_session {
 	struct fs_limits limits;
 	struct fuse_attr root;
 	_Atomic uint64_t next_unique;
+	_Atomic uint64_t look_ns; /* when fs_session_look() does something */
 	struct fs_arena arena;
 	bool started;
 	struct fs_hiprio hiprio;
@@ -113,5 +118,12 @@ void fs_channel_close(struct fs_channel *ch, int err);
 size_t fs_hiprio_bytes(void);
 int fs_hiprio_open(struct fs_session *s, struct virtqueue *vq);
 void fs_hiprio_close(struct fs_session *s);
+/* How many times in a row it found messages on the ring and nothing returned. Sends one that means
+ * nothing, where there is none and `ask`. */
+unsigned fs_hiprio_look(struct fs_session *s, bool ask);
+/* alive.c: the device is given up as one that is gone. */
+void fs_session_lost(struct fs_session *s);
+/* The last message of a session; where it finds that nobody is there it says so. */
+void fs_session_destroy(struct fs_session *s);
 
 #endif

@@ -267,7 +267,7 @@ int fs_session_open(struct transport *t, const struct fs_params *params, struct 
 		goto failed;
 	err = t->ops->dma_arena(t, plan.arena_bytes, &s->arena.mem);
 	if (err)
-		goto failed;
+		goto said; /* by the transport, which knows what is short: memory or a limit */
 	err = open_queues(s, &plan);
 	if (err)
 		goto failed;
@@ -281,6 +281,7 @@ int fs_session_open(struct transport *t, const struct fs_params *params, struct 
 failed:
 	if (err == -ENOMEM)
 		log_error("%s: out of memory while setting up the session", t->source);
+said:
 	if (s)
 		close_queues(s, err);
 	free(s);
@@ -338,11 +339,8 @@ void fs_session_close(struct fs_session *s)
 {
 	if (!s)
 		return;
-	if (s->started && !transport_failed(s->t) && s->limits.max_write) {
-		s->params.timeout_ms = MIN(s->params.timeout_ms, 2000u);
-		fs_hiprio_progress(s);
-		fs_call(s, FUSE_DESTROY, 0, NULL, 0, NULL, 0);
-	}
+	if (s->started && !transport_failed(s->t) && s->limits.max_write)
+		fs_session_destroy(s);
 	s->t->ops->stop(s->t);
 	close_queues(s, -ENODEV);
 	free(s);

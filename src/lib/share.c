@@ -130,7 +130,8 @@ static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_
 		.payloads = PAYLOADS_PER_LANE,
 		.user_bytes = bridge_user_bytes(),
 		/* No kernel checks for a program. */
-		.ask = AGREE_CHECK_PERMISSIONS | AGREE_GROUPS,
+		.ask = AGREE_CHECK_PERMISSIONS | AGREE_GROUPS | AGREE_DAX_ANY_SIZE |
+		       AGREE_HIPRIO_AT_ONCE,
 	};
 	struct bridge_params bridge = {
 		.dax = o->flags & VFSDAX_ATTACH_NO_DAX ? BRIDGE_DAX_NEVER : BRIDGE_DAX_AUTO,
@@ -157,15 +158,18 @@ static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_
 /* Also for a share that was opened in part. */
 static void free_share(struct vfsdax *s)
 {
+	bool lost;
+
 	bridge_close(s->bridge);
 	wait_close(s);
 	for (unsigned i = 0; s->lanes && i < s->n_lanes; i++)
 		pthread_mutex_destroy(&s->lanes[i].lock);
 	free(s->lanes);
 	fs_session_close(s->session);
+	lost = s->transport && atomic_load(&s->transport->lost);
 	if (s->transport)
 		s->transport->ops->close(s->transport);
-	claim_release(s->claim);
+	(lost ? claim_leave_lost : claim_release)(s->claim);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->late_lock);
 	free(s);

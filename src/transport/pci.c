@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * pci: a virtio-fs PCI function (virtio 1.3, 4.1) as a transport, from src/pci's registers and src/vfio.
+ * pci: a virtio-fs PCI function (virtio 1.3, 4.1) as a transport, from src/pci's registers and
+ * src/vfio.
  */
 #include "transport/pci.h"
 
@@ -373,6 +374,7 @@ int transport_pci_open(const char *address, const struct pci_params *params, str
 	if (!params)
 		params = &defaults;
 	p->base.ops = &pci_ops;
+	p->base.ends_unseen = true;
 	pthread_mutex_init(&p->halt_lock, NULL);
 	p->calls = (struct pci_calls){
 		.config = -1, .line = -1, .request = -1, .error = -1, .quit = -1};

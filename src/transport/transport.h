@@ -150,6 +150,11 @@ struct transport {
 	/* 0, or the -errno for which the device was given up; set once, by transport_fail(). */
 	_Atomic int failure;
 	_Atomic bool is_cut_off;
+	/* The device's process may end, and nothing here shows it. */
+	bool ends_unseen;
+	/* It has: the device must not be touched, nor given to another driver (claim_leave_lost()).
+	 */
+	_Atomic bool lost;
 };
 
 /*

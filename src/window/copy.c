@@ -10,6 +10,10 @@
  * then each access is a bus transaction, and memcpy(), whose string instructions work bytewise
  * there, needs up to 64 times as many as the widest vector loads. Which it is the first copies
  * tell: both ways are timed in turns, and the faster one is used from then on.
+ *
+ * On arm64 VFIO maps the window as device memory, where an access that is not aligned faults, and
+ * memcpy() makes such. That SIGBUS says what it is (BUS_ADRALN), so it is no lost page: the copy is
+ * done again in aligned accesses, as are all that follow.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,6 +26,9 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "window/window.h"
+
+/* What sigsetjmp() returns, when it does for the second time. */
+enum { LOST = 1, UNALIGNED };
 
 struct guard {
 	sigjmp_buf env;
@@ -63,7 +70,7 @@ static void on_lost_page(int sig, siginfo_t *info, void *ucontext)
 		/* Leaving by a jump, with the mask that the copy ran with: sigsetjmp() did not save
 		 * it, which would be a system call for each copy. */
 		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)ucontext)->uc_sigmask, NULL);
-		siglongjmp(g->env, 1);
+		siglongjmp(g->env, sig == SIGBUS && info->si_code == BUS_ADRALN ? UNALIGNED : LOST);
 	}
 	chain_signal(sig, info, ucontext);
 }
@@ -94,18 +101,21 @@ int window_copy_init(void)
 /* out: `src` is in the window, else `dst`. */
 typedef void (*copy_fn)(uint8_t *dst, const uint8_t *src, size_t len, bool out);
 
+/* 0; -EFAULT: a page is gone; -EDOM: this way to copy does not suit this memory. */
 static int copy_guarded(copy_fn copy, void *dst, const void *src, size_t len, bool out)
 {
 	struct guard g;
+	int how;
 
 	if (!len)
 		return 0;
 	g.first = (uintptr_t)(out ? src : dst);
 	g.last = g.first + len - 1;
 	g.outer = current_guard;
-	if (sigsetjmp(g.env, 0)) {
+	how = sigsetjmp(g.env, 0);
+	if (how) {
 		current_guard = g.outer;
-		return -EFAULT;
+		return how == UNALIGNED ? -EDOM : -EFAULT;
 	}
 	current_guard = &g;
 	__asm__ volatile("" ::: "memory"); /* the guard stands before the first access ... */
@@ -144,11 +154,16 @@ static void copy_words(uint8_t *dst, const uint8_t *src, size_t len, bool out)
 }
 
 #if defined(__x86_64__)
+#define TARGET(isa) __attribute__((target(isa)))
+#else
+#define TARGET(isa)
+#endif
+#if defined(__x86_64__) || defined(__aarch64__)
 /* Words up to the first aligned vector of the window, vectors, words. */
 #define WIDE_COPY(name, isa, bytes)                                                               \
 	typedef uint8_t vector_##name __attribute__((vector_size(bytes), aligned(1), may_alias)); \
-	__attribute__((target(isa))) static void copy_##name(uint8_t *dst, const uint8_t *src,    \
-							     size_t len, bool out)                \
+	TARGET(isa)                                                                               \
+	static void copy_##name(uint8_t *dst, const uint8_t *src, size_t len, bool out)           \
 	{                                                                                         \
 		uintptr_t window = out ? (uintptr_t)src : (uintptr_t)dst;                         \
 		size_t done = MIN(len, (size_t)(-window % (bytes)));                              \
@@ -160,8 +175,12 @@ static void copy_words(uint8_t *dst, const uint8_t *src, size_t len, bool out)
 		copy_words(dst + done, src + done, len - done, out);                              \
 	}
 
+#if defined(__x86_64__)
 WIDE_COPY(avx512, "avx512f", 64)
 WIDE_COPY(avx2, "avx2", 32)
+#else
+WIDE_COPY(neon, "", 16)
+#endif
 #endif
 
 /* ---- which of the two ---- */
@@ -191,6 +210,8 @@ static void select_wide(void)
 		choice_out.fn[1] = choice_in.fn[1] = copy_avx512;
 	else if (__builtin_cpu_supports("avx2"))
 		choice_out.fn[1] = choice_in.fn[1] = copy_avx2;
+#elif defined(__aarch64__)
+	choice_out.fn[1] = choice_in.fn[1] = copy_neon;
 #endif
 }
 
@@ -209,7 +230,20 @@ static void note_trial(struct copy_choice *c, unsigned way, uint64_t ps)
 	atomic_store_explicit(&c->chosen, wide < plain - plain / 4, memory_order_relaxed);
 }
 
-static int copy_chosen(struct copy_choice *c, void *dst, const void *src, size_t len)
+static void fix_choice(struct copy_choice *c, bool wide)
+{
+	atomic_store(&c->measured, TRIALS);
+	atomic_store(&c->chosen, wide);
+}
+
+/* What was copied before the fault is copied again. */
+static int copy_aligned(struct copy_choice *c, void *dst, const void *src, size_t len)
+{
+	fix_choice(c, true);
+	return copy_guarded(c->fn[1], dst, src, len, c->out) ? -EFAULT : 0;
+}
+
+static int copy_timed(struct copy_choice *c, void *dst, const void *src, size_t len)
 {
 	unsigned way = atomic_load_explicit(&c->chosen, memory_order_relaxed);
 	uint64_t start;
@@ -225,6 +259,13 @@ static int copy_chosen(struct copy_choice *c, void *dst, const void *src, size_t
 	return err;
 }
 
+static int copy_chosen(struct copy_choice *c, void *dst, const void *src, size_t len)
+{
+	int err = copy_timed(c, dst, src, len);
+
+	return err == -EDOM ? copy_aligned(c, dst, src, len) : err;
+}
+
 int window_copy_out(void *dst, const uint8_t *src_window, size_t len_bytes)
 {
 	return copy_chosen(&choice_out, dst, src_window, len_bytes);
@@ -233,12 +274,6 @@ int window_copy_out(void *dst, const uint8_t *src_window, size_t len_bytes)
 int window_copy_in(uint8_t *dst_window, const void *src, size_t len_bytes)
 {
 	return copy_chosen(&choice_in, dst_window, src, len_bytes);
-}
-
-static void fix_choice(struct copy_choice *c, bool wide)
-{
-	atomic_store(&c->measured, TRIALS);
-	atomic_store(&c->chosen, wide);
 }
 
 void window_copy_fix(bool wide)

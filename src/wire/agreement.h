@@ -28,6 +28,13 @@ enum agreement_flags {
 	/* The driver may send the caller's supplementary groups with any request, as
 	 * FUSE_EXT_GROUPS; at most AGREEMENT_GROUPS_MAX. */
 	AGREE_GROUPS = 1u << 1,
+	/* The driver maps whole pages inside a file, whatever its size, and sends the rest through
+	 * a queue. So FUSE_ATTR_DAX costs it nothing on any file; without this the device marks
+	 * only what a driver can map that maps 2 MiB or nothing, as Linux's. */
+	AGREE_DAX_ANY_SIZE = 1u << 2,
+	/* Of the device: what comes on the hiprio queue is returned at once, whatever requests it
+	 * works on. */
+	AGREE_HIPRIO_AT_ONCE = 1u << 3,
 };
 
 #define AGREEMENT_GROUPS_MAX 512u

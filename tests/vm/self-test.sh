@@ -11,6 +11,7 @@ main() {
     [ $# -eq 0 ] || { vm_help; exit 2; }
     vm_need_root
     "$VM_DIR/build.sh"
+    vm_find_lab
     # A temporary directory of its own, so that whatever a run leaves behind is seen.
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/vm-self-test.XXXXXX")
     trap 'rm -rf "$WORK"' EXIT
@@ -51,6 +52,7 @@ guest_checks_pass() {
     local backend=$1 status=0
     echo "# guest with $backend"
     "$VM_DIR/run.sh" --backend "$backend" --timeout 120 --env "SELF_TEST_BACKEND=$backend" \
+        --env "SELF_TEST_KERNEL=$(basename "$VM_TREE"/usr/lib/modules/*)" \
         --env 'SELF_TEST_WORDS=three  words' "$VM_DIR/guest/self-test.sh" one 'two words' || status=$?
     report "$([ "$status" = 0 ] && echo yes)" "guest_checks_pass with $backend (status $status)"
     nothing_is_left "after $backend"

@@ -91,12 +91,20 @@ dev=(--device-bin guest)
 
 # (the last pulls the function out)
 boot 600 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- direct $g/direct.sh \
-    -- huge-pages-and-an-ordinary-user $g/user.sh -- unplug $g/unplug.sh
+    -- huge-pages-and-an-ordinary-user $g/user.sh \
+    -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
+    -- unplug $g/unplug.sh
 if [ -n "$long" ]; then
     boot 900 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- cycles $g/cycles.sh 30 \
         -- probe /src/tests/vm/probe/guest.sh
     boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
     boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window
+    boot 120 "${dev[@]}" --device-args '--cache-size 1G' -- dead-back-end $g/dead.sh
+    boot 120 "${dev[@]}" --device-args '--cache-size 1G' -- dead-back-end-idle $g/dead.sh idle
+    boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- stopped-qemu $g/stopped.sh ours \
+        -- stopped-qemu-kernel $g/stopped.sh kernel -- kernel-client-inode $g/kernel-client.sh dax=inode all
+    boot 300 "${dev[@]}" --device-args '--cache-size 1G --dax always' -- marked-files $g/kernel-client.sh '' whole \
+        -- marked-files-inode $g/kernel-client.sh dax=inode whole
     boot 120 "${dev[@]}" --vq 4 --device-args '--num-request-queues 4' -- four-queues $g/shape.sh queues-4
     boot 120 "${dev[@]}" --device-args '--no-event-idx' -- no-event-idx $g/shape.sh plain
     boot 120 "${dev[@]}" --device-args '--no-indirect' -- no-indirect $g/shape.sh plain

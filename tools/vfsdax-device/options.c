@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -15,7 +16,7 @@
 
 /* enum dax_mode, enum cache_mode, enum acl_mode, enum sandbox_mode, enum sandbox_filter,
  * enum file_handles, enum log_level. */
-static const char *const dax_names[] = {"none", "always", "inode", "filesize", NULL};
+static const char *const dax_names[] = {"none", "always", "inode", "filesize", "auto", NULL};
 static const char *const cache_names[] = {"never", "auto", "always", "metadata", NULL};
 static const char *const acl_names[] = {"never", "auto", "always", NULL};
 static const char *const sandbox_names[] = {"namespace", "chroot", "none", NULL};
@@ -36,10 +37,10 @@ static int check_window_size(void *to, const struct option_table *t, const struc
 {
 	const struct parsed *p = to;
 
-	if (p->o.vhost.cache_size_bytes % 4096 == 0)
+	if (p->o.vhost.cache_size_bytes % (uint64_t)sysconf(_SC_PAGESIZE) == 0)
 		return 0;
 	return option_refuse(t, row, value,
-			     "a multiple of 4096 bytes such as 512M or 4G, or 0 for no window");
+			     "a multiple of the page size such as 512M or 4G, or 0 for no window");
 }
 
 static int check_queue_size(void *to, const struct option_table *t, const struct option_row *row,
@@ -171,7 +172,7 @@ static const struct option_row rows[] = {
 	 "size of the DAX window, K, M, G or T; 0 for none [4G]",
 	 .max = INT64_MAX, .set = check_window_size},
 	{"dax", OPTION_CHOICE, AT(o.fs.dax), .names = dax_names,
-	 .help = "which files the window is for [always]"},
+	 .help = "which files the window is for [auto]"},
 	{"dax-threshold", OPTION_SIZE, AT(o.fs.dax_threshold_bytes), "SIZE",
 	 "with filesize: for files larger than this [32K]", .max = INT64_MAX},
 	{"map-executables", OPTION_FLAG, AT(o.fs.map_executables),
@@ -267,7 +268,7 @@ static struct device_options default_options(void)
 	int n_cpus = sched_getaffinity(0, sizeof(cpus), &cpus) ? 1 : CPU_COUNT(&cpus);
 
 	struct device_options o = {
-		.fs = {.dax = DAX_ALWAYS,
+		.fs = {.dax = DAX_AUTO,
 		       .dax_threshold_bytes = 32 * KIB,
 		       .cache = CACHE_AUTO,
 		       .xattr = true},

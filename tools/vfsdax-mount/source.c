@@ -47,10 +47,13 @@ struct transport *source_transport(struct source *s)
 
 void source_close(struct source *s)
 {
+	bool lost;
+
 	if (!s)
 		return;
+	lost = atomic_load(&s->transport->lost);
 	s->transport->ops->close(s->transport);
-	claim_release(s->claim);
+	(lost ? claim_leave_lost : claim_release)(s->claim);
 	free(s);
 }
 

@@ -20,6 +20,7 @@
 
 #include "base/log.h"
 #include "claim/claim.h"
+#include "claim/sysfs.h"
 #include "layout.h"
 #include "tools/vfsdax-mount/claim_list.h"
 #include "tools/vfsdax-mount/claim_pci.h"
@@ -347,8 +348,7 @@ static void list_is_a_table_or_json(void **state)
 	add_function(F1, 8);
 	assert_non_null(strstr(listed(false), F0 "  virtio-pci  7      sh\"are            2G"));
 	assert_non_null(strstr(machine.out, F1 "  -           8      ?"));
-	assert_non_null(
-		strstr(listed(true), "\"tag\":\"sh\\\"are\",\"window_bytes\":2147483648"));
+	assert_non_null(strstr(listed(true), "\"tag\":\"sh\\\"are\",\"window_bytes\":2147483648"));
 	assert_non_null(strstr(machine.out, "\"driver\":null"));
 }
 
@@ -659,6 +659,37 @@ static void unplugged_function_needs_no_giving_back(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* To read the configuration of such a one is the end of QEMU. */
+static void lost_function_is_left_alone_until_it_is_another(void **state)
+{
+	char command[512], driver[64];
+	struct claim_function f;
+	struct claim *c;
+
+	(void)state;
+	add_function(F0, 7);
+	add_virtiofs(F0, 3, "share");
+	assert_int_equal(claim_resolve(&env, NULL, &f), 0);
+	assert_int_equal(claim_take(&env, &f, &c), 0);
+	claim_leave_lost(c);
+	claim_driver(&env, F0, driver, sizeof(driver));
+	assert_string_equal(driver, "vfio-pci");
+	assert_non_null(strstr(listed(false), F0 "  vfio-pci"));
+	assert_int_equal(machine.asks, 0);
+	assert_int_equal(claim_resolve(&env, F0, &f), 0);
+	assert_int_equal(claim_take(&env, &f, &c), -EHOSTDOWN);
+	assert_said("replug it");
+	/* Another one at the same address, which was with vfio-pci, too. */
+	snprintf(command, sizeof(command),
+		 "cd '%s/bus/pci/devices' && cp -a " F0 " new && rm -r " F0 " && mv new " F0,
+		 machine.sysfs);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(claim_take(&env, &f, &c), 0);
+	claim_release(c);
+	claim_driver(&env, F0, driver, sizeof(driver));
+	assert_string_equal(driver, "virtio-pci");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -683,6 +714,7 @@ int main(int argc, char **argv)
 		TEST(missing_module_is_named),
 		TEST(function_that_vfio_refuses_goes_back),
 		TEST(function_that_cannot_be_opened_goes_back),
+		TEST(lost_function_is_left_alone_until_it_is_another),
 		TEST(unplugged_function_needs_no_giving_back),
 	};
 

@@ -129,6 +129,8 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
 
 /* ------------------------------------------------------------------ life */
 
+uint32_t frame_page_bytes;
+
 struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags)
 {
 	struct frame *f = calloc(1, sizeof(*f));
@@ -142,6 +144,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 	f->options = (struct fs_options){
 		.shared_dir = f->dir,
 		.dax = dax,
+		.page_bytes = frame_page_bytes,
 		.dax_threshold_bytes = 32 * KIB,
 		.cache = cache,
 		.readonly = flags & FRAME_READONLY,
@@ -187,7 +190,7 @@ int frame_teardown(void **state)
 	return 0;
 }
 
-int frame_init(struct frame *f, uint64_t flags)
+static int init_with(struct frame *f, uint64_t flags, uint32_t agreement)
 {
 	struct fuse_init_in in = {
 		.major = 7,
@@ -197,7 +200,19 @@ int frame_init(struct frame *f, uint64_t flags)
 		.flags2 = (uint32_t)(flags >> 32),
 	};
 
+	if (agreement)
+		agreement_put(&in, agreement);
 	return call_in(f, FUSE_INIT, 0, &in);
+}
+
+int frame_init(struct frame *f, uint64_t flags)
+{
+	return init_with(f, flags, AGREE_DAX_ANY_SIZE);
+}
+
+int frame_init_foreign(struct frame *f, uint64_t flags)
+{
+	return init_with(f, flags, 0);
 }
 
 /* ------------------------------------------------------------------ requests */

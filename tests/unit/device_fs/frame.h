@@ -26,6 +26,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "vfsdax-device/fs/request.h"
+#include "wire/agreement.h"
 #include "wire/fuse.h"
 
 #define REPLY_MAX (1 << 16)
@@ -88,7 +89,11 @@ void frame_free(struct frame *f);
 int frame_setup(void **state); /* DAX_ALWAYS, CACHE_AUTO */
 int frame_teardown(void **state);
 
+/* The host's pages, in frames that are made from now on; 0: those of this machine. */
+extern uint32_t frame_page_bytes;
+
 int frame_init(struct frame *f, uint64_t flags);
+int frame_init_foreign(struct frame *f, uint64_t flags); /* by another driver than ours */
 
 /* One request of exactly these bytes; 0, or the error of the answer. The answer is in f. */
 int call_raw(struct frame *f, const void *bytes, size_t len, size_t reply_bytes);

@@ -359,15 +359,74 @@ static void a_front_end_that_wants_writers_gets_no_executables(void **state)
 	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
 	frame_free(f);
 
-	/* A guest that asks for no flags reads every file through the window, or fails. */
+	/* Linux reads what it asks for through the window, or fails. */
 	f = frame_new(DAX_ALWAYS, CACHE_AUTO, FRAME_NO_INIT);
 	f->shmem.wants_rdwr = true;
-	frame_init(f, FUSE_MAP_ALIGNMENT);
+	frame_init_foreign(f, FUSE_MAP_ALIGNMENT);
 	host_file_of_size(f, "a", 1 << 20);
 	assert_int_equal(chmod(host_path(f, "a"), 0755), 0);
 	nodeid = lookup(f, 1, "a");
 	assert_int_equal(map(f, nodeid, 0, 8192, 0, FUSE_SETUPMAPPING_FLAG_READ), 0);
 	frame_free(f);
+}
+
+static void another_driver_is_told_to_map_only_what_it_can(void **state)
+{
+	static const struct {
+		uint64_t size;
+		bool marked;
+	} files[] = {{0, false},	   {1, false},	    {4096, false},
+		     {2 * MIB - 1, false}, {2 * MIB, true}, {2 * MIB + 4096, false},
+		     {5000001, false},	   {6 * MIB, true}};
+	static const enum dax_mode modes[] = {DAX_AUTO, DAX_ALWAYS, DAX_FILESIZE, DAX_NONE};
+
+	(void)state;
+	for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
+		struct frame *f = frame_new(modes[m], CACHE_AUTO, FRAME_NO_INIT);
+		struct fuse_setattr_in set = {.valid = FATTR_SIZE, .size = 5 * MIB};
+		bool any = modes[m] == DAX_ALWAYS || modes[m] == DAX_FILESIZE;
+
+		frame_init_foreign(f, UINT64_MAX);
+		for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
+			host_file_of_size(f, "a", files[i].size);
+			assert_int_equal(flags_of(f, "a"),
+					 files[i].marked && any ? FUSE_ATTR_DAX : 0);
+		}
+		/* It grows out of what can be mapped. */
+		assert_int_equal(call_in(f, FUSE_SETATTR, lookup(f, 1, "a"), &set), 0);
+		assert_int_equal(((struct fuse_attr_out *)f->body)->attr.flags, 0);
+		/* Ours has all of them. */
+		frame_init(f, UINT64_MAX);
+		assert_int_equal(flags_of(f, "a"), modes[m] == DAX_NONE ? 0 : FUSE_ATTR_DAX);
+		frame_free(f);
+	}
+}
+
+static void mappings_are_of_the_pages_of_the_host(void **state)
+{
+	(void)state;
+	for (unsigned shift = 12; shift <= 16; shift += 2) {
+		uint64_t page = UINT64_C(1) << shift, nodeid;
+		struct fuse_init_out *init;
+		struct frame *f;
+
+		frame_page_bytes = (uint32_t)page;
+		f = frame_new(DAX_AUTO, CACHE_AUTO, 0);
+		frame_page_bytes = 0;
+		init = (struct fuse_init_out *)f->body;
+		assert_int_equal(init->map_alignment, shift);
+		host_file_of_size(f, "a", 5 * page - 4096);
+		nodeid = lookup(f, 1, "a");
+		assert_int_equal(map(f, nodeid, 0, 5 * page, 0, 0), -EINVAL);
+		assert_int_equal(map(f, nodeid, page, 2 * page, page, 0), 0);
+		assert_int_equal(unmap(f, page, 2 * page), 0);
+		for (uint64_t part = 4096; part < page; part *= 2) {
+			assert_int_equal(map(f, nodeid, part, page, 0, 0), -EINVAL);
+			assert_int_equal(map(f, nodeid, 0, part, 0, 0), -EINVAL);
+			assert_int_equal(map(f, nodeid, 0, page, part, 0), -EINVAL);
+		}
+		frame_free(f);
+	}
 }
 
 int main(void)
@@ -387,6 +446,8 @@ int main(void)
 		T(many_mappings_are_found_again),
 		T(a_mapping_for_reading_is_of_a_descriptor_for_reading),
 		cmocka_unit_test(a_front_end_that_wants_writers_gets_no_executables),
+		cmocka_unit_test(mappings_are_of_the_pages_of_the_host),
+		cmocka_unit_test(another_driver_is_told_to_map_only_what_it_can),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

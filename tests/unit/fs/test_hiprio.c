@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* FORGET and INTERRUPT: no answers, no waiting, no losses. */
 #include "rig.h"
+#include "fs/internal.h"
+#include "wire/agreement.h"
 #include "wire/virtio.h"
 
 static void a_forget_is_one_readable_piece_without_an_answer(void **state)
@@ -75,6 +77,90 @@ static void thousands_of_forgets_to_a_slow_device_arrive_in_order(void **state)
 	rig_close(&rig);
 }
 
+/* A look is a second in life; here they follow one another. */
+static void look(struct rig *rig)
+{
+	atomic_store(&rig->s->look_ns, 0);
+	fs_session_look(rig->s);
+}
+
+static void rig_open_watched(struct rig *rig)
+{
+	rig_open(rig, NULL, (struct fs_params){0});
+	rig->t->ends_unseen = true;
+	rig->s->limits.agreed = AGREE_HIPRIO_AT_ONCE;
+}
+
+static void a_device_that_returns_nothing_is_given_up(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open_watched(&rig);
+	for (unsigned i = 0; i < 10; i++)
+		look(&rig);
+	assert_null(fake_device_pop(rig.dev, 0)); /* nothing is in flight: nothing is asked */
+	req = submitted(&rig, FUSE_GETATTR, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		look(&rig);
+		assert_int_equal(transport_failed(rig.t), 0);
+	}
+	look(&rig);
+	assert_int_equal(transport_failed(rig.t), -EIO);
+	assert_true(rig.t->lost);
+	reap_until(&rig, 1);
+	assert_int_equal(fate_of(req)->err, -EIO);
+	fs_req_put(req, NULL);
+	rig_close(&rig);
+}
+
+/* Its request queues may be held up for as long as they like. */
+static void a_device_that_returns_hiprio_messages_is_there(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	rig_open_watched(&rig);
+	req = submitted(&rig, FUSE_READ, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		struct fake_request *r;
+
+		look(&rig);
+		r = fake_device_pop(rig.dev, 0);
+		if (r)
+			fake_device_push(rig.dev, r, NULL, 0);
+	}
+	assert_int_equal(transport_failed(rig.t), 0);
+	assert_int_equal(fate_of(req)->done, 0);
+	device_answers(&rig, device_gets(&rig, 1, FUSE_READ), 0, NULL, 0);
+	reap_until(&rig, 1);
+	fs_req_put(req, NULL);
+	rig_close(&rig);
+}
+
+static void a_device_that_did_not_agree_may_be_silent(void **state)
+{
+	struct rig rig;
+	struct fs_req *req;
+
+	(void)state;
+	for (unsigned unseen = 0; unseen < 2; unseen++) {
+		rig_open(&rig, NULL, (struct fs_params){0});
+		rig.t->ends_unseen = unseen;
+		rig.s->limits.agreed = unseen ? 0 : AGREE_HIPRIO_AT_ONCE;
+		req = submitted(&rig, FUSE_READ, 0);
+		for (unsigned i = 0; i < 10; i++)
+			look(&rig);
+		assert_int_equal(transport_failed(rig.t), 0);
+		device_answers(&rig, device_gets(&rig, 1, FUSE_READ), 0, NULL, 0);
+		reap_until(&rig, 1);
+		fs_req_put(req, NULL);
+		rig_close(&rig);
+	}
+}
+
 static void forgets_that_nobody_takes_do_not_block_the_end(void **state)
 {
 	struct rig rig;
@@ -110,6 +196,9 @@ int main(void)
 		cmocka_unit_test(a_forget_is_one_readable_piece_without_an_answer),
 		cmocka_unit_test(an_interrupt_names_the_request),
 		cmocka_unit_test(thousands_of_forgets_to_a_slow_device_arrive_in_order),
+		cmocka_unit_test(a_device_that_returns_nothing_is_given_up),
+		cmocka_unit_test(a_device_that_returns_hiprio_messages_is_there),
+		cmocka_unit_test(a_device_that_did_not_agree_may_be_silent),
 		cmocka_unit_test(forgets_that_nobody_takes_do_not_block_the_end),
 		cmocka_unit_test(a_broken_hiprio_ring_gives_the_device_up),
 	};

@@ -4,7 +4,8 @@
  *
  * The pci transport alone, on a real function in a guest: opens it, says what it is, sets its
  * queues up, and has FUSE_INIT answered over request queue 1, once by polling the used ring and
- * once by waiting for the call; then stops and closes. With --cycles again and again. With
+ * once by waiting for the call, and one refused whose body is at an address that the IOMMU does not
+ * have; then stops and closes. With --cycles again and again. With
  * --wait-unplug it then waits until the function is taken away, which has to fail the transport;
  * --line takes the interrupt line instead of MSI-X.
  *
@@ -111,8 +112,9 @@ static int set_up_queues(struct probe *p)
 	return 0;
 }
 
-/* FUSE_INIT (or what a second one is: an error is an answer, too) in one chain of two. */
-static void publish_init(struct probe *p, bool with_call)
+/* FUSE_INIT (or what a second one is: an error is an answer, too) in one chain of three. `nowhere`:
+ * its body is where nothing is. */
+static void publish_init(struct probe *p, bool with_call, bool nowhere)
 {
 	unsigned queues = (unsigned)p->t->ops->queue_count(p->t);
 	uint8_t *page = p->arena.va + queues * QUEUE_BYTES;
@@ -130,8 +132,13 @@ static void publish_init(struct probe *p, bool with_call)
 	};
 	memset(page + 2048, 0, sizeof(struct init_answer));
 	desc(p)[0] = (struct vring_desc){
-		.addr = iova, .len = sizeof(*in), .flags = VRING_DESC_F_NEXT, .next = 1};
-	desc(p)[1] = (struct vring_desc){.addr = iova + 2048,
+		.addr = iova, .len = sizeof(in->header), .flags = VRING_DESC_F_NEXT, .next = 1};
+	desc(p)[1] = (struct vring_desc){.addr = iova + sizeof(in->header) +
+						 (nowhere ? UINT64_C(1) << 36 : 0),
+					 .len = sizeof(in->init),
+					 .flags = VRING_DESC_F_NEXT,
+					 .next = 2};
+	desc(p)[2] = (struct vring_desc){.addr = iova + 2048,
 					 .len = sizeof(struct init_answer),
 					 .flags = VRING_DESC_F_WRITE};
 	avail(p)->flags = with_call ? 0 : VRING_AVAIL_F_NO_INTERRUPT;
@@ -174,7 +181,7 @@ static int wait_by_call(struct probe *p)
 	}
 }
 
-static int exchange(struct probe *p, const char *how, bool by_call)
+static int exchange(struct probe *p, const char *how, bool by_call, bool nowhere)
 {
 	const struct init_answer *out;
 	uint64_t start = clock_now_ns();
@@ -184,7 +191,7 @@ static int exchange(struct probe *p, const char *how, bool by_call)
 	/* What earlier calls left, so that the one to come is told from them. */
 	if (by_call)
 		eventfd_read(p->t->ops->call_fd(p->t, VIRTIO_FS_QUEUE_REQUEST), &count);
-	publish_init(p, by_call);
+	publish_init(p, by_call, nowhere);
 	err = by_call ? wait_by_call(p) : wait_by_polling(p);
 	if (err)
 		return failed(how, err);
@@ -193,6 +200,8 @@ static int exchange(struct probe *p, const char *how, bool by_call)
 					   2048);
 	if (out->header.unique != (FUSE_UNIQUE_OWN_BIT | (p->published + 1u)))
 		return failed(how, -EBADMSG);
+	if (nowhere && !out->header.error)
+		return failed(how, -EPROTO);
 	say(p, "FUSE_INIT answered %s in %" PRIu64 " us: error %d, version %u.%u, %u bytes used",
 	    how, (clock_now_ns() - start) / NS_PER_US, out->header.error, out->init.major,
 	    out->init.minor, used(p)->ring[(p->published - 1) % QUEUE_SIZE].len);
@@ -274,9 +283,11 @@ static int cycle(const char *address, const struct pci_params *params, bool quie
 		ret = err ? failed("start", err) : 0;
 	}
 	if (!ret)
-		ret = exchange(&p, "by polling", false);
+		ret = exchange(&p, "by polling", false, false);
 	if (!ret)
-		ret = exchange(&p, "by call", true);
+		ret = exchange(&p, "with a body that is nowhere", false, true);
+	if (!ret)
+		ret = exchange(&p, "by call", true, false);
 	if (!ret && unplug_seconds)
 		ret = wait_for_unplug(&p, unplug_seconds);
 	start = clock_now_ns();

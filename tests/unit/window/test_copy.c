@@ -132,6 +132,45 @@ static void memory_that_may_not_be_touched_is_an_error(void **state)
 	}
 }
 
+static struct hole adverse;
+static uint8_t *adverse_buffer;
+
+/* In the middle of a copy, as the kernel does on arm64 for an access that is not aligned. */
+static void fault_of_alignment(int sig, siginfo_t *info, void *ucontext)
+{
+	siginfo_t bus = {.si_signo = SIGBUS, .si_code = BUS_ADRALN};
+
+	(void)sig, (void)info;
+	bus.si_addr = adverse.window + 100;
+	mprotect(adverse_buffer, PAGE, PROT_READ | PROT_WRITE);
+	our_bus.sa_sigaction(SIGBUS, &bus, ucontext);
+}
+
+static void an_access_that_is_not_aligned_is_no_lost_page(void **state)
+{
+	struct sigaction hook = {.sa_sigaction = fault_of_alignment, .sa_flags = SA_SIGINFO};
+
+	(void)state;
+	adverse = hole_open(LEN);
+	adverse_buffer =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(adverse_buffer, MAP_FAILED);
+	for (int in = 0; in < 2; in++) {
+		use_our_handler();
+		assert_int_equal(sigaction(SIGSEGV, &hook, NULL), 0);
+		window_copy_fix(false);
+		memset(adverse_buffer, 0x11, PAGE);
+		assert_int_equal(mprotect(adverse_buffer, PAGE, PROT_NONE), 0);
+		/* It is copied all the same, and whole. */
+		assert_int_equal(in ? window_copy_in(adverse.window + 1, adverse_buffer, PAGE)
+				    : window_copy_out(adverse_buffer, adverse.window + 1, PAGE),
+				 0);
+		assert_memory_equal(adverse_buffer, adverse.window + 1, PAGE);
+	}
+	munmap(adverse_buffer, PAGE);
+	hole_close(&adverse);
+}
+
 /* In a child: what happens to a signal that is none of ours. */
 static int status_of(void (*child)(void))
 {
@@ -257,6 +296,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_length_and_alignment_is_copied_exactly),
 		cmocka_unit_test(a_page_that_is_gone_is_an_error),
 		cmocka_unit_test(memory_that_may_not_be_touched_is_an_error),
+		cmocka_unit_test(an_access_that_is_not_aligned_is_no_lost_page),
 		cmocka_unit_test(a_bus_error_elsewhere_keeps_its_effect),
 		cmocka_unit_test(threads_fail_each_for_itself),
 	};

@@ -12,7 +12,7 @@ check() {
     if "$@"; then echo "ok - $name"; else echo "FAILED - $name"; FAILED=$((FAILED + 1)); fi
 }
 
-kernel_is_7_2() { [[ $(uname -r) == 7.2.* ]]; }
+kernel_is_that_of_the_lab() { [ "$(uname -r)" = "$SELF_TEST_KERNEL" ] && [ -d "/usr/lib/modules/$SELF_TEST_KERNEL" ]; }
 two_cpus() { [ "$(nproc)" = 2 ]; }
 project_is_at_src() { [ -x /src/tests/vm/run.sh ] && [ -d /build ]; }
 arguments_and_environment_arrive() { [ "$1|$2|$SELF_TEST_WORDS" = 'one|two words|three  words' ]; }
@@ -51,7 +51,7 @@ function_is_gone() { [ ! -e "/sys/bus/pci/devices/$FUNCTION" ]; }
 function_can_be_unplugged() { monitor device_del vfs0 && lab_wait 20 function_is_gone; }
 
 FUNCTION=$(lab_function)
-check kernel_is_7_2 kernel_is_7_2
+check kernel_is_that_of_the_lab kernel_is_that_of_the_lab
 check two_cpus two_cpus
 check project_is_at_src project_is_at_src
 check arguments_and_environment_arrive arguments_and_environment_arrive "$@"

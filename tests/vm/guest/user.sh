@@ -29,6 +29,7 @@ chown 1000 "/dev/vfio/$group"
 (ulimit -l 64; as_user env "PATH=$PATH" vfsdax-mount /tmp/mnt) 2>/tmp/err && lab_die "mounted with 64 KiB of locked memory"
 cat /tmp/err
 grep -qi 'RLIMIT_MEMLOCK' /tmp/err || lab_die "the message does not name RLIMIT_MEMLOCK"
+! grep -q 'out of memory' /tmp/err || lab_die "a second line says something else"
 ulimit -l unlimited
 as_user env "PATH=$PATH" vfsdax-mount /tmp/mnt || lab_die "the user cannot mount"
 as_user sha256sum /tmp/mnt/data | cut -d' ' -f1 | cmp - <(cut -d' ' -f1 /tmp/sum) || lab_die "the data differ"

@@ -84,12 +84,25 @@ static bool dax_by_flag(struct fs *fs, struct inode *inode, const struct statx *
 	return cached & 1;
 }
 
+/*
+ * Nothing is mapped past the end of a file (dax.h), and Linux has no other way to the data of a
+ * file that it has found marked, until nobody there uses it: reading is EINVAL. So what it cannot
+ * map must have no mark. A file that can be mapped may still grow, here or there, with its mark:
+ * that is taken into the bargain only where the administrator has named a policy.
+ */
+static bool client_can_map(const struct fs *fs, const struct statx *stx)
+{
+	return fs_maps_any_size(fs) || (fs->options.dax != DAX_AUTO && stx->stx_size > 0 &&
+					stx->stx_size % DAX_FOREIGN_BYTES == 0);
+}
+
 static bool dax_wanted(struct fs *fs, struct inode *inode, const struct statx *stx)
 {
 	if (!S_ISREG(stx->stx_mode) || !fs_agreed(fs, FUSE_HAS_INODE_DAX) ||
-	    !dax_may_map(fs, stx->stx_mode))
+	    !dax_may_map(fs, stx->stx_mode) || !client_can_map(fs, stx))
 		return false;
 	switch (fs->options.dax) {
+	case DAX_AUTO:
 	case DAX_ALWAYS:
 		return true;
 	case DAX_INODE:

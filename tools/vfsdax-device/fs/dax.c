@@ -62,23 +62,24 @@ void dax_table_fini(struct fs *fs)
 
 /* ------------------------------------------------------------------ SETUPMAPPING */
 
-static bool page_multiple(uint64_t v)
+/* The host's pages are what a front end maps, whatever those of the guest are. */
+static bool page_multiple(const struct fs *fs, uint64_t v)
 {
-	return v % FS_PAGE_BYTES == 0;
+	return v % fs->options.page_bytes == 0;
 }
 
 bool dax_may_map(struct fs *fs, mode_t mode)
 {
-	return !(mode & 0111) || fs->options.map_executables || shmem_takes_rdonly(fs->shmem) ||
-	       !fs_agreed(fs, FUSE_HAS_INODE_DAX);
+	return !(mode & 0111) || fs->options.map_executables || shmem_takes_rdonly(fs->shmem);
 }
 
+/* Another driver than ours has no other way to the file when it asks for this. */
 static int check_mode(const struct op *op)
 {
 	struct statx stx;
 	int r = inode_statx(op->node->fd, &stx);
 
-	if (r < 0)
+	if (r < 0 || !fs_maps_any_size(op->fs))
 		return r;
 	return dax_may_map(op->fs, stx.stx_mode) ? 0 : -ETXTBSY;
 }
@@ -92,8 +93,9 @@ static int check_setup(struct op *op, const struct fuse_setupmapping_in *in)
 	if (shmem_size(fs->shmem) == 0 || !inode_is_reg(op->node))
 		return -ENODEV;
 	if (in->flags & ~(FUSE_SETUPMAPPING_FLAG_READ | FUSE_SETUPMAPPING_FLAG_WRITE) ||
-	    !page_multiple(in->foffset) || !page_multiple(in->moffset) || !page_multiple(in->len) ||
-	    in->len == 0 || !extent_within(in->moffset, in->len, shmem_size(fs->shmem)))
+	    !page_multiple(fs, in->foffset) || !page_multiple(fs, in->moffset) ||
+	    !page_multiple(fs, in->len) || in->len == 0 ||
+	    !extent_within(in->moffset, in->len, shmem_size(fs->shmem)))
 		return -EINVAL;
 	if (in->flags & FUSE_SETUPMAPPING_FLAG_WRITE && fs->options.readonly)
 		return -EROFS;
@@ -118,13 +120,14 @@ static int open_for_mapping(struct op *op, bool writable)
 	return fd;
 }
 
-static int check_inside_file(int fd, const struct fuse_setupmapping_in *in)
+static int check_inside_file(const struct fs *fs, int fd, const struct fuse_setupmapping_in *in)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	return extent_within(in->foffset, in->len, round_down((uint64_t)st.st_size, FS_PAGE_BYTES))
+	return extent_within(in->foffset, in->len,
+			     round_down((uint64_t)st.st_size, fs->options.page_bytes))
 		       ? 0
 		       : -EINVAL;
 }
@@ -190,7 +193,7 @@ int op_setupmapping(struct op *op)
 	if (fd < 0)
 		return fd;
 	m = (struct mapping){extent_of(in.moffset, in.len), op->in.nodeid, in.foffset};
-	r = check_inside_file(fd, &in);
+	r = check_inside_file(op->fs, fd, &in);
 	if (r == 0) {
 		pthread_mutex_lock(&t->mutex);
 		r = dax_map_locked(op, fd, &m, writable);

@@ -31,8 +31,7 @@ struct dax_table {
 /*
  * May files of this mode be in the window? A front end that takes only descriptors which are open
  * for writing makes the guest a writer of each file that it reads, and the host executes none that
- * has a writer (ETXTBSY). A guest that cannot be told which files have none would fail to read
- * them.
+ * has a writer (ETXTBSY).
  */
 bool dax_may_map(struct fs *fs, mode_t mode);
 

@@ -85,6 +85,8 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 		return r;
 	fs->options = *options;
 	fs->options.root = NULL;
+	if (!fs->options.page_bytes)
+		fs->options.page_bytes = (uint32_t)sysconf(_SC_PAGESIZE);
 	/* the caller's strings; what they say is open, or read, from here on */
 	fs->options.shared_dir = fs->options.xattrmap = NULL;
 	fs->shmem = shmem;

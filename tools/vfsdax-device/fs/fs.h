@@ -35,7 +35,8 @@
 
 #define FS_MAX_WRITE_BYTES MIB
 #define FS_MAX_PAGES	   256
-#define FS_PAGE_BYTES	   4096
+/* What Linux maps at once, at multiples of it, past the end of a file too; FUSE_DAX_SHIFT there. */
+#define DAX_FOREIGN_BYTES  (2 * MIB)
 
 struct inode;
 struct xattrmap;
@@ -92,6 +93,12 @@ static inline bool fs_checks_rights(const struct fs *fs)
 {
 	return fs->options.check_permissions ||
 	       atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_CHECK_PERMISSIONS;
+}
+
+/* Else it is one as Linux's, whose mappings are all of DAX_FOREIGN_BYTES. */
+static inline bool fs_maps_any_size(const struct fs *fs)
+{
+	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_DAX_ANY_SIZE;
 }
 
 /*

@@ -23,8 +23,10 @@
 
 #define MAX_BACKGROUND 1024
 
-/* What our own driver may ask for. A process that cannot become another user accepts none of it. */
-#define AGREED_OURS (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
+/* What our own driver may ask for; and what of it a process that cannot become another user does
+ * not accept. */
+#define AGREED_OURS	  (AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE)
+#define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */
 static bool always(const struct fs *fs)
@@ -124,10 +126,10 @@ static uint64_t negotiate(const struct fs *fs, const struct fuse_init_in *in, bo
 /* Beyond FUSE, of what our own driver asks for. That we check rights it hears unasked, too. */
 static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
 {
-	if (!asks || !fs->privileged)
-		return 0;
-	return (asked & AGREED_OURS) |
-	       (fs->options.check_permissions ? AGREE_CHECK_PERMISSIONS : 0);
+	uint32_t unasked = fs->options.check_permissions ? (uint32_t)AGREE_CHECK_PERMISSIONS : 0;
+	uint32_t able = fs->privileged ? ~0u : ~(uint32_t)AGREED_PRIVILEGED;
+
+	return asks ? ((asked & AGREED_OURS) | unasked) & able : 0;
 }
 
 /* Where we check, the host's own access control lists count whatever the front end does. */
@@ -177,7 +179,8 @@ int op_init(struct op *op)
 	out.max_write = FS_MAX_WRITE_BYTES;
 	out.time_gran = 1;
 	out.max_pages = agreed & FUSE_MAX_PAGES ? FS_MAX_PAGES : 0;
-	out.map_alignment = agreed & FUSE_MAP_ALIGNMENT ? __builtin_ctz(FS_PAGE_BYTES) : 0;
+	out.map_alignment =
+		agreed & FUSE_MAP_ALIGNMENT ? (uint16_t)__builtin_ctz(fs->options.page_bytes) : 0;
 	if (asks)
 		agreement_put(&out, asked);
 	return reply(op, &out, sizeof(out));

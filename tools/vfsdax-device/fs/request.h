@@ -50,8 +50,8 @@ bool shmem_takes_rdonly(struct shmem *s);
 
 /*
  * Maps [fd_off, fd_off + len) of fd at win_off, and returns when the mapping is in force. All
- * multiples of 4096; no overlap with a live mapping. -errno as the front end said; -ENODEV while
- * the device is not started. The fd may be closed afterwards. From any thread; bounded.
+ * multiples of the page size; no overlap with a live mapping. -errno as the front end said; -ENODEV
+ * while the device is not started. The fd may be closed afterwards. From any thread; bounded.
  */
 int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64_t len_bytes,
 	      bool writable);
@@ -60,7 +60,8 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
 
 /* ------------------------------------------------------------------ the file-system half */
 
-enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE };
+/* AUTO: all files for a driver that maps files of any size, else none. */
+enum dax_mode { DAX_NONE, DAX_ALWAYS, DAX_INODE, DAX_FILESIZE, DAX_AUTO };
 /* AUTO: where the front end takes part; ALWAYS: one that does not is refused. */
 enum acl_mode { ACL_NEVER, ACL_AUTO, ACL_ALWAYS };
 /* CACHE_METADATA: names and attributes for long, data not at all. */
@@ -84,6 +85,7 @@ struct fs_options {
 	bool check_permissions; /* of every session, also of one that does not ask for it */
 	enum file_handles file_handles;
 	struct translate uids, gids;
+	uint32_t page_bytes;	     /* of this machine; 0: as it says */
 	uint64_t init_flags_refused; /* of FUSE_INIT, though the driver offers them */
 };
 

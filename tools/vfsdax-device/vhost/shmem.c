@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/delay.h"
@@ -11,7 +12,6 @@
 #include "wire/vhost_user.h"
 #include "wire/virtio.h"
 
-#define PAGE		   4096u
 #define MAPPINGS_MAX	   SIZE_MAX /* the file-system half bounds them */
 #define TIMEOUT_MS	   10000u
 #define BARRIER_TIMEOUT_MS 2000u
@@ -133,7 +133,9 @@ static int shmem_barrier(struct shmem *s)
 
 static bool extent_fits(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
 {
-	return len_bytes && win_off % PAGE == 0 && len_bytes % PAGE == 0 &&
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return len_bytes && win_off % page == 0 && len_bytes % page == 0 &&
 	       extent_within(win_off, len_bytes, shmem_size(s));
 }
 
@@ -171,7 +173,7 @@ int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64
 
 	if (!shmem_size(s))
 		return -ENODEV;
-	if (!extent_fits(s, win_off, len_bytes) || fd_off % PAGE ||
+	if (!extent_fits(s, win_off, len_bytes) || fd_off % (uint64_t)sysconf(_SC_PAGESIZE) ||
 	    !u64_add(fd_off, len_bytes, &end) || end > INT64_MAX)
 		return -EINVAL;
 	pthread_mutex_lock(&s->lock);

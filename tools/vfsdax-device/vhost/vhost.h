@@ -18,7 +18,7 @@ struct vhost_options {
 	char tag[VIRTIO_FS_TAG_LEN]; /* padded with NUL, not always terminated */
 	unsigned num_request_queues; /* 1 to VHOST_REQUEST_QUEUES_MAX */
 	uint32_t queue_size_max;     /* entries; a power of two */
-	uint64_t cache_size_bytes;   /* of the window; a multiple of 4096; 0: none */
+	uint64_t cache_size_bytes;   /* of the window; a multiple of the page size; 0: none */
 	bool no_event_idx, no_indirect;
 };
 
