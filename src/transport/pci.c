@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * pci: a virtio-fs PCI function (virtio 1.3, 4.1) as a transport, from src/pci's registers and
- * src/vfio.
- */
+/* pci: a virtio-fs function (virtio 1.3, 4.1) as a transport, from src/pci and src/vfio. */
 #include "transport/pci.h"
 
 #include <errno.h>
