@@ -352,7 +352,7 @@ asan() {
 tsan() {
 	group build/tsan build tsan configure_and_build tsan {tests/{unit,loopback,torture},tools}/all || return
 	# The thread sanitizer watches what is threaded: rings, window, workers, libvfsdax.
-	group unit/tsan unit_tests tsan 'window|ring|virtqueue|worker|fuse|fs|bridge|thread|lib-|device_state'
+	group unit/tsan unit_tests tsan 'window|ring|virtqueue|worker|fuse|fs-|bridge|thread|lib-|device_state|device_fs.(lock|session|sweep)'
 	[ "$quick" ] || group delays/tsan delays tsan
 }
 
