@@ -269,6 +269,15 @@ static int copy_args_and_run(struct op *op, const struct op_info *info)
 	return r;
 }
 
+static void answer_error(struct request *req, const struct fuse_in_header *in,
+			 const struct op_info *info, int err)
+{
+	if (info && info->flags & OP_NO_REPLY)
+		reply_none(req);
+	else
+		reply_error(req, in->unique, err);
+}
+
 void fs_refuse(struct request *req, int err)
 {
 	struct fuse_in_header in;
@@ -279,10 +288,7 @@ void fs_refuse(struct request *req, int err)
 	}
 	log_debug("opcode %u, request %llu: %s", in.opcode, (unsigned long long)in.unique,
 		  strerror(-err));
-	if (op_info(in.opcode) && op_info(in.opcode)->flags & OP_NO_REPLY)
-		reply_none(req);
-	else
-		reply_error(req, in.unique, -EIO);
+	answer_error(req, &in, op_info(in.opcode), -EIO);
 }
 
 void fs_handle(struct fs *fs, struct request *req)
@@ -306,8 +312,5 @@ void fs_handle(struct fs *fs, struct request *req)
 		return;
 	log_debug("%s %llu of node %llu: %s", info ? info->name : "unknown opcode",
 		  (unsigned long long)op.in.unique, (unsigned long long)op.in.nodeid, strerror(-r));
-	if (info && info->flags & OP_NO_REPLY)
-		reply_none(req);
-	else
-		reply_error(req, op.in.unique, r);
+	answer_error(req, &op.in, info, r);
 }
