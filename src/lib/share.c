@@ -130,8 +130,7 @@ static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_
 		.payloads = PAYLOADS_PER_LANE,
 		.user_bytes = bridge_user_bytes(),
 		/* No kernel checks for a program. */
-		.ask = AGREE_CHECK_PERMISSIONS | AGREE_GROUPS | AGREE_DAX_ANY_SIZE |
-		       AGREE_HIPRIO_AT_ONCE,
+		.ask = AGREE_DRIVER | AGREE_CHECK_PERMISSIONS,
 	};
 	struct bridge_params bridge = {
 		.dax = o->flags & VFSDAX_ATTACH_NO_DAX ? BRIDGE_DAX_NEVER : BRIDGE_DAX_AUTO,

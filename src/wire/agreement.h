@@ -37,6 +37,9 @@ enum agreement_flags {
 	AGREE_HIPRIO_AT_ONCE = 1u << 3,
 };
 
+/* What our driver always is and can do. */
+#define AGREE_DRIVER (AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE)
+
 #define AGREEMENT_GROUPS_MAX 512u
 /* The extension that carries them: its header, their number, the groups. */
 #define AGREEMENT_GROUPS_BYTES(n) \

@@ -198,8 +198,7 @@ static int daemon_start(struct daemon *d)
 		.workers = d->o.bridge.workers,
 		.timeout_ms = d->o.timeout_s * 1000,
 		.user_bytes = bridge_user_bytes(),
-		.ask = AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE |
-		       (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
+		.ask = AGREE_DRIVER | (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
 	};
 	struct transport *t;
 	int cpus[WORKERS_MAX];

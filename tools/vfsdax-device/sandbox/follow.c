@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mountinfo.h"
 
 #define MOUNTS_MAX 4096
 
@@ -42,22 +43,6 @@ struct follow {
 };
 
 /* ------------------------------------------------------------------ the list */
-
-/* The kernel writes a space, tab, newline and backslash in octal. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; to++) {
-		if (s[0] == '\\' && s[1] && s[2] && s[3]) {
-			*to = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*to = *s++;
-		}
-	}
-	*to = '\0';
-}
 
 static void mounts_free(struct mounts *m)
 {
@@ -97,7 +82,7 @@ static bool parse_line(char *line, unsigned long *id, char **path, bool *propaga
 	}
 	if (n < 6)
 		return false;
-	unescape(*path);
+	mountinfo_unescape(*path);
 	return true;
 }
 
