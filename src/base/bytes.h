@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)     ((a) < (b) ? (a) : (b))
@@ -84,6 +85,18 @@ static inline const char *bytes_take_string(struct bytes *b)
 		return NULL;
 	bytes_skip(b, (size_t)(nul - start) + 1);
 	return (const char *)start;
+}
+
+/* Writes at offset `at` of two buffers in a row, which have room for it. */
+static inline void bytes_put(const struct iovec to[2], size_t at, const void *from, size_t len)
+{
+	size_t first = at < to[0].iov_len ? MIN(len, to[0].iov_len - at) : 0;
+
+	if (first)
+		memcpy((uint8_t *)to[0].iov_base + at, from, first);
+	if (first < len)
+		memcpy((uint8_t *)to[1].iov_base + (at + first - to[0].iov_len),
+		       (const uint8_t *)from + first, len - first);
 }
 
 #endif

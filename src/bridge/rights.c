@@ -206,14 +206,12 @@ void rights_take_own_groups(struct bridge *b)
 static void append(struct op *op, const void *bytes, size_t len)
 {
 	struct fs_req *req = op->req;
-	size_t at = op->h.len;
-	size_t first = at < FS_IN_BYTES ? MIN(len, FS_IN_BYTES - at) : 0;
+	const struct iovec message[2] = {
+		{req->in, FS_IN_BYTES},
+		{req->payload ? req->payload->va : NULL, FS_PAYLOAD_BYTES},
+	};
 
-	if (first)
-		memcpy(req->in + at, bytes, first);
-	if (first < len)
-		memcpy(req->payload->va + (at + first - FS_IN_BYTES),
-		       (const uint8_t *)bytes + first, len - first);
+	bytes_put(message, op->h.len, bytes, len);
 	op->h.len += (uint32_t)len;
 }
 

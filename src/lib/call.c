@@ -13,19 +13,6 @@
 
 /* ------------------------------------------------------------------ sending */
 
-/* Copies to offset *at of the two buffers. */
-static void copy_arg(struct iovec iov[2], size_t *at, const struct fuse_arg *arg)
-{
-	size_t first = *at < iov[0].iov_len ? MIN(arg->len, iov[0].iov_len - *at) : 0;
-
-	if (first)
-		memcpy((uint8_t *)iov[0].iov_base + *at, arg->p, first);
-	if (first < arg->len)
-		memcpy((uint8_t *)iov[1].iov_base + (*at + first - iov[0].iov_len),
-		       (const uint8_t *)arg->p + first, arg->len - first);
-	*at += arg->len;
-}
-
 bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args,
 	       struct bridge_call *call)
 {
@@ -46,8 +33,10 @@ bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args
 	if (!bridge_lane_buffer(lane->bridge,
 				h.len + bridge_extension_room(s->bridge) > FS_IN_BYTES, iov))
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
-		copy_arg(iov, &at, &args->in[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++) {
+		bytes_put(iov, at, args->in[i].p, args->in[i].len);
+		at += args->in[i].len;
+	}
 	if (args->in_place) {
 		call->data = args->out;
 		call->data_len = args->out_len;
