@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "transport/transport.h"
 #include "wire/virtio.h"
 
 struct claim_function {
@@ -30,7 +31,6 @@ struct claim_function {
 };
 
 struct claim_env;
-struct transport;
 
 /* Takes a function that a scan has found: its address, its name or "". 0 to go on, else the end. */
 typedef int (*claim_found)(void *list, const char *address, const char *name);
@@ -90,25 +90,25 @@ struct claim;
 int claim_take(const struct claim_env *env, const struct claim_function *f, struct claim **out);
 
 /*
- * Gives the function back to the driver it had before us; if it was with vfio-pci when we (or a
- * predecessor that was killed) came, it stays there. The transport has been closed: else the
- * kernel waits for that. A function that is gone needs nothing. NULL is fine.
+ * Ends the claim. The transport has been closed: else the kernel waits for that. A function that is
+ * gone needs nothing. NULL is fine.
+ *
+ * TRANSPORT_GIVE_BACK: the driver that it had before us gets it; if it was with vfio-pci when we
+ * (or a predecessor that was killed) came, it stays there.
+ * TRANSPORT_LEAVE: it is left without a word of ours about its next driver.
+ * TRANSPORT_LOST: it stays with vfio-pci, and is not taken or asked again as long as it is there,
+ * since QEMU 11.1 ends, with the machine, when a driver reads its configuration. Says so.
  */
-void claim_release(struct claim *claim);
+void claim_release(struct claim *claim, enum transport_after after);
 
 /*
- * The same for a function whose device has ended without a sign (transport.lost): it stays with
- * vfio-pci, and is not taken or asked again as long as it is there, since QEMU 11.1 ends, with the
- * machine, when a driver reads its configuration. Says so.
- */
-void claim_leave_lost(struct claim *claim);
-
-/*
- * Resolves `name`, takes the function and opens its transport. The transport is closed first, then
- * the claim released. -errno as claim_resolve(), claim_take() and transport_pci_open(); nothing is
- * taken then.
+ * Resolves `name`, takes the function and opens its transport. -errno as claim_resolve(),
+ * claim_take() and transport_pci_open(); nothing is taken then.
  */
 int claim_open(const struct claim_env *env, const char *name, struct transport **transport,
 	       struct claim **claim);
+
+/* Closes any transport, then ends the claim if there is one, as the transport says. NULL is fine. */
+void claim_close(struct transport *transport, struct claim *claim);
 
 #endif

@@ -15,6 +15,17 @@ int claim_open(const struct claim_env *env, const char *name, struct transport *
 		return err;
 	err = transport_pci_open(f.address, &params, transport);
 	if (err)
-		claim_release(*claim);
+		claim_release(*claim, TRANSPORT_GIVE_BACK);
 	return err;
+}
+
+void claim_close(struct transport *transport, struct claim *claim)
+{
+	enum transport_after after = TRANSPORT_GIVE_BACK;
+
+	if (transport) {
+		after = atomic_load(&transport->after);
+		transport->ops->close(transport);
+	}
+	claim_release(claim, after);
 }

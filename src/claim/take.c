@@ -174,6 +174,13 @@ static int unbind(struct claim *c)
 	return err;
 }
 
+/* If it is ours. An empty line does that. */
+static void take_override_away(struct claim *c)
+{
+	if (c->previous[0])
+		write_device(c, "driver_override", "\n");
+}
+
 /* Back to the driver that the note names. */
 static void give_back(struct claim *c)
 {
@@ -185,8 +192,7 @@ static void give_back(struct claim *c)
 		return;
 	if (bound_to_vfio(c) && unbind(c))
 		return;
-	/* An empty line takes the override away. */
-	write_device(c, "driver_override", "\n");
+	take_override_away(c);
 	if (strcmp(c->previous, NO_DRIVER) == 0 || bound_to_previous(c))
 		return;
 	claim_path(c->env, path, "bus/pci/drivers/%s/bind", c->previous);
@@ -376,21 +382,26 @@ free_claim:
 	return err;
 }
 
-void claim_leave_lost(struct claim *c)
+/* The note of a lost function stays, for who takes it when it works again. */
+static void leave_lost(struct claim *c)
 {
-	if (!c)
-		return;
 	claim_note_lost(c->env, c->address);
 	if (c->note_fd >= 0)
-		close(c->note_fd); /* the note stays, for who takes it when it works again */
-	free(c);
+		close(c->note_fd);
 }
 
-void claim_release(struct claim *c)
+void claim_release(struct claim *c, enum transport_after after)
 {
 	if (!c)
 		return;
-	give_back(c);
-	drop_note(c);
+	if (after == TRANSPORT_LOST) {
+		leave_lost(c);
+	} else {
+		if (after == TRANSPORT_LEAVE)
+			take_override_away(c);
+		else
+			give_back(c);
+		drop_note(c);
+	}
 	free(c);
 }

@@ -31,7 +31,7 @@ static bool any_in_flight(struct fs_session *s)
 
 void fs_session_lost(struct fs_session *s)
 {
-	atomic_store(&s->t->lost, true);
+	atomic_store(&s->t->after, TRANSPORT_LOST);
 	transport_fail(s->t, -EIO,
 		       "the device returns nothing any more: its process (vfsdax-device, on the "
 		       "host) has ended or stands still");

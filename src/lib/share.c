@@ -157,18 +157,13 @@ static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_
 /* Also for a share that was opened in part. */
 static void free_share(struct vfsdax *s)
 {
-	bool lost;
-
 	bridge_close(s->bridge);
 	wait_close(s);
 	for (unsigned i = 0; s->lanes && i < s->n_lanes; i++)
 		pthread_mutex_destroy(&s->lanes[i].lock);
 	free(s->lanes);
 	fs_session_close(s->session);
-	lost = s->transport && atomic_load(&s->transport->lost);
-	if (s->transport)
-		s->transport->ops->close(s->transport);
-	(lost ? claim_leave_lost : claim_release)(s->claim);
+	claim_close(s->transport, s->claim);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->late_lock);
 	free(s);

@@ -92,8 +92,11 @@ static void *watch_function(void *arg)
 			continue;
 		if (watch[WATCH_QUIT].revents)
 			return NULL;
-		if (taken(&watch[WATCH_REQUEST]))
-			transport_fail(&p->base, -ENODEV, "the function is being unplugged");
+		if (taken(&watch[WATCH_REQUEST])) {
+			atomic_store(&p->base.after, TRANSPORT_LEAVE);
+			transport_fail(&p->base, -ENODEV,
+				       "the kernel wants the function back (unplug or unbind)");
+		}
 		if (taken(&watch[WATCH_ERROR]))
 			transport_fail(&p->base, -EIO, "the PCI bus reports an error");
 		if (taken(&watch[WATCH_CONFIG]))

@@ -142,6 +142,16 @@ struct transport_ops {
 	void (*close)(struct transport *t);
 };
 
+/* Whose the device is once the transport has been closed. */
+enum transport_after {
+	TRANSPORT_GIVE_BACK, /* whose it was before */
+	/* The kernel's, which asked for it (unplug, unbind): it must not get a driver from us, which
+	 * the kernel would probe in the middle of taking it away. */
+	TRANSPORT_LEAVE,
+	/* Nobody's: the device's process has ended unseen, and the device must not be touched. */
+	TRANSPORT_LOST,
+};
+
 /* The part that every implementation starts with. */
 struct transport {
 	const struct transport_ops *ops;
@@ -152,9 +162,8 @@ struct transport {
 	_Atomic bool is_cut_off;
 	/* The device's process may end, and nothing here shows it. */
 	bool ends_unseen;
-	/* It has: the device must not be touched, nor given to another driver (claim_leave_lost()).
-	 */
-	_Atomic bool lost;
+	/* For claim_close(). */
+	_Atomic enum transport_after after;
 };
 
 /*

@@ -408,6 +408,7 @@ serve_guest() {
         elif [ $? -gt 128 ]; then
             [ $SECONDS -ge "$DEADLINE" ] || continue
             [ "$state" = running ] || fail "$VM_STATUS_BROKEN" "the guest has not booted within $BOOT_SECONDS s"
+            show_stacks
             fail "$VM_STATUS_TIMEOUT" "$OPT_script timed out after $OPT_timeout s"
         else
             [ "$OPT_interactive" = no ] || { GUEST_STATUS=0; return; }
@@ -415,6 +416,20 @@ serve_guest() {
             guest_is_gone
         fi
     done
+}
+
+# Where QEMU and the back ends stand, while they still do. Without gdb only where in the kernel.
+show_stacks() {
+    local pid
+    for pid in "$QEMU_PID" "${BACKENDS[@]}"; do
+        [ -e "/proc/$pid/comm" ] || continue
+        echo "---- $(cat "/proc/$pid/comm") ----"
+        if command -v gdb; then
+            timeout 60 gdb -p "$pid" -batch -ex 'thread apply all backtrace' </dev/null 2>/dev/null | grep -E '^(Thread|#)'
+        else
+            tail -n +1 "/proc/$pid/task"/*/stack
+        fi
+    done >&2
 }
 
 # 128 and more is a signal, by the custom of shells: 139 is a segmentation fault of QEMU's.

@@ -47,13 +47,9 @@ struct transport *source_transport(struct source *s)
 
 void source_close(struct source *s)
 {
-	bool lost;
-
 	if (!s)
 		return;
-	lost = atomic_load(&s->transport->lost);
-	s->transport->ops->close(s->transport);
-	(lost ? claim_leave_lost : claim_release)(s->claim);
+	claim_close(s->transport, s->claim);
 	free(s);
 }
 

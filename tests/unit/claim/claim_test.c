@@ -488,11 +488,11 @@ static void function_is_taken_and_given_back(void **state)
 	assert_int_equal(machine.loads, 1);
 	assert_string_equal(driver_of(F0), "vfio-pci");
 	assert_true(there("run/" F0));
-	claim_release(c);
+	claim_release(c, TRANSPORT_GIVE_BACK);
 	assert_string_equal(driver_of(F0), "virtio-pci");
 	assert_string_equal(machine.override, "\n");
 	assert_false(there("run/" F0));
-	claim_release(NULL);
+	claim_release(NULL, TRANSPORT_GIVE_BACK);
 }
 
 static void function_without_driver_goes_back_to_none(void **state)
@@ -503,7 +503,7 @@ static void function_without_driver_goes_back_to_none(void **state)
 	add_function(F0, 7);
 	c = take();
 	assert_string_equal(driver_of(F0), "vfio-pci");
-	claim_release(c);
+	claim_release(c, TRANSPORT_GIVE_BACK);
 	assert_string_equal(driver_of(F0), "");
 }
 
@@ -512,7 +512,7 @@ static void function_that_was_with_vfio_stays_there(void **state)
 	(void)state;
 	add_function(F0, 7);
 	bind(F0, "vfio-pci");
-	claim_release(take());
+	claim_release(take(), TRANSPORT_GIVE_BACK);
 	assert_string_equal(driver_of(F0), "vfio-pci");
 	assert_int_equal(machine.loads, 0);
 	assert_false(there("run/" F0));
@@ -524,7 +524,7 @@ static void successor_of_a_killed_owner_gives_it_back(void **state)
 	add_function(F0, 7);
 	bind(F0, "vfio-pci");
 	make("run/" F0, "virtio-pci");
-	claim_release(take());
+	claim_release(take(), TRANSPORT_GIVE_BACK);
 	assert_string_equal(driver_of(F0), "virtio-pci");
 	assert_false(there("run/" F0));
 }
@@ -541,7 +541,7 @@ static void function_of_a_living_owner_is_refused_and_left_alone(void **state)
 	assert_said(F0 " is in use by another process of vfsdax");
 	assert_string_equal(driver_of(F0), "vfio-pci");
 	assert_true(there("run/" F0));
-	claim_release(c);
+	claim_release(c, TRANSPORT_GIVE_BACK);
 	assert_string_equal(driver_of(F0), "virtio-pci");
 }
 
@@ -570,7 +570,7 @@ static void function_that_may_be_mounted_is_refused(void **state)
 	assert_int_equal(refused(), -EBUSY);
 	assert_said("/srv");
 	make("mountinfo", "");
-	claim_release(take());
+	claim_release(take(), TRANSPORT_GIVE_BACK);
 }
 
 static void group_with_other_users_is_refused_before_anything_changes(void **state)
@@ -652,8 +652,23 @@ static void unplugged_function_needs_no_giving_back(void **state)
 	snprintf(command, sizeof(command), "rm -rf '%s/bus/pci/devices/%s'", machine.sysfs, F0);
 	assert_int_equal(system(command), 0);
 	machine.said[0] = '\0';
-	claim_release(c);
+	claim_release(c, TRANSPORT_GIVE_BACK);
 	assert_string_equal(machine.said, "");
+	assert_false(there("run/" F0));
+}
+
+/* Else the kernel probes it while it takes it away. */
+static void function_that_the_kernel_wants_back_gets_no_driver_from_us(void **state)
+{
+	struct claim *c;
+
+	(void)state;
+	add_function(F0, 7);
+	add_virtiofs(F0, 3, "share");
+	c = take();
+	claim_release(c, TRANSPORT_LEAVE);
+	assert_string_equal(driver_of(F0), "vfio-pci");
+	assert_string_equal(machine.override, "\n");
 	assert_false(there("run/" F0));
 }
 
@@ -671,7 +686,7 @@ static void lost_function_is_left_alone_until_it_is_another(void **state)
 	add_virtiofs(F0, 3, "share");
 	assert_int_equal(claim_resolve(&env, NULL, &f), 0);
 	assert_int_equal(claim_take(&env, &f, &c), 0);
-	claim_leave_lost(c);
+	claim_release(c, TRANSPORT_LOST);
 	claim_driver(&env, F0, driver, sizeof(driver));
 	assert_string_equal(driver, "vfio-pci");
 	assert_non_null(strstr(listed(false), F0 "  vfio-pci"));
@@ -685,7 +700,7 @@ static void lost_function_is_left_alone_until_it_is_another(void **state)
 		 machine.sysfs);
 	assert_int_equal(system(command), 0);
 	assert_int_equal(claim_take(&env, &f, &c), 0);
-	claim_release(c);
+	claim_release(c, TRANSPORT_GIVE_BACK);
 	claim_driver(&env, F0, driver, sizeof(driver));
 	assert_string_equal(driver, "virtio-pci");
 }
@@ -716,6 +731,7 @@ int main(int argc, char **argv)
 		TEST(function_that_cannot_be_opened_goes_back),
 		TEST(lost_function_is_left_alone_until_it_is_another),
 		TEST(unplugged_function_needs_no_giving_back),
+		TEST(function_that_the_kernel_wants_back_gets_no_driver_from_us),
 	};
 
 	(void)argv;

@@ -108,7 +108,7 @@ static void a_device_that_returns_nothing_is_given_up(void **state)
 	}
 	look(&rig);
 	assert_int_equal(transport_failed(rig.t), -EIO);
-	assert_true(rig.t->lost);
+	assert_int_equal(rig.t->after, TRANSPORT_LOST);
 	reap_until(&rig, 1);
 	assert_int_equal(fate_of(req)->err, -EIO);
 	fs_req_put(req, NULL);

@@ -527,7 +527,7 @@ static void unplug_fails_the_device_and_wakes_everybody(void **state)
 	assert_true(signalled(t->ops->call_fd(t, 0)));
 	assert_int_equal(transport_failed(t), -ENODEV);
 	t->ops->close(t);
-	assert_said("being unplugged");
+	assert_said("wants the function back");
 	assert_int_equal(fake.regs.device_status, 0);
 }
 
