@@ -35,7 +35,7 @@ report() { # NAME STATUS SECONDS LOG
     [ -z "${VFSDAX_RESULTS:-}" ] || printf '%s %s\n' "$result" "$name" >>"$VFSDAX_RESULTS"
     case $result in
         skip) grep -a 'skipped:' "$4" | tail -1 | sed 's/^/       /' ;;
-        FAIL) tail -n 25 "$4" | sed 's/^/       /'; echo "       log: $4 (status $2)" ;;
+        FAIL) tail -n 40 "$4" | sed 's/^/       /'; echo "       log: $4 (status $2)" ;;
     esac
 }
 

@@ -22,12 +22,12 @@ tidy() {
 # Each task but the kernel's idle ones: its state, its name, where it waits.
 show_tasks() {
     local task
+    dmesg | tail -n 5
     for task in /proc/[0-9]*/task/[0-9]*; do
         [ -n "$(tr -d '\0' <"${task%/task/*}/cmdline")" ] || grep -q '^State:.D' "$task/status" || continue
         printf '%s %s %s\n' "${task##*/}" "$(sed -n 's/^State:.//p' "$task/status")" "$(tr '\0' ' ' <"${task%/task/*}/cmdline")"
-        sed 's/^/    /' "$task/stack"
+        head -n 4 "$task/stack" | sed 's/^/    /'
     done 2>/dev/null
-    dmesg | tail -n 40
 }
 
 # limited COMMAND...: its status, or 124. `timeout` would wait for what cannot be killed.
