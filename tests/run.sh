@@ -50,8 +50,8 @@ logs=$root/build/test-logs
 mkdir -p "$logs"
 results=$(mktemp "$logs/results.XXXXXX") times=$(mktemp "$logs/times.XXXXXX")
 trap 'rm -f "$results" "$times"' EXIT
-# Builds that differ in what a file does not see share its object.
-export CCACHE_NOHASHDIR=1
+# Builds that differ in what a file does not see share its object, those of other clones too.
+export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$root
 command -v ccache >/dev/null && export CMAKE_C_COMPILER_LAUNCHER=ccache
 # The sanitizers' builds have delay points (src/base/delay.h), which the group "delays" alone lets sleep.
 export VFSDAX_DELAY_US=0
@@ -184,11 +184,14 @@ suite() { # NAME COMMAND...: passes its lines on and adds its counts up
 	fi
 }
 
-# loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only
+# Tests that take long and whose worth is not in what a sanitizer sees, or that "delays" runs again.
+heavy='/(torture\.|data\.sparse_3g|lifecycle\.fifty_mounts)'
+# loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only, but not $without
 loopback() {
 	local label=$1 dir names
 	dir=$(build_dir "$2")
-	names=$(tests/loopback/run.sh --list --label "$1" --only "$3" "${@:4}" | sed "s,^,$1/,; s/ .*//" | grep -E -- "$only")
+	names=$(tests/loopback/run.sh --list --label "$1" --only "$3" "${@:4}" | sed "s,^,$1/,; s/ .*//" | grep -E -- "$only" |
+		grep -vE -- "${without:-^$}")
 	[ -n "$names" ] || return 0
 	suite "$label" tests/loopback/run.sh --build "$dir" --jobs "$at_once" --label "$label" \
 		--only "^($(paste -sd'|' <<<"$names" | sed 's/\./\\./g'))\$" ${long:+--long} "${@:4}"
@@ -216,12 +219,11 @@ fuzz() {
 	local targets=() seconds target
 	mapfile -t targets < <(find build/fuzz/tests/fuzz -maxdepth 2 -type f -executable -name '*fuzz*' ! -name '*.so*' | sort)
 	[ ${#targets[@]} -gt 0 ] || { record FAIL fuzz 0 "no targets were built"; return; }
-	seconds=$(((long ? 600 : 60) / ${#targets[@]}))
-	[ "$seconds" -ge 3 ] || seconds=3
+	seconds=$((long ? 600 / ${#targets[@]} : 3))
 	for target in "${targets[@]}"; do
 		[ "$(jobs -pr | wc -l)" -lt "$jobs" ] || wait -n
 		# All of the device in one process has the most to be found in.
-		case $target in *state) fuzz_target "$target" $((5 * seconds)) ;; *) fuzz_target "$target" "$seconds" ;; esac &
+		case $target in *state) fuzz_target "$target" $((8 * seconds)) ;; *) fuzz_target "$target" "$seconds" ;; esac &
 	done
 	wait
 }
@@ -336,6 +338,7 @@ release() {
 	group build/release build_release || return
 	group unit/release unit_tests release
 	group loopback/release loopback loopback/release release . "${short[@]}"
+	[ "$quick" ] || [ "$long" ] || group loopback/release loopback loopback/release release '/(data\.sparse_3g|lifecycle\.fifty_mounts)'
 	group package package
 }
 package() {
@@ -346,7 +349,7 @@ package() {
 asan() {
 	group build/asan build asan configure_and_build asan || return
 	group unit/asan unit_tests asan
-	group loopback/asan loopback loopback/asan asan .
+	without=$([ "$long" ] || echo "$heavy") group loopback/asan loopback loopback/asan asan .
 	[ "$quick" ] || group delays/asan delays asan
 }
 tsan() {
@@ -361,10 +364,12 @@ for preset in release asan tsan; do
 	! wanted $preset || $preset
 done
 if rest && [ -z "$quick" ]; then
-	group model model
 	group lint lint
 	group fuzz fuzz
 	group quickstart quickstart
-	group vm vm
+	# The one computes on one CPU, the other waits a lot.
+	group vm vm &
+	group model model
+	wait
 fi
 finish
