@@ -90,12 +90,12 @@ test_step() {
 # group NAME COMMAND...: what it takes in seconds, all in all and of CPU time, is told at the end
 TIMEFORMAT='%R %U %S'
 group() {
-	local name=$1
+	local name=$1 took=$times.${1//\//.} status=0
 	shift
-	{
-		printf '%s ' "$name" >&2
-		time "$@" 2>&3
-	} 3>&2 2>>"$times"
+	{ time "$@" 2>&3; } 3>&2 2>"$took" || status=$?
+	echo "$name $(<"$took")" >>"$times"
+	rm -f "$took"
+	return "$status"
 }
 # How much of it runs at the same time: most tests wait more than they compute.
 at_once=$((jobs * 2))
