@@ -172,6 +172,8 @@ static void may_answer_from_memory(struct op *op)
 
 void start_getattr(struct op *op)
 {
+	if (names_getattr(op))
+		return;
 	if (op->h.nodeid == FUSE_ROOT_ID)
 		may_answer_from_memory(op);
 	start_times(op);

@@ -11,7 +11,7 @@
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c the router's figures           stats.c         counters
- *   rights.c  the groups of callers
+ *   rights.c  the groups of callers          names.c         a directory's attributes after a change
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -68,8 +68,10 @@ struct route {
 	enum route_payload payload;
 	uint16_t arg_min;   /* bytes of arguments that `start` looks at */
 	uint16_t reply_max; /* room for the answer's payload ... */
-	int8_t size_at;	    /* ... plus the u32 at this place of the arguments; -1: none */
+	int8_t size_at;	    /* ... plus the u32 at this place of the arguments, or one of these */
 };
+#define SIZE_NONE  (-1)
+#define SIZE_NAMES (-2) /* it changes names: the answer may end with a struct fuse_attr_out */
 
 /* Counters of one worker; read by anybody, written by it alone. */
 struct worker_stats {
@@ -295,6 +297,22 @@ void note_attr(struct op *op, struct node *node, struct fuse_attr *attr);
 bool may_lose_bits(uint32_t mode);
 /* The device is late: true when the op was answered with what is known. */
 bool answer_from_memory(struct op *op);
+
+/* names.c: what changes names in a directory, and what is kept of its attributes */
+void start_names(struct op *op);
+void start_rename(struct op *op);
+void start_touch(struct op *op);
+void start_readdir(struct op *op);
+/* The op may change what GETATTR says of its node, and its answer will not say how. */
+void names_touch(struct op *op);
+/* Room that an answer of such a request needs for the directory's attributes. */
+size_t names_room(const struct op *op);
+/* Takes them off an answer of `len` bytes; how long it is then. */
+size_t names_answered(struct op *op, size_t len);
+/* Whether or not it was answered; before its caller is. */
+void names_end(struct op *op);
+/* True: a GETATTR was answered from what is kept. */
+bool names_getattr(struct op *op);
 
 /* truncate.c: what makes a file shorter, or moves its pages */
 void start_open(struct op *op);

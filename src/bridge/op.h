@@ -56,6 +56,9 @@ struct op {
 	uint64_t size_clock;	   /* bridge.size_clock when the request went out */
 	struct node *node;	   /* set where `blocked`, or the route keeps it */
 	bool blocked;		   /* a window_block() and a truncation of `node` have begun */
+	/* Its attributes may be others afterwards (names.c); `other_dir` is RENAME's. */
+	struct node *dir, *other_dir;
+	uint64_t dir_turn;
 	bool kills_suid;	   /* WRITE clears suid and sgid */
 	uint32_t open_flags;	   /* of OPEN and CREATE */
 	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */

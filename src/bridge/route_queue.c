@@ -18,7 +18,7 @@ static bool plan_answer(struct op *op)
 {
 	const struct route *route = op->route;
 	struct fs_req *req = op->req;
-	uint64_t room = route->reply_max;
+	uint64_t room = route->reply_max + names_room(op);
 
 	if (route->size_at >= 0) {
 		uint32_t size;
@@ -130,6 +130,7 @@ static void forward_answered(struct op *op, int err)
 	}
 	measure_answered(op);
 	len = op->req->answer.len - sizeof(struct fuse_out_header);
+	len = names_answered(op, len);
 	if (!route->finish) {
 		op_end(op, 0, op_device_payload(op), len);
 		return;
@@ -252,7 +253,7 @@ void start_setxattr(struct op *op)
 	/* It may be security.capability, which the next write must clear. */
 	if (node)
 		node_privs_changed(b->nodes, node);
-	op_forward(op);
+	start_touch(op);
 }
 
 /* Again: a write that the host made before this may be answered only now. */

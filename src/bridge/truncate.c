@@ -131,7 +131,7 @@ void start_create(struct op *op)
 		in.flags &= ~(uint32_t)O_TRUNC;
 		memcpy(op_args(op), &in, sizeof(in));
 	}
-	op_forward(op);
+	start_names(op);
 }
 
 int finish_create(struct op *op, uint8_t *payload, size_t len)
@@ -166,6 +166,7 @@ static void setattr_go(struct op *op, int err)
 
 	(void)err;
 	memcpy(&in, op_args(op), sizeof(in));
+	names_touch(op);
 	if (node && in.valid & FATTR_MODE)
 		node_privs_changed(b->nodes, node);
 	if (node && in.valid & FATTR_SIZE && b->window)

@@ -35,10 +35,15 @@ enum agreement_flags {
 	/* Of the device: what comes on the hiprio queue is returned at once, whatever requests it
 	 * works on. */
 	AGREE_HIPRIO_AT_ONCE = 1u << 3,
+	/* A successful answer to CREATE, MKNOD, MKDIR, SYMLINK, LINK, UNLINK, RMDIR, RENAME and RENAME2
+	 * ends with the attributes that the request's directory has then, as a struct
+	 * fuse_attr_out, if there is room for them. */
+	AGREE_DIRECTORY_ATTR = 1u << 4,
 };
 
 /* What our driver always is and can do. */
-#define AGREE_DRIVER (AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE)
+#define AGREE_DRIVER \
+	(AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR)
 
 #define AGREEMENT_GROUPS_MAX 512u
 /* The extension that carries them: its header, their number, the groups. */

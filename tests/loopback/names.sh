@@ -160,3 +160,28 @@ test_statfs_agrees_with_the_host() {
 	serve_and_mount
 	expect_eq "$(stat -f -c '%S %b %l' "$MNT")" "$(host_run stat -f -c '%S %b %l' .)" "block size, blocks, name length"
 }
+
+# The kernel asks for a directory's attributes before each name that it changes; the last answer had them.
+test_a_directory_s_attributes_come_with_what_changes_it() {
+	local i before
+	start_device
+	host_run mkdir d e
+	mount_share
+	before=$(stat_counter queue.requests.GETATTR)
+	for i in {1..50}; do : >"$MNT/d/$i"; done
+	for i in {1..50}; do rm "$MNT/d/$i"; done
+	# (a new process looks at more than names, so now and then)
+	expect_ge 70 $(($(stat_counter queue.requests.GETATTR) - before)) "GETATTR at the device for 100 changes"
+	# What is told is true: here, and after what the answer did not know of.
+	for i in {1..20}; do
+		: >"$MNT/d/x"
+		expect_eq "$(stat -c '%y %z %h' "$MNT/d")" "$(host_run stat -c '%y %z %h' d)" "times of the directory"
+		mkdir "$MNT/d/sub"
+		expect_eq "$(stat -c '%y %z %h' "$MNT/d")" "$(host_run stat -c '%y %z %h' d)" "times and links"
+		chmod 75$((i % 8)) "$MNT/d"
+		expect_eq "$(stat -c '%a %z' "$MNT/d")" "$(host_run stat -c '%a %z' d)" "mode"
+		mv "$MNT/d/x" "$MNT/e/x"
+		expect_eq "$(stat -c '%y' "$MNT/d" "$MNT/e")" "$(host_run stat -c '%y' d e)" "times after a rename"
+		rmdir "$MNT/d/sub"
+	done
+}

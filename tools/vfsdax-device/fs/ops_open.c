@@ -148,7 +148,10 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);
 	inode_put(inode);
-	return r < 0 ? r : reply(op, &out, sizeof(out));
+	if (r < 0)
+		return r;
+	return op->in.opcode == FUSE_CREATE ? reply_names(op, &out, sizeof(out))
+					    : reply(op, &out, sizeof(out));
 }
 
 /*
