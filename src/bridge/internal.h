@@ -11,7 +11,9 @@
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c the router's figures           stats.c         counters
- *   rights.c  the groups of callers          names.c         a directory's attributes after a change
+ *   dirs.c    open directories
+ *   rights.c  the groups of callers          names.c         a directory's attributes after a
+ * change
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -35,6 +37,7 @@
 /* Payload buffers that requests which wait for the window leave for others. */
 #define PAYLOADS_SPARED	    2
 #define PINS_MAX	    8
+#define DIR_FLAGS_UNKNOWN   UINT32_MAX
 /* In a payload buffer or in scratch memory the data of an answer stands here: page-aligned, with
  * room for a header. */
 #define DATA_AT		    4096u
@@ -141,6 +144,9 @@ struct bridge {
 	atomic_bool hiprio_waits; /* FORGETs wait for room: some worker must come back for them */
 	atomic_bool dax_seen;	  /* some inode was marked for DAX */
 	atomic_bool failed;	  /* bridge_note_failure() has been through */
+
+	struct dirs *dirs;	    /* NULL: handles of directories are the device's */
+	_Atomic uint32_t dir_flags; /* of every OPENDIR's answer, or DIR_FLAGS_UNKNOWN */
 
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
@@ -274,6 +280,8 @@ static inline bool open_writes(uint32_t open_flags)
 void bridge_drop_closed(struct bridge_worker *here);
 /* A handle is closed, or was not wanted. */
 void note_released(struct op *op, uint64_t nodeid, uint32_t open_flags);
+/* The op's own slot is the device's: a RELEASE or RELEASEDIR goes out in another one. */
+void release_apart(struct op *op, uint32_t opcode, uint64_t nodeid, uint64_t fh);
 /* The kernel did not want the answer. `payload` is what it was not given. Frees the op. */
 void give_back(struct op *op, const void *payload, size_t len);
 /* An answer came after its caller had one. */
@@ -302,9 +310,10 @@ bool answer_from_memory(struct op *op);
 void start_names(struct op *op);
 void start_rename(struct op *op);
 void start_touch(struct op *op);
-void start_readdir(struct op *op);
 /* The op may change what GETATTR says of its node, and its answer will not say how. */
 void names_touch(struct op *op);
+/* The op moves the directory's atime. */
+void names_read(struct op *op);
 /* Room that an answer of such a request needs for the directory's attributes. */
 size_t names_room(const struct op *op);
 /* Takes them off an answer of `len` bytes; how long it is then. */
@@ -313,6 +322,25 @@ size_t names_answered(struct op *op, size_t len);
 void names_end(struct op *op);
 /* True: a GETATTR was answered from what is kept. */
 bool names_getattr(struct op *op);
+
+/* dirs.c: open directories, of a mount. 0 or -ENOMEM. */
+int dirs_begin(struct bridge *b);
+void start_opendir(struct op *op);
+void start_releasedir(struct op *op);
+void start_readdir(struct op *op);
+/* FSYNCDIR, IOCTL: whose arguments begin with the handle of a directory. */
+void start_on_dir(struct op *op);
+int finish_opendir(struct op *op, uint8_t *payload, size_t len);
+/* The kernel did not want the handle that it was given. */
+void dir_not_wanted(struct op *op);
+/* Room that an answer needs for what our device says of a listing. */
+size_t listing_room(const struct op *op);
+/* Takes it off a successful answer. 0 or -EIO. */
+int listing_answered(struct op *op, const uint8_t **payload, size_t *len);
+/* An OPENDIR on behalf of another request was answered when nobody waited any more. */
+void opened_late(struct op *op, const uint8_t *payload, size_t len);
+/* The same as listing_answered() then: how many bytes it is. */
+size_t listing_late(struct op *op, const uint8_t *payload, size_t len);
 
 /* truncate.c: what makes a file shorter, or moves its pages */
 void start_open(struct op *op);

@@ -20,7 +20,8 @@
 #include "bridge/internal.h"
 #include "bridge/node_internal.h"
 
-/* The host may change the directory meanwhile; the next GETATTR comes at once or is not worth it. */
+/* The host may change the directory meanwhile; the next GETATTR comes at once or is not worth it.
+ */
 #define KEPT_NS (50 * NS_PER_MS)
 
 /* Of a directory in which the kernel has changed a name. */
@@ -178,11 +179,10 @@ void start_touch(struct op *op)
 	op_forward(op);
 }
 
-/* It moves atime: not worth memory for each directory that is read. */
-void start_readdir(struct op *op)
+/* Not worth memory for each directory that is read. */
+void names_read(struct op *op)
 {
 	uint64_t none;
 
 	op->dir = begin(op, op->h.nodeid, false, &none);
-	op_forward(op);
 }

@@ -41,10 +41,10 @@ static const struct route rows[] = {
 	[FUSE_FLUSH] = {FUSE_FLUSH, "FLUSH", start_flush, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
 	/* Answered before the workers start; a second one is a mistake. */
 	[FUSE_INIT] = {FUSE_INIT, "INIT", start_refuse, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
-	[FUSE_OPENDIR] = {FUSE_OPENDIR, "OPENDIR", start_forward, finish_open, PAYLOAD_OPEN, 0, OUT(fuse_open_out), SIZE_NONE},
+	[FUSE_OPENDIR] = {FUSE_OPENDIR, "OPENDIR", start_opendir, finish_opendir, PAYLOAD_OPEN, 0, OUT(fuse_open_out), SIZE_NONE},
 	[FUSE_READDIR] = {FUSE_READDIR, "READDIR", start_readdir, NULL, PAYLOAD_OPAQUE, IN(fuse_read_in), 0, AT(fuse_read_in, size)},
-	[FUSE_RELEASEDIR] = {FUSE_RELEASEDIR, "RELEASEDIR", start_forward, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
-	[FUSE_FSYNCDIR] = {FUSE_FSYNCDIR, "FSYNCDIR", start_forward, NULL, PAYLOAD_OPAQUE, 0, 0, SIZE_NONE},
+	[FUSE_RELEASEDIR] = {FUSE_RELEASEDIR, "RELEASEDIR", start_releasedir, NULL, PAYLOAD_OPAQUE, IN(fuse_release_in), 0, SIZE_NONE},
+	[FUSE_FSYNCDIR] = {FUSE_FSYNCDIR, "FSYNCDIR", start_on_dir, NULL, PAYLOAD_OPAQUE, IN(fuse_fsync_in), 0, SIZE_NONE},
 	[FUSE_GETLK] = {FUSE_GETLK, "GETLK", start_forward, NULL, PAYLOAD_OPAQUE, IN(fuse_lk_in), OUT(fuse_lk_out), SIZE_NONE},
 	[FUSE_SETLK] = {FUSE_SETLK, "SETLK", start_lock, NULL, PAYLOAD_OPAQUE, IN(fuse_lk_in), 0, SIZE_NONE},
 	[FUSE_SETLKW] = {FUSE_SETLKW, "SETLKW", start_lock, NULL, PAYLOAD_OPAQUE, IN(fuse_lk_in), 0, SIZE_NONE},

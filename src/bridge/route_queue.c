@@ -18,7 +18,7 @@ static bool plan_answer(struct op *op)
 {
 	const struct route *route = op->route;
 	struct fs_req *req = op->req;
-	uint64_t room = route->reply_max + names_room(op);
+	uint64_t room = route->reply_max + names_room(op) + listing_room(op);
 
 	if (route->size_at >= 0) {
 		uint32_t size;
@@ -116,6 +116,7 @@ static void forward_answered(struct op *op, int err)
 {
 	const struct route *route = op->route;
 	uint8_t *copy = op->here->scratch;
+	const uint8_t *payload;
 	size_t len;
 
 	if (!err)
@@ -129,17 +130,19 @@ static void forward_answered(struct op *op, int err)
 		return;
 	}
 	measure_answered(op);
+	payload = op_device_payload(op);
 	len = op->req->answer.len - sizeof(struct fuse_out_header);
 	len = names_answered(op, len);
-	if (!route->finish) {
-		op_end(op, 0, op_device_payload(op), len);
+	err = listing_answered(op, &payload, &len);
+	if (err || !route->finish) {
+		op_end(op, err, payload, len);
 		return;
 	}
 	if (route->payload == PAYLOAD_READ) {
 		data_answered(op, len);
 		return;
 	}
-	memcpy(copy, op_device_payload(op), len);
+	memcpy(copy, payload, len);
 	err = route->finish(op, copy, len);
 	if (err != OP_TAKEN)
 		op_end(op, err, copy, len);

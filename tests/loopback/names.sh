@@ -185,3 +185,33 @@ test_a_directory_s_attributes_come_with_what_changes_it() {
 		rmdir "$MNT/d/sub"
 	done
 }
+
+# A small directory is listed by one request, and nothing of it stays open at the device.
+test_a_small_directory_is_listed_by_one_request() {
+	local name before=()
+	start_device
+	host_run mkdir -p tree/{a,b,c,d,e}/{1,2,3}
+	host_run touch tree/{a,b,c,d,e}/{1,2,3}/file{1,2,3,4}
+	mount_share
+	ls "$MNT" >/dev/null # tells the flags of open directories
+	for name in OPENDIR READDIR READDIRPLUS RELEASEDIR; do before+=("$(stat_counter queue.requests.$name)"); done
+	expect_eq "$(cd "$MNT" && find tree | sort | md5sum)" "$(host_run find tree | sort | md5sum)" "names"
+	expect_eq $(($(stat_counter queue.requests.READDIRPLUS) - before[2])) 21 "READDIRPLUS for 21 directories"
+	expect_eq $(($(stat_counter queue.requests.OPENDIR) - before[0])) 0 OPENDIR
+	expect_eq $(($(stat_counter queue.requests.READDIR) - before[1])) 0 "READDIR for the ends"
+	expect_eq $(($(stat_counter queue.requests.RELEASEDIR) - before[3])) 0 RELEASEDIR
+	# A handle that was never read serves fsync, flags and a listing after a change.
+	python3 - "$MNT/tree/a" <<-'END' || fail "an open directory"
+		import fcntl, os, sys
+		fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+		os.fsync(fd)
+		flags = bytearray(8)
+		try: fcntl.ioctl(fd, 0x80086601, flags)  # FS_IOC_GETFLAGS
+		except OSError as e: assert e.errno in (25, 95), e  # the host's file system may have none
+		os.mkdir(sys.argv[1] + "/new")
+		assert sorted(os.listdir(fd)) == ["1", "2", "3", "new"], os.listdir(fd)
+		os.rmdir(sys.argv[1] + "/new")
+		assert sorted(os.listdir(fd)) == ["1", "2", "3"], os.listdir(fd)
+		os.close(fd)
+	END
+}

@@ -101,6 +101,12 @@ static inline bool fs_maps_any_size(const struct fs *fs)
 	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_DAX_ANY_SIZE;
 }
 
+/* A listing may open its directory itself. */
+static inline bool fs_listing_opens(const struct fs *fs)
+{
+	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_LISTING_OPENS;
+}
+
 /* Answers that change names say what their directory is like. */
 static inline bool fs_tells_directory(const struct fs *fs)
 {
