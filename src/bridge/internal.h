@@ -292,7 +292,10 @@ void start_times(struct op *op);
 void start_flush(struct op *op);
 void start_getattr(struct op *op);
 void start_statfs(struct op *op);
-/* Sets the times of the op's node if the window was written, then goes on. */
+/* The device did not answer the request that was to move them. */
+void times_not_moved(struct op *op);
+/* Sets the times of the op's node if the window was written, or has the op's request do so, then
+ * goes on. */
 void op_set_times(struct op *op, op_then then);
 int finish_attr(struct op *op, uint8_t *payload, size_t len);
 int finish_statx(struct op *op, uint8_t *payload, size_t len);

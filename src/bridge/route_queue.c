@@ -119,6 +119,8 @@ static void forward_answered(struct op *op, int err)
 	const uint8_t *payload;
 	size_t len;
 
+	if (err && op->moves_mtime)
+		times_not_moved(op);
 	if (!err)
 		err = op->req->answer.error;
 	else if (err == -ETIMEDOUT && answer_from_memory(op))

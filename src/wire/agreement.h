@@ -43,14 +43,18 @@ enum agreement_flags {
 	 * themselves; the answer begins with a struct agreement_listing. OPENDIR gives all
 	 * directories the same open_flags, so that who has seen one answer knows them. */
 	AGREE_LISTING_OPENS = 1u << 5,
+	/* A request whose header's `padding` is AGREEMENT_MTIME_NOW begins with st_mtime of its
+	 * node being set to now; whether that succeeded is not told. */
+	AGREE_MTIME_FIRST = 1u << 6,
 };
 
 /* What our driver always is and can do. */
 #define AGREE_DRIVER                                                                       \
 	(AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
-	 AGREE_LISTING_OPENS)
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST)
 
-#define AGREEMENT_NO_FH UINT64_MAX
+#define AGREEMENT_MTIME_NOW 1u
+#define AGREEMENT_NO_FH	    UINT64_MAX
 struct agreement_listing {
 	uint64_t fh;  /* LISTING_OPENED: as OPENDIR's, for what follows, and RELEASEDIR */
 	uint64_t end; /* LISTING_ENDS: the offset at which no entry follows */

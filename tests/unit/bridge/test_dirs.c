@@ -148,6 +148,7 @@ static void a_small_directory_is_one_request(void **state)
 		close_dir(&rig, fh, 0);
 	}
 	forget(&rig, child.nodeid, 2);
+	ping(&rig);
 	assert_int_equal(stat_of(&rig, "nodes"), 2);
 	rig_close(&rig);
 }

@@ -15,9 +15,13 @@
 #include "fs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cred.h"
@@ -217,6 +221,21 @@ static int translate_caller(struct op *op)
 	return op->nobody && makes_file(op->in.opcode) ? -EPERM : 0;
 }
 
+/* AGREE_MTIME_FIRST. The system call: glibc refuses AT_EMPTY_PATH on some versions. */
+static void move_mtime(struct op *op)
+{
+	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+	struct inode *inode;
+
+	if (op->in.padding != AGREEMENT_MTIME_NOW || !fs_moves_mtime(op->fs) ||
+	    op->fs->options.readonly || inode_get(op->fs, op->in.nodeid, &inode) < 0)
+		return;
+	if (syscall(SYS_utimensat, inode->fd, "", ts, AT_EMPTY_PATH) < 0)
+		log_debug("st_mtime of node %llu: %s", (unsigned long long)inode->nodeid,
+			  strerror(errno));
+	inode_put(inode);
+}
+
 /* With the arguments copied. */
 static int run_op(struct op *op, const struct op_info *info)
 {
@@ -228,6 +247,7 @@ static int run_op(struct op *op, const struct op_info *info)
 		r = translate_caller(op);
 	if (r < 0)
 		return r;
+	move_mtime(op);
 	if (info->flags & OP_NODE) {
 		r = inode_get(op->fs, op->in.nodeid, &op->node);
 		if (r < 0)

@@ -101,6 +101,12 @@ static inline bool fs_maps_any_size(const struct fs *fs)
 	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_DAX_ANY_SIZE;
 }
 
+/* A request may move its node's st_mtime first. */
+static inline bool fs_moves_mtime(const struct fs *fs)
+{
+	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_MTIME_FIRST;
+}
+
 /* A listing may open its directory itself. */
 static inline bool fs_listing_opens(const struct fs *fs)
 {
