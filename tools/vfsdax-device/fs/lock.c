@@ -114,7 +114,7 @@ void lock_flush(struct fs *fs, struct handle *h, uint64_t owner)
 			struct lock_owner *o = container_of(pos, struct lock_owner, link);
 
 			if (o->fh == h->fh)
-				o->flushed_ns = now;
+				file->flushed_ns = o->flushed_ns = now;
 		}
 	pthread_mutex_unlock(&t->mutex);
 	pthread_mutex_unlock(lock_order(t, nodeid));

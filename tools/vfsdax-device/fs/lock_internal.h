@@ -25,9 +25,10 @@ struct held_list {
 struct lock_file {
 	struct list link; /* in a bucket */
 	uint64_t nodeid;
-	struct list owners; /* the oldest first, as the host's kernel has their locks */
-	unsigned n_owners;  /* with those that have ended and have users */
-	unsigned n_held;    /* ranges, of all of these */
+	struct list owners;  /* the oldest first, as the host's kernel has their locks */
+	unsigned n_owners;   /* with those that have ended and have users */
+	unsigned n_held;     /* ranges, of all of these */
+	uint64_t flushed_ns; /* the last time that an owner's was set */
 };
 
 /* On its lists while it has locks or users; alone once it has ended. */
@@ -72,6 +73,8 @@ static inline pthread_mutex_t *lock_order(struct lock_table *t, uint64_t nodeid)
 
 /* With the mutex held: the file, or NULL when nobody has locks on it. */
 struct lock_file *lock_file_find(struct lock_table *t, uint64_t nodeid);
+/* With the mutex held: may there be `more` ranges, and as many on the file (NULL: it has none)? */
+bool lock_has_room(const struct lock_table *t, const struct lock_file *file, unsigned more);
 /* With the mutex held: from now on it has no locks, and is not found. */
 void lock_owner_end(struct lock_table *t, struct lock_owner *owner);
 /* The owner that the wish names, with a reference; NULL: there is none. */

@@ -40,6 +40,11 @@ struct lock_file *lock_file_find(struct lock_table *t, uint64_t nodeid)
 	return NULL;
 }
 
+bool lock_has_room(const struct lock_table *t, const struct lock_file *file, unsigned more)
+{
+	return t->n_held + more <= LOCK_HELD_MAX && (!file || file->n_held + more <= LOCK_FILE_MAX);
+}
+
 static struct lock_file *file_get(struct lock_table *t, uint64_t nodeid)
 {
 	struct lock_file *file = lock_file_find(t, nodeid);
@@ -192,6 +197,17 @@ struct lock_owner *lock_owner_known(struct lock_table *t, const struct lock_wish
 	return o;
 }
 
+/* Before a description is opened for it: a guest that asks for very many has its answer soon. */
+static bool one_more_fits(struct lock_table *t, uint64_t nodeid)
+{
+	bool fits;
+
+	pthread_mutex_lock(&t->mutex);
+	fits = lock_has_room(t, lock_file_find(t, nodeid), 1);
+	pthread_mutex_unlock(&t->mutex);
+	return fits;
+}
+
 int lock_owner_get(struct fs *fs, const struct lock_wish *wish, struct lock_owner **out)
 {
 	struct lock_owner *fresh;
@@ -200,6 +216,8 @@ int lock_owner_get(struct fs *fs, const struct lock_wish *wish, struct lock_owne
 	*out = lock_owner_known(&fs->locks, wish);
 	if (*out)
 		return 0;
+	if (!one_more_fits(&fs->locks, wish->handle->inode->nodeid))
+		return -ENOLCK;
 	r = owner_new(fs, wish, &fresh);
 	if (r < 0)
 		return r;

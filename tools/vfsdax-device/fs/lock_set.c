@@ -66,7 +66,7 @@ static bool held_too_many(struct lock_table *t, const struct lock_owner *o, unsi
 	bool many;
 
 	pthread_mutex_lock(&t->mutex);
-	many = more && (t->n_held + more > LOCK_HELD_MAX || o->file->n_held + more > LOCK_FILE_MAX);
+	many = more && !lock_has_room(t, o->file, more);
 	pthread_mutex_unlock(&t->mutex);
 	return many;
 }
@@ -221,22 +221,31 @@ int lock_get(struct fs *fs, const struct lock_wish *wish, struct fuse_file_lock 
 
 /* ------------------------------------------------------------------ closed, perhaps */
 
+/* With the mutex held. */
+static uint64_t closing_until(const struct lock_file *file, const struct lock_wish *wish)
+{
+	uint64_t flushed_ns = 0;
+
+	list_for_each (pos, &file->owners) {
+		const struct lock_owner *o = container_of(pos, struct lock_owner, link);
+
+		if (o->bsd == wish->bsd && o->flushed_ns > flushed_ns &&
+		    o->fh != wish->handle->fh && (o->bsd || held_against(o, wish)))
+			flushed_ns = o->flushed_ns;
+	}
+	return flushed_ns ? flushed_ns + LOCK_CLOSING_NS : 0;
+}
+
 uint64_t lock_closing_until(struct fs *fs, const struct lock_wish *wish)
 {
 	struct lock_table *t = &fs->locks;
+	uint64_t until = 0, now = clock_now_ns();
 	struct lock_file *file;
-	uint64_t until = 0;
 
 	pthread_mutex_lock(&t->mutex);
 	file = lock_file_find(t, wish->handle->inode->nodeid);
-	if (file)
-		list_for_each (pos, &file->owners) {
-			const struct lock_owner *o = container_of(pos, struct lock_owner, link);
-
-			if (o->bsd == wish->bsd && o->flushed_ns && o->fh != wish->handle->fh &&
-			    (o->bsd || held_against(o, wish)))
-				until = MAX(until, o->flushed_ns + LOCK_CLOSING_NS);
-		}
+	if (file && now < file->flushed_ns + LOCK_CLOSING_NS)
+		until = closing_until(file, wish);
 	pthread_mutex_unlock(&t->mutex);
-	return until > clock_now_ns() ? until : 0;
+	return until > now ? until : 0;
 }
