@@ -41,7 +41,7 @@ done
 [ -z "$quick" ] || [ -z "$long" ] || { echo "run.sh: --quick or --long, not both" >&2; exit 2; }
 [ "$quick" ] && [ ${#presets[@]} = 0 ] && presets=(release)
 short=(--quick)
-[ -z "$long" ] || short=()
+[ -z "$long" ] || { short=(); export VFSDAX_LONG=1; }
 wants() { [ ${#presets[@]} = 0 ] || [[ " ${presets[*]} " == *" $1 "* ]]; }
 # What belongs to no preset runs unless one was asked for.
 rest() { [ ${#presets[@]} = 0 ] || [ "$quick" ]; }

@@ -150,6 +150,9 @@ struct bridge {
 
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
+	/* Under way; and since when there has been one: old while there is none. */
+	atomic_uint n_truncating;
+	_Atomic uint64_t truncating_ns;
 	struct bridge_authorisations
 		*authorisations; /* NULL: no direct maps. Made and freed by who serves them */
 

@@ -415,6 +415,7 @@ const struct message_row message_rows[] = {
 	{FUSE_BMAP, build_any, false, true},
 	{FUSE_POLL, build_any, false, true},
 	{4711, build_any, false, true},
+	{FUSE_OP_COPY_FILE_RANGE_64, build_copy, true, false},
 };
 const unsigned message_row_count = ARRAY_SIZE(message_rows);
 
