@@ -68,6 +68,25 @@ bind_virtio() {
 # lab_huge_pages N: N pages of 2 MiB for DMA memory.
 lab_huge_pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
 
+# ---- sleep --------------------------------------------------------------------------------------------------------
+
+# lab_suspend mem|freeze SECONDS: suspends the guest, which its clock wakes; the status is that of the suspend. The ports to
+# the host are dead after an S3 (their driver waits for ever), so that is bound anew, and this script's output goes on through
+# the new one.
+lab_suspend() {
+    local drivers=/sys/bus/virtio/drivers/virtio_console ports status=0
+    ports=$(basename "$drivers"/virtio*)
+    exec >/dev/null 2>&1
+    echo "$ports" >"$drivers/unbind"
+    echo "+$2" >/sys/class/rtc/rtc0/wakealarm
+    { echo "$1" >/sys/power/state; } || status=$?
+    echo 0 >/sys/class/rtc/rtc0/wakealarm
+    echo "$ports" >"$drivers/bind"
+    lab_wait 10 eval '[ "$(cat /sys/kernel/debug/virtio-ports/* | grep -c "host_connected: 1")" = 2 ]'
+    exec >/dev/virtio-ports/lab.out 2>&1
+    return $status
+}
+
 # ---- the host ---------------------------------------------------------------------------------------------------
 
 # host COMMAND...: runs it by bash on the host, in the shared directory, and returns its output and its status.
