@@ -703,6 +703,21 @@ static void window_that_cannot_be_mapped_has_a_reason(void **state)
 	t->ops->close(t);
 }
 
+static void window_without_addresses_has_a_reason(void **state)
+{
+	struct shm_window window;
+	struct transport *t;
+	const char *reason;
+
+	(void)state;
+	fake.layout.bar_size[4] = 0;
+	t = opened();
+	assert_int_equal(t->ops->window(t, &window, &reason), 0);
+	assert_int_equal(window.len_bytes, 0);
+	assert_non_null(strstr(reason, "the kernel found no addresses for it"));
+	t->ops->close(t);
+}
+
 static void the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all(void **state)
 {
 	struct transport *t = opened();
@@ -775,6 +790,7 @@ int main(void)
 		TEST(a_second_failure_waits_until_the_first_has_cut_the_device_off),
 		TEST(memory_can_be_used_again_when_the_device_is_cut_off),
 		TEST(window_that_cannot_be_mapped_has_a_reason),
+		TEST(window_without_addresses_has_a_reason),
 		TEST(the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all),
 	};
 
