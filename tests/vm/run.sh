@@ -410,10 +410,9 @@ qemu_function() {
             QEMU+=(-device "pcie-pci-bridge,id=br$i,addr=$((i + 8))" -device "virtio-rng-pci,id=rng$i,bus=br$i,addr=2")
             ;;
     esac
-    QEMU+=(
-        -chardev "socket,id=vu$i,path=$RUN/vfs$i.sock"
-        -device "$function,id=vfs$i,chardev=vu$i,bus=$bus${OPT_device_qemu:+,$OPT_device_qemu}"
-    )
+    function+=",id=vfs$i,chardev=vu$i,bus=$bus${OPT_device_qemu:+,$OPT_device_qemu}"
+    QEMU+=(-chardev "socket,id=vu$i,path=$RUN/vfs$i.sock" -device "$function")
+    echo "$function" >"$RUN/function$i" # for lab_plug
 }
 
 # qmp REQUEST: prints the answer's line. Events that arrive meanwhile are nobody's business here.

@@ -68,6 +68,23 @@ bind_virtio() {
 # lab_huge_pages N: N pages of 2 MiB for DMA memory.
 lab_huge_pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
 
+# ---- plugging ------------------------------------------------------------------------------------------------------
+
+# lab_unplug N: pulls the Nth function out (device_del), and waits until the kernel has let it go.
+lab_unplug() {
+    local function
+    function=$(lab_function "$1")
+    monitor device_del "vfs$1"
+    lab_wait 30 test ! -e "$LAB_SYS/devices/$function"
+}
+
+# lab_plug N [CHARDEV]: puts it in again, with another connection to its back end.
+lab_plug() {
+    local function
+    function=$(host "cat \$RUN/function$1")
+    monitor device_add "${function/chardev=vu$1/chardev=${2-vu$1}}"
+}
+
 # ---- sleep --------------------------------------------------------------------------------------------------------
 
 # lab_suspend mem|freeze SECONDS: suspends the guest, which its clock wakes; the status is that of the suspend. The ports to
