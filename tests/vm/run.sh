@@ -179,6 +179,7 @@ inside() {
     cd "$RUN"
     vm_find_lab
     GUEST_STATUS=
+    BOOTS=0
     BACKENDS=()
     [ -n "$OPT_share" ] || { OPT_share=$RUN/share; mkdir "$RUN/share"; }
     make_job_disk
@@ -312,6 +313,7 @@ wait_for_socket() {
 start_qemu() {
     local pipe
     for pipe in out ctl qmp; do
+        rm -f "$RUN/$pipe.in" "$RUN/$pipe.out"
         mkfifo "$RUN/$pipe.in" "$RUN/$pipe.out"
     done
     # Live, up to the end mark, which tells that nothing is on its way any more.
@@ -360,7 +362,7 @@ qemu_arguments() {
         # during a few milliseconds of boot and panics at too few, which an emulator on a busy host may well deliver.
         -append "console=ttyS0 no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
 ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init\""
-        -serial "file:$RUN/console.log"
+        -chardev "file,id=console,path=$RUN/console.log,append=on" -serial chardev:console
         -drive "file=$VM_LAB/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe"
         -drive "file=$RUN/job.img,format=raw,if=none,id=job,cache=unsafe"
         # The kernel has NVMe built in, virtio-blk not. The second disk is of another kind because the names of two of
@@ -437,7 +439,7 @@ serve_guest() {
     while :; do
         if read -r -t $((DEADLINE > SECONDS ? DEADLINE - SECONDS : 1)) line <&4; then
             case $line in
-                @@ready) state=running DEADLINE=$((SECONDS + OPT_timeout)) ;;
+                @@ready) count_boot; state=running DEADLINE=$((SECONDS + OPT_timeout)) ;;
                 '@@exit '*) GUEST_STATUS=${line#@@exit }; return ;;
                 '@@host '*) answer host_command "${line#@@host }" ;;
                 '@@monitor '*) answer monitor_command "${line#@@monitor }" ;;
@@ -452,6 +454,8 @@ serve_guest() {
             [ "$OPT_interactive" = no ] || { GUEST_STATUS=0; return; }
             drain_output
             guest_is_gone
+            start_qemu
+            state=boot DEADLINE=$((SECONDS + BOOT_SECONDS))
         fi
     done
 }
@@ -470,10 +474,20 @@ show_stacks() {
     done >&2
 }
 
-# 128 and more is a signal, by the custom of shells: 139 is a segmentation fault of QEMU's.
+# A panic reboots too.
+count_boot() {
+    BOOTS=$((BOOTS + 1))
+    echo "$BOOTS" >"$RUN/boot"
+    ! grep -q 'Kernel panic' "$RUN/console.log" || fail "$VM_STATUS_BROKEN" "the kernel panicked"
+    [ "$BOOTS" -le "$OPT_boots" ] || fail "$VM_STATUS_BROKEN" "the guest booted $BOOTS times"
+}
+
+# 128 and more is a signal, by the custom of shells: 139 is a segmentation fault of QEMU's. Returns where the guest switched
+# itself off and is to be switched on again.
 guest_is_gone() {
     local status=0
     wait "$QEMU_PID" || status=$?
+    [ "$status" != 0 ] || [ "$BOOTS" -ge "$OPT_boots" ] || [ "$BOOTS" = 0 ] || return 0
     [ "$status" = 0 ] || fail "$VM_STATUS_BROKEN" "QEMU died with status $status"
     fail "$VM_STATUS_BROKEN" "the guest ended without a status (panic or power off)"
 }
