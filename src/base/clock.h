@@ -11,12 +11,26 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S  UINT64_C(1000000000)
 
-static inline uint64_t clock_now_ns(void)
+static inline uint64_t clock_read_ns(clockid_t id)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(id, &ts);
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static inline uint64_t clock_now_ns(void)
+{
+	return clock_read_ns(CLOCK_MONOTONIC);
+}
+
+/* How long this machine has been suspended since its boot; too long where the thread lost the CPU
+ * between the two. */
+static inline uint64_t clock_suspended_ns(void)
+{
+	uint64_t running_ns = clock_now_ns();
+
+	return clock_read_ns(CLOCK_BOOTTIME) - running_ns;
 }
 
 static inline struct timespec clock_timespec(uint64_t ns)

@@ -53,7 +53,7 @@ bool pins_copy_out(struct bridge_worker *here, const struct pins *pins, uint8_t 
 	measure_copied(here->bridge, &sample);
 	/* A device that was given up meanwhile may have shown zeros; see transport_failed(). */
 	barrier_loads();
-	return !transport_failed(here->bridge->transport);
+	return !transport_failed_meanwhile(here->bridge->transport);
 }
 
 bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct iovec from[2],
@@ -86,7 +86,7 @@ bool pins_copy_in(struct bridge_worker *here, const struct pins *pins, struct io
 	measure_copied(here->bridge, &sample);
 	/* As above; here the stores come before the load, which takes a full barrier. */
 	barrier_full();
-	return !transport_failed(here->bridge->transport);
+	return !transport_failed_meanwhile(here->bridge->transport);
 }
 
 /* The host took pages away under a copy: the file is shorter than we knew. So is our idea of its

@@ -115,6 +115,10 @@ static int take_shm(struct parse *p, uint8_t id, const struct pci_extent *e)
 
 	if (e->len_bytes == 0) /* a region of nothing is no region */
 		return 0;
+	if (!p->bar_size[e->bar]) {
+		out->shm_unplaced = true;
+		return 0;
+	}
 	if (pci_caps_shm(out, id))
 		return caps_refuse(p, "it has two shared memory regions with id %u", id);
 	if (out->shm_count == PCI_CAPS_SHM_MAX)

@@ -9,6 +9,7 @@
 #define VFSDAX_PCI_CAPS_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PCI_CAPS_CONFIG_LEN 256 /* capabilities of interest lie in the first 256 bytes */
@@ -37,13 +38,15 @@ struct pci_caps {
 	uint32_t notify_multiplier; /* 0 or an even power of 2 (4.1.4.4.1) */
 	unsigned shm_count;
 	struct pci_shm shm[PCI_CAPS_SHM_MAX]; /* ids are distinct */
+	bool shm_unplaced; /* a region was passed over: the kernel gave its BAR no addresses */
 };
 
 /*
  * Reads the capability list in `config`. bar_size[i] is the size of BAR i in bytes, 0 where there
  * is none (also for the upper half of a 64-bit one). Of a structure offered in several places the
  * first in a memory BAR counts; those in I/O BARs, of reserved types or BARs, and
- * VIRTIO_PCI_CAP_PCI_CFG are passed over, as 4.1.4.1 asks.
+ * VIRTIO_PCI_CAP_PCI_CFG are passed over, as 4.1.4.1 asks; so are regions of shared memory in a BAR of
+ * no size.
  *
  * 0, or -EINVAL with a sentence in `why` that names the value: a list that loops or leaves
  * configuration space, a structure that is cut short, outside its BAR, misaligned, overlapping

@@ -9,6 +9,7 @@
 
 #include "base/barrier.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "transport/pci_internal.h"
 #include "wire/virtio.h"
@@ -176,6 +177,8 @@ static int pci_start(struct transport *t)
 		if (!p->queues[i].set_up)
 			return -EINVAL;
 	ret = pci_common_go(p->common.io);
+	if (!ret)
+		atomic_store(&p->started, true);
 	if (ret == -ENODEV)
 		return fail_gone(p);
 	if (ret)
@@ -263,6 +266,7 @@ static const struct transport_ops pci_ops = {
 	.cut_off = pci_cut_off,
 	.wake_all = pci_wake_all,
 	.window = pci_window,
+	.check = pci_sleep_check,
 	.share = pci_share,
 	.close = pci_close,
 };
@@ -374,7 +378,8 @@ int transport_pci_open(const char *address, const struct pci_params *params, str
 	p->base.ends_unseen = true;
 	pthread_mutex_init(&p->halt_lock, NULL);
 	p->calls = (struct pci_calls){
-		.config = -1, .line = -1, .request = -1, .error = -1, .quit = -1};
+		.config = -1, .line = -1, .request = -1, .error = -1, .sleep = -1, .quit = -1};
+	atomic_store(&p->suspended_ns, clock_suspended_ns());
 	p->base.source = strdup(address);
 	if (p->base.source)
 		ret = vfio_open(address, NULL, &p->vfio);

@@ -82,6 +82,10 @@ static void map_dax_window(struct pci_transport *p)
 	const struct pci_shm *shm = pci_caps_shm(&p->caps, VIRTIO_FS_SHMID_DAX);
 	int ret;
 
+	if (!shm && p->caps.shm_unplaced) {
+		no_window(p, "the kernel found no addresses for it: its log says why");
+		return;
+	}
 	if (!shm) {
 		no_window(p, "the device has no window (shared memory region %u)",
 			  VIRTIO_FS_SHMID_DAX);

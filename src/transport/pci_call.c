@@ -41,9 +41,21 @@ static void signal_calls(struct pci_transport *p)
 		eventfd_write(p->calls.fds[i], 1);
 }
 
-/* 2.1.2: a device in trouble says NEEDS_RESET and sends a configuration change notification. */
-static void check_status(struct pci_transport *p)
+/* Ours to run, and not stopped by us. */
+static bool should_run(struct pci_transport *p)
 {
+	bool halted;
+
+	pthread_mutex_lock(&p->halt_lock);
+	halted = p->halted;
+	pthread_mutex_unlock(&p->halt_lock);
+	return atomic_load(&p->started) && !halted;
+}
+
+/* 2.1.2: a device in trouble says NEEDS_RESET and sends a configuration change notification. */
+void pci_calls_check_status(struct pci_transport *p)
+{
+	bool ran = should_run(p);
 	int status = pci_common_status(p->common.io);
 
 	if (status < 0)
@@ -51,6 +63,10 @@ static void check_status(struct pci_transport *p)
 	else if (status & VIRTIO_STATUS_NEEDS_RESET)
 		transport_fail(&p->base, -EIO, "the device wants to be reset (status 0x%02x)",
 			       status);
+	else if (ran && !(status & VIRTIO_STATUS_DRIVER_OK) && should_run(p))
+		transport_fail(&p->base, -EIO,
+			       "the device was reset, as it is when the machine is suspended: "
+			       "unmount and mount again");
 }
 
 /* The line stays asserted until ISR status is read (4.1.4.5), and masked until we say so. */
@@ -59,13 +75,13 @@ static void take_line_interrupt(struct pci_transport *p)
 	uint32_t isr = p->isr.io ? p->isr.io->ops->read(p->isr.io, 0, 1) : VIRTIO_PCI_ISR_QUEUE;
 
 	if (isr & VIRTIO_PCI_ISR_CONFIG)
-		check_status(p);
+		pci_calls_check_status(p);
 	if (isr & VIRTIO_PCI_ISR_QUEUE)
 		signal_calls(p);
 	vfio_irq_unmask(p->vfio, p->calls.irq_index);
 }
 
-enum { WATCH_QUIT, WATCH_REQUEST, WATCH_ERROR, WATCH_CONFIG, WATCH_LINE, WATCHES };
+enum { WATCH_QUIT, WATCH_REQUEST, WATCH_ERROR, WATCH_CONFIG, WATCH_LINE, WATCH_SLEEP, WATCHES };
 
 static bool taken(struct pollfd *watch)
 {
@@ -84,6 +100,7 @@ static void *watch_function(void *arg)
 		[WATCH_ERROR] = {.fd = c->error, .events = POLLIN},
 		[WATCH_CONFIG] = {.fd = c->config, .events = POLLIN},
 		[WATCH_LINE] = {.fd = c->line, .events = POLLIN},
+		[WATCH_SLEEP] = {.fd = c->sleep, .events = POLLIN},
 	};
 
 	log_swap_thread(c->log);
@@ -99,8 +116,9 @@ static void *watch_function(void *arg)
 		}
 		if (taken(&watch[WATCH_ERROR]))
 			transport_fail(&p->base, -EIO, "the PCI bus reports an error");
-		if (taken(&watch[WATCH_CONFIG]))
-			check_status(p);
+		if (taken(&watch[WATCH_CONFIG]) ||
+		    (watch[WATCH_SLEEP].revents && pci_sleep_seen(c->sleep)))
+			pci_calls_check_status(p);
 		if (taken(&watch[WATCH_LINE]))
 			take_line_interrupt(p);
 	}
@@ -208,7 +226,8 @@ int pci_calls_open(struct pci_transport *p, bool line_interrupt)
 	struct pci_calls *c = &p->calls;
 	int ret;
 
-	ret = enable_interrupt(p, line_interrupt);
+	c->sleep = pci_sleep_watch();
+	ret = c->sleep < 0 ? c->sleep : enable_interrupt(p, line_interrupt);
 	if (!ret)
 		ret = watch_kernel(p, VFIO_PCI_REQ_IRQ_INDEX, &c->request);
 	if (!ret)
@@ -262,5 +281,6 @@ void pci_calls_close(struct pci_transport *p)
 	close_eventfd(&c->line);
 	close_eventfd(&c->request);
 	close_eventfd(&c->error);
+	close_eventfd(&c->sleep);
 	close_eventfd(&c->quit);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * transport/pci_internal: the `pci` transport as its three files share it.
+ * transport/pci_internal: the `pci` transport as its files share it.
  *
  *   pci.c          the operations of the seam, open and close
  *   pci_access.c   where the structures lie and how their registers are reached
  *   pci_call.c     interrupts to eventfds, and the thread that watches over the function
+ *   pci_sleep.c    the function when its machine was suspended
  *   pci_share.c    the window for other processes
  */
 #ifndef VFSDAX_TRANSPORT_PCI_INTERNAL_H
@@ -42,6 +43,7 @@ struct pci_calls {
 	int *fds;
 	int config; /* configuration changed: the device may want a reset. Or -1 */
 	int line, request, error, quit; /* eventfds of the thread, or -1 */
+	int sleep;			/* pci_sleep_watch() */
 	bool watched;			/* the thread runs */
 	pthread_t thread;
 	const struct log_sink *log; /* of the thread that opened us, for ours */
@@ -67,8 +69,11 @@ struct pci_transport {
 	uint16_t queue_count;
 	struct pci_queue *queues;
 	bool begun;
+	atomic_bool started;
 	pthread_mutex_t halt_lock;
 	bool halted; /* halt_lock */
+	/* How long the machine had been suspended when the function was seen running. */
+	_Atomic uint64_t suspended_ns;
 };
 
 static inline struct pci_transport *pci_of(struct transport *t)
@@ -93,6 +98,17 @@ uint16_t pci_calls_config_vector(const struct pci_transport *p);
 void pci_calls_wake_all(struct pci_transport *p);
 /* The function is quiet: nothing is signalled any more. */
 void pci_calls_close(struct pci_transport *p);
+/* Fails the device if its status says that it does not run. Any thread. */
+void pci_calls_check_status(struct pci_transport *p);
+
+/* ---- pci_sleep.c ---- */
+
+/* A descriptor that can be read when the machine may have been suspended. Or -errno. */
+int pci_sleep_watch(void);
+/* Reads it: true, it may have been. */
+bool pci_sleep_seen(int fd);
+/* transport_ops.check: if the machine was suspended, is the function still running? */
+void pci_sleep_check(struct transport *t);
 
 /* ---- pci_share.c ---- */
 

@@ -124,6 +124,11 @@ struct transport_ops {
 	 * device is asked to remove the mapping. Nobody touches the range any more. */
 	void (*window_release)(struct transport *t, uint64_t win_off, uint64_t len_bytes);
 
+	/* Optional (NULL: it tells by itself). Asks a device that may have been reset behind our
+	 * back, and transport_fail()s it. Cheap where nothing hints at that. Any thread between
+	 * start() and stop(). */
+	void (*check)(struct transport *t);
+
 	/*
 	 * Optional (NULL: it cannot). A new descriptor with which another process maps
 	 * [win_off, +len), a part of the window that is mapped and that the caller has pinned.
@@ -172,12 +177,20 @@ struct transport {
  * call fds are signalled.
  *
  * From then on the window of a PCI function may read as zeros and lose what is stored. So code that
- * copied out of it or into it looks here *after* the copy, behind a fence, before it says that the
- * copy is good (transport_ops.window: faults == false). With vhost-user claimed mappings stay.
+ * copied out of it or into it looks *after* the copy, behind a fence, before it says that the copy
+ * is good: transport_failed_meanwhile() (transport_ops.window: faults == false). With vhost-user claimed mappings stay.
  */
 static inline int transport_failed(struct transport *t)
 {
 	return atomic_load_explicit(&t->failure, memory_order_acquire);
+}
+
+/* After a copy out of the window or into it, behind a fence: 0 when it is good. */
+static inline int transport_failed_meanwhile(struct transport *t)
+{
+	if (t->ops->check)
+		t->ops->check(t);
+	return transport_failed(t);
 }
 
 /* After a failure: has the device been cut off? See transport_fail(). */

@@ -10,6 +10,13 @@
 #   --vq N                request queues of the function; default 1
 #   --devices N           N functions vfs0, vfs1 ...: a root port, a back end and a tag (share, share1 ...) each
 #   --no-device           no function at all
+#   --place PLACE         where the functions are: port (default), each behind a root port of its own; root, on bus 0;
+#                         shared, behind a PCIe-to-PCI bridge with a virtio-rng, so in one IOMMU group
+#   --iommu KIND          intel (default), amd, virtio or none
+#   --cmdline "WORDS"     more words for the kernel's command line, e.g. "iommu=pt"
+#   --qemu "ARGS"         more arguments for QEMU
+#   --boots N             the guest may boot N times in all: by its reboot, or after its poweroff in a QEMU of its own;
+#                         which time it is stands in $RUN/boot on the host, and SCRIPT is run each time
 #   --build               run guest-build.sh first
 #   --env NAME=VALUE      set in the guest (repeatable)
 #   --cpus N, --mem MIB   default 2 and 1024
@@ -32,6 +39,7 @@ set -euo pipefail
 # What the options set; passed to the inside as it is.
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
+OPT_place=port OPT_iommu=intel OPT_cmdline='' OPT_qemu='' OPT_boots=1
 OPT_script='' OPT_args=() OPT_run=''
 
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
@@ -77,6 +85,11 @@ parse_options() {
             --vq) need_number "$@"; OPT_vq=$2; shift ;;
             --devices) need_number "$@"; OPT_devices=$2; shift ;;
             --no-device) OPT_devices=0 ;;
+            --place) need_value "$@"; OPT_place=$2; shift ;;
+            --iommu) need_value "$@"; OPT_iommu=$2; shift ;;
+            --cmdline) need_value "$@"; OPT_cmdline=$2; shift ;;
+            --qemu) need_value "$@"; OPT_qemu=$2; shift ;;
+            --boots) need_number "$@"; OPT_boots=$2; shift ;;
             --build) OPT_build=yes ;;
             --env) need_value "$@"; OPT_env+=("$2"); shift ;;
             --cpus) need_number "$@"; OPT_cpus=$2; shift ;;
@@ -104,6 +117,14 @@ parse_options() {
     esac
     [ "$OPT_backend:$OPT_vq" = virtiofsd:1 ] || [ "$OPT_backend" != virtiofsd ] ||
         vm_usage_error "--vq $OPT_vq: virtiofsd has one request queue"
+    case $OPT_place in
+        port | root | shared) ;;
+        *) vm_usage_error "--place $OPT_place: it is port, root or shared" ;;
+    esac
+    case $OPT_iommu in
+        intel | amd | virtio | none) ;;
+        *) vm_usage_error "--iommu $OPT_iommu: it is intel, amd, virtio or none" ;;
+    esac
     if [ -n "$OPT_share" ]; then
         [ -d "$OPT_share" ] || vm_usage_error "--share $OPT_share is not a directory"
         OPT_share=$(realpath "$OPT_share")
@@ -158,6 +179,7 @@ inside() {
     cd "$RUN"
     vm_find_lab
     GUEST_STATUS=
+    BOOTS=0
     BACKENDS=()
     [ -n "$OPT_share" ] || { OPT_share=$RUN/share; mkdir "$RUN/share"; }
     make_job_disk
@@ -291,6 +313,7 @@ wait_for_socket() {
 start_qemu() {
     local pipe
     for pipe in out ctl qmp; do
+        rm -f "$RUN/$pipe.in" "$RUN/$pipe.out"
         mkfifo "$RUN/$pipe.in" "$RUN/$pipe.out"
     done
     # Live, up to the end mark, which tells that nothing is on its way any more.
@@ -323,21 +346,23 @@ start_qemu() {
     fi
 }
 
+# What the kernel's command line needs for each kind of IOMMU
+declare -A IOMMU_WORDS=([intel]=intel_iommu=on [amd]='' [virtio]='' [none]='')
+
 qemu_arguments() {
     local i
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
-        -nodefaults -display none -no-reboot -machine q35 -accel tcg,thread=multi
+        -nodefaults -display none -machine q35 -accel tcg,thread=multi
         # Without fast string operations the guest copies with wide moves: the emulator does `rep movsb` bytewise.
-        -cpu max,-erms,-fsrm -smp "$OPT_cpus" -m "${OPT_mem}M"
+        -cpu max,-erms,-fsrm,phys-bits=42 -smp "$OPT_cpus" -m "${OPT_mem}M"
         -object "memory-backend-memfd,id=mem,size=${OPT_mem}M,share=on" -machine memory-backend=mem
-        -device intel-iommu,intremap=on
         -kernel "$VM_LAB/vmlinuz"
         # oops=panic: a kernel that has lost its footing fails the test. no_timer_check: the kernel counts timer interrupts
         # during a few milliseconds of boot and panics at too few, which an emulator on a busy host may well deliver.
-        -append "console=ttyS0 intel_iommu=on no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
--- -c \"mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init\""
-        -serial "file:$RUN/console.log"
+        -append "console=ttyS0 no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
+${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init\""
+        -chardev "file,id=console,path=$RUN/console.log,append=on" -serial chardev:console
         -drive "file=$VM_LAB/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe"
         -drive "file=$RUN/job.img,format=raw,if=none,id=job,cache=unsafe"
         # The kernel has NVMe built in, virtio-blk not. The second disk is of another kind because the names of two of
@@ -348,6 +373,14 @@ qemu_arguments() {
         -chardev "pipe,id=out,path=$RUN/out" -device virtserialport,chardev=out,name=lab.out,nr=2
         -chardev "pipe,id=ctl,path=$RUN/ctl" -device virtserialport,chardev=ctl,name=lab.ctl,nr=3
     )
+    [ "$OPT_boots" -gt 1 ] || QEMU+=(-no-reboot)
+    case $OPT_iommu in
+        intel) QEMU+=(-device intel-iommu,intremap=on) ;;
+        amd) QEMU+=(-device amd-iommu,intremap=on) ;;
+        virtio) QEMU+=(-device virtio-iommu-pci) ;;
+    esac
+    # shellcheck disable=SC2206 # words
+    QEMU+=($OPT_qemu)
     if [ "$OPT_interactive" = yes ]; then
         QEMU+=(-echr 0x1d -chardev stdio,id=tty,mux=on,signal=off -device virtconsole,chardev=tty,nr=1)
     fi
@@ -359,9 +392,10 @@ qemu_arguments() {
     done
 }
 
-# Behind a root port each, so that it has a reset, an IOMMU group of its own, and can be unplugged.
+# Behind a root port each, so that it has a reset, an IOMMU group of its own, and can be unplugged; unless --place says
+# otherwise.
 qemu_function() {
-    local i=$1 function
+    local i=$1 function bus=rp$1
     case $OPT_backend in
         virtiofsd)
             function="vhost-user-fs-pci,tag=$(share_tag "$i"),num-request-queues=$OPT_vq"
@@ -370,11 +404,17 @@ qemu_function() {
             function="vhost-user-test-device-pci,virtio-id=26,num_vqs=$((OPT_vq + 1)),vq_size=128,config_size=44,iommu_platform=on"
             ;;
     esac
-    QEMU+=(
-        -device "pcie-root-port,id=rp$i,chassis=$((i + 1)),slot=$((i + 1)),addr=$((i + 8))"
-        -chardev "socket,id=vu$i,path=$RUN/vfs$i.sock"
-        -device "$function,id=vfs$i,chardev=vu$i,bus=rp$i${OPT_device_qemu:+,$OPT_device_qemu}"
-    )
+    case $OPT_place in
+        port) QEMU+=(-device "pcie-root-port,id=rp$i,chassis=$((i + 1)),slot=$((i + 1)),addr=$((i + 8))") ;;
+        root) bus=pcie.0,addr=$((i + 8)) ;;
+        shared)
+            bus=br$i,addr=1
+            QEMU+=(-device "pcie-pci-bridge,id=br$i,addr=$((i + 8))" -device "virtio-rng-pci,id=rng$i,bus=br$i,addr=2")
+            ;;
+    esac
+    function+=",id=vfs$i,chardev=vu$i,bus=$bus${OPT_device_qemu:+,$OPT_device_qemu}"
+    QEMU+=(-chardev "socket,id=vu$i,path=$RUN/vfs$i.sock" -device "$function")
+    echo "$function" >"$RUN/function$i" # for lab_plug
 }
 
 # qmp REQUEST: prints the answer's line. Events that arrive meanwhile are nobody's business here.
@@ -399,7 +439,7 @@ serve_guest() {
     while :; do
         if read -r -t $((DEADLINE > SECONDS ? DEADLINE - SECONDS : 1)) line <&4; then
             case $line in
-                @@ready) state=running DEADLINE=$((SECONDS + OPT_timeout)) ;;
+                @@ready) count_boot; state=running DEADLINE=$((SECONDS + OPT_timeout)) ;;
                 '@@exit '*) GUEST_STATUS=${line#@@exit }; return ;;
                 '@@host '*) answer host_command "${line#@@host }" ;;
                 '@@monitor '*) answer monitor_command "${line#@@monitor }" ;;
@@ -414,6 +454,8 @@ serve_guest() {
             [ "$OPT_interactive" = no ] || { GUEST_STATUS=0; return; }
             drain_output
             guest_is_gone
+            start_qemu
+            state=boot DEADLINE=$((SECONDS + BOOT_SECONDS))
         fi
     done
 }
@@ -432,10 +474,20 @@ show_stacks() {
     done >&2
 }
 
-# 128 and more is a signal, by the custom of shells: 139 is a segmentation fault of QEMU's.
+# A panic reboots too.
+count_boot() {
+    BOOTS=$((BOOTS + 1))
+    echo "$BOOTS" >"$RUN/boot"
+    ! grep -q 'Kernel panic' "$RUN/console.log" || fail "$VM_STATUS_BROKEN" "the kernel panicked"
+    [ "$BOOTS" -le "$OPT_boots" ] || fail "$VM_STATUS_BROKEN" "the guest booted $BOOTS times"
+}
+
+# 128 and more is a signal, by the custom of shells: 139 is a segmentation fault of QEMU's. Returns where the guest switched
+# itself off and is to be switched on again.
 guest_is_gone() {
     local status=0
     wait "$QEMU_PID" || status=$?
+    [ "$status" != 0 ] || [ "$BOOTS" -ge "$OPT_boots" ] || [ "$BOOTS" = 0 ] || return 0
     [ "$status" = 0 ] || fail "$VM_STATUS_BROKEN" "QEMU died with status $status"
     fail "$VM_STATUS_BROKEN" "the guest ended without a status (panic or power off)"
 }

@@ -273,9 +273,21 @@ static void structure_in_an_absent_bar_is_refused(void **state)
 	struct layout l;
 
 	(void)state;
-	layout_qemu(&l, 2);
-	layout_shm(&l, 5, 0, 0, 4096);
+	layout_init(&l);
+	layout_virtio(&l, VIRTIO_PCI_CAP_COMMON, 5, 0, 0x1000, 0);
 	assert_refused(&l, "leaves BAR 5, which has 0x0 bytes");
+}
+
+static void window_without_addresses_is_passed_over(void **state)
+{
+	struct layout l;
+
+	(void)state;
+	layout_qemu(&l, 2);
+	layout_shm(&l, 4, 0, 0, GIB);
+	assert_accepted(&l);
+	assert_int_equal(caps.shm_count, 0);
+	assert_true(caps.shm_unplaced);
 }
 
 static void structures_that_are_too_short_are_refused(void **state)
@@ -387,6 +399,7 @@ int main(void)
 		cmocka_unit_test(structures_outside_their_bar_are_refused),
 		cmocka_unit_test(window_that_wraps_is_refused),
 		cmocka_unit_test(structure_in_an_absent_bar_is_refused),
+		cmocka_unit_test(window_without_addresses_is_passed_over),
 		cmocka_unit_test(structures_that_are_too_short_are_refused),
 		cmocka_unit_test(misaligned_structures_are_refused),
 		cmocka_unit_test(odd_multipliers_are_refused),

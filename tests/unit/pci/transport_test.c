@@ -16,6 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include <linux/vfio.h>
@@ -47,7 +50,8 @@ static struct {
 	uint32_t doorbell_off;
 	uint16_t doorbell_value;
 	bool ignores_reset;
-	_Atomic unsigned resets_asked;
+	_Atomic unsigned resets_asked, status_reads;
+	_Atomic int suspended_s; /* of the machine, so far */
 
 	/* the kernel */
 	unsigned msix_vectors;
@@ -78,6 +82,9 @@ static uint32_t common_read(uint64_t off)
 		return fake.queue[q].enable;
 	case offsetof(struct virtio_pci_common_wire, queue_notify_off):
 		return fake.queue[q].notify_off;
+	case offsetof(struct virtio_pci_common_wire, device_status):
+		fake.status_reads++;
+		/* fallthrough */
 	default:
 		memcpy(&value, (uint8_t *)&fake.regs + off, 4);
 		return value;
@@ -106,6 +113,17 @@ static void common_write(uint64_t off, const void *buf, size_t len)
 	default:
 		memcpy((uint8_t *)&fake.regs + off, buf, len);
 	}
+}
+
+/* ------------------------------------------------------------------------- the clocks */
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int ret = (int)syscall(SYS_clock_gettime, id, ts);
+
+	if (id == CLOCK_BOOTTIME)
+		ts->tv_sec += fake.suspended_s;
+	return ret;
 }
 
 /* ------------------------------------------------------------------------- src/vfio */
@@ -547,6 +565,38 @@ static void function_that_left_the_bus_fails_the_device(void **state)
 	t->ops->close(t);
 }
 
+static void a_device_that_was_reset_while_the_machine_slept_has_failed(void **state)
+{
+	struct transport *t = started();
+
+	(void)state;
+	assert_int_equal(transport_failed_meanwhile(t), 0);
+	fake.suspended_s += 3;
+	fake.regs.device_status = 0;
+	assert_int_equal(transport_failed_meanwhile(t), -EIO);
+	assert_true(signalled(t->ops->call_fd(t, 0)));
+	assert_int_equal(atomic_load(&t->after), TRANSPORT_GIVE_BACK);
+	t->ops->close(t);
+	assert_said("the device was reset");
+}
+
+static void a_device_that_slept_with_the_machine_is_asked_once(void **state)
+{
+	struct transport *t = started();
+
+	(void)state;
+	fake.status_reads = 0;
+	assert_int_equal(transport_failed_meanwhile(t), 0);
+	assert_int_equal(fake.status_reads, 0);
+	for (unsigned times = 1; times <= 2; times++) {
+		fake.suspended_s += 3;
+		assert_int_equal(transport_failed_meanwhile(t), 0);
+		assert_int_equal(transport_failed_meanwhile(t), 0);
+		assert_int_equal(fake.status_reads, times);
+	}
+	t->ops->close(t);
+}
+
 static void a_failed_device_cannot_write_to_memory_any_more(void **state)
 {
 	struct transport *t = started();
@@ -653,6 +703,21 @@ static void window_that_cannot_be_mapped_has_a_reason(void **state)
 	t->ops->close(t);
 }
 
+static void window_without_addresses_has_a_reason(void **state)
+{
+	struct shm_window window;
+	struct transport *t;
+	const char *reason;
+
+	(void)state;
+	fake.layout.bar_size[4] = 0;
+	t = opened();
+	assert_int_equal(t->ops->window(t, &window, &reason), 0);
+	assert_int_equal(window.len_bytes, 0);
+	assert_non_null(strstr(reason, "the kernel found no addresses for it"));
+	t->ops->close(t);
+}
+
 static void the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all(void **state)
 {
 	struct transport *t = opened();
@@ -717,12 +782,15 @@ int main(void)
 		TEST(device_without_interrupts_is_polled),
 		TEST(unplug_fails_the_device_and_wakes_everybody),
 		TEST(function_that_left_the_bus_fails_the_device),
+		TEST(a_device_that_was_reset_while_the_machine_slept_has_failed),
+		TEST(a_device_that_slept_with_the_machine_is_asked_once),
 		TEST(a_failed_device_cannot_write_to_memory_any_more),
 		TEST(a_kick_of_a_failed_device_is_not_sent),
 		TEST(a_failed_device_that_ignores_the_reset_is_reset_as_a_function),
 		TEST(a_second_failure_waits_until_the_first_has_cut_the_device_off),
 		TEST(memory_can_be_used_again_when_the_device_is_cut_off),
 		TEST(window_that_cannot_be_mapped_has_a_reason),
+		TEST(window_without_addresses_has_a_reason),
 		TEST(the_window_is_shared_as_a_dma_buf_or_with_the_device_or_not_at_all),
 	};
 

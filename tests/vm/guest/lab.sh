@@ -68,6 +68,42 @@ bind_virtio() {
 # lab_huge_pages N: N pages of 2 MiB for DMA memory.
 lab_huge_pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
 
+# ---- plugging ------------------------------------------------------------------------------------------------------
+
+# lab_unplug N: pulls the Nth function out (device_del), and waits until the kernel has let it go.
+lab_unplug() {
+    local function
+    function=$(lab_function "$1")
+    monitor device_del "vfs$1"
+    lab_wait 30 test ! -e "$LAB_SYS/devices/$function"
+}
+
+# lab_plug N [CHARDEV]: puts it in again, with another connection to its back end.
+lab_plug() {
+    local function
+    function=$(host "cat \$RUN/function$1")
+    monitor device_add "${function/chardev=vu$1/chardev=${2-vu$1}}"
+}
+
+# ---- sleep --------------------------------------------------------------------------------------------------------
+
+# lab_suspend mem|freeze SECONDS: suspends the guest, which its clock wakes; the status is that of the suspend. The ports to
+# the host are dead after an S3 (their driver waits for ever), so that is bound anew, and this script's output goes on through
+# the new one.
+lab_suspend() {
+    local drivers=/sys/bus/virtio/drivers/virtio_console ports status=0
+    ports=$(basename "$drivers"/virtio*)
+    exec >/dev/null 2>&1
+    echo "$ports" >"$drivers/unbind"
+    echo "+$2" >/sys/class/rtc/rtc0/wakealarm
+    { echo "$1" >/sys/power/state; } || status=$?
+    echo 0 >/sys/class/rtc/rtc0/wakealarm
+    echo "$ports" >"$drivers/bind"
+    lab_wait 10 eval '[ "$(cat /sys/kernel/debug/virtio-ports/* | grep -c "host_connected: 1")" = 2 ]'
+    exec >/dev/virtio-ports/lab.out 2>&1
+    return $status
+}
+
 # ---- the host ---------------------------------------------------------------------------------------------------
 
 # host COMMAND...: runs it by bash on the host, in the shared directory, and returns its output and its status.

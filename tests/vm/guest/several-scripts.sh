@@ -47,6 +47,9 @@ limited() {
     return 124
 }
 
+# Also when a test slept (lab_suspend), which the port that is our output does not survive.
+mark() { echo "$*" 2>/dev/null || { exec >/dev/virtio-ports/lab.out 2>&1; echo "$*"; }; }
+
 limit=$1
 shift
 while [ $# -gt 0 ]; do
@@ -54,9 +57,9 @@ while [ $# -gt 0 ]; do
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do words+=("$1"); shift; done
     [ $# = 0 ] || shift
-    echo "==== $name"
+    mark "==== $name"
     limited "${words[@]}" || status=$?
-    echo "@@test $name $status $((SECONDS - started))"
+    mark "@@test $name $status $((SECONDS - started))"
     [ "$status" != 124 ] || exit 124
     [ $# = 0 ] || limited tidy || { echo "it cannot be tidied up after $name (status $?)"; exit 1; }
 done
