@@ -10,6 +10,9 @@
 #   --vq N                request queues of the function; default 1
 #   --devices N           N functions vfs0, vfs1 ...: a root port, a back end and a tag (share, share1 ...) each
 #   --no-device           no function at all
+#   --no-iommu            a machine without an IOMMU: the function is for the kernel's driver only
+#   --icount              one CPU whose clock counts instructions, a nanosecond each, while it is not idle
+#   --cmdline "WORDS"     more words of the kernel's command line, e.g. "iommu=pt"
 #   --build               run guest-build.sh first
 #   --env NAME=VALUE      set in the guest (repeatable)
 #   --cpus N, --mem MIB   default 2 and 1024
@@ -32,7 +35,7 @@ set -euo pipefail
 # What the options set; passed to the inside as it is.
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
-OPT_script='' OPT_args=() OPT_run=''
+OPT_iommu=yes OPT_icount=no OPT_cmdline='' OPT_script='' OPT_args=() OPT_run=''
 
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
                      # same however busy the host is
@@ -77,6 +80,9 @@ parse_options() {
             --vq) need_number "$@"; OPT_vq=$2; shift ;;
             --devices) need_number "$@"; OPT_devices=$2; shift ;;
             --no-device) OPT_devices=0 ;;
+            --no-iommu) OPT_iommu=no ;;
+            --icount) OPT_icount=yes ;;
+            --cmdline) need_value "$@"; OPT_cmdline=$2; shift ;;
             --build) OPT_build=yes ;;
             --env) need_value "$@"; OPT_env+=("$2"); shift ;;
             --cpus) need_number "$@"; OPT_cpus=$2; shift ;;
@@ -324,18 +330,21 @@ start_qemu() {
 }
 
 qemu_arguments() {
-    local i
+    local i accel=(-accel tcg,thread=multi -smp "$OPT_cpus") iommu=(-device intel-iommu,intremap=on)
+    # While the CPU is idle the clock is the host's: a device is not faster for it.
+    [ "$OPT_icount" = no ] || accel=(-accel tcg,thread=single -icount shift=0,sleep=on -smp 1)
+    [ "$OPT_iommu" = yes ] || iommu=()
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
-        -nodefaults -display none -no-reboot -machine q35 -accel tcg,thread=multi
+        -nodefaults -display none -no-reboot -machine q35 "${accel[@]}"
         # Without fast string operations the guest copies with wide moves: the emulator does `rep movsb` bytewise.
-        -cpu max,-erms,-fsrm -smp "$OPT_cpus" -m "${OPT_mem}M"
+        -cpu max,-erms,-fsrm -m "${OPT_mem}M"
         -object "memory-backend-memfd,id=mem,size=${OPT_mem}M,share=on" -machine memory-backend=mem
-        -device intel-iommu,intremap=on
+        "${iommu[@]}"
         -kernel "$VM_LAB/vmlinuz"
         # oops=panic: a kernel that has lost its footing fails the test. no_timer_check: the kernel counts timer interrupts
         # during a few milliseconds of boot and panics at too few, which an emulator on a busy host may well deliver.
-        -append "console=ttyS0 intel_iommu=on no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
+        -append "console=ttyS0 intel_iommu=on $OPT_cmdline no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
 -- -c \"mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init\""
         -serial "file:$RUN/console.log"
         -drive "file=$VM_LAB/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe"
@@ -367,7 +376,8 @@ qemu_function() {
             function="vhost-user-fs-pci,tag=$(share_tag "$i"),num-request-queues=$OPT_vq"
             ;;
         vfsdax-device)
-            function="vhost-user-test-device-pci,virtio-id=26,num_vqs=$((OPT_vq + 1)),vq_size=128,config_size=44,iommu_platform=on"
+            function="vhost-user-test-device-pci,virtio-id=26,num_vqs=$((OPT_vq + 1)),vq_size=128,config_size=44"
+            [ "$OPT_iommu" = no ] || function+=",iommu_platform=on"
             ;;
     esac
     QEMU+=(
