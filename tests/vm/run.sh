@@ -10,8 +10,9 @@
 #   --vq N                request queues of the function; default 1
 #   --devices N           N functions vfs0, vfs1 ...: a root port, a back end and a tag (share, share1 ...) each
 #   --no-device           no function at all
-#   --no-iommu            a machine without an IOMMU: the function is for the kernel's driver only
-#   --icount              one CPU whose clock counts instructions, a nanosecond each, while it is not idle
+#   --no-iommu            a machine without an IOMMU, and QEMU's own virtio-fs function: no window, the kernel's driver only
+#   --count               one CPU, whose instructions and accesses to devices are counted (count/plugin.c; it is in the build);
+#                         `host cat $RUN/count` has what vm_ops wrote down
 #   --cmdline "WORDS"     more words of the kernel's command line, e.g. "iommu=pt"
 #   --build               run guest-build.sh first
 #   --env NAME=VALUE      set in the guest (repeatable)
@@ -35,7 +36,7 @@ set -euo pipefail
 # What the options set; passed to the inside as it is.
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
-OPT_iommu=yes OPT_icount=no OPT_cmdline='' OPT_script='' OPT_args=() OPT_run=''
+OPT_iommu=yes OPT_count=no OPT_cmdline='' OPT_script='' OPT_args=() OPT_run=''
 
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
                      # same however busy the host is
@@ -81,7 +82,7 @@ parse_options() {
             --devices) need_number "$@"; OPT_devices=$2; shift ;;
             --no-device) OPT_devices=0 ;;
             --no-iommu) OPT_iommu=no ;;
-            --icount) OPT_icount=yes ;;
+            --count) OPT_count=yes ;;
             --cmdline) need_value "$@"; OPT_cmdline=$2; shift ;;
             --build) OPT_build=yes ;;
             --env) need_value "$@"; OPT_env+=("$2"); shift ;;
@@ -331,8 +332,8 @@ start_qemu() {
 
 qemu_arguments() {
     local i accel=(-accel tcg,thread=multi -smp "$OPT_cpus") iommu=(-device intel-iommu,intremap=on)
-    # While the CPU is idle the clock is the host's: a device is not faster for it.
-    [ "$OPT_icount" = no ] || accel=(-accel tcg,thread=single -icount shift=0,sleep=on -smp 1)
+    # Its clock is made to count instructions, or the timer's interrupts would be a large part of what is counted.
+    [ "$OPT_count" = no ] || accel=(-accel tcg,thread=single -icount shift=0 -smp 1 -plugin "$VM_GUEST_BUILD/tests/vm/count/vm_count.so,out=$RUN/count")
     [ "$OPT_iommu" = yes ] || iommu=()
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
@@ -376,8 +377,9 @@ qemu_function() {
             function="vhost-user-fs-pci,tag=$(share_tag "$i"),num-request-queues=$OPT_vq"
             ;;
         vfsdax-device)
-            function="vhost-user-test-device-pci,virtio-id=26,num_vqs=$((OPT_vq + 1)),vq_size=128,config_size=44"
-            [ "$OPT_iommu" = no ] || function+=",iommu_platform=on"
+            function="vhost-user-test-device-pci,virtio-id=26,num_vqs=$((OPT_vq + 1)),vq_size=128,config_size=44,iommu_platform=on"
+            # What the kernel's driver has where there is no vfsdax.
+            [ "$OPT_iommu" = yes ] || function="vhost-user-fs-pci,tag=$(share_tag "$i"),num-request-queues=$OPT_vq"
             ;;
     esac
     QEMU+=(
