@@ -32,7 +32,7 @@ trap 'rm -rf "$work"' EXIT
 "$here/guest-build.sh"
 for kind in $boots; do
     case $kind in
-        pt) options=(--cmdline iommu=pt) variants=(tmpfs kernel kernel-dax vfsdax) ;;
+        pt) options=(--cmdline iommu=pt) variants=(tmpfs kernel kernel-dax vfsdax library) ;;
         none) options=(--no-iommu) variants=(kernel) ;;
         strict) options=(--cmdline iommu.strict=1) variants=(kernel vfsdax) ;;
         *) echo "count.sh: there is no boot '$kind'" >&2; exit 2 ;;
@@ -44,7 +44,7 @@ for kind in $boots; do
     grep -a '^@{' "$work/out" | sed 's/^@//' | jq -c --arg boot "$kind" '{boot: $boot} + .' >>"$work/results" || true
 done
 jq -s -f "$here/count.jq" "$work/results" >"$work/report"
-[ -z "$json" ] || cp "$work/report" "$json"
+[ -z "$json" ] || jq -s '{table: .[0], results: .[1:]}' "$work/report" "$work/results" >"$json"
 jq -r 'def cell: if . == null then "-" elif . == 0 then "0" elif . >= 100 then (round | tostring) else (. * 100 | round / 100 | tostring) end;
     (["operation", "driver", "insns", "kicks", "calls", "regs", "misses", "inval.", "us", "us, polls"] | @tsv),
     (.[] | [.op, .driver] + ([.insns, .kicks, .calls, .regs, .misses, .invalidations, .us, .us_polls] | map(cell)) | @tsv)' "$work/report" |

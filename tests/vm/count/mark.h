@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* mark: the instruction by which ops.c tells plugin.c to write down what it has counted. It does
+/* mark: the instruction by which main.c tells plugin.c to write down what it has counted. It does
  * nothing, on any x86-64: a long no-op (0f 1f /0) with an offset that no compiler has a use for. */
 #ifndef VFSDAX_TESTS_VM_MARK_H
 #define VFSDAX_TESTS_VM_MARK_H

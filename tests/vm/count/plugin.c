@@ -2,8 +2,8 @@
 /*
  * plugin: counts what a guest does, for QEMU's -plugin FILE,out=PATH: instructions, halts, writes
  * of model-specific registers, and accesses to emulated devices, by device: what would be an exit
- * under KVM. At each mark, an instruction that does nothing and that only ops.c has, PATH gets a
- * line of JSON with all that was counted so far.
+ * under KVM. At each mark, an instruction that does nothing and that only the programs beside it
+ * have, PATH gets a line of JSON with all that was counted so far.
  *
  * QEMU takes plugins of its own API version only (11.1: 7), and no package has the header.
  */
