@@ -55,8 +55,8 @@ END {
         text(px, 118, v ? "axis" : "axis one", v ? label : "1")
         text(px, bottom + 18, v ? "axis" : "axis one", v ? label : "1")
     }
-    text(24, 34, "title", "virtiofs in a guest: how fast, as a multiple of the kernel’s driver with iommu=pt")
-    text(24, 56, "note", "right of 1: faster. " rounds (rounds == 1 ? " round" : " rounds") " of " seconds " s a measurement, median and lowest to highest; the grey figure is the kernel’s. An emulated guest:")
+    text(24, 34, "title", "virtiofs in a guest: how fast, as a multiple of the kernel driver with iommu=pt")
+    text(24, 56, "note", "right of 1: faster. " rounds (rounds == 1 ? " round" : " rounds") " of " seconds " s a measurement, median and lowest to highest; the grey figure is the kernel driver. An emulated guest:")
     text(24, 72, "note", "ratios only, and exits are too cheap, copies too dear. Squares and rings are of other boots than the 1 they are compared with, and less sure.")
     px = 24
     for (i = 1; i <= n_series; i++) {

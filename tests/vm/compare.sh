@@ -14,7 +14,7 @@
 #   strict    a virtual IOMMU, iommu.strict=1    kernel, and vfsdax again: VFIO has its mappings for ever, whatever the word
 #   none      no IOMMU, QEMU's own function      kernel
 # Ratios within a boot are of measurements a few seconds apart. Those across boots are less sure; the reference rows, the same in each
-# boot (the guest's memory and tmpfs), show how much the boots differ by themselves. 64 MiB, warm in the host's page cache; what is "cold"
+# boot (the guest's memory and tmpfs), show how much the boots differ by themselves. 16 MiB, warm in the host's page cache; what is "cold"
 # is cold in the guest. vfsdax-bench reads by the same loop on all; of the library it is the only reader. What fails or takes too long is
 # "not measured". Figures under emulation say something as ratios only: see README.md.
 set -euo pipefail

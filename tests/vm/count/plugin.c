@@ -56,7 +56,7 @@ EXPORT int qemu_plugin_install(uint64_t id, const void *info, int argc, char **a
 
 /* ------------------------------------------------------------------ counting */
 
-#define DEVICES_MAX 32
+#define DEVICES_MAX 128
 
 static struct counter instructions, halts, msr_writes;
 static FILE *out;

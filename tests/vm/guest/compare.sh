@@ -10,7 +10,7 @@ mnt=/mnt/m files=500 # small files that are made and removed
 rate() { awk -v n="$1" -v a="$2" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f\n", n / (b - a) }'; }
 
 one_fio() { # RW BS JOBS ENGINE DEPTH DIRECT [OPTION...]
-    fio --output-format=json --name=x --filename=$mnt/data --size=64M --runtime="$seconds" --time_based --group_reporting --invalidate=0 --rw="$1" --bs="$2" \
+    fio --output-format=json --name=x --filename=$mnt/data --size=16M --runtime="$seconds" --time_based --group_reporting --invalidate=0 --rw="$1" --bs="$2" \
         --numjobs="$3" --ioengine="$4" --iodepth="$5" --direct="$6" "${@:7}" 2>&1 | sed -n '/^{/,$p' | jq -e '.jobs[0] | select(.error == 0) | .read.iops + .write.iops'
 }
 
@@ -18,7 +18,7 @@ one_fio() { # RW BS JOBS ENGINE DEPTH DIRECT [OPTION...]
 one_bench() { # RW BS JOBS ENGINE LIBRARY-ENGINE
     local file=$mnt/data engine=$4
     [ "$variant" != library ] || file=$(lab_function 1):/data engine=$5
-    vfsdax-bench --filename="$file" --direct="$([ "$engine" = psync ] && echo 1 || echo 0)" --engine="$engine" --rw="$1" --bs="$2" --numjobs="$3" --runtime="$seconds" --output-format=json --group_reporting |
+    vfsdax-bench --filename="$file" --direct="$([ "$engine" = psync ] && echo 1 || echo 0)" --engine="$engine" --rw="$1" --bs="$2" --numjobs="$3" --ramp_time=300ms --runtime="$seconds" --output-format=json --group_reporting |
         jq -e '.jobs[0] | select(.error == 0) | .read.iops + .write.iops'
 }
 
@@ -68,7 +68,7 @@ fio direct|write 1m|IO/s|fio|write 1m 1 psync 1 1
 fio buffered|read 4k again|IO/s|fio|read 4k 1 psync 1 0 --size=4M --ramp_time=1
 fio buffered|read 1m again|IO/s|fio|read 1m 1 psync 1 0 --size=4M --ramp_time=1
 fio buffered|read 4k, cold|IO/s|fio|randread 4k 1 psync 1 0
-fio buffered|write 4k, and fsync at the end|IO/s|fio|randwrite 4k 1 psync 1 0 --size=16M --end_fsync=1
+fio buffered|write 4k, and fsync at the end|IO/s|fio|randwrite 4k 1 psync 1 0 --end_fsync=1
 fio buffered|write 4k + fsync|IO/s|fio|randwrite 4k 1 psync 1 0 --fsync=1
 fio mmap|read 4k, cold|IO/s|fio|randread 4k 1 mmap 1 0
 fio mmap|read 4k, cold, 4 jobs|IO/s|fio|randread 4k 4 mmap 1 0
@@ -118,7 +118,7 @@ measure() { # VARIANT ROW
     timeout -k 2 60 bash -c "$(declare -f up); mnt=$mnt ours=$ours; up $v" 2>/tmp/err || { result "$v" "$2" '' "not mounted: $(tail -n 1 /tmp/err | tr -d '"\\')"; return; }
     # The data is warm on the host and in the window, whose ranges are writable after the first write.
     [ "$kind" = files ] || [ "$v" = library ] || {
-        for ((mb = 0; mb < 64; mb += 2)); do timeout 10 dd if=/dev/zero of=$mnt/data bs=4k count=1 seek=$((mb * 256)) conv=notrunc || break; done
+        for ((mb = 0; mb < 16; mb += 2)); do timeout 10 dd if=/dev/zero of=$mnt/data bs=4k count=1 seek=$((mb * 256)) conv=notrunc || break; done
         timeout 60 dd if=$mnt/data of=/dev/null bs=1M
     } >/dev/null 2>&1
     # shellcheck disable=SC2086 # words
@@ -131,7 +131,7 @@ measure() { # VARIANT ROW
 # What is the same in every boot: by it one sees whether the machine was.
 reference() {
     local row
-    mount -t tmpfs none $mnt && head -c 64M /dev/zero >$mnt/data
+    mount -t tmpfs none $mnt && head -c 16M /dev/zero >$mnt/data
     for row in "reference|memory, load 4k|IO/s|fio|randread 4k 1 mmap 1 0" "reference|tmpfs, pread 4k|IO/s|fio|randread 4k 1 psync 1 0"; do
         result tmpfs "$row" "$(timeout -k 2 60 "$0" one fio "$seconds" tmpfs ${row##*|})" ''
     done
@@ -142,7 +142,7 @@ mkdir -p $mnt
 broken=''
 lab_wait 20 is_virtio || lab_die "the kernel's driver does not take $kernel"
 [ -z "$ours" ] || { bind_vfio "$ours"; lab_huge_pages 32; }
-host "head -c 67108864 /dev/urandom >data; cat data >/dev/null; mkdir out names; cd names; for i in \$(seq 0 $files); do : >\$i; done"
+host "head -c 16777216 /dev/urandom >data; cat data >/dev/null; mkdir out names; cd names; for i in \$(seq 0 $files); do : >\$i; done"
 # A git work tree of small files: of this project.
 tar -cf /tmp/tree.tar -C /src src/base src/fuse tools/vfsdax-mount tools/vfsdax-bench && tar -tf /tmp/tree.tar >/tmp/tree.list
 lab_wait 20 mount -t virtiofs -o dax=never share $mnt || lab_die "the kernel cannot mount"
