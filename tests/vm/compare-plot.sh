@@ -23,7 +23,7 @@ function mark(key, px, py,  c) { # each series has a colour and a shape
 }
 function series(key, name, colour, shape) { ORDER[++n_series] = key; NAME[key] = name; COLOUR[key] = colour; SHAPE[key] = shape }
 BEGIN {
-    LEFT = 330; RIGHT = 1000; LOW = -5; HIGH = 7; STEP = 6; y = 118
+    LEFT = 330; RIGHT = 1000; LOW = -5; HIGH = 8; STEP = 6; y = 118
     series("pt/vfsdax", "vfsdax, mounted", "#c2255c", "circle"); series("pt/library", "libvfsdax", "#e8590c", "diamond")
     series("pt/kernel-dax", "kernel, dax=always", "#1971c2", "circle"); series("none/kernel", "kernel, no IOMMU", "#868e96", "square")
     series("strict/kernel", "kernel, iommu.strict=1", "#343a40", "square"); series("strict/vfsdax", "vfsdax, iommu.strict=1", "#c2255c", "ring")

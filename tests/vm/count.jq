@@ -7,9 +7,10 @@ def model($m; $polls): .insns / $m.insns_per_us + .regs * $m.register_us + (([.m
 def median: sort | .[length / 2 | floor];
 # Accesses to devices whose names match, from one mark to another.
 def devices($pattern; $a; $b): [$b, $a] | map([.devices | to_entries[] | select(.key | test($pattern)) | .value] | add // 0) | .[0] - .[1];
-# What the device counted for one operation: without mounting, and without what was done before.
+# What the device counted for one operation: without mounting, and without what was done before, if it was with the same driver: the
+# library lets go of the device with each program.
 def device($all): . as $r | [$all[] | select(.boot == $r.boot and .variant == $r.variant)]
-    | (if $r.before == "" then map(select(.n == 0)) else map(select(.op == $r.before)) end | first | .device) as $base
+    | (if $r.before == "" or $r.variant == "library" then map(select(.n == 0)) else map(select(.op == $r.before)) end | first | .device) as $base
     | $r.device | with_entries(.key as $k | .value = ([0, (.value - $base[$k]) / $r.n / $r.times] | max));
 . as $all | map(select(.n > 0) | . as $r
     | ([range(0; (.marks | length) - 1) as $i | .marks[$i + 1].instructions - .marks[$i].instructions] | median) as $part

@@ -103,7 +103,7 @@ up() {
 }
 # Nothing waits for ever; what cannot be unmounted is not used again.
 down() {
-    [ "$1" = library ] || timeout -k 2 20 umount $mnt || { umount -l $mnt; broken+=" $1"; }
+    [ "$1" = library ] || timeout -k 5 60 umount $mnt || ! grep -q " $mnt " /proc/self/mounts || { umount -l $mnt; broken+=" $1"; }
 }
 result() { # VARIANT ROW RATE WHY
     local group name unit
@@ -146,9 +146,9 @@ host "head -c 16777216 /dev/urandom >data; cat data >/dev/null; mkdir out names;
 # A git work tree of small files: of this project.
 tar -cf /tmp/tree.tar -C /src src/base src/fuse tools/vfsdax-mount tools/vfsdax-bench && tar -tf /tmp/tree.tar >/tmp/tree.list
 lab_wait 20 mount -t virtiofs -o dax=never share $mnt || lab_die "the kernel cannot mount"
-git config --global user.name lab; git config --global user.email lab@lab; git config --global init.defaultBranch main
+git config --global user.name lab; git config --global user.email lab@lab; git config --global init.defaultBranch main; git config --global maintenance.auto false
 mkdir $mnt/tree && tar -xf /tmp/tree.tar -C $mnt/tree && git -C $mnt/tree init -q && git -C $mnt/tree add . && git -C $mnt/tree commit -qm x || lab_die "no work tree"
-umount $mnt
+lab_wait 20 umount $mnt || lab_die "the kernel's mount stays busy"
 sleep 1.1 # or git would not trust its index
 
 reference
