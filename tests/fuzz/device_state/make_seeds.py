@@ -8,6 +8,7 @@ import struct
 here = os.path.dirname(os.path.abspath(__file__))
 rows = re.findall(r"^\t\{(FUSE_\w+),", open(os.path.join(here, "message.c")).read(), re.M)
 names = ["a", "b", "d", "l", "x", "y", "z"]
+DIRPLUS = rows.index("FUSE_RELEASEDIR") - 1  # the one that opens its directory itself
 HIPRIO, FORGET, SWAP, INIT_TWICE = 252, 253, 254, 255
 USER, GO_ON, ROOM, CORRUPT, SHORT, LIE = (1 << i for i in range(6))
 
@@ -32,6 +33,9 @@ seeds = {
                     rec("SETLKW", handle=1, arg=1, value=2, flags=GO_ON), rec(HIPRIO, arg=128), rec(HIPRIO, arg=128, flags=LIE, value=7),
                     rec(HIPRIO, arg=128, flags=SHORT), rec("READ", arg=64)],
     "dir": [1, rec("OPENDIR"), rec("READDIRPLUS", arg=254), rec("READDIR", arg=254), rec("RELEASEDIR"), rec(FORGET, node=1)],
+    "driver": [4, *look, rec("CREATE", name="x", value=2 | 0o644 << 8), rec("WRITE", arg=200), rec("FSYNC", flags=128), rec("GETATTR", node=8, flags=128),
+               rec("UNLINK", name="x"), rec("MKDIR", name="z", value=0o755), rec(DIRPLUS, arg=254), rec(DIRPLUS, arg=20), rec("READDIRPLUS", arg=254),
+               rec("RENAME", name="z", arg=4), rec("RELEASEDIR"), rec("RELEASE")],
     "window": [1, *look, rec("SETUPMAPPING", node=2, arg=4, value=0), rec("SETUPMAPPING", node=2, node2=1, arg=2, value=1 << 20),
                rec("SETATTR", node=2, value=8), rec("REMOVEMAPPING", arg=1, value=4), rec("REMOVEMAPPING", node2=1, arg=1, value=2)],
     "locks": [0, *look, rec("OPEN", node=1, value=2), rec("OPEN", node=1, value=2), rec("SETLK", arg=1, value=1),

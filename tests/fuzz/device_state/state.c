@@ -106,6 +106,7 @@ static void send_message(const struct record *r)
 	fs_req_header(s->req, s->m.row->opcode, s->m.nodeid, (uint32_t)s->m.len);
 	memcpy(&h, s->req->in, sizeof(h));
 	h.uid = h.gid = r->flags & REC_USER ? 1000 : 0;
+	h.padding = r->flags & REC_MTIME ? AGREEMENT_MTIME_NOW : 0;
 	memcpy(s->req->in + sizeof(h), s->m.args, s->m.len);
 	if (with_groups && r->flags & REC_GROUPS) {
 		size_t room = add_groups(s->req, h.len, r);
@@ -279,7 +280,7 @@ static void step(const struct record *r)
 
 /* ------------------------------------------------------------------ a session */
 
-static void begin(bool check)
+static void begin(bool check, bool driver)
 {
 	struct fs_params params = {.queues = QUEUES,
 				   .workers = QUEUES,
@@ -287,7 +288,8 @@ static void begin(bool check)
 				   .payloads = 1,
 				   .timeout_ms = STATE_PATIENCE_MS,
 				   .user_bytes = sizeof(struct sent *),
-				   .ask = check ? AGREE_CHECK_PERMISSIONS | AGREE_GROUPS : 0};
+				   .ask = (check ? AGREE_CHECK_PERMISSIONS | AGREE_GROUPS : 0) |
+					  (driver ? AGREE_DRIVER : 0)};
 	const char *why;
 
 	with_groups = check;
@@ -299,7 +301,7 @@ static void begin(bool check)
 	REQUIRE(fs_session_open(transport, &params, &session) == 0);
 	REQUIRE(fs_session_init(session, UINT64_MAX, 0) == 0);
 	REQUIRE(transport->ops->window(transport, &window, &why) == 0 && window.len_bytes);
-	known_reset();
+	known_reset(driver);
 }
 
 void state_run(const uint8_t *data, size_t size)
@@ -311,7 +313,7 @@ void state_run(const uint8_t *data, size_t size)
 	if (!bytes_take(&input, &flags, sizeof(flags)))
 		return;
 	share_fill();
-	begin(flags & 2);
+	begin(flags & 2, flags & 4);
 	if (flags & 1)
 		share_swapper_start();
 	for (unsigned n = 0; n < RECORDS_MAX && bytes_take(&input, &r, sizeof(r)); n++)
