@@ -7,6 +7,7 @@ def column: .boot + "/" + .variant;
 | map(select(.group != "reference")) as $all
 | ($all | map(column) | unique) as $there
 | {rounds: ($rounds | tonumber), seconds: ($seconds | tonumber), columns: ($order | map(select(. as $c | $there | index($c)))),
+   load: (map(.load) | summary),
    references: (map(select(.group == "reference")) | group_by([.row, .boot]) | map({row: .[0].row, boot: .[0].boot} + (map(.rate) | summary))),
    missing: ($all | map(select(.rate == null) | {boot, variant, group, row, round, why})),
    rows: ($all | group_by([.group, .row]) | map(. as $row

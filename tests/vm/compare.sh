@@ -38,7 +38,9 @@ trap 'rm -rf "$work"' EXIT
 : >"$work/results"
 
 boot() { # KIND: one boot, its results into $work/results
-    local options variants
+    local options variants load
+    load=$(cut -d' ' -f1 /proc/loadavg)
+    echo "round $round: $1, load $load" >&2
     case $1 in
         pt) options=(--cmdline iommu=pt) variants=(kernel kernel-dax vfsdax library) ;;
         strict) options=(--cmdline iommu.strict=1) variants=(kernel vfsdax) ;;
@@ -48,7 +50,7 @@ boot() { # KIND: one boot, its results into $work/results
     # A boot that ends early has measured what it has.
     "$here/run.sh" --device-bin guest --devices 2 --timeout $((seconds * 1200 + 1200)) --device-args '--cache-size 1G' "${options[@]}" \
         "$here/guest/compare.sh" "$seconds" "$pattern" "${variants[@]}" >"$work/out" 2>"$work/err" </dev/null || tail -n 5 "$work/err" >&2
-    grep -a '^@{' "$work/out" | sed 's/^@//' | jq -c --arg boot "$1" --argjson round "$round" '{round: $round, boot: $boot} + .' >>"$work/results" || true
+    grep -a '^@{' "$work/out" | sed 's/^@//' | jq -c --arg boot "$1" --argjson round "$round" --argjson load "$load" '{round: $round, boot: $boot, load: $load} + .' >>"$work/results" || true
 }
 report() {
     jq -s -f "$here/compare.jq" --arg rounds "$round" --arg seconds "$seconds" "$work/results" >"$work/report"
@@ -58,7 +60,6 @@ report() {
 "$here/guest-build.sh"
 for ((round = 1; round <= rounds; round++)); do
     for kind in $(shuf -e $boots); do
-        echo "round $round: $kind, load $(cut -d' ' -f1 /proc/loadavg)" >&2
         boot "$kind"
     done
     report
@@ -69,5 +70,6 @@ jq -r '
     (["row", "kernel pt", "unit"] + (.columns - ["pt/kernel"] | map("÷ pt: " + .)) | @tsv),
     (.columns as $c | .rows[] | [.group + ": " + .row, (.rates["pt/kernel"].median | cell), .unit] + [.ratios[($c - ["pt/kernel"])[]] | interval] | @tsv)' "$work/report" |
     column -t -s "$(printf '\t')"
-jq -r '"reference rows, median (lowest..highest) of each boot:", (.references[] | "  \(.row), \(.boot): \(.median | round) (\(.low | round)..\(.high | round))"),
+jq -r 'if .load.high > 1 then "the host was busy: its load before a boot was \(.load.low) to \(.load.high); nothing here is worth much" else empty end,
+    "reference rows, median (lowest..highest) of each boot:", (.references[] | "  \(.row), \(.boot): \(.median | round) (\(.low | round)..\(.high | round))"),
     (if .missing | length > 0 then "not measured:", (.missing[] | "  \(.boot) \(.variant), \(.group): \(.row), round \(.round): \(.why)") else empty end)' "$work/report"

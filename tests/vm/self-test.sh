@@ -30,6 +30,9 @@ main() {
     said 'Kernel panic' panic_shows_the_console
     check script_that_hangs_is_timed_out "$VM_STATUS_TIMEOUT" 'echo before; sleep 1000' --timeout 5
     said before output_before_the_time_out_is_seen
+    check words_of_the_command_line_arrive 0 'grep -q " self.test=1 iommu=pt " /proc/cmdline' --cmdline 'self.test=1 iommu=pt'
+    check there_is_a_guest_without_an_iommu 0 '! [ -e /sys/class/iommu/dmar0 ]' --no-iommu
+    instructions_are_counted
     ends_without_a_trace TERM 143
     ends_without_a_trace KILL 137
     wrong_use_is_refused
@@ -80,6 +83,17 @@ said() { report "$(grep -q "$1" "$WORK/output" && echo yes)" "$2"; }
 output_arrives_whole() {
     check output_does_not_hold_the_guest 0 'seq 200000; printf "the end"'
     report "$([ "$(cat "$WORK/output")" = "$(seq 200000; printf 'the end')" ] && echo yes)" output_arrives_whole
+}
+
+# A hundred copies of 4 KiB between the marks: some two thousand instructions each.
+instructions_are_counted() {
+    if ! [ -e "$VM_GUEST_BUILD/tests/vm/count/vm_count.so" ]; then
+        echo "skipped - instructions_are_counted: the plugin is not built yet"
+        return
+    fi
+    check what_a_program_does_is_counted 0 'mkdir /tmp/names && head -c 4M /dev/zero >/tmp/data &&
+/build/tests/vm/count/vm_ops read-4k-cached /tmp 100 && host "tail -n 11 \$RUN/count" |
+    jq -se "length == 11 and (.[10].instructions - .[0].instructions | . > 100000 and . < 1000000)"' --count
 }
 
 # ends_without_a_trace SIGNAL STATUS: of a run in the middle of its guest's work. KILL leaves the directory, which the

@@ -10,7 +10,7 @@ typed() {
     bash -c "$*" || lab_die "that failed (status $?)"
 }
 stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { sub(/^[^ ]+ +/, ""); print }'; }
-mib() { awk -v n="$1" 'BEGIN { printf "%.1f MiB", n / 1048576 }'; }
+size() { numfmt --to=iec-i --suffix=B "$1"; }
 
 lab_modules
 lab_huge_pages 32
@@ -38,7 +38,7 @@ cat <<TEXT
 
 $function was taken by $driver and mounted in $mounting s
 the host has the same checksums of all ${#list[@]} files
-$(mib "$window") were read through the window${why:+, since $why}, $(mib "$queue") through the queue
+$(size "$window") were read through the window${why:+, since $why}, $(size "$queue") through the queue
 the guest kicked the device $kicks times for all of this, looking at every file included (vfsdax-stat says more)
 after umount it is the kernel's driver's, $(lab_driver "$function"), again
 TEXT
