@@ -31,7 +31,7 @@ main() {
     check script_that_hangs_is_timed_out "$VM_STATUS_TIMEOUT" 'echo before; sleep 1000' --timeout 5
     said before output_before_the_time_out_is_seen
     check words_of_the_command_line_arrive 0 'grep -q " self.test=1 iommu=pt " /proc/cmdline' --cmdline 'self.test=1 iommu=pt'
-    check there_is_a_guest_without_an_iommu 0 '! [ -e /sys/class/iommu/dmar0 ]' --no-iommu
+    check there_is_a_guest_without_an_iommu 0 '! [ -e /sys/class/iommu/dmar0 ]' --iommu none
     instructions_are_counted
     ends_without_a_trace TERM 143
     ends_without_a_trace KILL 137
