@@ -13,6 +13,7 @@
 #   mmap of the file on the host   ->  engine map: pointers into the window    aim: 0.9
 #   psync through the FUSE mount   ->  engine lib: vfsdax_read()               aim: 5 at 4 KiB
 #   fstat one at a time            ->  32 fstats submitted at once             aim: 3
+#   a device without its sandbox   ->  with it: fstat, reads and writes by request   aim: 0.98
 # Root, since it mounts.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -48,8 +49,10 @@ trap 'rm -rf --one-file-system "$work"' EXIT
 mkdir "$work/share" "$work/mnt"
 head -c "${size}M" /dev/urandom >"$work/share/data"
 devices=()
-for name in lib mount; do
-	"$build/tools/vfsdax-device" --shared-dir "$work/share" --socket-path "$work/$name.sock" 2>"$work/$name.log" &
+for name in lib mount bare; do
+	options=()
+	[ $name != bare ] || options=(--sandbox none --seccomp none)
+	"$build/tools/vfsdax-device" --shared-dir "$work/share" --socket-path "$work/$name.sock" "${options[@]}" 2>"$work/$name.log" &
 	devices+=($!)
 	for ((i = 0; i < 500; i++)); do grep -qs 'listening on' "$work/$name.log" && break; sleep 0.02; done
 done
@@ -68,6 +71,7 @@ pair() { # NAME AIM BASE OTHER OPTION...: one line of JSON
 			ratio: $b.ratio.value, low: $b.ratio.ci95[0], high: $b.ratio.ci95[1], by_p50: $b.p50_ratio.value}'
 }
 map="engine=map,filename=unix:$work/lib.sock:/data" lib="engine=lib,filename=unix:$work/lib.sock:/data"
+bare="engine=lib,filename=unix:$work/bare.sock:/data"
 mmap="engine=mmap,filename=$work/share/data" mount="engine=psync,filename=$work/mnt/data"
 {
 	pair "map / mmap on the host, randread 4k" 0.9 "$mmap" "$map" --rw=randread --bs=4k
@@ -78,6 +82,9 @@ mmap="engine=mmap,filename=$work/share/data" mount="engine=psync,filename=$work/
 	pair "lib / FUSE mount, read 1m" null "$mount" "$lib" --rw=read --bs=1m
 	pair "lib / pread on the host, randread 4k" null "engine=psync,filename=$work/share/data" "$lib" --rw=randread --bs=4k
 	pair "lib: 32 fstats at once / one at a time" 3 "$lib" "$lib,batch=32" --rw=stat
+	pair "lib, sandbox / none, stat" 0.98 "$bare" "$lib" --rw=stat
+	pair "lib, sandbox / none, randread 4k, queue" 0.98 "$bare" "$lib" --rw=randread --bs=4k --nodax
+	pair "lib, sandbox / none, randwrite 4k, queue" 0.98 "$bare" "$lib" --rw=randwrite --bs=4k --nodax
 } >"$work/results"
 umount "$work/mnt"
 kill "${devices[@]}"

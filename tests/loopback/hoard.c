@@ -186,7 +186,7 @@ static void waits(unsigned n)
 {
 	static int state[WAITS + 1], left[WAITS + 1];
 	struct fuse_lk_in lock, unlock;
-	uint64_t nodeid, fh;
+	uint64_t nodeid, fh = 0;
 	unsigned waiting;
 
 	if (look_up(0, &nodeid) || open_file(nodeid, &fh))

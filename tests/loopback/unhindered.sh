@@ -106,6 +106,34 @@ test_the_host_remounts_read_only() {
 	each_window host_remounts
 }
 
+# A file system below the share is unmounted without force when the guest has no file of it open, whatever it knows.
+unmounts() { umount "$HOST_DIR/fs" 2>"$TEST_DIR/umount.err"; }
+
+host_unmounts() {
+	mkdir "$HOST_DIR/fs"
+	mount -t tmpfs tmpfs "$HOST_DIR/fs"
+	mkdir "$HOST_DIR/fs/dir"
+	echo 1 >"$HOST_DIR/fs/dir/small"
+	head -c 6M /dev/urandom >"$HOST_DIR/fs/data"
+	dd if="$HOST_DIR/fs/data" of="$MNT/fs/data" bs=256K conv=notrunc status=none
+	cmp "$MNT/fs/data" "$HOST_DIR/fs/data"
+	expect_eq "$(cat "$MNT/fs/dir/small")" 1 "a small file"
+	exec 5<"$MNT/fs/dir/small"
+	sleep 1
+	must_fail unmounts
+	exec 5<&-
+	wait_until 30 "the host unmounts its file system" unmounts
+	wait_until 10 "the guest sees what is below it" gone_from_guest
+}
+gone_from_guest() { [ -z "$(ls -A "$MNT/fs")" ]; }
+long_the_host_unmounts_what_the_guest_does_not_use=1
+timeout_the_host_unmounts_what_the_guest_does_not_use=240
+test_the_host_unmounts_what_the_guest_does_not_use() {
+	need_root "mounts a file system"
+	mount --make-rshared /
+	each_window host_unmounts
+}
+
 # Case by case what the host may do at any time.
 host_changes() {
 	head -c 1M /dev/urandom >"$HOST_DIR/a"

@@ -189,7 +189,8 @@ static void link_inode(struct fs *fs, struct table_shard *key_shard, struct inod
 }
 
 /* Finds or makes the inode of an O_PATH descriptor, which passes to the table or is closed. */
-static int adopt(struct fs *fs, int fd, const struct statx *stx, struct inode **out)
+static int adopt(struct fs *fs, int fd, const struct statx *stx, const struct found_at *at,
+		 struct inode **out)
 {
 	struct inode *fresh = inode_new(fs, fd, stx);
 	struct table_shard *s;
@@ -199,8 +200,8 @@ static int adopt(struct fs *fs, int fd, const struct statx *stx, struct inode **
 		close(fd);
 		return -ENOMEM;
 	}
-	fresh->mount = inode_fds_mount(fs, fd, stx);
-	inode_fds_opened(fs);
+	fresh->mount = inode_fds_mount(fs, fd, stx, at);
+	inode_fds_opened(fresh);
 	s = table_lock(&fs->inodes.by_key, fresh->by_key.hash);
 	known = count_known(s, &fresh->key, fresh->by_key.hash);
 	if (!known) {
@@ -246,7 +247,7 @@ int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct i
 		close(fd);
 		return r;
 	}
-	return adopt(fs, fd, stx, out);
+	return adopt(fs, fd, stx, &(struct found_at){parent, name}, out);
 }
 
 int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *stx)
@@ -261,7 +262,7 @@ int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *
 	path_fd = inode_fd_admit(fs, openat(fs->proc_fd, fd_name(fd).s, O_PATH | O_CLOEXEC));
 	if (path_fd < 0)
 		return -errno;
-	return adopt(fs, path_fd, stx, out);
+	return adopt(fs, path_fd, stx, &(struct found_at){0}, out);
 }
 
 void inode_forget(struct fs *fs, uint64_t nodeid, uint64_t nlookup)

@@ -65,10 +65,12 @@ void inode_fds_fini(struct fs *fs)
 	mounts_fini(&fs->inodes.mounts);
 }
 
-struct mount *inode_fds_mount(struct fs *fs, int path_fd, const struct statx *stx)
+struct mount *inode_fds_mount(struct fs *fs, int path_fd, const struct statx *stx,
+			      const struct found_at *at)
 {
-	return fs->inodes.fds.use_handles ? mount_get(fs, stx->stx_mnt_id, path_fd, stx->stx_mode)
-					  : NULL;
+	return fs->inodes.fds.use_handles
+		       ? mount_get(fs, stx->stx_mnt_id, path_fd, stx->stx_mode, at)
+		       : NULL;
 }
 
 int inode_fd_admit(struct fs *fs, int fd)
@@ -109,7 +111,7 @@ bool inode_fds_left(struct fs *fs)
  */
 static bool may_close(const struct inode *inode)
 {
-	return inode->fd >= 0 && !inode->no_handle && inode->mount && inode->mount->fd >= 0 &&
+	return inode->fd >= 0 && !inode->no_handle && inode->mount && inode->mount->has_handles &&
 	       atomic_load_explicit(&inode->refs.n, memory_order_acquire) == 1;
 }
 
@@ -152,10 +154,19 @@ bool inode_fds_make_room(struct fs *fs)
 	return n_closed > 0;
 }
 
-void inode_fds_opened(struct fs *fs)
+/* How many of a mount's files have one. */
+static void count_at_mount(struct mount *mount, int more)
 {
+	if (mount)
+		atomic_fetch_add(&mount->n_open, (unsigned)more);
+}
+
+void inode_fds_opened(struct inode *inode)
+{
+	struct fs *fs = inode->fs;
 	struct fd_budget *b = &fs->inodes.fds;
 
+	count_at_mount(inode->mount, 1);
 	if (atomic_fetch_add(&b->n_open, 1) >= b->limit)
 		inode_fds_make_room(fs);
 }
@@ -166,6 +177,7 @@ void inode_fd_close(struct inode *inode)
 		return;
 	close(inode->fd);
 	inode->fd = -1;
+	count_at_mount(inode->mount, -1);
 	atomic_fetch_sub(&inode->fs->inodes.fds.n_open, 1);
 }
 
@@ -177,6 +189,8 @@ void inode_fd_swap(struct inode *to, struct inode *from)
 		return;
 	to->fd = from->fd;
 	from->fd = -1;
+	count_at_mount(to->mount, 1);
+	count_at_mount(from->mount, -1);
 }
 
 /* Two may get here at once; the first one's descriptor stays. */
@@ -192,7 +206,7 @@ static void inode_fd_install(struct inode *inode, int fd)
 	if (fd >= 0)
 		close(fd);
 	else
-		inode_fds_opened(inode->fs);
+		inode_fds_opened(inode);
 }
 
 int inode_fd_pin(struct inode *inode)

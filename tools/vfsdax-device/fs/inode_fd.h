@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct fs;
+struct found_at;
 struct inode;
 struct mount;
 struct statx;
@@ -39,7 +40,8 @@ int inode_fds_init(struct fs *fs, int root_fd, const struct statx *stx);
 void inode_fds_fini(struct fs *fs);
 
 /* The mount of a file that the guest did not know, for its inode; NULL: it keeps its descriptor. */
-struct mount *inode_fds_mount(struct fs *fs, int path_fd, const struct statx *stx);
+struct mount *inode_fds_mount(struct fs *fs, int path_fd, const struct statx *stx,
+			      const struct found_at *at);
 
 /*
  * What a guest can have opened must not keep a message of the front end from being received. The
@@ -51,7 +53,7 @@ int inode_fd_admit(struct fs *fs, int fd);
 bool inode_fds_left(struct fs *fs);
 
 /* Counts a descriptor that an inode owns from now on; others may be closed for it. */
-void inode_fds_opened(struct fs *fs);
+void inode_fds_opened(struct inode *inode);
 /* Closes some; false when there was nothing to close. To be called on EMFILE. */
 bool inode_fds_make_room(struct fs *fs);
 

@@ -52,4 +52,6 @@ void inode_sweep(struct fs *fs)
 		table_visit_shard(&fs->inodes.by_id, fs->inodes.sweep_shard++ % TABLE_SHARDS,
 				  sweep_inode, &work);
 	}
+	if (fs->inodes.sweep_shard % TABLE_SHARDS == 0)
+		mounts_sweep(fs);
 }
