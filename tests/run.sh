@@ -41,7 +41,7 @@ done
 [ -z "$quick" ] || [ -z "$long" ] || { echo "run.sh: --quick or --long, not both" >&2; exit 2; }
 [ "$quick" ] && [ ${#presets[@]} = 0 ] && presets=(release)
 short=(--quick)
-[ -z "$long" ] || short=()
+[ -z "$long" ] || { short=(); export VFSDAX_LONG=1; }
 wants() { [ ${#presets[@]} = 0 ] || [[ " ${presets[*]} " == *" $1 "* ]]; }
 # What belongs to no preset runs unless one was asked for.
 rest() { [ ${#presets[@]} = 0 ] || [ "$quick" ]; }
@@ -90,12 +90,12 @@ test_step() {
 # group NAME COMMAND...: what it takes in seconds, all in all and of CPU time, is told at the end
 TIMEFORMAT='%R %U %S'
 group() {
-	local name=$1
+	local name=$1 took=$times.${1//\//.} status=0
 	shift
-	{
-		printf '%s ' "$name" >&2
-		time "$@" 2>&3
-	} 3>&2 2>>"$times"
+	{ time "$@" 2>&3; } 3>&2 2>"$took" || status=$?
+	echo "$name $(<"$took")" >>"$times"
+	rm -f "$took"
+	return "$status"
 }
 # How much of it runs at the same time: most tests wait more than they compute.
 at_once=$((jobs * 2))

@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int fits(int n, size_t len)
@@ -70,4 +73,27 @@ int rundir_socket(const char *dir, dev_t dev, char *buf, size_t len)
 int rundir_direct_socket(const char *dir, dev_t dev, char *buf, size_t len)
 {
 	return fits(snprintf(buf, len, "%s/%u:%u.direct", dir, major(dev), minor(dev)), len);
+}
+
+int rundir_bind(int fd, const char *path, ino_t *ino)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	unlink(path);
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || lstat(path, &st) < 0)
+		return -errno;
+	*ino = st.st_ino;
+	return 0;
+}
+
+void rundir_unbind(const char *path, ino_t ino)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && st.st_ino == ino)
+		unlink(path);
 }

@@ -18,4 +18,12 @@ int rundir_socket(const char *dir, dev_t dev, char *buf, size_t len);
 /* ... and of direct mmap (wire/direct.h). */
 int rundir_direct_socket(const char *dir, dev_t dev, char *buf, size_t len);
 
+/*
+ * A device number is one mount's alone while it is mounted, so what has the name already is of a
+ * mount that is gone: it is removed. But that one's process may still be about to end, when it must
+ * not remove ours. 0 or -errno; *ino is for rundir_unbind().
+ */
+int rundir_bind(int fd, const char *path, ino_t *ino);
+void rundir_unbind(const char *path, ino_t ino);
+
 #endif

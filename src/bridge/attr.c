@@ -104,15 +104,20 @@ int finish_statfs(struct op *op, uint8_t *payload, size_t len)
 
 /* ------------------------------------------------------------------ times */
 
+void times_not_moved(struct op *op)
+{
+	struct node *node = node_find(op->bridge->nodes, op->h.nodeid);
+
+	if (node)
+		node_set_mtime_late(op->bridge->nodes, node);
+}
+
 static void times_answered(struct op *op, int err)
 {
 	(void)err; /* the file may be read-only by now, or gone: the request itself will tell */
 	if (op->req->state == FS_REQ_ABANDONED) {
-		struct node *node = node_find(op->bridge->nodes, op->h.nodeid);
-
 		/* The slot is still the device's, nothing can be sent from it. */
-		if (node)
-			node_set_mtime_late(op->bridge->nodes, node);
+		times_not_moved(op);
 		op_end(op, fs_caller_error(err), NULL, 0);
 		return;
 	}
@@ -130,6 +135,12 @@ void op_set_times(struct op *op, op_then then)
 		return;
 	}
 	stats_add(&op->here->stats.mtime_updates, 1);
+	if (fs_limits(b->session)->agreed & AGREE_MTIME_FIRST) {
+		((struct fuse_in_header *)op->req->in)->padding = AGREEMENT_MTIME_NOW;
+		op->moves_mtime = true;
+		then(op, 0);
+		return;
+	}
 	op->after_times = then;
 	op_ask(op, FUSE_SETATTR, op->h.nodeid, &in, sizeof(in), sizeof(struct fuse_attr_out),
 	       times_answered);
@@ -172,6 +183,8 @@ static void may_answer_from_memory(struct op *op)
 
 void start_getattr(struct op *op)
 {
+	if (names_getattr(op))
+		return;
 	if (op->h.nodeid == FUSE_ROOT_ID)
 		may_answer_from_memory(op);
 	start_times(op);

@@ -194,7 +194,10 @@ void start_ioctl(struct op *op)
 	memcpy(&in, op_args(op), sizeof(in));
 	if (!ps || in.cmd != DIRECT_AUTHORISE || in.in_size != sizeof(token) ||
 	    op->h.len != sizeof(op->h) + sizeof(in) + sizeof(token)) {
-		op_forward(op);
+		if (in.flags & FUSE_IOCTL_DIR)
+			start_on_dir(op);
+		else
+			op_forward(op);
 		return;
 	}
 	memcpy(&token, op_args(op) + sizeof(in), sizeof(token));

@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "bridge/dirs.h"
 #include "bridge/internal.h"
 #include "fuse/reply.h"
 
@@ -189,6 +190,7 @@ void bridge_free(struct bridge *b)
 	if (b->aside)
 		bridge_worker_free(b->aside);
 	node_table_destroy(b->nodes);
+	dirs_destroy(b->dirs);
 	fuse_pool_destroy(b->pool);
 	free(b->cpus);
 	free(b->outstanding);
@@ -253,6 +255,8 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 	if (fuse_pool_create(params->polling, b->cpus, params->workers, &b->pool))
 		goto failed;
 	err = negotiate(b, fuse_fd);
+	if (!err)
+		err = dirs_begin(b);
 	if (err)
 		goto failed;
 	err = bridge_ready(b);

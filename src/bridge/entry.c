@@ -220,11 +220,11 @@ static void send_apart(struct op *op, uint32_t opcode, uint64_t nodeid, const vo
 		fs_channel_flush(op->req->channel);
 }
 
-static void release_apart(struct op *op, uint64_t nodeid, uint64_t fh)
+void release_apart(struct op *op, uint32_t opcode, uint64_t nodeid, uint64_t fh)
 {
 	struct fuse_release_in in = {.fh = fh, .flags = op->open_flags};
 
-	send_apart(op, release_opcode(op), nodeid, &in, sizeof(in));
+	send_apart(op, opcode, nodeid, &in, sizeof(in));
 }
 
 static void give_dirplus_back(struct op *op, uint8_t *payload, size_t len)
@@ -242,6 +242,8 @@ void give_back(struct op *op, const void *payload, size_t len)
 	uint64_t nodeid = op->given_nodeid ? op->given_nodeid : op->h.nodeid;
 	struct fuse_release_in in = {.fh = op->given_fh, .flags = op->open_flags};
 
+	if (op->h.opcode == FUSE_OPENDIR)
+		dir_not_wanted(op);
 	if (payload && op->route->payload == PAYLOAD_DIRPLUS)
 		give_dirplus_back(op, (uint8_t *)payload, len);
 	if (!op->given_open) {
@@ -255,7 +257,7 @@ void give_back(struct op *op, const void *payload, size_t len)
 		op_ask(op, release_opcode(op), nodeid, &in, sizeof(in), 0, give_node_back);
 		return;
 	}
-	release_apart(op, nodeid, in.fh);
+	release_apart(op, release_opcode(op), nodeid, in.fh);
 	give_node_back(op, 0);
 }
 
@@ -270,7 +272,7 @@ static void forget_dirplus_late(struct op *op, size_t len)
 {
 	const uint8_t *payload = op_device_payload(op);
 	struct fuse_direntplus e;
-	size_t at = 0;
+	size_t at = listing_late(op, payload, len);
 
 	/* One entry after the other is copied, and the copy checked: see next_entry(). */
 	while (len - at >= FUSE_NAME_OFFSET_DIRENTPLUS) {
@@ -305,9 +307,12 @@ void give_back_late(struct op *op)
 	struct fuse_entry_out entry = {.nodeid = op->h.nodeid};
 	struct fuse_open_out open;
 
-	/* What it did on behalf of another request (op_ask) gives nothing. */
-	if (req->answer.error || req->in_off)
+	if (req->answer.error)
 		return;
+	if (req->in_off) { /* what it did on behalf of another request (op_ask) */
+		opened_late(op, payload, len);
+		return;
+	}
 	switch (op->route->payload) {
 	case PAYLOAD_ENTRY:
 	case PAYLOAD_CREATE:
@@ -316,7 +321,7 @@ void give_back_late(struct op *op)
 		memcpy(&entry, payload, sizeof(entry));
 		if (op->route->payload == PAYLOAD_CREATE && len >= sizeof(entry) + sizeof(open)) {
 			memcpy(&open, payload + sizeof(entry), sizeof(open));
-			release_apart(op, entry.nodeid, open.fh);
+			release_apart(op, FUSE_RELEASE, entry.nodeid, open.fh);
 		}
 		forget_late(op, entry.nodeid);
 		return;
@@ -324,12 +329,13 @@ void give_back_late(struct op *op)
 		if (len < sizeof(open))
 			return;
 		memcpy(&open, payload, sizeof(open));
-		release_apart(op, op->h.nodeid, open.fh);
+		release_apart(op, release_opcode(op), op->h.nodeid, open.fh);
 		return;
 	case PAYLOAD_DIRPLUS:
 		forget_dirplus_late(op, len);
 		return;
 	default:
+		listing_late(op, payload, len);
 		if (op->h.opcode == FUSE_SETLKW || op->h.opcode == FUSE_SETLK)
 			unlock_late(op);
 		return;

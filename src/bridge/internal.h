@@ -11,7 +11,9 @@
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c the router's figures           stats.c         counters
- *   rights.c  the groups of callers
+ *   dirs.c    open directories
+ *   rights.c  the groups of callers          names.c         a directory's attributes after a
+ * change
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -35,6 +37,7 @@
 /* Payload buffers that requests which wait for the window leave for others. */
 #define PAYLOADS_SPARED	    2
 #define PINS_MAX	    8
+#define DIR_FLAGS_UNKNOWN   UINT32_MAX
 /* In a payload buffer or in scratch memory the data of an answer stands here: page-aligned, with
  * room for a header. */
 #define DATA_AT		    4096u
@@ -68,8 +71,10 @@ struct route {
 	enum route_payload payload;
 	uint16_t arg_min;   /* bytes of arguments that `start` looks at */
 	uint16_t reply_max; /* room for the answer's payload ... */
-	int8_t size_at;	    /* ... plus the u32 at this place of the arguments; -1: none */
+	int8_t size_at;	    /* ... plus the u32 at this place of the arguments, or one of these */
 };
+#define SIZE_NONE  (-1)
+#define SIZE_NAMES (-2) /* it changes names: the answer may end with a struct fuse_attr_out */
 
 /* Counters of one worker; read by anybody, written by it alone. */
 struct worker_stats {
@@ -140,8 +145,14 @@ struct bridge {
 	atomic_bool dax_seen;	  /* some inode was marked for DAX */
 	atomic_bool failed;	  /* bridge_note_failure() has been through */
 
+	struct dirs *dirs;	    /* NULL: handles of directories are the device's */
+	_Atomic uint32_t dir_flags; /* of every OPENDIR's answer, or DIR_FLAGS_UNKNOWN */
+
 	/* Truncations begun and ended; see node.h, sizes. */
 	_Atomic uint64_t size_clock;
+	/* Under way; and since when there has been one: old while there is none. */
+	atomic_uint n_truncating;
+	_Atomic uint64_t truncating_ns;
 	struct bridge_authorisations
 		*authorisations; /* NULL: no direct maps. Made and freed by who serves them */
 
@@ -272,6 +283,8 @@ static inline bool open_writes(uint32_t open_flags)
 void bridge_drop_closed(struct bridge_worker *here);
 /* A handle is closed, or was not wanted. */
 void note_released(struct op *op, uint64_t nodeid, uint32_t open_flags);
+/* The op's own slot is the device's: a RELEASE or RELEASEDIR goes out in another one. */
+void release_apart(struct op *op, uint32_t opcode, uint64_t nodeid, uint64_t fh);
 /* The kernel did not want the answer. `payload` is what it was not given. Frees the op. */
 void give_back(struct op *op, const void *payload, size_t len);
 /* An answer came after its caller had one. */
@@ -282,7 +295,10 @@ void start_times(struct op *op);
 void start_flush(struct op *op);
 void start_getattr(struct op *op);
 void start_statfs(struct op *op);
-/* Sets the times of the op's node if the window was written, then goes on. */
+/* The device did not answer the request that was to move them. */
+void times_not_moved(struct op *op);
+/* Sets the times of the op's node if the window was written, or has the op's request do so, then
+ * goes on. */
 void op_set_times(struct op *op, op_then then);
 int finish_attr(struct op *op, uint8_t *payload, size_t len);
 int finish_statx(struct op *op, uint8_t *payload, size_t len);
@@ -295,6 +311,42 @@ void note_attr(struct op *op, struct node *node, struct fuse_attr *attr);
 bool may_lose_bits(uint32_t mode);
 /* The device is late: true when the op was answered with what is known. */
 bool answer_from_memory(struct op *op);
+
+/* names.c: what changes names in a directory, and what is kept of its attributes */
+void start_names(struct op *op);
+void start_rename(struct op *op);
+void start_touch(struct op *op);
+/* The op may change what GETATTR says of its node, and its answer will not say how. */
+void names_touch(struct op *op);
+/* The op moves the directory's atime. */
+void names_read(struct op *op);
+/* Room that an answer of such a request needs for the directory's attributes. */
+size_t names_room(const struct op *op);
+/* Takes them off an answer of `len` bytes; how long it is then. */
+size_t names_answered(struct op *op, size_t len);
+/* Whether or not it was answered; before its caller is. */
+void names_end(struct op *op);
+/* True: a GETATTR was answered from what is kept. */
+bool names_getattr(struct op *op);
+
+/* dirs.c: open directories, of a mount. 0 or -ENOMEM. */
+int dirs_begin(struct bridge *b);
+void start_opendir(struct op *op);
+void start_releasedir(struct op *op);
+void start_readdir(struct op *op);
+/* FSYNCDIR, IOCTL: whose arguments begin with the handle of a directory. */
+void start_on_dir(struct op *op);
+int finish_opendir(struct op *op, uint8_t *payload, size_t len);
+/* The kernel did not want the handle that it was given. */
+void dir_not_wanted(struct op *op);
+/* Room that an answer needs for what our device says of a listing. */
+size_t listing_room(const struct op *op);
+/* Takes it off a successful answer. 0 or -EIO. */
+int listing_answered(struct op *op, const uint8_t **payload, size_t *len);
+/* An OPENDIR on behalf of another request was answered when nobody waited any more. */
+void opened_late(struct op *op, const uint8_t *payload, size_t len);
+/* The same as listing_answered() then: how many bytes it is. */
+size_t listing_late(struct op *op, const uint8_t *payload, size_t len);
 
 /* truncate.c: what makes a file shorter, or moves its pages */
 void start_open(struct op *op);

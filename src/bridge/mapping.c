@@ -2,7 +2,7 @@
 /*
  * bridge/mapping: the window's two wishes, to map and to unmap, as SETUPMAPPING and REMOVEMAPPING.
  * A window whose mappings are not known must not be read, so a device that does not answer one of
- * them in time is given up.
+ * them in time is given up; for a removal that is when somebody has waited for it for that long.
  */
 #include <errno.h>
 #include <string.h>
@@ -132,6 +132,15 @@ static void remove_done(struct fs_req *req, void *ctx, int err)
 	atomic_fetch_sub(&sender->outstanding->n, 1);
 }
 
+/* A range leaves for who truncates its file, or because nobody uses it: then a device that stands
+ * still is waited for. Its part of the window is not used again before. */
+static uint64_t removal_awaited_ns(const struct fs_req *req)
+{
+	struct bridge *b = ((const struct removal *)req->user)->sender->bridge;
+
+	return atomic_load(&b->n_truncating) ? atomic_load(&b->truncating_ns) : 0;
+}
+
 static void mapping_remove(void *ctx, void *by, const struct window_extent *extents, unsigned n)
 {
 	struct bridge *b = ctx;
@@ -157,6 +166,7 @@ static void mapping_remove(void *ctx, void *by, const struct window_extent *exte
 		memcpy(at, &one, sizeof(one));
 	}
 	req->done = remove_done;
+	req->awaited_ns = removal_awaited_ns;
 	err = submit(here, req);
 	if (err)
 		window_remove_done(here, b->window, err);

@@ -43,7 +43,7 @@ void node_table_destroy(struct node_table *t)
 				struct node *n = s->buckets[b];
 
 				s->buckets[b] = n->next;
-				free(n);
+				node_free(n);
 			}
 		}
 		free(s->buckets);

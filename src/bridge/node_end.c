@@ -52,7 +52,7 @@ static void node_closed(void *by, struct node *n)
 	if (gone && window)
 		window_inode_free(window);
 	if (gone && !held)
-		free(n);
+		node_free(n);
 	forget(ctx, nodeid, released);
 }
 
@@ -72,7 +72,7 @@ void node_unkeep(struct node_table *t, struct node *n)
 	last = --n->n_maps == 0 && n->orphan;
 	shard_unlock(s);
 	if (last)
-		free(n);
+		node_free(n);
 }
 
 struct list *node_maps(struct node *n)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* bridge/node_internal: the table of nodes, for node.c (what is known of a node) and node_end.c
- * (how it comes to its end). */
+/* bridge/node_internal: the table of nodes, for node.c (what is known of a node), names.c (of a
+ * directory) and node_end.c (how it comes to its end). */
 #ifndef VFSDAX_BRIDGE_NODE_INTERNAL_H
 #define VFSDAX_BRIDGE_NODE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "base/hash.h"
 #include "bridge/node.h"
@@ -37,6 +38,7 @@ struct node {
 	struct window_waiter waiter; /* of `closing` */
 	node_forget_fn forget;
 	void *forget_ctx;
+	struct node_names *names; /* names.c; NULL: not a directory, or not one that was changed */
 	unsigned n_maps;
 	bool orphan; /* ended, but for its maps */
 	struct list maps;
@@ -77,6 +79,12 @@ static inline struct shard *shard_lock(struct node_table *t, uint64_t nodeid)
 
 	pthread_mutex_lock(&s->lock);
 	return s;
+}
+
+static inline void node_free(struct node *n)
+{
+	free(n->names);
+	free(n);
 }
 
 static inline void shard_unlock(struct shard *s)

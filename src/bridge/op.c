@@ -96,6 +96,7 @@ void op_end(struct op *op, int err, const void *payload, size_t len)
 	int refused = -ENOENT;
 
 	op_unblock(op);
+	names_end(op);
 	DELAY_POINT("op.before_answer");
 	if (!op->answered)
 		refused = err ? answer_error(op, err) : answer_payload(op, payload, len);

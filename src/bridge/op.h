@@ -49,13 +49,19 @@ struct op {
 	int fd;			  /* where the kernel waits for the answer ... */
 	struct bridge_call *call; /* ... or a program; NULL: the kernel */
 	enum op_state state;
-	op_then then;		   /* while it is parked or at the device */
-	op_then after_times;	   /* op_set_times() */
-	bool answered;		   /* while it was parked: its caller was killed */
-	uint8_t attempts;	   /* through the window */
-	uint64_t size_clock;	   /* bridge.size_clock when the request went out */
-	struct node *node;	   /* set where `blocked`, or the route keeps it */
-	bool blocked;		   /* a window_block() and a truncation of `node` have begun */
+	op_then then;	     /* while it is parked or at the device */
+	op_then after_times; /* op_set_times() */
+	bool answered;	     /* while it was parked: its caller was killed */
+	uint8_t attempts;    /* through the window */
+	uint64_t size_clock; /* bridge.size_clock when the request went out */
+	struct node *node;   /* set where `blocked`, or the route keeps it */
+	bool blocked;	     /* a window_block() and a truncation of `node` have begun */
+	/* Its attributes may be others afterwards (names.c); `other_dir` is RENAME's. */
+	struct node *dir, *other_dir;
+	uint64_t dir_turn;
+	uint64_t dir_id; /* dirs.c: the kernel's handle of a directory */
+	bool lists; /* READDIR, READDIRPLUS: the answer begins with a struct agreement_listing */
+	bool moves_mtime;	   /* AGREE_MTIME_FIRST */
 	bool kills_suid;	   /* WRITE clears suid and sgid */
 	uint32_t open_flags;	   /* of OPEN and CREATE */
 	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */

@@ -18,7 +18,7 @@ static bool plan_answer(struct op *op)
 {
 	const struct route *route = op->route;
 	struct fs_req *req = op->req;
-	uint64_t room = route->reply_max;
+	uint64_t room = route->reply_max + names_room(op) + listing_room(op);
 
 	if (route->size_at >= 0) {
 		uint32_t size;
@@ -116,8 +116,11 @@ static void forward_answered(struct op *op, int err)
 {
 	const struct route *route = op->route;
 	uint8_t *copy = op->here->scratch;
+	const uint8_t *payload;
 	size_t len;
 
+	if (err && op->moves_mtime)
+		times_not_moved(op);
 	if (!err)
 		err = op->req->answer.error;
 	else if (err == -ETIMEDOUT && answer_from_memory(op))
@@ -129,16 +132,19 @@ static void forward_answered(struct op *op, int err)
 		return;
 	}
 	measure_answered(op);
+	payload = op_device_payload(op);
 	len = op->req->answer.len - sizeof(struct fuse_out_header);
-	if (!route->finish) {
-		op_end(op, 0, op_device_payload(op), len);
+	len = names_answered(op, len);
+	err = listing_answered(op, &payload, &len);
+	if (err || !route->finish) {
+		op_end(op, err, payload, len);
 		return;
 	}
 	if (route->payload == PAYLOAD_READ) {
 		data_answered(op, len);
 		return;
 	}
-	memcpy(copy, op_device_payload(op), len);
+	memcpy(copy, payload, len);
 	err = route->finish(op, copy, len);
 	if (err != OP_TAKEN)
 		op_end(op, err, copy, len);
@@ -252,7 +258,7 @@ void start_setxattr(struct op *op)
 	/* It may be security.capability, which the next write must clear. */
 	if (node)
 		node_privs_changed(b->nodes, node);
-	op_forward(op);
+	start_touch(op);
 }
 
 /* Again: a write that the host made before this may be answered only now. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/delay.h"
 #include "bridge/internal.h"
 
@@ -45,6 +46,9 @@ static void op_block(struct op *op, struct node *node, uint64_t off, uint64_t si
 	}
 	op->node = node;
 	op->blocked = true;
+	if (!atomic_load(&b->n_truncating))
+		atomic_store(&b->truncating_ns, clock_now_ns());
+	atomic_fetch_add(&b->n_truncating, 1);
 	node_note_shrunk(b->nodes, node, size);
 	op_park(op, then);
 	if (window_block(op->here, inode, off, UINT64_MAX - off, &op->waiter)) {
@@ -63,6 +67,7 @@ void op_unblock(struct op *op)
 		return;
 	DELAY_POINT("op.unblock");
 	op->blocked = false;
+	atomic_fetch_sub(&b->n_truncating, 1);
 	now = atomic_fetch_add(&b->size_clock, 1) + 1;
 	if (node_truncate_end(b->nodes, op->node, now, op->size_clock))
 		op->size_clock = now;
@@ -131,7 +136,7 @@ void start_create(struct op *op)
 		in.flags &= ~(uint32_t)O_TRUNC;
 		memcpy(op_args(op), &in, sizeof(in));
 	}
-	op_forward(op);
+	start_names(op);
 }
 
 int finish_create(struct op *op, uint8_t *payload, size_t len)
@@ -166,6 +171,7 @@ static void setattr_go(struct op *op, int err)
 
 	(void)err;
 	memcpy(&in, op_args(op), sizeof(in));
+	names_touch(op);
 	if (node && in.valid & FATTR_MODE)
 		node_privs_changed(b->nodes, node);
 	if (node && in.valid & FATTR_SIZE && b->window)

@@ -83,9 +83,9 @@ int fs_channel_open(struct fs_session *s, struct fs_channel *ch, uint16_t queue,
 
 /* ------------------------------------------------------------------ submission */
 
-/* Called with the lock held. Keeps in_flight in the order of deadlines, which is that of submission
- * unless the time-out was changed (the end of a session shortens it). */
-static void queue_by_deadline(struct fs_channel *ch, struct fs_req *req)
+/* Deadlines are in the order of submission, unless the time-out was changed (the end of a session
+ * shortens it) or nobody waits. */
+void fs_queue_by_deadline(struct fs_channel *ch, struct fs_req *req)
 {
 	struct list *after = ch->in_flight.prev;
 
@@ -118,7 +118,7 @@ static int put_on_ring(struct fs_channel *ch, struct fs_req *req)
 	if (req->untimed)
 		list_push_back(&ch->untimed, &req->link);
 	else
-		queue_by_deadline(ch, req);
+		fs_queue_by_deadline(ch, req);
 	ch->unpublished = true;
 	return 0;
 }

@@ -74,6 +74,12 @@ struct fs_req {
 	bool untimed;		  /* may take for ever by its nature (SETLKW) */
 	bool fatal_on_timeout;	  /* unanswered in time means that the device is broken, not slow */
 	/*
+	 * Since when somebody waits for the answer of a fatal one (of clock_now_ns()); 0: nobody
+	 * does, and there is no hurry. NULL: since it was submitted. With the channel's lock held:
+	 * it may look, and no more.
+	 */
+	uint64_t (*awaited_ns)(const struct fs_req *req);
+	/*
 	 * Without locks, on the thread that reaps; `ctx` is the argument of fs_channel_reap(). err
 	 * is 0 (then `answer` is valid) or -errno. Then put it, unless its state is FS_REQ_LATE:
 	 * such an answer is only there to be undone, and the slot is freed afterwards.

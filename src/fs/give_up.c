@@ -175,6 +175,22 @@ static unsigned give_starving_up(struct fs_channel *ch, void *ctx)
 	return fs_channel_fail(ch, ctx, transport_failed(s->t));
 }
 
+/* Called with the lock held. True: nobody has waited for it for that long. */
+static bool put_off(struct fs_channel *ch, struct fs_req *req, uint64_t now)
+{
+	uint64_t since;
+
+	if (!req->awaited_ns)
+		return false;
+	since = req->awaited_ns(req);
+	req->deadline_ns = (since ? since : now) + ch->session->params.timeout_ms * NS_PER_MS;
+	if (req->state == FS_REQ_IN_FLIGHT) {
+		list_del(&req->link);
+		fs_queue_by_deadline(ch, req);
+	}
+	return req->deadline_ns > now;
+}
+
 unsigned fs_channel_expire(struct fs_channel *ch, void *ctx)
 {
 	struct fs_session *s = ch->session;
@@ -192,6 +208,10 @@ unsigned fs_channel_expire(struct fs_channel *ch, void *ctx)
 			starved = fs_starved_ns(ch) <= now;
 			pthread_mutex_unlock(&ch->lock);
 			return starved ? n + give_starving_up(ch, ctx) : n;
+		}
+		if (req->fatal_on_timeout && put_off(ch, req, now)) {
+			pthread_mutex_unlock(&ch->lock);
+			continue;
 		}
 		/* After unlocking another thread may deliver its answer, and the slot be reused. */
 		fatal = req->fatal_on_timeout;

@@ -103,6 +103,9 @@ void fs_late_answer(struct fs_req *req, void *ctx);
 void fs_req_free(struct fs_req *req, void *ctx);
 /* Called with the channel's lock held. */
 struct fs_req *fs_first_to_expire(struct fs_channel *ch);
+/* Called with the channel's lock held, of one on the ring. Keeps in_flight in the order of
+ * deadlines. */
+void fs_queue_by_deadline(struct fs_channel *ch, struct fs_req *req);
 /* The same: when the device has kept for too long what others wait for; UINT64_MAX: never. */
 uint64_t fs_starved_ns(struct fs_channel *ch);
 

@@ -100,6 +100,7 @@ static void free_slot(struct fs_req *req)
 	req->out_len = req->out_payload_off = req->out_payload_len = 0;
 	req->untimed = req->fatal_on_timeout = req->put = req->returned = false;
 	req->done = NULL;
+	req->awaited_ns = NULL;
 	req->state = FS_REQ_FREE;
 	ch->slot_missing_ns = 0;
 	/* The slot used last is the one that is still in the cache. */

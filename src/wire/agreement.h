@@ -35,10 +35,36 @@ enum agreement_flags {
 	/* Of the device: what comes on the hiprio queue is returned at once, whatever requests it
 	 * works on. */
 	AGREE_HIPRIO_AT_ONCE = 1u << 3,
+	/* A successful answer to CREATE, MKNOD, MKDIR, SYMLINK, LINK, UNLINK, RMDIR, RENAME and
+	 * RENAME2 ends with the attributes that the request's directory has then, as a struct
+	 * fuse_attr_out, if there is room for them. */
+	AGREE_DIRECTORY_ATTR = 1u << 4,
+	/* READDIR and READDIRPLUS at offset 0 with the handle AGREEMENT_NO_FH open their directory
+	 * themselves; the answer begins with a struct agreement_listing. OPENDIR gives all
+	 * directories the same open_flags, so that who has seen one answer knows them. */
+	AGREE_LISTING_OPENS = 1u << 5,
+	/* A request whose header's `padding` is AGREEMENT_MTIME_NOW begins with st_mtime of its
+	 * node being set to now; whether that succeeded is not told. */
+	AGREE_MTIME_FIRST = 1u << 6,
 };
 
 /* What our driver always is and can do. */
-#define AGREE_DRIVER (AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE)
+#define AGREE_DRIVER                                                                       \
+	(AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST)
+
+#define AGREEMENT_MTIME_NOW 1u
+#define AGREEMENT_NO_FH	    UINT64_MAX
+struct agreement_listing {
+	uint64_t fh;  /* LISTING_OPENED: as OPENDIR's, for what follows, and RELEASEDIR */
+	uint64_t end; /* LISTING_ENDS: the offset at which no entry follows */
+	uint32_t flags;
+	uint32_t unused;
+};
+enum agreement_listing_flags {
+	LISTING_OPENED = 1u << 0,
+	LISTING_ENDS = 1u << 1,
+};
 
 #define AGREEMENT_GROUPS_MAX 512u
 /* The extension that carries them: its header, their number, the groups. */

@@ -10,22 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sched.h>
 #include <sys/stat.h>
 
-#include "base/bytes.h"
+#include "ask.h"
 #include "fs/fs.h"
-#include "transport/vhost_user.h"
 #include "wire/agreement.h"
 #include "wire/fuse.h"
 
-#define TIMEOUT_MS 30000
-
-static struct transport *transport;
-static struct fs_session *session;
-static uint32_t uid;
-static uint8_t answer[8192];
-static size_t answer_len;
 static unsigned n_failed;
 
 struct args {
@@ -39,42 +30,7 @@ static void put(struct args *a, const void *bytes, size_t len)
 	a->len += len;
 }
 
-static void on_done(struct fs_req *req, void *ctx, int err)
-{
-	(void)ctx;
-	*(int *)req->user = err ? err : 1;
-}
-
-/* Sends it and waits; what it answers stays in answer[]. 0 or -errno. */
-static int ask(uint32_t opcode, uint64_t nodeid, const struct args *a)
-{
-	struct fs_channel *ch = fs_channel(session, 0);
-	struct fs_req *req = fs_req_get(ch, 0);
-	int *state = req->user, rc;
-	struct fuse_in_header h;
-
-	*state = 0;
-	fs_req_header(req, opcode, nodeid, (uint32_t)a->len);
-	memcpy(&h, req->in, sizeof(h));
-	h.uid = h.gid = uid;
-	memcpy(req->in, &h, sizeof(h));
-	memcpy(req->in + sizeof(h), a->bytes, a->len);
-	req->out_len = FS_OUT_BYTES;
-	req->done = on_done;
-	rc = fs_req_submit(req);
-	while (!rc && !*state) {
-		fs_channel_flush(ch);
-		fs_channel_reap(ch, NULL);
-		sched_yield();
-	}
-	rc = rc ? rc : *state < 0 ? *state : req->answer.error;
-	answer_len = rc ? 0 : MIN(req->answer.len - sizeof(struct fuse_out_header), sizeof(answer));
-	memcpy(answer, req->out + sizeof(struct fuse_out_header), answer_len);
-	fs_req_put(req, NULL);
-	return rc;
-}
-
-/* ... of a structure and up to two names. */
+/* Asks, of a structure and up to two names. */
 static int say(const char *what, uint32_t opcode, uint64_t nodeid, const void *in, size_t len,
 	       const char *name, const char *name2)
 {
@@ -86,7 +42,7 @@ static int say(const char *what, uint32_t opcode, uint64_t nodeid, const void *i
 		put(&a, name, strlen(name) + 1);
 	if (name2)
 		put(&a, name2, strlen(name2) + 1);
-	rc = ask(opcode, nodeid, &a);
+	rc = ask(opcode, nodeid, a.bytes, a.len);
 	if (rc)
 		fprintf(stderr, "everyop: %s: %s\n", what, strerror(-rc));
 	n_failed += rc != 0;
@@ -99,7 +55,7 @@ static uint64_t entry(void)
 {
 	struct fuse_entry_out e;
 
-	memcpy(&e, answer, sizeof(e));
+	memcpy(&e, ask_answer, sizeof(e));
 	return e.nodeid;
 }
 
@@ -107,7 +63,7 @@ static uint64_t opened(size_t at)
 {
 	struct fuse_open_out o;
 
-	memcpy(&o, answer + at, sizeof(o));
+	memcpy(&o, ask_answer + at, sizeof(o));
 	return o.fh;
 }
 
@@ -139,8 +95,9 @@ static void attributes(uint64_t node)
 	struct fuse_setattr_in all = {.valid = FATTR_MODE | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME,
 				      .mode = S_IFREG | 0644,
 				      .size = 8192};
-	struct fuse_setattr_in own = {
-		.valid = FATTR_UID | FATTR_GID | FATTR_KILL_SUIDGID, .uid = uid, .gid = uid};
+	struct fuse_setattr_in own = {.valid = FATTR_UID | FATTR_GID | FATTR_KILL_SUIDGID,
+				      .uid = ask_uid,
+				      .gid = ask_uid};
 	struct fuse_setxattr_in set = {.size = 5};
 	struct args a = {.len = 0};
 
@@ -163,7 +120,7 @@ static void attributes(uint64_t node)
 	put(&a, "system.posix_acl_access", 24);
 	put(&a, acl, 28);
 	/* Refused or not, as the share is: what counts is the next answer. */
-	ask(FUSE_SETXATTR, node, &a);
+	ask(FUSE_SETXATTR, node, a.bytes, a.len);
 }
 
 static void locks(uint64_t node, uint64_t fh)
@@ -248,7 +205,7 @@ static void directory(uint64_t dir)
 }
 
 /* What is not answered: the next answer shows that it was survived. */
-static void without_answer(uint64_t file)
+static void without_answer(struct fs_session *session, uint64_t file)
 {
 	fs_interrupt(session, 4711);
 	fs_forget(session, file, 1);
@@ -257,20 +214,14 @@ static void without_answer(uint64_t file)
 
 int main(int argc, char **argv)
 {
-	struct fs_params params = {
-		.queues = 1, .workers = 1, .timeout_ms = TIMEOUT_MS, .user_bytes = sizeof(void *)};
+	struct fs_session *session;
 	uint64_t file = 0, dir;
 
 	if (argc < 2)
 		return 2;
-	if (argc > 2) {
-		params.ask = AGREE_CHECK_PERMISSIONS | AGREE_GROUPS;
-		uid = 1000;
-	}
-	if (transport_vhost_user_open(
-		    argv[1], &(struct vhost_user_params){.timeout_ms = TIMEOUT_MS}, &transport) ||
-	    fs_session_open(transport, &params, &session) ||
-	    fs_session_init(session, UINT64_MAX, 0))
+	ask_uid = argc > 2 ? 1000 : 0;
+	session = ask_connect(argv[1], argc > 2 ? AGREE_CHECK_PERMISSIONS | AGREE_GROUPS : 0);
+	if (!session)
 		return 1;
 	SAY(FUSE_MKDIR, FUSE_ROOT_ID, ((struct fuse_mkdir_in){.mode = 0755}), "d", NULL);
 	dir = entry();
@@ -278,9 +229,8 @@ int main(int argc, char **argv)
 	attributes(file);
 	open_files(dir, file);
 	directory(dir);
-	without_answer(file);
+	without_answer(session, file);
 	SAY(FUSE_GETATTR, FUSE_ROOT_ID, ((struct fuse_getattr_in){0}), NULL, NULL);
-	fs_session_close(session);
-	transport->ops->close(transport);
+	ask_disconnect();
 	return n_failed != 0;
 }

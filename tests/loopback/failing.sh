@@ -120,6 +120,50 @@ test_requests_to_a_stopped_device_time_out() {
 	kill -CONT "$DEVICE_WORKER"
 }
 
+# What nobody uses any more leaves the window a moment after the last close: a device that stands still then is waited for,
+# longer than the time that it has for an answer to somebody. What was asked meanwhile is an error of that request.
+long_an_idle_mount_outlives_a_device_that_stands_still=1
+test_an_idle_mount_outlives_a_device_that_stands_still() {
+	needs_its_device
+	start_device
+	host_run bash -c 'head -c 8M /dev/urandom >f; cp f g'
+	mount_share_fg -o timeout=3,window_admit=always
+	exec 5<>"$MNT/f" 6<"$MNT/g"
+	cat <&5 >/dev/null
+	cat <&6 >/dev/null
+	dd if="$HOST_DIR/g" bs=1M status=none 1<>"$MNT/f"
+	expect_ge "$(stat_counter window.ranges_live)" 2 "ranges of the window"
+	exec 6<&-
+	stop_process "$DEVICE_WORKER"
+	sleep 8
+	must_fail bounded 15 ls "$MNT/new-name" 2>/dev/null
+	kill -CONT "$DEVICE_WORKER"
+	expect_same_tree
+	exec 5<&-
+	wait_until 20 "what nobody uses leaves the window" no_ranges
+	expect_same_tree
+	expect_eq "$(stat_counter window.bytes_lost)" 0 "bytes of the window that are lost"
+}
+no_ranges() { [ "$(stat_counter window.ranges_live)" = 0 ]; }
+
+# ... but not by who waits for it: the truncation's caller has an error within the time, as everybody has then.
+long_a_truncation_does_not_wait_for_ever=1
+test_a_truncation_does_not_wait_for_ever() {
+	needs_its_device
+	start_device
+	host_run bash -c 'head -c 8M /dev/urandom >f; cp f g'
+	mount_share_fg -o timeout=3,window_admit=always
+	cat "$MNT/f" "$MNT/g" >/dev/null
+	exec 5<>"$MNT/f"
+	stop_process "$DEVICE_WORKER"
+	sleep 5 # g leaves
+	must_fail bounded 15 "$FSOP" cut 4096 <&5 2>"$TEST_DIR/err"
+	exec 5<&-
+	expect_log "$MOUNT_LOG" "the mount's log" 'did not answer a mapping request'
+	leave_mount
+	kill -CONT "$DEVICE_WORKER"
+}
+
 # ---- cuts ---------------------------------------------------------------------------------------------------------------
 
 # Who reads sees A or zeros, who maps may get SIGBUS; the mount and the device stay.

@@ -534,6 +534,14 @@ static int cmd_unlinked(char **a)
 	return 0;
 }
 
+/* ---- cut SIZE: the file that is open as standard input */
+static int cmd_cut(char **a)
+{
+	if (ftruncate(0, (off_t)strtoull(a[0], NULL, 0)))
+		die("cut: %s", strerror(errno));
+	return 0;
+}
+
 static int errno_named(const char *name)
 {
 	for (int e = 1; e < 134; e++)
@@ -679,6 +687,7 @@ static const struct {
 	{"readdir", 1, cmd_readdir, "DIRECTORY"},
 	{"unlinked", 1, cmd_unlinked, "FILE"},
 	{"errors-after-the-first", 2, cmd_errors_after_the_first, "FILE COUNT"},
+	{"cut", 1, cmd_cut, "SIZE"},
 	{"strerror", 1, cmd_strerror, "NAME"},
 	{"all-a", 3, cmd_all_a, "read|write|map FILE SECONDS"},
 	{"nonsense", 3, cmd_nonsense, "SOCKET BYTES SEED"},

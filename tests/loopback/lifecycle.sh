@@ -47,6 +47,24 @@ test_ctrl_c_unmounts() {
 	daemon_ends_with_0
 }
 
+test_the_device_says_what_a_mount_cost() {
+	unix_only "reads the device's log"
+	local line requests kicks calls i
+	start_device
+	mount_share_fg
+	for i in {1..20}; do : >"$MNT/f$i"; done
+	fusermount3 -u "$MOUNTPOINT"
+	daemon_ends_with_0
+	wait_until 10 "the device says what it was asked" grep -q 'stopped after' "$DEVICE_LOG"
+	line=$(grep -o '[0-9]* requests, [0-9]* kicks, [0-9]* calls, [0-9]* IOTLB misses, [0-9]* IOTLB invalidations' "$DEVICE_LOG")
+	read -r requests _ kicks _ calls _ <<<"$line"
+	# A creation is a request at least; none needs more than one kick and one call.
+	[ "$requests" -ge 20 ] || fail "20 files were made with $requests requests"
+	[ "$kicks" -ge 1 ] && [ "$kicks" -le $((2 * requests)) ] || fail "$kicks kicks for $requests requests"
+	[ "$calls" -le $((2 * requests)) ] || fail "$calls calls for $requests requests"
+	[[ $line == *' 0 IOTLB misses, 0 IOTLB invalidations' ]] || fail "without an IOMMU: $line"
+}
+
 # fd count and file-backed mappings of the device; anonymous ones come and go with malloc
 device_footprint() {
 	echo "$(find "/proc/$DEVICE_WORKER/fd" -mindepth 1 | wc -l) $(awk '$5 != 0' "/proc/$DEVICE_WORKER/maps" | wc -l) $(find "/proc/$DEVICE_WORKER/task" -mindepth 1 -maxdepth 1 | wc -l)"

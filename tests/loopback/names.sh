@@ -160,3 +160,58 @@ test_statfs_agrees_with_the_host() {
 	serve_and_mount
 	expect_eq "$(stat -f -c '%S %b %l' "$MNT")" "$(host_run stat -f -c '%S %b %l' .)" "block size, blocks, name length"
 }
+
+# The kernel asks for a directory's attributes before each name that it changes; the last answer had them.
+test_a_directory_s_attributes_come_with_what_changes_it() {
+	local i before
+	start_device
+	host_run mkdir d e
+	mount_share
+	before=$(stat_counter queue.requests.GETATTR)
+	for i in {1..50}; do : >"$MNT/d/$i"; done
+	for i in {1..50}; do rm "$MNT/d/$i"; done
+	# (a new process looks at more than names, so now and then)
+	expect_ge 70 $(($(stat_counter queue.requests.GETATTR) - before)) "GETATTR at the device for 100 changes"
+	# What is told is true: here, and after what the answer did not know of.
+	for i in {1..20}; do
+		: >"$MNT/d/x"
+		expect_eq "$(stat -c '%y %z %h' "$MNT/d")" "$(host_run stat -c '%y %z %h' d)" "times of the directory"
+		mkdir "$MNT/d/sub"
+		expect_eq "$(stat -c '%y %z %h' "$MNT/d")" "$(host_run stat -c '%y %z %h' d)" "times and links"
+		chmod 75$((i % 8)) "$MNT/d"
+		expect_eq "$(stat -c '%a %z' "$MNT/d")" "$(host_run stat -c '%a %z' d)" "mode"
+		mv "$MNT/d/x" "$MNT/e/x"
+		expect_eq "$(stat -c '%y' "$MNT/d" "$MNT/e")" "$(host_run stat -c '%y' d e)" "times after a rename"
+		rmdir "$MNT/d/sub"
+	done
+}
+
+# A small directory is listed by one request, and nothing of it stays open at the device.
+test_a_small_directory_is_listed_by_one_request() {
+	local name before=()
+	start_device
+	host_run mkdir -p tree/{a,b,c,d,e}/{1,2,3}
+	host_run touch tree/{a,b,c,d,e}/{1,2,3}/file{1,2,3,4}
+	mount_share
+	ls "$MNT" >/dev/null # tells the flags of open directories
+	for name in OPENDIR READDIR READDIRPLUS RELEASEDIR; do before+=("$(stat_counter queue.requests.$name)"); done
+	expect_eq "$(cd "$MNT" && find tree | sort | md5sum)" "$(host_run find tree | sort | md5sum)" "names"
+	expect_eq $(($(stat_counter queue.requests.READDIRPLUS) - before[2])) 21 "READDIRPLUS for 21 directories"
+	expect_eq $(($(stat_counter queue.requests.OPENDIR) - before[0])) 0 OPENDIR
+	expect_eq $(($(stat_counter queue.requests.READDIR) - before[1])) 0 "READDIR for the ends"
+	expect_eq $(($(stat_counter queue.requests.RELEASEDIR) - before[3])) 0 RELEASEDIR
+	# A handle that was never read serves fsync, flags and a listing after a change.
+	python3 - "$MNT/tree/a" <<-'END' || fail "an open directory"
+		import fcntl, os, sys
+		fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+		os.fsync(fd)
+		flags = bytearray(8)
+		try: fcntl.ioctl(fd, 0x80086601, flags)  # FS_IOC_GETFLAGS
+		except OSError as e: assert e.errno in (25, 95), e  # the host's file system may have none
+		os.mkdir(sys.argv[1] + "/new")
+		assert sorted(os.listdir(fd)) == ["1", "2", "3", "new"], os.listdir(fd)
+		os.rmdir(sys.argv[1] + "/new")
+		assert sorted(os.listdir(fd)) == ["1", "2", "3"], os.listdir(fd)
+		os.close(fd)
+	END
+}

@@ -1,44 +1,73 @@
 #!/usr/bin/env bash
-# The fio comparison: one boot, one function, everything interleaved.
+# The comparison: the kernel's virtiofs and vfsdax, in guests.
 #
-#   tests/vm/compare.sh [--rounds N] [--seconds S] [--json FILE]
+#   tests/vm/compare.sh [--rounds N] [--seconds S] [--rows PATTERN] [--boots "KIND..."] [--json FILE] [--plot FILE.svg]
 #
-#   --rounds N    every variant runs once in each round; reported are medians over the rounds (default 3)
-#   --seconds S   length of one fio job (default 2)
-#   --json FILE   the single results too
+#   --rounds N      each round boots every kind of guest once, in random order, and measures every row once (default 5)
+#   --seconds S     length of one measurement with fio or vfsdax-bench (default 1)
+#   --rows PATTERN  only rows that match, e.g. 'fio direct' or 'sqlite' (an ERE; they are in guest/compare.sh)
+#   --boots KINDS   default "pt strict none"
+#   --json FILE     all results; --plot FILE.svg: a picture of the ratios. Both are written after each round
 #
-# The variants: the kernel's virtiofs without DAX (kernel) and with dax=always (kernel-dax), vfsdax-mount with the window
-# (vfsdax) and with dax=never (vfsdax-queue), and tests/bench/front/floor.c (floor): a bare /dev/fuse server that answers reads
-# from the guest's memory, which no FUSE daemon can beat there. 4 KiB requests, psync with direct I/O, or mmap; the file is 64
-# MiB, a multiple of 2 MiB (QEMU maps nothing behind the end of a file), warm in the host's page cache and in the window.
-# "stat" looks up names that are not in the guest's cache. Figures under emulation say something as ratios only.
+# The boots, and what is measured in each:
+#   pt        a virtual IOMMU, iommu=pt          kernel (dax=never), kernel-dax (dax=always), vfsdax (a mount), library (libvfsdax)
+#   strict    a virtual IOMMU, iommu.strict=1    kernel, and vfsdax again: VFIO has its mappings for ever, whatever the word
+#   none      no IOMMU, QEMU's own function      kernel
+# Ratios within a boot are of measurements a few seconds apart. Those across boots are less sure; the reference rows, the same in each
+# boot (the guest's memory and tmpfs), show how much the boots differ by themselves. 16 MiB, warm in the host's page cache; what is "cold"
+# is cold in the guest. vfsdax-bench reads by the same loop on all; of the library it is the only reader. What fails or takes too long is
+# "not measured". Figures under emulation say something as ratios only: see README.md.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-rounds=3 seconds=2 json=''
+rounds=5 seconds=1 pattern=. boots="pt strict none" json='' plot=''
 while [ $# -gt 0 ]; do
     case $1 in
         --rounds) rounds=$2; shift ;;
         --seconds) seconds=$2; shift ;;
+        --rows) pattern=$2; shift ;;
+        --boots) boots=$2; shift ;;
         --json) json=$2; shift ;;
+        --plot) plot=$2; shift ;;
         --help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "compare.sh: unknown option $1; see --help" >&2; exit 2 ;;
     esac
     shift
 done
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
-"$here/run.sh" --build --device-bin guest --vq 2 --timeout 7200 --device-args '--cache-size 1G' \
-    "$here/guest/compare.sh" "$rounds" "$seconds" | tee "$out" | grep --line-buffered -v '^@' >&2
-[ -z "$json" ] || sed -n 's/^@//p' "$out" >"$json"
-# @{"round":..,"variant":..,"job":..,"rate":..} -> a table of medians, and ratios to the kernel without DAX and the floor
-sed -n 's/^@//p' "$out" | jq -rs '
-    def median: sort | if length == 0 then null else .[(length - 1) / 2 | floor] end;
-    def cell: if . == null then "-" elif . >= 100 then (. | floor | tostring) else (. * 100 | floor / 100 | tostring) end;
-    def ratio($a; $b): if $a == null or $b == null or $b == 0 then null else $a / $b end;
-    (map(.job) | reduce .[] as $j ([]; if index([$j]) then . else . + [$j] end)) as $jobs
-    | (["job (unit)", "kernel", "kernel-dax", "vfsdax", "vfsdax-queue", "floor", "vfsdax/kernel", "vfsdax/k-dax", "vfsdax/floor"] | @tsv),
-      ($jobs[] as $j | map(select(.job == $j)) as $rows
-       | ($rows | map({key: .variant, value: .rate}) | group_by(.key) | map({key: .[0].key, value: (map(.value) | median)}) | from_entries) as $m
-       | [$j, ($m.kernel | cell), ($m["kernel-dax"] | cell), ($m.vfsdax | cell), ($m["vfsdax-queue"] | cell), ($m.floor | cell),
-          (ratio($m.vfsdax; $m.kernel) | cell), (ratio($m.vfsdax; $m["kernel-dax"]) | cell), (ratio($m.vfsdax; $m.floor) | cell)] | @tsv)
-' | column -t -s "$(printf '\t')"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$work/results"
+
+boot() { # KIND: one boot, its results into $work/results
+    local options variants
+    case $1 in
+        pt) options=(--cmdline iommu=pt) variants=(kernel kernel-dax vfsdax library) ;;
+        strict) options=(--cmdline iommu.strict=1) variants=(kernel vfsdax) ;;
+        none) options=(--vhost-user-fs) variants=(kernel) ;;
+        *) echo "compare.sh: there is no boot '$1'" >&2; exit 2 ;;
+    esac
+    # A boot that ends early has measured what it has.
+    "$here/run.sh" --device-bin guest --devices 2 --timeout $((seconds * 1200 + 1200)) --device-args '--cache-size 1G' "${options[@]}" \
+        "$here/guest/compare.sh" "$seconds" "$pattern" "${variants[@]}" >"$work/out" 2>"$work/err" </dev/null || tail -n 5 "$work/err" >&2
+    grep -a '^@{' "$work/out" | sed 's/^@//' | jq -c --arg boot "$1" --argjson round "$round" '{round: $round, boot: $boot} + .' >>"$work/results" || true
+}
+report() {
+    jq -s -f "$here/compare.jq" --arg rounds "$round" --arg seconds "$seconds" "$work/results" >"$work/report"
+    [ -z "$json" ] || cp "$work/report" "$json"
+    [ -z "$plot" ] || "$here/compare-plot.sh" "$work/report" >"$plot"
+}
+"$here/guest-build.sh"
+for ((round = 1; round <= rounds; round++)); do
+    for kind in $(shuf -e $boots); do
+        echo "round $round: $kind, load $(cut -d' ' -f1 /proc/loadavg)" >&2
+        boot "$kind"
+    done
+    report
+done
+jq -r '
+    def cell: if . == null then "-" elif . >= 100 then (round | tostring) else (. * 100 | round / 100 | tostring) end;
+    def interval: if . == null then "-" else "\(.median * 100 | round / 100) (\(.low * 100 | round / 100)..\(.high * 100 | round / 100))" end;
+    (["row", "kernel pt", "unit"] + (.columns - ["pt/kernel"] | map("÷ pt: " + .)) | @tsv),
+    (.columns as $c | .rows[] | [.group + ": " + .row, (.rates["pt/kernel"].median | cell), .unit] + [.ratios[($c - ["pt/kernel"])[]] | interval] | @tsv)' "$work/report" |
+    column -t -s "$(printf '\t')"
+jq -r '"reference rows, median (lowest..highest) of each boot:", (.references[] | "  \(.row), \(.boot): \(.median | round) (\(.low | round)..\(.high | round))"),
+    (if .missing | length > 0 then "not measured:", (.missing[] | "  \(.boot) \(.variant), \(.group): \(.row), round \(.round): \(.why)") else empty end)' "$work/report"

@@ -13,11 +13,14 @@
 #   --place PLACE         where the functions are: port (default), each behind a root port of its own; root, on bus 0;
 #                         shared, behind a PCIe-to-PCI bridge with a virtio-rng, so in one IOMMU group
 #   --iommu KIND          intel (default), amd, virtio or none
+#   --vhost-user-fs       QEMU's own function of that name, without an IOMMU: no window, the kernel's driver only
 #   --cmdline "WORDS"     more words for the kernel's command line, e.g. "iommu=pt"
 #   --kernel DIR          boot DIR/vmlinuz, with DIR/initrd (tests/vm/kernel.sh makes them), instead of the lab's kernel
 #   --qemu "ARGS"         more arguments for QEMU
 #   --boots N             the guest may boot N times in all: by its reboot, or after its poweroff in a QEMU of its own;
 #                         which time it is stands in $RUN/boot on the host, and SCRIPT is run each time
+#   --count               one CPU, whose instructions and accesses to devices are counted (count/plugin.c; it is in the build);
+#                         `host cat $RUN/count` has what vm_ops wrote down
 #   --build               run guest-build.sh first
 #   --env NAME=VALUE      set in the guest (repeatable)
 #   --cpus N, --mem MIB   default 2 and 1024
@@ -40,7 +43,7 @@ set -euo pipefail
 # What the options set; passed to the inside as it is.
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
-OPT_place=port OPT_iommu=intel OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1
+OPT_place=port OPT_iommu=intel OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1 OPT_count=no
 OPT_script='' OPT_args=() OPT_run=''
 
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
@@ -88,10 +91,12 @@ parse_options() {
             --no-device) OPT_devices=0 ;;
             --place) need_value "$@"; OPT_place=$2; shift ;;
             --iommu) need_value "$@"; OPT_iommu=$2; shift ;;
+            --vhost-user-fs) OPT_iommu=none OPT_function=vhost-user-fs ;;
             --cmdline) need_value "$@"; OPT_cmdline=$2; shift ;;
             --kernel) need_value "$@"; OPT_kernel=$(realpath "$2"); shift ;;
             --qemu) need_value "$@"; OPT_qemu=$2; shift ;;
             --boots) need_number "$@"; OPT_boots=$2; shift ;;
+            --count) OPT_count=yes ;;
             --build) OPT_build=yes ;;
             --env) need_value "$@"; OPT_env+=("$2"); shift ;;
             --cpus) need_number "$@"; OPT_cpus=$2; shift ;;
@@ -352,12 +357,14 @@ start_qemu() {
 declare -A IOMMU_WORDS=([intel]=intel_iommu=on [amd]='' [virtio]='' [none]='')
 
 qemu_arguments() {
-    local i
+    local i accel=(-accel tcg,thread=multi -smp "$OPT_cpus")
+    # Its clock is made to count instructions, or the timer's interrupts would be a large part of what is counted.
+    [ "$OPT_count" = no ] || accel=(-accel tcg,thread=single -icount shift=0 -smp 1 -plugin "$VM_GUEST_BUILD/tests/vm/count/vm_count.so,out=$RUN/count")
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
-        -nodefaults -display none -machine q35 -accel tcg,thread=multi
+        -nodefaults -display none -machine q35 "${accel[@]}"
         # Without fast string operations the guest copies with wide moves: the emulator does `rep movsb` bytewise.
-        -cpu max,-erms,-fsrm,phys-bits=42 -smp "$OPT_cpus" -m "${OPT_mem}M"
+        -cpu max,-erms,-fsrm,phys-bits=42 -m "${OPT_mem}M"
         -object "memory-backend-memfd,id=mem,size=${OPT_mem}M,share=on" -machine memory-backend=mem
         -kernel "${OPT_kernel:-$VM_LAB}/vmlinuz"
         # oops=panic: a kernel that has lost its footing fails the test. no_timer_check: the kernel counts timer interrupts
@@ -399,11 +406,11 @@ ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && mo
 # otherwise.
 qemu_function() {
     local i=$1 function bus=rp$1
-    case $OPT_backend in
-        virtiofsd)
+    case $OPT_backend:$OPT_function in
+        virtiofsd:* | *:vhost-user-fs)
             function="vhost-user-fs-pci,tag=$(share_tag "$i"),num-request-queues=$OPT_vq"
             ;;
-        vfsdax-device)
+        vfsdax-device:*)
             function="vhost-user-test-device-pci,virtio-id=26,num_vqs=$((OPT_vq + 1)),vq_size=128,config_size=44,iommu_platform=on"
             ;;
     esac

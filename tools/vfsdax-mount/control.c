@@ -13,7 +13,6 @@
 
 int control_open(struct control *c, dev_t dev)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	char dir[80];
 	int err;
 
@@ -23,15 +22,13 @@ int control_open(struct control *c, dev_t dev)
 		err = rundir_socket(dir, dev, c->path, sizeof(c->path));
 	if (err)
 		return err;
-	/* The device number is ours alone while we are mounted: a socket there is of a mount that
-	 * was killed. */
-	unlink(c->path);
-	memcpy(addr.sun_path, c->path, sizeof(c->path));
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->fd < 0)
 		return -errno;
-	if (bind(c->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(c->fd, 8) < 0) {
+	err = rundir_bind(c->fd, c->path, &c->ino);
+	if (!err && listen(c->fd, 8) < 0)
 		err = -errno;
+	if (err) {
 		close(c->fd);
 		c->fd = -1;
 	}
@@ -42,7 +39,7 @@ void control_close(struct control *c)
 {
 	if (c->fd < 0)
 		return;
-	unlink(c->path);
+	rundir_unbind(c->path, c->ino);
 	close(c->fd);
 	c->fd = -1;
 }

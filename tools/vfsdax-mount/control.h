@@ -9,6 +9,7 @@
 struct control {
 	int fd; /* to poll for POLLIN; -1: there is no socket */
 	char path[108];
+	ino_t ino; /* of the socket there */
 };
 
 /* Opens the socket for the mount with this device number. 0 or -errno; not being able to is no

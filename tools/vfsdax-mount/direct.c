@@ -31,6 +31,7 @@ struct direct {
 	bool paused;	/* the listener is out of epoll */
 	int listen_fd;
 	char path[108];
+	ino_t ino; /* of the socket there */
 	atomic_bool stop;
 	bool runs;
 	pthread_t thread;
@@ -122,17 +123,14 @@ static int find_place(struct direct *d, dev_t dev)
 
 static int open_socket(struct direct *d)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int err;
 
-	memcpy(addr.sun_path, d->path, sizeof(d->path));
 	d->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (d->listen_fd < 0)
 		return -errno;
-	/* The device number is ours alone while we are mounted: a socket there is of a mount that
-	 * was killed. */
-	unlink(d->path);
-	if (bind(d->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		return -errno;
+	err = rundir_bind(d->listen_fd, d->path, &d->ino);
+	if (err)
+		return err;
 	/* Nobody connects before listen(). */
 	if (chmod(d->path, d->others ? 0666 : 0600) < 0 || listen(d->listen_fd, BACKLOG) < 0)
 		return -errno;
@@ -201,7 +199,7 @@ unsigned direct_stop(struct direct *d)
 		d->runs = false;
 	}
 	if (d->listen_fd >= 0) {
-		unlink(d->path);
+		rundir_unbind(d->path, d->ino);
 		close(d->listen_fd);
 		d->listen_fd = -1;
 	}

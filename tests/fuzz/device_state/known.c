@@ -2,8 +2,10 @@
 #include "known.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "wire/agreement.h"
 
 #include "../require.h"
 
@@ -12,7 +14,7 @@
 #define DEAD	64
 
 static struct {
-	bool loose;
+	bool loose, driver;
 	unsigned n_nodes, n_handles, n_dead;
 	struct {
 		uint64_t nodeid, nlookup;
@@ -25,15 +27,16 @@ static struct {
 	bool nodes_overflowed, handles_overflowed;
 } known;
 
-void known_reset(void)
+void known_reset(bool driver)
 {
 	memset(&known, 0, sizeof(known));
+	known.driver = driver;
 	known.nodes[known.n_nodes++].nodeid = FUSE_ROOT_ID;
 }
 
 void known_loose(void)
 {
-	known_reset();
+	known_reset(known.driver);
 	known.loose = true;
 }
 
@@ -120,10 +123,39 @@ static void note_dirplus(const uint8_t *payload, size_t len)
 	REQUIRE(at == len);
 }
 
+/* What stands at the end of answers that change names, and is a directory's. */
+static size_t without_directory(const uint8_t *payload, size_t len, size_t body)
+{
+	struct fuse_attr_out attr;
+
+	if (!known.driver || len == body)
+		return len;
+	REQUIRE(len == body + sizeof(attr));
+	memcpy(&attr, payload + body, sizeof(attr));
+	REQUIRE(S_ISDIR(attr.attr.mode));
+	return body;
+}
+
+/* What stands at the beginning of a listing that opened its directory. */
+static size_t note_listing(const struct message *m, const uint8_t *payload, size_t len)
+{
+	struct agreement_listing head;
+
+	if (m->fh != AGREEMENT_NO_FH)
+		return 0;
+	REQUIRE(known.driver && len >= sizeof(head));
+	memcpy(&head, payload, sizeof(head));
+	REQUIRE(head.flags == LISTING_OPENED || head.flags == LISTING_ENDS);
+	if (head.flags == LISTING_OPENED)
+		note_open(m->nodeid, &(struct fuse_open_out){.fh = head.fh});
+	return sizeof(head);
+}
+
 void known_note_answer(const struct message *m, const uint8_t *payload, size_t len)
 {
 	struct fuse_entry_out entry;
 	struct fuse_open_out open;
+	size_t head;
 	int at;
 
 	switch (m->row->opcode) {
@@ -132,13 +164,14 @@ void known_note_answer(const struct message *m, const uint8_t *payload, size_t l
 	case FUSE_MKDIR:
 	case FUSE_SYMLINK:
 	case FUSE_LINK:
-		REQUIRE(len == sizeof(entry));
+		REQUIRE(without_directory(payload, len, sizeof(entry)) == sizeof(entry));
 		memcpy(&entry, payload, sizeof(entry));
 		note_entry(&entry);
 		break;
 	case FUSE_CREATE:
 	case FUSE_TMPFILE:
-		REQUIRE(len == sizeof(entry) + sizeof(open));
+		head = sizeof(entry) + sizeof(open);
+		REQUIRE(without_directory(payload, len, head) == head);
 		memcpy(&entry, payload, sizeof(entry));
 		memcpy(&open, payload + sizeof(entry), sizeof(open));
 		note_entry(&entry);
@@ -150,8 +183,18 @@ void known_note_answer(const struct message *m, const uint8_t *payload, size_t l
 		memcpy(&open, payload, sizeof(open));
 		note_open(m->nodeid, &open);
 		break;
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		REQUIRE(without_directory(payload, len, 0) == 0);
+		break;
+	case FUSE_READDIR:
+		note_listing(m, payload, len);
+		break;
 	case FUSE_READDIRPLUS:
-		note_dirplus(payload, len);
+		head = note_listing(m, payload, len);
+		note_dirplus(payload + head, len - head);
 		break;
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:

@@ -10,8 +10,9 @@
 
 #include "message.h"
 
-/* A new session: only the root. */
-void known_reset(void);
+/* A new session: only the root. `driver`: with a device that does for us what it does for our
+ * driver (AGREE_DRIVER). */
+void known_reset(bool driver);
 /* Nothing is known any more of what is live: the session was begun anew in its middle. */
 void known_loose(void);
 /* What a successful answer gives and takes. Refuses nodeids that have had their end. */

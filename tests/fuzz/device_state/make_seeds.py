@@ -8,7 +8,8 @@ import struct
 here = os.path.dirname(os.path.abspath(__file__))
 rows = re.findall(r"^\t\{(FUSE_\w+),", open(os.path.join(here, "message.c")).read(), re.M)
 names = ["a", "b", "d", "l", "x", "y", "z"]
-FORGET, SWAP, INIT_TWICE = 253, 254, 255
+DIRPLUS = rows.index("FUSE_RELEASEDIR") - 1  # the one that opens its directory itself
+HIPRIO, FORGET, SWAP, INIT_TWICE = 252, 253, 254, 255
 USER, GO_ON, ROOM, CORRUPT, SHORT, LIE = (1 << i for i in range(6))
 
 
@@ -20,11 +21,21 @@ def rec(op, node=0, node2=0, handle=0, name="a", queue=0, flags=0, arg=0, value=
 look = [rec("LOOKUP", name=n, queue=i % 3) for i, n in enumerate(names)]
 seeds = {
     "read": [0, *look, rec("OPEN", node=1), rec("READ", arg=64), rec("GETATTR", node=1), rec("RELEASE")],
+    "copy": [0, *look, rec("OPEN", node=1, value=2), rec("OPEN", node=2, value=2), rec("COPY_FILE_RANGE", node2=1, arg=9),
+             rec("OP_COPY_FILE_RANGE_64", node2=1, arg=9), rec("OP_STATX", node=1, value=0x7ff), rec("SYNCFS")],
     "write": [0, rec("CREATE", name="x", value=2 | 0o644 << 8), rec("WRITE", arg=200), rec("FSYNC"), rec("FLUSH"),
               rec("SETATTR", node=1, value=8), rec("RELEASE", arg=1), rec(FORGET, node=1), rec("GETATTR", node=232)],
     "names": [0, *look, rec("MKDIR", name="z", value=0o755), rec("RENAME", name="x", arg=4), rec("LINK", node2=1, name="y"),
               rec("SYMLINK", name="x", arg=2), rec("MKNOD", name="y", arg=1), rec("UNLINK", name="y"), rec("RMDIR", name="z")],
+    "forgotten-at-once": [0, *look, rec(HIPRIO, node=1, arg=3), rec("GETATTR", node=232), *look, rec(HIPRIO, node=1, arg=8, flags=LIE, value=99),
+                          *look, rec(HIPRIO, arg=16, flags=SHORT, value=50), *look, rec(HIPRIO, arg=5, flags=CORRUPT | ROOM)],
+    "interrupted": [0, *look, rec("OPEN", node=1, value=2), rec("OPEN", node=1, value=2), rec("SETLK", arg=1, value=1),
+                    rec("SETLKW", handle=1, arg=1, value=2, flags=GO_ON), rec(HIPRIO, arg=128), rec(HIPRIO, arg=128, flags=LIE, value=7),
+                    rec(HIPRIO, arg=128, flags=SHORT), rec("READ", arg=64)],
     "dir": [1, rec("OPENDIR"), rec("READDIRPLUS", arg=254), rec("READDIR", arg=254), rec("RELEASEDIR"), rec(FORGET, node=1)],
+    "driver": [4, *look, rec("CREATE", name="x", value=2 | 0o644 << 8), rec("WRITE", arg=200), rec("FSYNC", flags=128), rec("GETATTR", node=8, flags=128),
+               rec("UNLINK", name="x"), rec("MKDIR", name="z", value=0o755), rec(DIRPLUS, arg=254), rec(DIRPLUS, arg=20), rec("READDIRPLUS", arg=254),
+               rec("RENAME", name="z", arg=4), rec("RELEASEDIR"), rec("RELEASE")],
     "window": [1, *look, rec("SETUPMAPPING", node=2, arg=4, value=0), rec("SETUPMAPPING", node=2, node2=1, arg=2, value=1 << 20),
                rec("SETATTR", node=2, value=8), rec("REMOVEMAPPING", arg=1, value=4), rec("REMOVEMAPPING", node2=1, arg=1, value=2)],
     "locks": [0, *look, rec("OPEN", node=1, value=2), rec("OPEN", node=1, value=2), rec("SETLK", arg=1, value=1),

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "wire/agreement.h"
 
 static const char long_name[] =
 	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
@@ -186,6 +187,15 @@ static void build_read(struct message *m, const struct record *r)
 {
 	struct fuse_read_in in = {.fh = m->fh,
 				  .offset = offset_of(r->value),
+				  .size = r->arg & 1 ? UINT32_MAX : (uint32_t)r->arg * 32};
+
+	put(m, &in, sizeof(in));
+}
+
+/* Opens its directory itself, where the device has agreed to that. */
+static void build_listing(struct message *m, const struct record *r)
+{
+	struct fuse_read_in in = {.fh = m->fh = AGREEMENT_NO_FH,
 				  .size = r->arg & 1 ? UINT32_MAX : (uint32_t)r->arg * 32};
 
 	put(m, &in, sizeof(in));
@@ -392,6 +402,8 @@ const struct message_row message_rows[] = {
 	{FUSE_READDIR, build_read, true, false},
 	{FUSE_READDIRPLUS, build_read, true, false},
 	{FUSE_READDIRPLUS, build_read, true, false},
+	{FUSE_READDIR, build_listing, false, false},
+	{FUSE_READDIRPLUS, build_listing, false, false},
 	{FUSE_RELEASEDIR, build_release, true, false},
 	{FUSE_FSYNCDIR, build_fsync, true, false},
 	{FUSE_SETXATTR, build_setxattr, false, false},
@@ -415,6 +427,7 @@ const struct message_row message_rows[] = {
 	{FUSE_BMAP, build_any, false, true},
 	{FUSE_POLL, build_any, false, true},
 	{4711, build_any, false, true},
+	{FUSE_OP_COPY_FILE_RANGE_64, build_copy, true, false},
 };
 const unsigned message_row_count = ARRAY_SIZE(message_rows);
 
@@ -433,6 +446,6 @@ void message_build(struct message *m, const struct record *r)
 	if (r->flags & REC_SHORT && m->len)
 		m->len = r->value % m->len;
 	/* What is asked for in the end. */
-	if (m->row->by_handle && m->len >= sizeof(m->fh))
+	if ((m->row->by_handle || m->fh == AGREEMENT_NO_FH) && m->len >= sizeof(m->fh))
 		memcpy(&m->fh, m->args, sizeof(m->fh));
 }

@@ -28,6 +28,7 @@ struct record {
 #define REC_SHORT   0x10 /* the message ends too early */
 #define REC_LIE	    0x20 /* a handle with another node than its own */
 #define REC_GROUPS  0x40 /* with the caller's groups, where the device takes them */
+#define REC_MTIME   0x80 /* st_mtime is to be moved first */
 
 #define MESSAGE_MAX 4096
 

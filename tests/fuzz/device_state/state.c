@@ -9,6 +9,10 @@
  *   input   flags (1 byte; bit 0: the host exchanges all the time; bit 1: the device is asked to
  *           check rights and is sent groups), then records (message.h)
  *
+ * All that the device serves is sent: by the rows of message.c, FORGET, BATCH_FORGET and INTERRUPT
+ * on queue 0 (hiprio.c), INIT and DESTROY as steps. Not: requests that want an
+ * answer on queue 0, whose lookups and handles the model would not know of.
+ *
  * What must hold: each request is answered, a blocked lock at the latest after its INTERRUPT; what
  * has ended (a forgotten node, a released handle) is refused, and its number never given out again;
  * nothing of what lies beside the share comes back, in answers or through the window, and nothing
@@ -31,6 +35,7 @@
 
 #include "../require.h"
 #include "device.h"
+#include "hiprio.h"
 #include "known.h"
 #include "message.h"
 #include "share.h"
@@ -38,10 +43,9 @@
 #define QUEUES	    3
 #define RECORDS_MAX 256
 #define WAVE_MAX    16
-#define PATIENCE_MS 60000
 
 /* Records of the input that are no message. */
-enum { STEP_FORGET, STEP_SWAP, STEP_INIT_TWICE, STEPS };
+enum { STEP_HIPRIO, STEP_FORGET, STEP_SWAP, STEP_INIT_TWICE, STEPS };
 
 struct sent {
 	struct message m;
@@ -102,6 +106,7 @@ static void send_message(const struct record *r)
 	fs_req_header(s->req, s->m.row->opcode, s->m.nodeid, (uint32_t)s->m.len);
 	memcpy(&h, s->req->in, sizeof(h));
 	h.uid = h.gid = r->flags & REC_USER ? 1000 : 0;
+	h.padding = r->flags & REC_MTIME ? AGREEMENT_MTIME_NOW : 0;
 	memcpy(s->req->in + sizeof(h), s->m.args, s->m.len);
 	if (with_groups && r->flags & REC_GROUPS) {
 		size_t room = add_groups(s->req, h.len, r);
@@ -139,7 +144,7 @@ static void wait_for_wave(void)
 	while (!reap()) {
 		bool locks_only = true;
 
-		REQUIRE(clock_now_ns() - begun < PATIENCE_MS * NS_PER_MS);
+		REQUIRE(clock_now_ns() - begun < STATE_PATIENCE_MS * NS_PER_MS);
 		for (unsigned i = 0; i < n_wave; i++)
 			locks_only &= wave[i].done || wave[i].req->untimed;
 		/* Now and then again: as the kernel's, it may have come too early. */
@@ -200,16 +205,26 @@ static void finish_wave(void)
 static void forget(const struct record *r)
 {
 	uint64_t nodeid, nlookup = known_forget(r->node, &nodeid);
-	uint64_t begun = clock_now_ns();
 
 	/* More than there are, now and then. */
 	fs_forget(session, nodeid, r->flags & REC_CORRUPT ? UINT64_MAX : nlookup);
 	/* Until the device has taken it, so that the node is known to be gone. */
-	while (fs_hiprio_progress(session) || vq_in_flight(session->hiprio.vq)) {
-		atomic_store(&session->hiprio.active, true);
-		REQUIRE(clock_now_ns() - begun < PATIENCE_MS * NS_PER_MS);
-		sched_yield();
+	hiprio_settle(session);
+}
+
+static void hiprio(const struct record *r)
+{
+	/* Of what is under way, or of nothing. */
+	uint64_t unique = n_wave ? wave[r->value % n_wave].req->unique : r->value;
+
+	if (r->arg & 0x80) {
+		hiprio_settle(session);
+		hiprio_interrupt(session, r, r->flags & REC_LIE ? r->value : unique);
+		return;
 	}
+	finish_wave();
+	hiprio_settle(session);
+	hiprio_batch_forget(session, r);
 }
 
 static const struct message_row init_row = {FUSE_INIT, NULL, false, true};
@@ -242,6 +257,9 @@ static void init_twice(const struct record *r)
 static void step(const struct record *r)
 {
 	switch (r->op - (256 - STEPS)) {
+	case STEP_HIPRIO:
+		hiprio(r);
+		return;
 	case STEP_FORGET:
 		finish_wave();
 		forget(r);
@@ -262,26 +280,28 @@ static void step(const struct record *r)
 
 /* ------------------------------------------------------------------ a session */
 
-static void begin(bool check)
+static void begin(bool check, bool driver)
 {
 	struct fs_params params = {.queues = QUEUES,
 				   .workers = QUEUES,
 				   .slots = 32,
 				   .payloads = 1,
-				   .timeout_ms = PATIENCE_MS,
+				   .timeout_ms = STATE_PATIENCE_MS,
 				   .user_bytes = sizeof(struct sent *),
-				   .ask = check ? AGREE_CHECK_PERMISSIONS | AGREE_GROUPS : 0};
+				   .ask = (check ? AGREE_CHECK_PERMISSIONS | AGREE_GROUPS : 0) |
+					  (driver ? AGREE_DRIVER : 0)};
 	const char *why;
 
 	with_groups = check;
 
-	REQUIRE(transport_vhost_user_open(share_socket(),
-					  &(struct vhost_user_params){.timeout_ms = PATIENCE_MS},
-					  &transport) == 0);
+	REQUIRE(transport_vhost_user_open(
+			share_socket(),
+			&(struct vhost_user_params){.timeout_ms = STATE_PATIENCE_MS},
+			&transport) == 0);
 	REQUIRE(fs_session_open(transport, &params, &session) == 0);
 	REQUIRE(fs_session_init(session, UINT64_MAX, 0) == 0);
 	REQUIRE(transport->ops->window(transport, &window, &why) == 0 && window.len_bytes);
-	known_reset();
+	known_reset(driver);
 }
 
 void state_run(const uint8_t *data, size_t size)
@@ -293,7 +313,7 @@ void state_run(const uint8_t *data, size_t size)
 	if (!bytes_take(&input, &flags, sizeof(flags)))
 		return;
 	share_fill();
-	begin(flags & 2);
+	begin(flags & 2, flags & 4);
 	if (flags & 1)
 		share_swapper_start();
 	for (unsigned n = 0; n < RECORDS_MAX && bytes_take(&input, &r, sizeof(r)); n++)

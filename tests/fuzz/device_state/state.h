@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What the device may take for anything. */
+#define STATE_PATIENCE_MS 60000
+
 /* Once, before the first thread. */
 void state_set_up(void);
 /* One input: a session from its beginning to its end. A broken promise aborts. */

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "rig.h"
+#include "wire/agreement.h"
 
 static const struct file file = {.nodeid = 7, .size = 4 * MIB_BYTES, .fh = 70};
 
@@ -447,15 +448,16 @@ static void device_sets_mtime(struct rig *rig, const struct file *f)
 	device_answers(rig, r, 0, &attr, sizeof(attr));
 }
 
-static void times_are_set_before_whatever_could_see_them(void **state)
+/* `with_it`: our device does it with the request itself. */
+static void check_times_are_set(bool with_it)
 {
 	static const uint32_t seeing[] = {FUSE_GETATTR, FUSE_FLUSH, FUSE_FSYNC, FUSE_RELEASE};
 	struct fuse_attr_out attr = {.attr = attr_of(&file)};
 	uint8_t args[40];
 	struct rig rig;
 
-	(void)state;
-	rig_open(&rig, NULL);
+	rig_open(&rig, &(struct rig_params){.ask = AGREE_MTIME_FIRST,
+					    .agrees = with_it ? AGREE_MTIME_FIRST : 0});
 	open_writable(&rig, &file);
 	for (unsigned i = 0; i < ARRAY_SIZE(seeing); i++) {
 		struct fake_request *r;
@@ -464,9 +466,11 @@ static void times_are_set_before_whatever_could_see_them(void **state)
 		write_by_window(&rig, &file, 0, 4096);
 		memset(args, (int)(i + 1), sizeof(args));
 		unique = ask(&rig, seeing[i], 7, args, sizeof(args));
-		device_sets_mtime(&rig, &file);
+		if (!with_it)
+			device_sets_mtime(&rig, &file);
 		/* then the request itself, as it was */
 		r = device_gets(&rig, seeing[i]);
+		assert_int_equal(header_of(r).padding, with_it ? AGREEMENT_MTIME_NOW : 0);
 		assert_int_equal(header_of(r).unique, unique);
 		assert_int_equal(header_of(r).uid, 1000);
 		assert_memory_equal(r->readable + 40, args, sizeof(args));
@@ -474,12 +478,50 @@ static void times_are_set_before_whatever_could_see_them(void **state)
 		assert_answer(&rig, unique, 0);
 		/* once */
 		unique = ask(&rig, seeing[i], 7, args, sizeof(args));
-		if (seeing[i] != FUSE_FLUSH) /* which has nothing to do then */
-			device_answers(&rig, device_gets(&rig, seeing[i]), 0, &attr,
+		if (seeing[i] != FUSE_FLUSH) { /* which has nothing to do then */
+			r = device_gets(&rig, seeing[i]);
+			assert_int_equal(header_of(r).padding, 0);
+			device_answers(&rig, r, 0, &attr,
 				       seeing[i] == FUSE_GETATTR ? sizeof(attr) : 0);
+		}
 		assert_answer(&rig, unique, 0);
 	}
 	assert_int_equal(stat_of(&rig, "window.mtime_updates"), 4);
+	rig_close(&rig);
+}
+
+static void times_are_set_before_whatever_could_see_them(void **state)
+{
+	(void)state;
+	check_times_are_set(false);
+	check_times_are_set(true);
+}
+
+/* Nobody knows whether it was: the next one does it again. */
+static void a_request_that_was_to_set_them_and_is_not_answered_leaves_them_late(void **state)
+{
+	struct fuse_attr_out attr = {.attr = attr_of(&file)};
+	struct fuse_getattr_in in = {0};
+	struct fake_request *r[2];
+	uint64_t unique;
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, &(struct rig_params){.ask = AGREE_MTIME_FIRST,
+					    .agrees = AGREE_MTIME_FIRST,
+					    .timeout_ms = 800});
+	open_writable(&rig, &file);
+	write_by_window(&rig, &file, 0, 4096);
+	for (int i = 0; i < 2; i++) {
+		unique = ask(&rig, FUSE_GETATTR, 7, &in, sizeof(in));
+		r[i] = device_gets(&rig, FUSE_GETATTR);
+		assert_int_equal(header_of(r[i]).padding, AGREEMENT_MTIME_NOW);
+		if (i)
+			device_answers(&rig, r[i], 0, &attr, sizeof(attr));
+		assert_answer(&rig, unique, i ? 0 : -EIO);
+	}
+	device_answers(&rig, r[0], 0, &attr, sizeof(attr));
+	ping(&rig);
 	rig_close(&rig);
 }
 
@@ -610,6 +652,8 @@ int main(void)
 		cmocka_unit_test(a_read_only_mount_maps_nothing_writable),
 		cmocka_unit_test(the_device_cannot_claim_more_written_than_was_sent),
 		cmocka_unit_test(times_are_set_before_whatever_could_see_them),
+		cmocka_unit_test(
+			a_request_that_was_to_set_them_and_is_not_answered_leaves_them_late),
 		cmocka_unit_test(no_time_is_set_without_a_store),
 		cmocka_unit_test(who_sets_the_time_himself_has_the_last_word),
 		cmocka_unit_test(a_lookup_of_a_written_file_is_not_cached),

@@ -190,7 +190,7 @@ int frame_teardown(void **state)
 	return 0;
 }
 
-static int init_with(struct frame *f, uint64_t flags, uint32_t agreement)
+int frame_init_asking(struct frame *f, uint64_t flags, uint32_t agreement)
 {
 	struct fuse_init_in in = {
 		.major = 7,
@@ -207,12 +207,12 @@ static int init_with(struct frame *f, uint64_t flags, uint32_t agreement)
 
 int frame_init(struct frame *f, uint64_t flags)
 {
-	return init_with(f, flags, AGREE_DAX_ANY_SIZE);
+	return frame_init_asking(f, flags, AGREE_DAX_ANY_SIZE);
 }
 
 int frame_init_foreign(struct frame *f, uint64_t flags)
 {
-	return init_with(f, flags, 0);
+	return frame_init_asking(f, flags, 0);
 }
 
 /* ------------------------------------------------------------------ requests */

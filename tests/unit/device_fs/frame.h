@@ -93,6 +93,7 @@ int frame_teardown(void **state);
 extern uint32_t frame_page_bytes;
 
 int frame_init(struct frame *f, uint64_t flags);
+int frame_init_asking(struct frame *f, uint64_t flags, uint32_t agreement);
 int frame_init_foreign(struct frame *f, uint64_t flags); /* by another driver than ours */
 
 /* One request of exactly these bytes; 0, or the error of the answer. The answer is in f. */

@@ -293,6 +293,38 @@ static void ioctls_other_than_file_flags_are_enotty(void **state)
 	assert_int_equal(call_in(f, FUSE_IOCTL, nodeid, &in), -ENOTTY);
 }
 
+/* What a window's writer asks for with the request that would show it. */
+static void a_request_may_move_mtime_first(void **state)
+{
+	struct frame *f = *state;
+	struct __attribute__((packed)) {
+		struct fuse_in_header h;
+		struct fuse_getattr_in in;
+	} ask = {{.len = sizeof(ask), .opcode = FUSE_GETATTR, .unique = 2}, {0}};
+	struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct fuse_attr_out out;
+
+	host_file(f, "f", "x");
+	for (unsigned agreed = 0; agreed < 2; agreed++)
+		for (unsigned padding = 0; padding < 3; padding++) {
+			bool moves = agreed && padding == AGREEMENT_MTIME_NOW;
+
+			assert_int_equal(
+				frame_init_asking(f, ~0ull, agreed ? AGREE_MTIME_FIRST : 0), 0);
+			assert_int_equal(utimensat(AT_FDCWD, host_path(f, "f"), old, 0), 0);
+			ask.h.nodeid = lookup(f, 1, "f");
+			ask.h.padding = (uint16_t)padding;
+			assert_int_equal(call_raw(f, &ask, sizeof(ask), 4096), 0);
+			memcpy(&out, f->body, sizeof(out));
+			assert_int_equal(out.attr.mtime != 1000, moves);
+			assert_int_equal(out.attr.atime, 1000);
+		}
+	/* of a node that nobody knows, too */
+	ask.h.nodeid = 99;
+	ask.h.padding = AGREEMENT_MTIME_NOW;
+	assert_int_equal(call_raw(f, &ask, sizeof(ask), 4096), -ESTALE);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
@@ -306,6 +338,7 @@ int main(void)
 		T(holes_are_made_found_and_copied),
 		T(the_small_ones_answer),
 		T(ioctls_other_than_file_flags_are_enotty),
+		T(a_request_may_move_mtime_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

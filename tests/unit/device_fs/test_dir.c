@@ -192,6 +192,78 @@ static void the_parent_of_the_root_is_not_shown(void **state)
 	}
 }
 
+/* A listing that opens its directory itself; *head is what its answer begins with. */
+static int list_at_once(struct frame *f, uint32_t size, struct agreement_listing *head)
+{
+	struct fuse_read_in in = {.fh = AGREEMENT_NO_FH, .size = size};
+	int r = call_in(f, FUSE_READDIRPLUS, 1, &in);
+
+	list.n = 0;
+	if (r)
+		return r;
+	assert_true(f->body_len >= sizeof(*head) && f->body_len <= sizeof(*head) + size);
+	memcpy(head, f->body, sizeof(*head));
+	f->body_len -= sizeof(*head);
+	memmove(f->body, f->body + sizeof(*head), f->body_len);
+	take(f, true);
+	return 0;
+}
+
+static void a_listing_opens_its_directory(void **state)
+{
+	struct frame *f = *state;
+	struct agreement_listing head;
+	unsigned fds;
+
+	assert_int_equal(list_at_once(f, 4096, &head), -EBADF); /* not agreed upon */
+	assert_int_equal(frame_init_asking(f, ~0ull, AGREE_LISTING_OPENS), 0);
+	make(f, 10);
+	assert_int_equal(list_at_once(f, 8192, &head), 0);
+	check_complete(10);
+	fds = count_fds();
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(list_at_once(f, 8192, &head), 0);
+	assert_int_equal(count_fds(), fds); /* one that ended keeps nothing */
+	assert_int_equal(head.flags, LISTING_ENDS);
+	assert_int_equal(head.end, list.e[list.n - 1].off);
+}
+
+static void a_listing_that_goes_on_leaves_a_handle(void **state)
+{
+	struct frame *f = *state;
+	struct agreement_listing head;
+	uint64_t off;
+
+	assert_int_equal(frame_init_asking(f, ~0ull, AGREE_LISTING_OPENS), 0);
+	make(f, 100);
+	assert_int_equal(list_at_once(f, 4096, &head), 0);
+	assert_int_equal(head.flags, LISTING_OPENED);
+	off = list.e[list.n - 1].off;
+	while (off)
+		off = read_at(f, head.fh, off, 4096, true);
+	check_complete(100);
+	assert_int_equal(call_in(f, FUSE_RELEASEDIR, 1, (&(struct fuse_release_in){.fh = head.fh})),
+			 0);
+}
+
+static void a_listing_that_fails_leaves_no_handle(void **state)
+{
+	struct frame *f = *state;
+	struct agreement_listing head;
+	struct fuse_read_in in = {.fh = AGREEMENT_NO_FH, .offset = 1, .size = 4096};
+	unsigned fds;
+
+	assert_int_equal(frame_init_asking(f, ~0ull, AGREE_LISTING_OPENS), 0);
+	make(f, 1);
+	fds = count_fds();
+	assert_int_equal(list_at_once(f, 16, &head), -EINVAL); /* no room for an entry */
+	assert_int_equal(call_in(f, FUSE_READDIR, 1, &in), -EBADF);
+	in.offset = 0;
+	assert_int_equal(call_in(f, FUSE_READDIR, 99, &in), -ESTALE);
+	assert_int_equal(call_in(f, FUSE_READDIR, lookup(f, 1, "file-00000"), &in), -ENOTDIR);
+	assert_int_equal(count_fds(), fds + 1); /* the node that was looked up */
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
@@ -202,6 +274,9 @@ int main(void)
 		T(a_reply_too_small_for_one_name_is_an_error),
 		T(offsets_that_were_never_given_out_do_no_harm),
 		T(the_parent_of_the_root_is_not_shown),
+		T(a_listing_opens_its_directory),
+		T(a_listing_that_goes_on_leaves_a_handle),
+		T(a_listing_that_fails_leaves_no_handle),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

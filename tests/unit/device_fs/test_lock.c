@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 
 static struct fuse_lk_in lk(uint64_t fh, uint64_t owner, uint32_t type, uint64_t start,
 			    uint64_t end)
@@ -506,6 +507,30 @@ static void ranges_are_bounded(void **state)
 	assert_int_equal(set(f, file[0].nodeid, lk(file[0].fh, 2, F_WRLCK, 1, 1)), 0);
 }
 
+/* The host's kernel walks through all locks of a file for each: so no guest has very many there. */
+static void owners_on_one_file_are_bounded(void **state)
+{
+	enum { MOST = 4096 };
+	struct frame *f = *state;
+	struct file a = make(f), b;
+	unsigned before = count_fds();
+
+	assert_int_equal(create(f, 1, "b", O_RDWR, 0644, 0, &b.nodeid, &b.fh), 0);
+	for (unsigned i = 0; i < MOST; i++)
+		assert_int_equal(set(f, a.nodeid, lk(a.fh, i, F_WRLCK, 2 * i, 2 * i)), 0);
+	assert_int_equal(set(f, a.nodeid, lk(a.fh, MOST, F_RDLCK, 9000, 9000)), -ENOLCK);
+	assert_int_equal(set(f, b.nodeid, lk(b.fh, MOST, F_RDLCK, 9000, 9000)), 0);
+	assert_int_equal(flush(f, a.nodeid, a.fh, 0), 0);
+	assert_int_equal(set(f, a.nodeid, lk(a.fh, 1, F_WRLCK, MOST, MOST)), -EAGAIN);
+	assert_int_equal(set(f, a.nodeid, lk(a.fh, MOST / 2, F_WRLCK, MOST, MOST)), 0);
+	assert_int_equal(set(f, a.nodeid, lk(a.fh, MOST, F_RDLCK, 9000, 9000)), 0);
+	release(f, a.nodeid, a.fh);
+	/* The file b, its inode and its owner are left; and the inode a. */
+	assert_int_equal(count_fds(), before + 2);
+	a.fh = open_file(f, a.nodeid, O_RDWR);
+	assert_int_equal(set(f, a.nodeid, lk(a.fh, 1, F_WRLCK, 0, INT64_MAX)), 0);
+}
+
 static void a_file_that_is_only_appended_to_opens_with_o_append(void **state)
 {
 	struct frame *f = *state;
@@ -528,6 +553,16 @@ static void a_file_that_is_only_appended_to_opens_with_o_append(void **state)
 	flags &= ~FS_APPEND_FL;
 	assert_int_equal(ioctl(fd, FS_IOC_SETFLAGS, &flags), 0);
 	close(fd);
+}
+
+/* Each owner costs a descriptor. */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 int main(void)
@@ -554,7 +589,9 @@ int main(void)
 		T(open_files_of_one_process_may_wait_in_a_circle),
 		T(read_locks_open_nothing_for_writing),
 		T(ranges_are_bounded),
+		T(owners_on_one_file_are_bounded),
 		T(a_file_that_is_only_appended_to_opens_with_o_append),
 	};
+	raise_limit();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

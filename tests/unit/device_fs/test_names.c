@@ -364,6 +364,63 @@ static void xattrs_of_a_symlink_are_the_links_own(void **state)
 	assert_int_equal(getxattr(host_path(f, "target"), "trusted.k", NULL, 0), -1);
 }
 
+/* The attributes of node 1 behind `body` bytes of the answer are those that it has now. */
+static void assert_tells_root(struct frame *f, size_t body)
+{
+	struct fuse_getattr_in in = {0};
+	struct fuse_attr_out told;
+
+	assert_int_equal(f->body_len, body + sizeof(told));
+	memcpy(&told, f->body + body, sizeof(told));
+	assert_int_equal(call_in(f, FUSE_GETATTR, 1, &in), 0);
+	assert_memory_equal(f->body, &told, sizeof(told));
+}
+
+static void a_change_of_names_tells_what_its_directory_is_like(void **state)
+{
+	struct frame *f = *state;
+	struct fuse_mknod_in mknod = {.mode = S_IFREG | 0644};
+	struct fuse_mkdir_in mkdir = {.mode = 0755};
+	struct fuse_create_in cr = {.flags = O_RDWR, .mode = S_IFREG | 0644};
+	struct fuse_rename2_in ren = {.newdir = 1};
+	size_t entry = sizeof(struct fuse_entry_out), both = entry + sizeof(struct fuse_open_out);
+	struct fuse_link_in link;
+	struct __attribute__((packed)) {
+		struct fuse_in_header h;
+		char name[2];
+	} small = {{.len = sizeof(small), .opcode = FUSE_UNLINK, .nodeid = 1, .unique = 2}, "u"};
+
+	for (int tells = 1; tells >= 0; tells--) {
+		assert_int_equal(frame_init_asking(f, ~0ull, tells ? AGREE_DIRECTORY_ATTR : 0), 0);
+#define TELLS(body) tells ? assert_tells_root(f, body) : assert_int_equal(f->body_len, body)
+		assert_int_equal(call2(f, FUSE_MKNOD, 1, &mknod, sizeof(mknod), "n", 2), 0);
+		TELLS(entry);
+		assert_int_equal(call2(f, FUSE_MKDIR, 1, &mkdir, sizeof(mkdir), "d", 2), 0);
+		TELLS(entry);
+		assert_int_equal(call2(f, FUSE_SYMLINK, 1, "s", 2, "target", 7), 0);
+		TELLS(entry);
+		assert_int_equal(call2(f, FUSE_CREATE, 1, &cr, sizeof(cr), "c", 2), 0);
+		TELLS(both);
+		link.oldnodeid = lookup(f, 1, "n");
+		assert_int_equal(call2(f, FUSE_LINK, 1, &link, sizeof(link), "l", 2), 0);
+		TELLS(entry);
+		assert_int_equal(call2(f, FUSE_RENAME2, 1, &ren, sizeof(ren), "l\0m", 4), 0);
+		TELLS(0);
+		for (const char *name = "nscm"; *name; name++) {
+			assert_int_equal(call(f, FUSE_UNLINK, 1, (char[]){*name, 0}, 2), 0);
+			TELLS(0);
+		}
+		assert_int_equal(call(f, FUSE_RMDIR, 1, "d", 2), 0);
+		TELLS(0);
+#undef TELLS
+	}
+	/* where there is no room for it, the answer is the usual one */
+	assert_int_equal(frame_init_asking(f, ~0ull, AGREE_DIRECTORY_ATTR), 0);
+	host_file(f, "u", "x");
+	assert_int_equal(call_raw(f, &small, sizeof(small), sizeof(struct fuse_out_header)), 0);
+	assert_int_equal(f->body_len, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
@@ -377,6 +434,7 @@ int main(void)
 		T(a_file_replaced_on_the_host_is_another_node),
 		T(rename_moves_replaces_and_exchanges),
 		T(tmpfile_gets_a_name_by_link),
+		T(a_change_of_names_tells_what_its_directory_is_like),
 		cmocka_unit_test(readonly_refuses_everything_that_writes),
 		T(xattrs_are_sized_set_listed_and_removed),
 		T(xattr_names_outside_the_known_families_are_refused),

@@ -613,6 +613,46 @@ static void a_mapping_request_that_times_out_kills_the_device(void **state)
 	rig_close(&rig);
 }
 
+static _Atomic uint64_t awaited_since;
+
+static uint64_t awaited(const struct fs_req *req)
+{
+	assert_int_equal(req->state, FS_REQ_IN_FLIGHT);
+	return awaited_since;
+}
+
+static void a_mapping_request_has_time_until_somebody_waits_for_it(void **state)
+{
+	struct fs_req *mapping, *other;
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, NULL, (struct fs_params){.timeout_ms = 20});
+	mapping = request(&rig, FUSE_REMOVEMAPPING, 0);
+	fate_of(mapping)->keep = true;
+	mapping->fatal_on_timeout = true;
+	mapping->awaited_ns = awaited;
+	awaited_since = 0;
+	fs_req_submit(mapping);
+	/* Each of these times out after it was sent, so the mapping has had its time over and over.
+	 */
+	for (unsigned i = 0; i < 3; i++) {
+		other = submitted(&rig, 2 + i, 0);
+		reap_until(&rig, 1);
+		assert_int_equal(fate_of(other)->err, -ETIMEDOUT);
+		fs_req_put(other, NULL);
+	}
+	assert_int_equal(transport_failed(rig.t), 0);
+	assert_int_equal(fate_of(mapping)->done, 0);
+	awaited_since = clock_now_ns();
+	reap_until(&rig, 1);
+	assert_true(clock_now_ns() - awaited_since >= 20 * NS_PER_MS);
+	assert_int_equal(transport_failed(rig.t), -ETIMEDOUT);
+	assert_int_equal(fate_of(mapping)->err, -ETIMEDOUT);
+	fs_req_put(mapping, NULL);
+	rig_close(&rig);
+}
+
 static void an_untimed_request_never_expires(void **state)
 {
 	struct rig rig;
@@ -759,6 +799,7 @@ int main(void)
 		cmocka_unit_test(a_bad_late_answer_gives_the_device_up),
 		cmocka_unit_test(slots_that_timed_out_come_back_when_the_device_dies),
 		cmocka_unit_test(a_mapping_request_that_times_out_kills_the_device),
+		cmocka_unit_test(a_mapping_request_has_time_until_somebody_waits_for_it),
 		cmocka_unit_test(an_untimed_request_never_expires),
 		cmocka_unit_test(an_untimed_request_that_waits_for_the_ring_never_expires),
 		cmocka_unit_test(when_the_device_dies_everything_ends_once),

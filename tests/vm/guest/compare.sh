@@ -1,82 +1,159 @@
 #!/bin/bash
-# compare.sh ROUNDS SECONDS: see ../compare.sh. Prints "@{json}" for each result.
+# compare.sh SECONDS PATTERN VARIANT...: one round of ../compare.sh in this boot. Prints "@{json}" for each result.
+#
+# Each measurement has a mount of its own, is warmed up, and has a time limit; rows and variants are taken in random order.
 . "$LAB"
-set -e
-rounds=$1 seconds=$2
-file=64m size=64M names=2000
-function=$(lab_function)
-mkdir -p /mnt/m /tmp/floor
-cc -D_GNU_SOURCE -O2 -o /tmp/floor/floor /src/tests/bench/front/floor.c -lpthread
-host "head -c 67108864 /dev/urandom >$file; mkdir names; cd names; for i in \$(seq $names); do : >n\$i; done"
+mnt=/mnt/m files=500 # small files that are made and removed
 
-is_virtio() { [ "$(lab_driver "$function")" = virtio-pci ]; }
+# ==== one measurement: `compare.sh one KIND SECONDS VARIANT ARG...` prints operations per second =========================
+
+rate() { awk -v n="$1" -v a="$2" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f\n", n / (b - a) }'; }
+
+one_fio() { # RW BS JOBS ENGINE DEPTH DIRECT [OPTION...]
+    fio --output-format=json --name=x --filename=$mnt/data --size=16M --runtime="$seconds" --time_based --group_reporting --invalidate=0 --rw="$1" --bs="$2" \
+        --numjobs="$3" --ioengine="$4" --iodepth="$5" --direct="$6" "${@:7}" 2>&1 | sed -n '/^{/,$p' | jq -e '.jobs[0] | select(.error == 0) | .read.iops + .write.iops'
+}
+
+# libvfsdax on ours, and the same loop on the mounts
+one_bench() { # RW BS JOBS ENGINE LIBRARY-ENGINE
+    local file=$mnt/data engine=$4
+    [ "$variant" != library ] || file=$(lab_function 1):/data engine=$5
+    vfsdax-bench --filename="$file" --direct="$([ "$engine" = psync ] && echo 1 || echo 0)" --engine="$engine" --rw="$1" --bs="$2" --numjobs="$3" --ramp_time=300ms --runtime="$seconds" --output-format=json --group_reporting |
+        jq -e '.jobs[0] | select(.error == 0) | .read.iops + .write.iops'
+}
+
+one_files() { # WORK; what is read is cold: the mount is new
+    local begin=$EPOCHREALTIME n=$files
+    case $1 in
+        untar) tar -xf /tmp/tree.tar -C $mnt/out && n=$(wc -l </tmp/tree.list) ;;
+        find) n=$(find $mnt/tree -size +0 -printf x | wc -c) ;;
+        tar) n=$(wc -l </tmp/tree.list) && [ "$(tar -cf - -C $mnt tree | wc -c)" -gt 100000 ] ;;
+        git) git -C $mnt/tree -c core.fsmonitor=false status --porcelain >/tmp/git.out && [ ! -s /tmp/git.out ] && n=1 ;;
+        create) /build/tests/vm/count/vm_ops create $mnt $files ;;
+        unlink) /build/tests/vm/count/vm_ops create $mnt $files && begin=$EPOCHREALTIME && /build/tests/vm/count/vm_ops unlink $mnt $files ;;
+        sqlite) n=50 && python3 -c 'import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("create table t (k integer primary key, v text)")
+for i in range(50):
+    db.execute("insert into t values (?, ?)", (i, "x" * 300))
+    db.commit()' $mnt/out/db ;;
+    esac || return 1
+    rate "$n" "$begin"
+}
+
+if [ "$1" = one ]; then
+    seconds=$3 variant=$4
+    "one_$2" "${@:5}"
+    exit
+fi
+
+# ==== a round ===========================================================================================================
+
+seconds=$1 pattern=$2
+shift 2
+variants=("$@")
+
+# GROUP|NAME|UNIT|KIND|ARGUMENTS
+rows=$(grep -E "$pattern" <<'ROWS'
+fio direct|read 4k|IO/s|fio|randread 4k 1 psync 1 1
+fio direct|read 4k, 4 jobs|IO/s|fio|randread 4k 4 psync 1 1
+fio direct|read 4k, io_uring depth 32|IO/s|fio|randread 4k 1 io_uring 32 1
+fio direct|write 4k|IO/s|fio|randwrite 4k 1 psync 1 1
+fio direct|write 4k, 4 jobs|IO/s|fio|randwrite 4k 4 psync 1 1
+fio direct|write 4k, io_uring depth 32|IO/s|fio|randwrite 4k 1 io_uring 32 1
+fio direct|read 1m|IO/s|fio|read 1m 1 psync 1 1
+fio direct|read 1m, 4 jobs|IO/s|fio|read 1m 4 psync 1 1
+fio direct|read 1m, io_uring depth 32|IO/s|fio|read 1m 1 io_uring 32 1
+fio direct|write 1m|IO/s|fio|write 1m 1 psync 1 1
+fio buffered|read 4k again|IO/s|fio|read 4k 1 psync 1 0 --size=4M --ramp_time=1
+fio buffered|read 1m again|IO/s|fio|read 1m 1 psync 1 0 --size=4M --ramp_time=1
+fio buffered|read 4k, cold|IO/s|fio|randread 4k 1 psync 1 0
+fio buffered|write 4k, and fsync at the end|IO/s|fio|randwrite 4k 1 psync 1 0 --end_fsync=1
+fio buffered|write 4k + fsync|IO/s|fio|randwrite 4k 1 psync 1 0 --fsync=1
+fio mmap|read 4k, cold|IO/s|fio|randread 4k 1 mmap 1 0
+fio mmap|read 4k, cold, 4 jobs|IO/s|fio|randread 4k 4 mmap 1 0
+fio mmap|read 1m, cold|IO/s|fio|read 1m 1 mmap 1 0
+fio mmap|write 4k, cold|IO/s|fio|randwrite 4k 1 mmap 1 0
+vfsdax-bench|pread 4k|IO/s|bench|randread 4k 1 psync lib
+vfsdax-bench|pread 4k, 4 jobs|IO/s|bench|randread 4k 4 psync lib
+vfsdax-bench|pread 1m|IO/s|bench|read 1m 1 psync lib
+vfsdax-bench|pwrite 4k|IO/s|bench|randwrite 4k 1 psync lib
+vfsdax-bench|load 4k from a mapping|IO/s|bench|randread 4k 1 mmap map
+vfsdax-bench|load 1m from a mapping|IO/s|bench|read 1m 1 mmap map
+files|untar|files/s|files|untar
+files|find -size, cold|files/s|files|find
+files|tar, cold|files/s|files|tar
+files|git status, cold|1/s|files|git
+files|create|files/s|files|create
+files|unlink|files/s|files|unlink
+files|sqlite, a commit each|rows/s|files|sqlite
+ROWS
+) || lab_die "no row has '$pattern'"
+
+kernel=$(lab_function 0) ours=''
+[ ! -d /sys/class/iommu/dmar0 ] || ours=$(lab_function 1)
+is_virtio() { [ "$(lab_driver "$kernel")" = virtio-pci ]; }
 up() {
     case $1 in
-        kernel) lab_wait 20 is_virtio; lab_wait 20 mount -t virtiofs -o dax=never share /mnt/m ;;
-        kernel-dax) lab_wait 20 is_virtio; lab_wait 20 mount -t virtiofs -o dax=always share /mnt/m ;;
-        vfsdax) vfsdax-mount /mnt/m 2>/dev/null ;;
-        vfsdax-queue) vfsdax-mount -o dax=never,cache=none /mnt/m 2>/dev/null ;;
-        floor) /tmp/floor/floor /tmp/floor/data /mnt/m & lab_wait 10 mountpoint -q /mnt/m ;;
+        kernel) mount -t virtiofs -o dax=never share $mnt ;;
+        kernel-dax) mount -t virtiofs -o dax=always share $mnt ;;
+        vfsdax) vfsdax-mount "$ours" $mnt ;;
+        library) ;;
     esac
 }
+# Nothing waits for ever; what cannot be unmounted is not used again.
 down() {
-    umount /mnt/m
-    wait
+    [ "$1" = library ] || timeout -k 5 60 umount $mnt || ! grep -q " $mnt " /proc/self/mounts || { umount -l $mnt; broken+=" $1"; }
 }
-result() { echo "@{\"round\":$1,\"variant\":\"$2\",\"job\":\"$3\",\"rate\":$4}"; }
-
-job() { # NAME RW BS NUMJOBS ENGINE DIRECT
-    printf '[%s]\nstonewall\nrw=%s\nbs=%s\nnumjobs=%s\nioengine=%s\ndirect=%s\n' "$@"
+result() { # VARIANT ROW RATE WHY
+    local group name unit
+    IFS='|' read -r group name unit _ <<<"$2"
+    printf '@{"variant":"%s","group":"%s","row":"%s","unit":"%s","rate":%s,"why":"%s"}\n' "$1" "$group" "$name" "$unit" "${3:-null}" "$4"
 }
-fio_jobs() { # VARIANT
-    local n writes=1
-    printf '[global]\nfilename=/mnt/m/%s\nsize=%s\nruntime=%s\ntime_based\ngroup_reporting\nthread=0\ninvalidate=1\n' \
-        "$([ "$1" = floor ] && echo data || echo $file)" $size "$seconds"
-    [ "$1" != floor ] || writes=''
-    for n in 1 2; do
-        job "read-4k-x$n" read 4k $n psync 1
-        job "randread-4k-x$n" randread 4k $n psync 1
-        [ -z "$writes" ] || job "write-4k-x$n" write 4k $n psync 1
-        [ -z "$writes" ] || job "randwrite-4k-x$n" randwrite 4k $n psync 1
-        [ "$1" = floor ] || job "mmap-randread-4k-x$n" randread 4k $n mmap 0
+measure() { # VARIANT ROW
+    local v=$1 group name unit kind args rate='' why='' status=0
+    IFS='|' read -r group name unit kind args <<<"$2"
+    [ "$v" != library ] || [ "$kind" = bench ] || return 0
+    [[ " $broken " != *" $v "* ]] || { result "$v" "$2" '' 'could not be unmounted before'; return; }
+    timeout -k 2 60 bash -c "$(declare -f up); mnt=$mnt ours=$ours; up $v" 2>/tmp/err || { result "$v" "$2" '' "not mounted: $(tail -n 1 /tmp/err | tr -d '"\\')"; return; }
+    # The data is warm on the host and in the window, whose ranges are writable after the first write.
+    [ "$kind" = files ] || [ "$v" = library ] || {
+        for ((mb = 0; mb < 16; mb += 2)); do timeout 10 dd if=/dev/zero of=$mnt/data bs=4k count=1 seek=$((mb * 256)) conv=notrunc || break; done
+        timeout 60 dd if=$mnt/data of=/dev/null bs=1M
+    } >/dev/null 2>&1
+    # shellcheck disable=SC2086 # words
+    rate=$(timeout -k 2 $((seconds * 5 + 60)) "$0" one "$kind" "$seconds" "$v" $args 2>/tmp/err) || status=$?
+    [ $status = 0 ] || { [ $status = 124 ] && why="timed out" || why="failed: $(tail -n 1 /tmp/err | tr -d '"\\' | tr -c '[:print:]' ' ')"; rate=''; }
+    down "$v"
+    result "$v" "$2" "$rate" "$why"
+    [ "$kind" != files ] || host 'rm -rf out names/new*; mkdir out'
+}
+# What is the same in every boot: by it one sees whether the machine was.
+reference() {
+    local row
+    mount -t tmpfs none $mnt && head -c 16M /dev/zero >$mnt/data
+    for row in "reference|memory, load 4k|IO/s|fio|randread 4k 1 mmap 1 0" "reference|tmpfs, pread 4k|IO/s|fio|randread 4k 1 psync 1 0"; do
+        result tmpfs "$row" "$(timeout -k 2 60 "$0" one fio "$seconds" tmpfs ${row##*|})" ''
     done
-    job read-1m-x1 read 1m 1 psync 1
-}
-run_fio() { # ROUND VARIANT
-    fio_jobs "$2" >/tmp/jobs.fio
-    # A job that this variant cannot do must not end the others.
-    fio --output-format=json --continue_on_error=all /tmp/jobs.fio >/tmp/out.json 2>/tmp/fio.err || true
-    jq -r '.jobs[] | select(.error == 0) | [.jobname, (.read.iops + .write.iops)] | @tsv' /tmp/out.json |
-        while read -r name rate; do result "$1" "$2" "$name (IO/s)" "$rate"; done
-}
-run_stat() { # ROUND VARIANT: names that the guest's kernel does not know: a fresh mount has none
-    local start=$EPOCHREALTIME
-    find /mnt/m/names -maxdepth 0 >/dev/null
-    start=$EPOCHREALTIME
-    for ((i = 1; i <= names; i++)); do [ -e /mnt/m/names/n$i ] || lab_die "name n$i is missing"; done
-    result "$1" "$2" "stat (1/s)" "$(awk -v a="$start" -v b="$EPOCHREALTIME" -v n=$names 'BEGIN { printf "%.1f", n / (b - a) }')"
-}
-warm() {
-    dd if=/mnt/m/$([ "$1" = floor ] && echo data || echo $file) of=/dev/null bs=1M status=none
-    # The window's ranges become writable by the first write.
-    [ "$1" = floor ] || for ((mb = 0; mb < 64; mb += 2)); do
-        dd if=/dev/zero of=/mnt/m/$file bs=4k count=1 seek=$((mb * 256)) conv=notrunc status=none
-    done
+    umount $mnt
 }
 
-bind_virtio "$function"
-up kernel; cp /mnt/m/$file /tmp/floor/data; down
-for ((r = 1; r <= rounds; r++)); do
-    for v in kernel kernel-dax vfsdax vfsdax-queue floor; do
-        up $v
-        [ $v = floor ] || run_stat $r $v
-        warm $v
-        run_fio $r $v
-        if [ $v = vfsdax ]; then
-            vfsdax-stat /mnt/m | grep -E '^(window.read_bytes|window.write_bytes|queue.read_bytes|queue.write_bytes|poll_mode|spins|calls|cpu_ms) ' |
-                tr -s ' ' | paste -sd' '
-        fi
-        down
-        echo "round $r: $v"
-    done
-done
+mkdir -p $mnt
+broken=''
+lab_wait 20 is_virtio || lab_die "the kernel's driver does not take $kernel"
+[ -z "$ours" ] || { bind_vfio "$ours"; lab_huge_pages 32; }
+host "head -c 16777216 /dev/urandom >data; cat data >/dev/null; mkdir out names; cd names; for i in \$(seq 0 $files); do : >\$i; done"
+# A git work tree of small files: of this project.
+tar -cf /tmp/tree.tar -C /src src/base src/fuse tools/vfsdax-mount tools/vfsdax-bench && tar -tf /tmp/tree.tar >/tmp/tree.list
+lab_wait 20 mount -t virtiofs -o dax=never share $mnt || lab_die "the kernel cannot mount"
+git config --global user.name lab; git config --global user.email lab@lab; git config --global init.defaultBranch main; git config --global maintenance.auto false
+mkdir $mnt/tree && tar -xf /tmp/tree.tar -C $mnt/tree && git -C $mnt/tree init -q && git -C $mnt/tree add . && git -C $mnt/tree commit -qm x || lab_die "no work tree"
+lab_wait 20 umount $mnt || lab_die "the kernel's mount stays busy"
+sleep 1.1 # or git would not trust its index
+
+reference
+shuf <<<"$rows" >/tmp/rows
+while IFS= read -r row <&7; do
+    for v in $(shuf -e "${variants[@]}"); do measure "$v" "$row"; done
+done 7</tmp/rows
+reference

@@ -96,7 +96,7 @@ lab_suspend() {
     exec >/dev/null 2>&1
     echo "$ports" >"$drivers/unbind"
     echo "+$2" >/sys/class/rtc/rtc0/wakealarm
-    { echo "$1" >/sys/power/state; } || status=$?
+    sh -c 'echo "$1" >/sys/power/state' - "$1" || status=$?
     echo 0 >/sys/class/rtc/rtc0/wakealarm
     echo "$ports" >"$drivers/bind"
     lab_wait 10 eval '[ "$(cat /sys/kernel/debug/virtio-ports/* | grep -c "host_connected: 1")" = 2 ]'

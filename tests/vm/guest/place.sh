@@ -15,7 +15,7 @@ same() { md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "the data differ $*
 given_back() { [ "$(lab_driver "$function")" = virtio-pci ]; }
 
 if [ "$1" = shared ]; then
-    others=$(ls "/sys/kernel/iommu_groups/$group/devices" | grep -v "$function")
+    others=$(find "/sys/kernel/iommu_groups/$group/devices" -mindepth 1 ! -name "$function" -printf '%f\n')
     other=$(for f in $others; do [ "$(lab_driver "$f")" != virtio-pci ] || echo "$f"; done)
     echo "group $group: $function, $(echo $others)"
     vfsdax-mount /mnt/share 2>/tmp/err && lab_die "mounted, though $other is in use"

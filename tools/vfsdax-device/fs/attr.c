@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -157,14 +158,44 @@ void entry_mark_submount(const struct inode *parent, const struct inode *inode,
 		out->attr.flags |= FUSE_ATTR_SUBMOUNT;
 }
 
+static void fill_found(struct op *op, struct inode *inode, const struct statx *stx,
+		       struct fuse_entry_out *out)
+{
+	entry_fill(op->fs, inode, stx, out);
+	entry_mark_submount(op->node, inode, out);
+	inode_put(inode);
+}
+
 int reply_entry(struct op *op, struct inode *inode, const struct statx *stx)
 {
 	struct fuse_entry_out out;
 
-	entry_fill(op->fs, inode, stx, &out);
-	entry_mark_submount(op->node, inode, &out);
-	inode_put(inode);
+	fill_found(op, inode, stx, &out);
 	return reply(op, &out, sizeof(out));
+}
+
+int reply_made(struct op *op, struct inode *inode, const struct statx *stx)
+{
+	struct fuse_entry_out out;
+
+	fill_found(op, inode, stx, &out);
+	return reply_names(op, &out, sizeof(out));
+}
+
+int reply_names(struct op *op, const void *body, size_t len)
+{
+	struct fuse_attr_out dir = {.attr_valid = attr_valid_s(op->fs)};
+	uint8_t both[NAMES_BODY_MAX + sizeof(dir)];
+	struct statx stx;
+
+	if (!fs_tells_directory(op->fs) || len + sizeof(dir) > reply_room(op->req) ||
+	    inode_statx(op->node->fd, &stx) < 0)
+		return reply(op, body, len);
+	attr_fill(op->fs, op->node, &stx, &dir.attr);
+	if (len)
+		memcpy(both, body, len);
+	memcpy(both + len, &dir, sizeof(dir));
+	return reply(op, both, len + sizeof(dir));
 }
 
 int reply_attr(struct op *op, struct inode *inode, const struct statx *stx)

@@ -33,6 +33,12 @@ uint32_t open_flags_dir(const struct fs *fs);
 
 /* Answer with an entry, which puts the inode, or with attributes, which does not. */
 int reply_entry(struct op *op, struct inode *inode, const struct statx *stx);
+/* The same for an entry that was made. */
+int reply_made(struct op *op, struct inode *inode, const struct statx *stx);
+/* Names in op->node have changed: `body`, at most NAMES_BODY_MAX bytes, and what it is like now, for
+ * a client that wants to know (AGREE_DIRECTORY_ATTR). */
+#define NAMES_BODY_MAX (sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out))
+int reply_names(struct op *op, const void *body, size_t len);
 int reply_attr(struct op *op, struct inode *inode, const struct statx *stx);
 
 #endif

@@ -15,9 +15,13 @@
 #include "fs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cred.h"
@@ -77,7 +81,7 @@ static const struct op_info ops[] = {
 	[FUSE_FLUSH]       = {"FLUSH", IN(flush), 0, 0, op_flush},
 	[FUSE_INIT]        = {"INIT", 2 * sizeof(uint32_t), OUT(init), OP_ANYTIME, op_init},
 	[FUSE_OPENDIR]     = {"OPENDIR", IN(open), OUT(open), OP_NODE, op_opendir},
-	[FUSE_READDIR]     = {"READDIR", IN(read), 0, 0, op_readdir},
+	[FUSE_READDIR]     = {"READDIR", IN(read), 0, OP_NODE, op_readdir},
 	[FUSE_RELEASEDIR]  = {"RELEASEDIR", IN(release), 0, 0, op_releasedir},
 	[FUSE_FSYNCDIR]    = {"FSYNCDIR", IN(fsync), 0, 0, op_fsyncdir},
 	[FUSE_GETLK]       = {"GETLK", IN(lk), OUT(lk), 0, op_getlk},
@@ -90,7 +94,7 @@ static const struct op_info ops[] = {
 	[FUSE_IOCTL]       = {"IOCTL", IN(ioctl), OUT(ioctl), 0, op_ioctl},
 	[FUSE_BATCH_FORGET] = {"BATCH_FORGET", IN(batch_forget), 0, OP_NO_REPLY, op_batch_forget},
 	[FUSE_FALLOCATE]   = {"FALLOCATE", IN(fallocate), 0, OP_WRITES, op_fallocate},
-	[FUSE_READDIRPLUS] = {"READDIRPLUS", IN(read), 0, 0, op_readdirplus},
+	[FUSE_READDIRPLUS] = {"READDIRPLUS", IN(read), 0, OP_NODE, op_readdirplus},
 	[FUSE_RENAME2]     = {"RENAME2", IN(rename2) + 4, 0, OP_NODE | OP_WRITES, op_rename2},
 	[FUSE_LSEEK]       = {"LSEEK", IN(lseek), OUT(lseek), 0, op_lseek},
 	[FUSE_COPY_FILE_RANGE] = {"COPY_FILE_RANGE", IN(copy_file_range), OUT(write), OP_WRITES, op_copy_file_range},
@@ -217,6 +221,21 @@ static int translate_caller(struct op *op)
 	return op->nobody && makes_file(op->in.opcode) ? -EPERM : 0;
 }
 
+/* AGREE_MTIME_FIRST. The system call: glibc refuses AT_EMPTY_PATH on some versions. */
+static void move_mtime(struct op *op)
+{
+	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+	struct inode *inode;
+
+	if (op->in.padding != AGREEMENT_MTIME_NOW || !fs_moves_mtime(op->fs) ||
+	    op->fs->options.readonly || inode_get(op->fs, op->in.nodeid, &inode) < 0)
+		return;
+	if (syscall(SYS_utimensat, inode->fd, "", ts, AT_EMPTY_PATH) < 0)
+		log_debug("st_mtime of node %llu: %s", (unsigned long long)inode->nodeid,
+			  strerror(errno));
+	inode_put(inode);
+}
+
 /* With the arguments copied. */
 static int run_op(struct op *op, const struct op_info *info)
 {
@@ -228,6 +247,7 @@ static int run_op(struct op *op, const struct op_info *info)
 		r = translate_caller(op);
 	if (r < 0)
 		return r;
+	move_mtime(op);
 	if (info->flags & OP_NODE) {
 		r = inode_get(op->fs, op->in.nodeid, &op->node);
 		if (r < 0)

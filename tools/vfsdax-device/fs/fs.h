@@ -101,6 +101,24 @@ static inline bool fs_maps_any_size(const struct fs *fs)
 	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_DAX_ANY_SIZE;
 }
 
+/* A request may move its node's st_mtime first. */
+static inline bool fs_moves_mtime(const struct fs *fs)
+{
+	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_MTIME_FIRST;
+}
+
+/* A listing may open its directory itself. */
+static inline bool fs_listing_opens(const struct fs *fs)
+{
+	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_LISTING_OPENS;
+}
+
+/* Answers that change names say what their directory is like. */
+static inline bool fs_tells_directory(const struct fs *fs)
+{
+	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_DIRECTORY_ATTR;
+}
+
 /*
  * Forgets the session there was, and begins one with these flags (of INIT, and beyond FUSE), or
  * (fs_end_session) none. The device is running, so what is mapped is taken out of the window as

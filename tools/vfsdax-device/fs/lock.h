@@ -40,23 +40,27 @@ struct fuse_file_lock;
 struct handle;
 struct request;
 
-#define LOCK_BUCKETS	 64
+#define LOCK_ORDERS	 64
+#define LOCK_BUCKETS	 1024
 #define LOCK_WAITERS_MAX 64
 #define LOCK_EARLY_MAX	 16
 /* Ranges that all owners together may have; the host's kernel does not bound them. */
 #define LOCK_HELD_MAX	 16384
+/* On one file: the host's kernel walks through all of a file's for each that is set or cleared. */
+#define LOCK_FILE_MAX	 4096
 #define LOCK_CLOSING_NS	 (300 * NS_PER_MS)
 
 struct lock_table {
 	/*
-	 * One for the files of a bucket: the host's locks and what is written down of them change
+	 * One for a part of the files: the host's locks and what is written down of them change
 	 * under it together. Held while the host is asked, never while it is waited for; taken
 	 * outside of `mutex`.
 	 */
-	pthread_mutex_t order[LOCK_BUCKETS];
+	pthread_mutex_t order[LOCK_ORDERS];
 	/* Guards everything below. A leaf: nothing is taken, and nothing blocks, under it. */
 	pthread_mutex_t mutex;
-	struct list owners[LOCK_BUCKETS]; /* by nodeid */
+	struct list files[LOCK_BUCKETS];  /* by nodeid */
+	struct list owners[LOCK_BUCKETS]; /* by nodeid and number */
 	unsigned n_held;
 	struct list waiters;  /* threads that block */
 	struct list finished; /* threads that are about to end, to be joined */

@@ -41,15 +41,13 @@ static void follow(struct walk *walk, const struct lock_owner *owner)
 /* True: `w` waits for the one that the walk began with. */
 static bool visit_blockers(struct walk *walk, const struct waiter *w)
 {
-	uint64_t nodeid = w->owner->nodeid;
-
-	list_for_each (pos, &walk->t->owners[lock_bucket(nodeid)]) {
+	list_for_each (pos, &w->owner->file->owners) {
 		const struct lock_owner *o = container_of(pos, struct lock_owner, link);
 
 		if (walk->steps++ == STEPS_MAX)
 			return false;
-		if (o->nodeid != nodeid || o->bsd || o->id == w->owner->id ||
-		    o->pid == w->wish.pid || !held_against(o, &w->wish))
+		if (o->bsd || o->id == w->owner->id || o->pid == w->wish.pid ||
+		    !held_against(o, &w->wish))
 			continue;
 		if (o->id == walk->from->owner->id)
 			return true;

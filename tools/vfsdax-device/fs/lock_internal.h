@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "base/hash.h"
 #include "lock.h"
 #include "wire/fuse.h"
 
@@ -14,16 +15,27 @@ struct held {
 	short type;
 };
 
-/* Changed under the order of its bucket and the mutex, both; so read under either. */
+/* Changed under the order of its file and the mutex, both; so read under either. */
 struct held_list {
 	struct held *at; /* by offset; neighbours of one type are one */
 	unsigned n;
 };
 
-/* On a bucket's list while it has locks or users; alone once it has ended. */
-struct lock_owner {
-	struct list link;
+/* A file with owners. Guarded by the mutex, but for the nodeid. */
+struct lock_file {
+	struct list link; /* in a bucket */
 	uint64_t nodeid;
+	struct list owners;  /* the oldest first, as the host's kernel has their locks */
+	unsigned n_owners;   /* with those that have ended and have users */
+	unsigned n_held;     /* ranges, of all of these */
+	uint64_t flushed_ns; /* the last time that an owner's was set */
+};
+
+/* On its lists while it has locks or users; alone once it has ended. */
+struct lock_owner {
+	struct list link;    /* of its file */
+	struct list in_hash; /* of its bucket */
+	struct lock_file *file;
 	uint64_t id; /* the guest's number, or of a BSD lock the fh */
 	bool bsd;
 	int fd;	     /* its description; of a BSD lock -1 */
@@ -52,18 +64,19 @@ struct waiter {
 	unsigned seen; /* by lock_graph.c */
 };
 
-static inline unsigned lock_bucket(uint64_t nodeid)
-{
-	return nodeid % LOCK_BUCKETS;
-}
-
 static inline pthread_mutex_t *lock_order(struct lock_table *t, uint64_t nodeid)
 {
-	return &t->order[lock_bucket(nodeid)];
+	return &t->order[nodeid % LOCK_ORDERS];
 }
 
-/* ---- lock.c ---- */
+/* ---- lock_owner.c ---- */
 
+/* With the mutex held: the file, or NULL when nobody has locks on it. */
+struct lock_file *lock_file_find(struct lock_table *t, uint64_t nodeid);
+/* With the mutex held: may there be `more` ranges, and as many on the file (NULL: it has none)? */
+bool lock_has_room(const struct lock_table *t, const struct lock_file *file, unsigned more);
+/* With the mutex held: from now on it has no locks, and is not found. */
+void lock_owner_end(struct lock_table *t, struct lock_owner *owner);
 /* The owner that the wish names, with a reference; NULL: there is none. */
 struct lock_owner *lock_owner_known(struct lock_table *t, const struct lock_wish *wish);
 /* The same, made where there is none. -ENOLCK, -EMFILE ... */

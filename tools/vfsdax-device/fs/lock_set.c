@@ -50,6 +50,7 @@ static void held_replace(struct lock_table *t, const struct lock_wish *wish, str
 	old = o->held;
 	o->held = *next;
 	t->n_held += next->n - old.n;
+	o->file->n_held += next->n - old.n;
 	o->fh = wish->handle->fh;
 	o->pid = wish->pid;
 	o->flushed_ns = 0;
@@ -61,10 +62,11 @@ static void held_replace(struct lock_table *t, const struct lock_wish *wish, str
 
 static bool held_too_many(struct lock_table *t, const struct lock_owner *o, unsigned n)
 {
+	unsigned more = n > o->held.n ? n - o->held.n : 0;
 	bool many;
 
 	pthread_mutex_lock(&t->mutex);
-	many = n > o->held.n && t->n_held + (n - o->held.n) > LOCK_HELD_MAX;
+	many = more && !lock_has_room(t, o->file, more);
 	pthread_mutex_unlock(&t->mutex);
 	return many;
 }
@@ -125,7 +127,7 @@ static int set_in_order(struct fs *fs, const struct lock_wish *wish, struct lock
 
 int lock_set_owner(struct fs *fs, const struct lock_wish *wish, struct lock_owner *o)
 {
-	pthread_mutex_t *order = lock_order(&fs->locks, o->nodeid);
+	pthread_mutex_t *order = lock_order(&fs->locks, o->file->nodeid);
 	int r;
 
 	pthread_mutex_lock(order);
@@ -170,12 +172,14 @@ int lock_set(struct fs *fs, const struct lock_wish *wish)
 static uint32_t holder_pid(struct lock_table *t, const struct lock_wish *wish,
 			   const struct fuse_file_lock *found)
 {
-	uint64_t nodeid = wish->handle->inode->nodeid;
+	struct lock_file *file = lock_file_find(t, wish->handle->inode->nodeid);
 
-	list_for_each (pos, &t->owners[lock_bucket(nodeid)]) {
+	if (!file)
+		return 0;
+	list_for_each (pos, &file->owners) {
 		const struct lock_owner *o = container_of(pos, struct lock_owner, link);
 
-		if (o->nodeid != nodeid || o->bsd || o->id == wish->owner)
+		if (o->bsd || o->id == wish->owner)
 			continue;
 		for (unsigned i = 0; i < o->held.n; i++) {
 			const struct held *h = &o->held.at[i];
@@ -217,19 +221,31 @@ int lock_get(struct fs *fs, const struct lock_wish *wish, struct fuse_file_lock 
 
 /* ------------------------------------------------------------------ closed, perhaps */
 
+/* With the mutex held. */
+static uint64_t closing_until(const struct lock_file *file, const struct lock_wish *wish)
+{
+	uint64_t flushed_ns = 0;
+
+	list_for_each (pos, &file->owners) {
+		const struct lock_owner *o = container_of(pos, struct lock_owner, link);
+
+		if (o->bsd == wish->bsd && o->flushed_ns > flushed_ns &&
+		    o->fh != wish->handle->fh && (o->bsd || held_against(o, wish)))
+			flushed_ns = o->flushed_ns;
+	}
+	return flushed_ns ? flushed_ns + LOCK_CLOSING_NS : 0;
+}
+
 uint64_t lock_closing_until(struct fs *fs, const struct lock_wish *wish)
 {
 	struct lock_table *t = &fs->locks;
-	uint64_t nodeid = wish->handle->inode->nodeid, until = 0;
+	uint64_t until = 0, now = clock_now_ns();
+	struct lock_file *file;
 
 	pthread_mutex_lock(&t->mutex);
-	list_for_each (pos, &t->owners[lock_bucket(nodeid)]) {
-		const struct lock_owner *o = container_of(pos, struct lock_owner, link);
-
-		if (o->nodeid == nodeid && o->bsd == wish->bsd && o->flushed_ns &&
-		    o->fh != wish->handle->fh && (o->bsd || held_against(o, wish)))
-			until = MAX(until, o->flushed_ns + LOCK_CLOSING_NS);
-	}
+	file = lock_file_find(t, wish->handle->inode->nodeid);
+	if (file && now < file->flushed_ns + LOCK_CLOSING_NS)
+		until = closing_until(file, wish);
 	pthread_mutex_unlock(&t->mutex);
-	return until > clock_now_ns() ? until : 0;
+	return until > now ? until : 0;
 }

@@ -42,6 +42,8 @@ int op_tmpfile(struct op *op);
 int op_flush(struct op *op);
 int op_release(struct op *op);
 int op_opendir(struct op *op);
+/* A handle of op->node for its caller. */
+int dir_open(struct op *op, uint64_t *fh);
 int op_releasedir(struct op *op);
 
 /* ops_data.c */

@@ -31,6 +31,7 @@ struct dir_fill {
 	uint8_t *out;
 	size_t size; /* of out */
 	size_t used;
+	bool ended; /* nothing follows */
 };
 
 static bool is_dot(const char *name)
@@ -130,8 +131,10 @@ static int fill_locked(struct dir_fill *f, uint64_t offset)
 
 		if (n < 0)
 			return f->used ? 0 : -errno;
-		if (n == 0)
+		if (n == 0) {
+			f->ended = true;
 			return 0;
+		}
 		if (!put_records(f, buf, (size_t)n))
 			return f->used ? 0 : -EINVAL; /* not one entry fits */
 	}
@@ -151,6 +154,47 @@ static int fill_reply(struct dir_fill *f, uint64_t offset)
 	return r;
 }
 
+/* Fills `head` bytes further on; the answer's room is known to be larger. */
+static int list(struct dir_fill *f, const struct fuse_read_in *in, uint64_t fh, size_t head)
+{
+	struct op *op = f->op;
+	int r;
+
+	f->size = (size_t)MIN(MIN(in->size, reply_room(op->req) - head), READDIR_MAX_BYTES);
+	if (!f->size)
+		return -EINVAL;
+	f->dir = handle_get(op->fs, fh, HANDLE_DIR, op->in.nodeid);
+	if (!f->dir)
+		return -EBADF;
+	f->out = malloc(head + f->size);
+	if (!f->out)
+		return -ENOMEM;
+	f->out += head;
+	r = fill_reply(f, in->offset);
+	f->out -= head;
+	return r;
+}
+
+/* AGREE_LISTING_OPENS: the handle is kept only for what is still to come. */
+static int open_and_list(struct dir_fill *f, const struct fuse_read_in *in)
+{
+	struct agreement_listing head = {0};
+	struct op *op = f->op;
+	int r = reply_room(op->req) > sizeof(head) ? dir_open(op, &head.fh) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	r = list(f, in, head.fh, sizeof(head));
+	head.flags = f->ended ? LISTING_ENDS : LISTING_OPENED;
+	if (r < 0 || f->ended)
+		handle_put(handle_take(op->fs, head.fh, HANDLE_DIR));
+	if (r < 0)
+		return r;
+	head.end = f->dir->dir_pos;
+	memcpy(f->out, &head, sizeof(head));
+	return reply(op, f->out, sizeof(head) + f->used);
+}
+
 static int read_dir(struct op *op, bool plus)
 {
 	struct dir_fill f = {.op = op, .plus = plus};
@@ -158,16 +202,13 @@ static int read_dir(struct op *op, bool plus)
 	int r;
 
 	op_take(op, &in, sizeof(in));
-	f.size = (size_t)MIN(MIN(in.size, reply_room(op->req)), READDIR_MAX_BYTES);
-	if (!f.size)
-		return -EINVAL;
-	f.dir = handle_get(op->fs, in.fh, HANDLE_DIR, op->in.nodeid);
-	if (!f.dir)
-		return -EBADF;
-	f.out = malloc(f.size);
-	r = f.out ? fill_reply(&f, in.offset) : -ENOMEM;
-	if (r == 0)
-		r = reply(op, f.out, f.used);
+	if (in.fh == AGREEMENT_NO_FH && in.offset == 0 && fs_listing_opens(op->fs)) {
+		r = open_and_list(&f, &in);
+	} else {
+		r = list(&f, &in, in.fh, 0);
+		if (r == 0)
+			r = reply(op, f.out, f.used);
+	}
 	free(f.out);
 	handle_put(f.dir);
 	return r;

@@ -67,7 +67,7 @@ static int make_entry(struct op *op, struct maker *m)
 	cred_leave(&scope);
 	if (r == 0 && !m->of)
 		r = label_entry(op, m, inode, &stx);
-	return r < 0 ? r : reply_entry(op, inode, &stx);
+	return r < 0 ? r : reply_made(op, inode, &stx);
 }
 
 static int make_node(const struct op *op, const struct maker *m)
@@ -151,7 +151,7 @@ static int unlink_name(struct op *op, int flags)
 		return r;
 	r = unlinkat(op->node->fd, name, flags) < 0 ? -errno : 0;
 	cred_leave(&scope);
-	return r < 0 ? r : reply_ok(op);
+	return r < 0 ? r : reply_names(op, NULL, 0);
 }
 
 int op_unlink(struct op *op)
@@ -175,7 +175,7 @@ static int rename_now(struct op *op, const char *from, const struct inode *to_di
 		return r;
 	r = renameat2(op->node->fd, from, to_dir->fd, to, flags) < 0 ? -errno : 0;
 	cred_leave(&scope);
-	return r < 0 ? r : reply_ok(op);
+	return r < 0 ? r : reply_names(op, NULL, 0);
 }
 
 static int rename_between(struct op *op, uint64_t newdir, unsigned flags)

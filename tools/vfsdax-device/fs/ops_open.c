@@ -112,10 +112,9 @@ int op_open(struct op *op)
 	return r < 0 ? r : reply(op, &out, sizeof(out));
 }
 
-int op_opendir(struct op *op)
+int dir_open(struct op *op, uint64_t *fh)
 {
 	struct fs *fs = op->fs;
-	struct fuse_open_out out = {.open_flags = open_flags_dir(fs)};
 	struct cred_scope scope;
 	int fd, r;
 
@@ -128,7 +127,14 @@ int op_opendir(struct op *op)
 	cred_leave(&scope);
 	if (fd < 0)
 		return fd;
-	r = handle_open(fs, op->node, HANDLE_DIR, fd, &out.fh);
+	return handle_open(fs, op->node, HANDLE_DIR, fd, fh);
+}
+
+int op_opendir(struct op *op)
+{
+	struct fuse_open_out out = {.open_flags = open_flags_dir(op->fs)};
+	int r = dir_open(op, &out.fh);
+
 	return r < 0 ? r : reply(op, &out, sizeof(out));
 }
 
@@ -148,7 +154,10 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);
 	inode_put(inode);
-	return r < 0 ? r : reply(op, &out, sizeof(out));
+	if (r < 0)
+		return r;
+	return op->in.opcode == FUSE_CREATE ? reply_names(op, &out, sizeof(out))
+					    : reply(op, &out, sizeof(out));
 }
 
 /*

@@ -25,7 +25,9 @@
 
 /* What our own driver may ask for; and what of it a process that cannot become another user does
  * not accept. */
-#define AGREED_OURS	  (AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE)
+#define AGREED_OURS                                                                             \
+	(AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST)
 #define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/bytes.h"
+
 #define BUCKETS_AT_START 16
 
 int table_init(struct table *t)
@@ -15,7 +17,7 @@ int table_init(struct table *t)
 	for (unsigned i = 0; i < TABLE_SHARDS; i++) {
 		struct table_shard *s = &t->shards[i];
 
-		s->n_nodes = 0;
+		s->n_nodes = s->first = 0;
 		s->n_buckets = BUCKETS_AT_START;
 		s->buckets = calloc(s->n_buckets, sizeof(struct table_node *));
 		if (!s->buckets) {
@@ -84,6 +86,7 @@ static void shard_push(struct table_shard *s, struct table_node *node)
 
 	node->next = *bucket;
 	*bucket = node;
+	s->first = MIN(s->first, (size_t)(bucket - s->buckets));
 }
 
 /* Without memory the chains only grow longer. */
@@ -97,6 +100,7 @@ static void shard_grow(struct table_shard *s)
 		return;
 	s->buckets = buckets;
 	s->n_buckets = n_old * 2;
+	s->first = s->n_buckets;
 	for (size_t i = 0; i < n_old; i++) {
 		for (struct table_node *node = old[i], *next; node; node = next) {
 			next = node->next;
@@ -139,15 +143,15 @@ void table_visit_shard(struct table *t, unsigned i, void (*visit)(struct table_n
 
 static struct table_node *shard_pop(struct table_shard *s)
 {
-	for (size_t i = 0; s->n_nodes && i < s->n_buckets; i++) {
-		struct table_node *node = s->buckets[i];
+	struct table_node *node;
 
-		if (node) {
-			shard_remove(s, node);
-			return node;
-		}
-	}
-	return NULL;
+	if (!s->n_nodes)
+		return NULL;
+	while (!s->buckets[s->first])
+		s->first++;
+	node = s->buckets[s->first];
+	shard_remove(s, node);
+	return node;
 }
 
 struct table_node *table_pop(struct table *t, struct table_shard **locked)

@@ -26,6 +26,7 @@ struct table_shard {
 	struct table_node **buckets; /* n_buckets, a power of two */
 	size_t n_buckets;
 	size_t n_nodes;
+	size_t first; /* no bucket below it has a node */
 };
 
 struct table {

@@ -20,6 +20,7 @@ void event_init(struct event *e)
 	pthread_mutex_init(&e->lock, NULL);
 	e->fd = -1;
 	e->lost = false;
+	e->count = 0;
 	atomic_init(&e->inside, 0);
 }
 
@@ -63,6 +64,7 @@ void event_signal(struct event *e)
 
 	pthread_mutex_lock(&e->lock);
 	if (e->fd >= 0 && !e->lost) {
+		e->count++;
 		atomic_store(&e->inside, self());
 		DELAY_POINT("device.before_signal");
 		/* A full counter is as good as a signal, and a front end that is gone needs none.
@@ -83,9 +85,21 @@ int event_clear(struct event *e)
 	atomic_store(&e->inside, self());
 	n = read(e->fd, &count, sizeof(count));
 	rc = n < 0 ? -errno : n == (ssize_t)sizeof(count) ? 0 : -EPIPE;
+	e->count += rc ? 0 : count;
 	atomic_store(&e->inside, 0);
 	pthread_mutex_unlock(&e->lock);
 	return rc;
+}
+
+uint64_t event_counted(struct event *e)
+{
+	uint64_t count;
+
+	pthread_mutex_lock(&e->lock);
+	count = e->count;
+	e->count = 0;
+	pthread_mutex_unlock(&e->lock);
+	return count;
 }
 
 void event_interrupt(struct event *e)

@@ -14,10 +14,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct event {
-	pthread_mutex_t lock; /* `fd`, `lost`; held in the system call */
+	pthread_mutex_t lock; /* `fd`, `lost`, `count`; held in the system call */
 	int fd;		      /* -1: none */
+	uint64_t count;	      /* signals made, or taken, since event_counted() */
 	bool lost;	    /* a call had to be interrupted: no other is made on this descriptor */
 	_Atomic int inside; /* the thread that is in the call; 0: none */
 };
@@ -33,6 +35,10 @@ void event_set(struct event *e, int fd);
 void event_signal(struct event *e);
 /* Takes the count away. 0; -EINTR and -EAGAIN when there was none; -errno: it cannot be read. */
 int event_clear(struct event *e);
+
+/* How many there were since the last time it was asked; each that was taken counts, also when one
+ * read took several. */
+uint64_t event_counted(struct event *e);
 
 /* Gets a thread that is inside out, if called again and again until it is. */
 void event_interrupt(struct event *e);

@@ -305,6 +305,16 @@ int queue_stop(struct queue *q, unsigned timeout_ms)
 	return still ? 0 : -ETIMEDOUT;
 }
 
+void queue_count(struct queue *q, struct queue_counts *sum)
+{
+	pthread_mutex_lock(&q->lock);
+	sum->requests += q->requests;
+	q->requests = 0;
+	pthread_mutex_unlock(&q->lock);
+	sum->kicks += event_counted(&q->kick);
+	sum->calls += event_counted(&q->call);
+}
+
 unsigned queue_forget(struct queue *q)
 {
 	unsigned left;

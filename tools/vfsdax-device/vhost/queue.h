@@ -41,7 +41,8 @@ struct queue {
 	struct list pool; /* struct queue_slot, last used first: its cache lines are warm */
 	struct list held; /* completed while the ring stood still; for the next start */
 	unsigned in_flight, direct;
-	bool running; /* the ring may be written */
+	uint64_t requests; /* taken off the ring since queue_count() */
+	bool running;	   /* the ring may be written */
 	bool thread_alive;
 	struct event kick, call, err;
 
@@ -78,6 +79,13 @@ int queue_start(struct queue *q);
  */
 int queue_stop(struct queue *q, unsigned timeout_ms);
 bool queue_running(struct queue *q);
+
+/* What happened on the queue; all of it counts up. */
+struct queue_counts {
+	uint64_t requests, kicks, calls;
+};
+/* Adds what was since the last time. */
+void queue_count(struct queue *q, struct queue_counts *sum);
 
 /* Drops what completed while the queue stood still. After fs_reset(); returns what is in flight
  * all the same, which should be 0. */

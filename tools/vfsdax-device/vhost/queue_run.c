@@ -141,6 +141,7 @@ static int slot_of_chain(struct queue *q, struct queue_slot **out)
 		return -ENOMEM;
 	}
 	q->in_flight++;
+	q->requests++;
 	q->direct += slot->direct;
 	*out = slot;
 	return 1;

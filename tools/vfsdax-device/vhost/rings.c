@@ -63,6 +63,21 @@ void window_shut(struct vhost *v)
 	v->window_open = false;
 }
 
+/* What the guest and the device told each other since the device started. */
+static void rings_count(struct vhost *v)
+{
+	uint64_t asked = atomic_exchange(&v->space.asked, 0);
+	struct queue_counts sum = {0};
+
+	for (unsigned i = 0; i < v->n_queues; i++)
+		queue_count(&v->queues[i], &sum);
+	if (sum.requests)
+		log_info("stopped after %" PRIu64 " requests, %" PRIu64 " kicks, %" PRIu64
+			 " calls, %" PRIu64 " IOTLB misses, %" PRIu64 " IOTLB invalidations",
+			 sum.requests, sum.kicks, sum.calls, asked, v->space.invalidated);
+	v->space.invalidated = 0;
+}
+
 static int ring_start_one(struct vhost *v, unsigned i)
 {
 	struct queue *q = &v->queues[i];
@@ -109,6 +124,7 @@ static int ring_stop_one(struct vhost *v, unsigned i, unsigned timeout_ms)
 	v->shut_at = 0;
 	/* Nothing is invalidated while the device is stopped. */
 	space_flush(&v->space);
+	rings_count(v);
 	return 0;
 }
 

@@ -268,6 +268,7 @@ int space_invalidate(struct space *s, uint64_t first, uint64_t last, unsigned ti
 	struct timespec until = clock_timespec(clock_now_ns() + timeout_ms * NS_PER_MS);
 	int rc = 0;
 
+	s->invalidated++;
 	pthread_rwlock_wrlock(&s->lock);
 	iotlb_remove(&s->iotlb, first, last);
 	atomic_fetch_add(&s->generation, 1);

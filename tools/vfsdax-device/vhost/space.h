@@ -63,6 +63,10 @@ struct space {
 	struct list pins;
 
 	struct channel *channel;
+
+	/* Counters, for rings_count(). */
+	_Atomic uint64_t asked; /* translations asked for */
+	uint64_t invalidated;	/* main thread: ranges taken back */
 };
 
 /* Pages that the IOTLB did not have, collected so that they are asked for in one go. */

@@ -40,6 +40,7 @@ static int ask_misses(struct space *s, const struct misses *m, bool with_reply)
 	uint64_t answer = 0;
 	int rc = 0;
 
+	atomic_fetch_add_explicit(&s->asked, m->n, memory_order_relaxed);
 	with_reply &= atomic_load(&s->channel->replies);
 	for (unsigned i = 0; i < m->n && !rc && !answer; i++) {
 		struct vhost_user_iotlb miss = {
