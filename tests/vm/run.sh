@@ -12,7 +12,7 @@
 #   --no-device           no function at all
 #   --place PLACE         where the functions are: port (default), each behind a root port of its own; root, on bus 0;
 #                         shared, behind a PCIe-to-PCI bridge with a virtio-rng, so in one IOMMU group
-#   --iommu KIND          intel (default), amd, virtio or none
+#   --iommu KIND          intel (default), amd, virtio or none; amd and virtio want --kernel
 #   --vhost-user-fs       QEMU's own function of that name, without an IOMMU: no window, the kernel's driver only
 #   --cmdline "WORDS"     more words for the kernel's command line, e.g. "iommu=pt"
 #   --kernel DIR          boot DIR/vmlinuz, with DIR/initrd (tests/vm/kernel.sh makes them), instead of the lab's kernel
@@ -386,7 +386,7 @@ ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && mo
     [ -z "$OPT_kernel" ] || QEMU+=(-initrd "$OPT_kernel/initrd")
     case $OPT_iommu in
         intel) QEMU+=(-device intel-iommu,intremap=on) ;;
-        amd) QEMU+=(-device amd-iommu,intremap=on) ;;
+        amd) QEMU+=(-device amd-iommu,intremap=off,dma-remap=on) ;;
         virtio) QEMU+=(-device virtio-iommu-pci) ;;
     esac
     # shellcheck disable=SC2206 # words

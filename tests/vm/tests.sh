@@ -126,6 +126,10 @@ if [ -n "$long" ]; then
     boot 180 "${dev[@]}" --cpus 4 --vq 4 --device-args '--cache-size 1G' -- four-cpus $g/both.sh
     boot 240 "${dev[@]}" --cpus 8 --vq 8 --cmdline iommu=pt --device-args '--cache-size 1G' -- eight-cpus-huge-pages $g/both.sh 128
     boot 180 "${dev[@]}" --cpus 4 --vq 64 --device-args '--cache-size 1G' -- 64-queues $g/both.sh 0 ours
+    if [ -n "$list" ] || general=$("$here/kernel.sh"); then
+        boot 240 "${dev[@]}" --kernel "${general-}" --iommu virtio --device-args '--cache-size 1G' -- virtio-iommu $g/iommu.sh
+        boot 240 "${dev[@]}" --kernel "${general-}" --iommu amd --device-args '--cache-size 1G' -- amd-iommu $g/iommu.sh ours
+    fi
     boot 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' -- loopback-suite $g/loopback.sh --long
 fi
 
