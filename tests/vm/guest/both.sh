@@ -34,4 +34,5 @@ for round in 1 2; do
     lab_wait 10 given_back || lab_die "the function is not given back"
 done
 lab_huge_pages 0
-! dmesg | grep -E 'WARNING|Call Trace|hung|DMAR:.*fault|AMD-Vi:.*(FAULT|ERROR)|virtio.*(error|fail)' || lab_die "the kernel warns"
+# (address 0 is that of a queue which the kernel's driver has not set up, and QEMU looks at)
+! dmesg | grep -v 'fault addr 0x0 ' | grep -E 'WARNING|Call Trace|hung|fault addr|AMD-Vi:.*(FAULT|ERROR)|virtio.*(error|fail)' || lab_die "the kernel warns"
