@@ -18,7 +18,7 @@
 
 #define QUEUE_SIZE_WANTED 512
 #define QUEUE_SIZE_IDLE	  16
-#define QUEUES_MAX	  64
+#define QUEUES_MAX	  256
 /* A chain has up to four pieces (fs/channel.c); without indirect tables each takes an entry. */
 #define CHAIN_MAX	  4
 

@@ -45,8 +45,8 @@ struct pci_caps {
  * Reads the capability list in `config`. bar_size[i] is the size of BAR i in bytes, 0 where there
  * is none (also for the upper half of a 64-bit one). Of a structure offered in several places the
  * first in a memory BAR counts; those in I/O BARs, of reserved types or BARs, and
- * VIRTIO_PCI_CAP_PCI_CFG are passed over, as 4.1.4.1 asks; so are regions of shared memory in a BAR of
- * no size.
+ * VIRTIO_PCI_CAP_PCI_CFG are passed over, as 4.1.4.1 asks; so are regions of shared memory in a BAR
+ * of no size.
  *
  * 0, or -EINVAL with a sentence in `why` that names the value: a list that loops or leaves
  * configuration space, a structure that is cut short, outside its BAR, misaligned, overlapping

@@ -9,7 +9,6 @@
 
 #include "base/barrier.h"
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "transport/pci_internal.h"
 #include "wire/virtio.h"
@@ -355,15 +354,6 @@ static int find_queues(struct pci_transport *p)
 	return ret;
 }
 
-static void route_config_changes(struct pci_transport *p)
-{
-	uint16_t vector = pci_calls_config_vector(p);
-
-	/* NO_VECTOR is what a reset leaves (4.1.4.3). */
-	if (vector != VIRTIO_PCI_NO_VECTOR && pci_common_config_vector(p->common.io, vector))
-		log_debug("%s: no vector for configuration changes", p->base.source);
-}
-
 int transport_pci_open(const char *address, const struct pci_params *params, struct transport **out)
 {
 	static const struct pci_params defaults;
@@ -379,7 +369,6 @@ int transport_pci_open(const char *address, const struct pci_params *params, str
 	pthread_mutex_init(&p->halt_lock, NULL);
 	p->calls = (struct pci_calls){
 		.config = -1, .line = -1, .request = -1, .error = -1, .sleep = -1, .quit = -1};
-	atomic_store(&p->suspended_ns, clock_suspended_ns());
 	p->base.source = strdup(address);
 	if (p->base.source)
 		ret = vfio_open(address, NULL, &p->vfio);
@@ -395,7 +384,6 @@ int transport_pci_open(const char *address, const struct pci_params *params, str
 		pci_close(&p->base);
 		return ret;
 	}
-	route_config_changes(p);
 	log_debug("%s: %u queues, %u call eventfds, window of %" PRIu64 " MiB, by %s", address,
 		  p->queue_count, p->calls.count, p->window.len_bytes / MIB,
 		  vfio_interface_name(p->vfio));

@@ -221,12 +221,20 @@ static int enable_interrupt(struct pci_transport *p, bool line_interrupt)
 	return 0;
 }
 
+/* NO_VECTOR is what a reset leaves (4.1.4.3). */
+static void route_config_changes(struct pci_transport *p)
+{
+	if (p->calls.config >= 0 &&
+	    pci_common_config_vector(p->common.io, (uint16_t)p->calls.count))
+		log_debug("%s: no vector for configuration changes", p->base.source);
+}
+
 int pci_calls_open(struct pci_transport *p, bool line_interrupt)
 {
 	struct pci_calls *c = &p->calls;
 	int ret;
 
-	c->sleep = pci_sleep_watch();
+	c->sleep = pci_sleep_watch(p);
 	ret = c->sleep < 0 ? c->sleep : enable_interrupt(p, line_interrupt);
 	if (!ret)
 		ret = watch_kernel(p, VFIO_PCI_REQ_IRQ_INDEX, &c->request);
@@ -238,6 +246,8 @@ int pci_calls_open(struct pci_transport *p, bool line_interrupt)
 		ret = pci_thread_start(p);
 	if (ret)
 		log_error("%s: cannot set up its interrupts: %s", p->base.source, strerror(-ret));
+	else
+		route_config_changes(p);
 	return ret;
 }
 
@@ -246,11 +256,6 @@ uint16_t pci_calls_vector(const struct pci_transport *p, uint16_t index)
 	const struct pci_calls *c = &p->calls;
 
 	return c->by_line || !c->count ? VIRTIO_PCI_NO_VECTOR : (uint16_t)(index % c->count);
-}
-
-uint16_t pci_calls_config_vector(const struct pci_transport *p)
-{
-	return p->calls.config < 0 ? VIRTIO_PCI_NO_VECTOR : (uint16_t)p->calls.count;
 }
 
 void pci_calls_wake_all(struct pci_transport *p)

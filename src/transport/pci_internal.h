@@ -93,8 +93,6 @@ void pci_access_close(struct pci_transport *p);
 int pci_calls_open(struct pci_transport *p, bool line_interrupt);
 /* The vector that queue `index` is to use, or VIRTIO_PCI_NO_VECTOR. */
 uint16_t pci_calls_vector(const struct pci_transport *p, uint16_t index);
-/* The same for changes of the configuration. */
-uint16_t pci_calls_config_vector(const struct pci_transport *p);
 void pci_calls_wake_all(struct pci_transport *p);
 /* The function is quiet: nothing is signalled any more. */
 void pci_calls_close(struct pci_transport *p);
@@ -103,8 +101,8 @@ void pci_calls_check_status(struct pci_transport *p);
 
 /* ---- pci_sleep.c ---- */
 
-/* A descriptor that can be read when the machine may have been suspended. Or -errno. */
-int pci_sleep_watch(void);
+/* A descriptor that can be read when the machine may have been suspended from now on. Or -errno. */
+int pci_sleep_watch(struct pci_transport *p);
 /* Reads it: true, it may have been. */
 bool pci_sleep_seen(int fd);
 /* transport_ops.check: if the machine was suspended, is the function still running? */

@@ -19,12 +19,13 @@
 
 /* A timer that never expires is cancelled when the wall clock is set, which is what the kernel does
  * to it after a suspend. */
-int pci_sleep_watch(void)
+int pci_sleep_watch(struct pci_transport *p)
 {
 	struct itimerspec never = {.it_value = {.tv_sec = INT64_C(1) << 33}};
 	int fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	int err;
 
+	atomic_store(&p->suspended_ns, clock_suspended_ns());
 	if (fd < 0)
 		return -errno;
 	if (timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) == 0)

@@ -150,8 +150,8 @@ struct transport_ops {
 /* Whose the device is once the transport has been closed. */
 enum transport_after {
 	TRANSPORT_GIVE_BACK, /* whose it was before */
-	/* The kernel's, which asked for it (unplug, unbind): it must not get a driver from us, which
-	 * the kernel would probe in the middle of taking it away. */
+	/* The kernel's, which asked for it (unplug, unbind): it must not get a driver from us,
+	 * which the kernel would probe in the middle of taking it away. */
 	TRANSPORT_LEAVE,
 	/* Nobody's: the device's process has ended unseen, and the device must not be touched. */
 	TRANSPORT_LOST,
@@ -178,7 +178,8 @@ struct transport {
  *
  * From then on the window of a PCI function may read as zeros and lose what is stored. So code that
  * copied out of it or into it looks *after* the copy, behind a fence, before it says that the copy
- * is good: transport_failed_meanwhile() (transport_ops.window: faults == false). With vhost-user claimed mappings stay.
+ * is good: transport_failed_meanwhile() (transport_ops.window: faults == false). With vhost-user
+ * claimed mappings stay.
  */
 static inline int transport_failed(struct transport *t)
 {

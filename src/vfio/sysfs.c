@@ -117,8 +117,7 @@ void vfio_log_open_failure(const struct vfio_device *d, const char *path, int er
 void vfio_log_no_remapping(const struct vfio_device *d)
 {
 	log_error("%s: the IOMMU does not remap interrupts: add intremap=on to QEMU's IOMMU "
-		  "device, or "
-		  "allow unsafe interrupts (allow_unsafe_interrupts=1 of vfio_iommu_type1 or "
-		  "iommufd)",
+		  "device (intel-iommu; virtio-iommu has none), or allow unsafe interrupts "
+		  "(allow_unsafe_interrupts=1 of vfio_iommu_type1 or iommufd)",
 		  d->address);
 }

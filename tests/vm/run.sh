@@ -12,9 +12,10 @@
 #   --no-device           no function at all
 #   --place PLACE         where the functions are: port (default), each behind a root port of its own; root, on bus 0;
 #                         shared, behind a PCIe-to-PCI bridge with a virtio-rng, so in one IOMMU group
-#   --iommu KIND          intel (default), amd, virtio or none
+#   --iommu KIND          intel (default), amd, virtio or none; amd and virtio want --kernel
 #   --vhost-user-fs       QEMU's own function of that name, without an IOMMU: no window, the kernel's driver only
 #   --cmdline "WORDS"     more words for the kernel's command line, e.g. "iommu=pt"
+#   --kernel DIR          boot DIR/vmlinuz, with DIR/initrd (tests/vm/kernel.sh makes them), instead of the lab's kernel
 #   --qemu "ARGS"         more arguments for QEMU
 #   --boots N             the guest may boot N times in all: by its reboot, or after its poweroff in a QEMU of its own;
 #                         which time it is stands in $RUN/boot on the host, and SCRIPT is run each time
@@ -42,7 +43,7 @@ set -euo pipefail
 # What the options set; passed to the inside as it is.
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
-OPT_place=port OPT_iommu=intel OPT_function=test-device OPT_cmdline='' OPT_qemu='' OPT_boots=1 OPT_count=no
+OPT_place=port OPT_iommu=intel OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1 OPT_count=no
 OPT_script='' OPT_args=() OPT_run=''
 
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
@@ -92,6 +93,7 @@ parse_options() {
             --iommu) need_value "$@"; OPT_iommu=$2; shift ;;
             --vhost-user-fs) OPT_iommu=none OPT_function=vhost-user-fs ;;
             --cmdline) need_value "$@"; OPT_cmdline=$2; shift ;;
+            --kernel) need_value "$@"; OPT_kernel=$(realpath "$2"); shift ;;
             --qemu) need_value "$@"; OPT_qemu=$2; shift ;;
             --boots) need_number "$@"; OPT_boots=$2; shift ;;
             --count) OPT_count=yes ;;
@@ -364,7 +366,7 @@ qemu_arguments() {
         # Without fast string operations the guest copies with wide moves: the emulator does `rep movsb` bytewise.
         -cpu max,-erms,-fsrm,phys-bits=42 -m "${OPT_mem}M"
         -object "memory-backend-memfd,id=mem,size=${OPT_mem}M,share=on" -machine memory-backend=mem
-        -kernel "$VM_LAB/vmlinuz"
+        -kernel "${OPT_kernel:-$VM_LAB}/vmlinuz"
         # oops=panic: a kernel that has lost its footing fails the test. no_timer_check: the kernel counts timer interrupts
         # during a few milliseconds of boot and panics at too few, which an emulator on a busy host may well deliver.
         -append "console=ttyS0 no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
@@ -381,9 +383,10 @@ ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && mo
         -chardev "pipe,id=ctl,path=$RUN/ctl" -device virtserialport,chardev=ctl,name=lab.ctl,nr=3
     )
     [ "$OPT_boots" -gt 1 ] || QEMU+=(-no-reboot)
+    [ -z "$OPT_kernel" ] || QEMU+=(-initrd "$OPT_kernel/initrd")
     case $OPT_iommu in
         intel) QEMU+=(-device intel-iommu,intremap=on) ;;
-        amd) QEMU+=(-device amd-iommu,intremap=on) ;;
+        amd) QEMU+=(-device amd-iommu,intremap=off,dma-remap=on) ;;
         virtio) QEMU+=(-device virtio-iommu-pci) ;;
     esac
     # shellcheck disable=SC2206 # words

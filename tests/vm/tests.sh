@@ -112,6 +112,26 @@ if [ -n "$long" ]; then
     boot 120 "${dev[@]}" --device-args '--no-event-idx' -- no-event-idx $g/shape.sh plain
     boot 120 "${dev[@]}" --device-args '--no-indirect' -- no-indirect $g/shape.sh plain
     boot 120 "${dev[@]}" --devices 2 -- several-functions $g/several.sh
+    # What a machine may be like, and what may happen to it
+    boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- replug-under-fio $g/replug.sh
+    # (a boot each: a second S3 in one boot was seen to leave I/O going on, as if nothing had been reset; not understood)
+    boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend $g/suspend.sh idle
+    boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-busy $g/suspend.sh busy
+    boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-library $g/suspend.sh lib
+    boot 240 "${dev[@]}" --boots 3 --device-args '--cache-size 16M' -- reboot-and-poweroff $g/reboot.sh
+    boot 180 "${dev[@]}" --place root --device-args '--cache-size 1G' -- function-on-bus-0 $g/place.sh root
+    boot 180 "${dev[@]}" --place shared --device-args '--cache-size 1G' -- shared-iommu-group $g/place.sh shared
+    boot 180 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 1G' -- one-cpu-iommu-pt $g/both.sh \
+        -- snapshot-is-refused $g/snapshot.sh
+    boot 180 "${dev[@]}" --cpus 2 --vq 2 --cmdline intel_iommu=on,strict --device-args '--cache-size 1G' \
+        -- two-cpus-iommu-strict $g/both.sh
+    boot 180 "${dev[@]}" --cpus 4 --vq 4 --device-args '--cache-size 1G' -- four-cpus $g/both.sh
+    boot 240 "${dev[@]}" --cpus 8 --vq 8 --cmdline iommu=pt --device-args '--cache-size 1G' -- eight-cpus-huge-pages $g/both.sh 128
+    boot 180 "${dev[@]}" --cpus 4 --vq 64 --device-args '--cache-size 1G' -- 64-queues $g/both.sh 0 ours
+    if [ -n "$list" ] || general=$("$here/kernel.sh"); then
+        boot 240 "${dev[@]}" --kernel "${general-}" --iommu virtio --device-args '--cache-size 1G' -- virtio-iommu $g/iommu.sh
+        boot 240 "${dev[@]}" --kernel "${general-}" --iommu amd --device-args '--cache-size 1G' -- amd-iommu $g/iommu.sh ours
+    fi
     boot 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' -- loopback-suite $g/loopback.sh --long
 fi
 
