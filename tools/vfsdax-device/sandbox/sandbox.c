@@ -95,19 +95,37 @@ static int enter_inside(const struct sandbox_options *o, const char *dir, int fd
 
 /* ------------------------------------------------------------------ outside */
 
-/* fork(2) into new namespaces, where the mode says so. */
+/*
+ * Where glibc keeps the number of this thread; NULL: not found. A child that knows itself by its
+ * parent's number, which one of its own threads may have in the new namespace, is taken for that
+ * thread by locks that look at their owner.
+ */
+static pid_t *own_tid(void)
+{
+	pid_t *at = NULL;
+
+	return prctl(PR_GET_TID_ADDRESS, &at) == 0 && at && *at == gettid() ? at : NULL;
+}
+
+/* fork(2) into new namespaces, where the mode says so. The order of clone's arguments is the
+ * machine's. */
 static pid_t fork_inside(const struct sandbox_options *o, bool user)
 {
 	unsigned long flags = SIGCHLD;
+	pid_t *tid = own_tid();
 
 	if (o->mode == SANDBOX_NAMESPACE)
 		flags |= CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC;
 	if (user)
 		flags |= CLONE_NEWUSER;
+	if (tid)
+		flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
 #if defined(__s390x__)
-	return (pid_t)syscall(SYS_clone, 0, flags, 0, 0, 0);
+	return (pid_t)syscall(SYS_clone, 0, flags, NULL, tid, 0);
+#elif defined(__x86_64__)
+	return (pid_t)syscall(SYS_clone, flags, 0, NULL, tid, 0);
 #else
-	return (pid_t)syscall(SYS_clone, flags, 0, 0, 0, 0);
+	return (pid_t)syscall(SYS_clone, flags, 0, NULL, 0, tid);
 #endif
 }
 
