@@ -72,8 +72,8 @@ struct pci_transport {
 	atomic_bool started;
 	pthread_mutex_t halt_lock;
 	bool halted; /* halt_lock */
-	/* How long the machine had been suspended when the function was seen running. */
-	_Atomic uint64_t suspended_ns;
+	/* clock_wall_offset_ns() when the function was seen running. */
+	_Atomic int64_t wall_offset_ns;
 };
 
 static inline struct pci_transport *pci_of(struct transport *t)

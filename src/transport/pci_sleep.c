@@ -15,7 +15,7 @@
 #include "transport/pci_internal.h"
 
 /* More than a thread is without its CPU, less than a machine sleeps. */
-#define SUSPENDED_NS (200 * NS_PER_MS)
+#define SUSPENDED_NS ((int64_t)(200 * NS_PER_MS))
 
 /* A timer that never expires is cancelled when the wall clock is set, which is what the kernel does
  * to it after a suspend. */
@@ -25,7 +25,7 @@ int pci_sleep_watch(struct pci_transport *p)
 	int fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	int err;
 
-	atomic_store(&p->suspended_ns, clock_suspended_ns());
+	atomic_store(&p->wall_offset_ns, clock_wall_offset_ns());
 	if (fd < 0)
 		return -errno;
 	if (timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) == 0)
@@ -45,11 +45,13 @@ bool pci_sleep_seen(int fd)
 void pci_sleep_check(struct transport *t)
 {
 	struct pci_transport *p = pci_of(t);
-	uint64_t now_ns = clock_suspended_ns();
+	int64_t offset_ns = clock_wall_offset_ns();
+	int64_t last_ns = atomic_load_explicit(&p->wall_offset_ns, memory_order_relaxed);
 
-	if (now_ns < atomic_load_explicit(&p->suspended_ns, memory_order_relaxed) + SUSPENDED_NS)
+	if (offset_ns - last_ns < SUSPENDED_NS && last_ns - offset_ns < SUSPENDED_NS)
 		return;
 	pci_calls_check_status(p);
 	if (!transport_failed(t))
-		atomic_store_explicit(&p->suspended_ns, clock_suspended_ns(), memory_order_relaxed);
+		atomic_store_explicit(&p->wall_offset_ns, clock_wall_offset_ns(),
+				      memory_order_relaxed);
 }

@@ -51,7 +51,7 @@ static struct {
 	uint16_t doorbell_value;
 	bool ignores_reset;
 	_Atomic unsigned resets_asked, status_reads;
-	_Atomic int suspended_s; /* of the machine, so far */
+	_Atomic int slept_s; /* by how much the wall clock has jumped */
 
 	/* the kernel */
 	unsigned msix_vectors;
@@ -121,8 +121,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 {
 	int ret = (int)syscall(SYS_clock_gettime, id, ts);
 
-	if (id == CLOCK_BOOTTIME)
-		ts->tv_sec += fake.suspended_s;
+	if (id == CLOCK_REALTIME_COARSE)
+		ts->tv_sec += fake.slept_s;
 	return ret;
 }
 
@@ -571,7 +571,7 @@ static void a_device_that_was_reset_while_the_machine_slept_has_failed(void **st
 
 	(void)state;
 	assert_int_equal(transport_failed_meanwhile(t), 0);
-	fake.suspended_s += 3;
+	fake.slept_s += 3;
 	fake.regs.device_status = 0;
 	assert_int_equal(transport_failed_meanwhile(t), -EIO);
 	assert_true(signalled(t->ops->call_fd(t, 0)));
@@ -582,17 +582,19 @@ static void a_device_that_was_reset_while_the_machine_slept_has_failed(void **st
 
 static void a_device_that_slept_with_the_machine_is_asked_once(void **state)
 {
+	/* the clock may also be set back meanwhile */
+	static const int jumps_s[] = {3, 3, -100, 3};
 	struct transport *t = started();
 
 	(void)state;
 	fake.status_reads = 0;
 	assert_int_equal(transport_failed_meanwhile(t), 0);
 	assert_int_equal(fake.status_reads, 0);
-	for (unsigned times = 1; times <= 2; times++) {
-		fake.suspended_s += 3;
+	for (unsigned i = 0; i < ARRAY_SIZE(jumps_s); i++) {
+		fake.slept_s += jumps_s[i];
 		assert_int_equal(transport_failed_meanwhile(t), 0);
 		assert_int_equal(transport_failed_meanwhile(t), 0);
-		assert_int_equal(fake.status_reads, times);
+		assert_int_equal(fake.status_reads, i + 1);
 	}
 	t->ops->close(t);
 }
