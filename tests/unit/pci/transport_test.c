@@ -84,7 +84,7 @@ static uint32_t common_read(uint64_t off)
 		return fake.queue[q].notify_off;
 	case offsetof(struct virtio_pci_common_wire, device_status):
 		fake.status_reads++;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	default:
 		memcpy(&value, (uint8_t *)&fake.regs + off, 4);
 		return value;
