@@ -11,9 +11,8 @@
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c the router's figures           stats.c         counters
- *   dirs.c    open directories
- *   rights.c  the groups of callers          names.c         a directory's attributes after a
- * change
+ *   rights.c  the groups of callers          dirs.c          open directories
+ *   names.c   what is kept of a directory's attributes after a change in it
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H

@@ -188,8 +188,8 @@ int reply_names(struct op *op, const void *body, size_t len)
 	uint8_t both[NAMES_BODY_MAX + sizeof(dir)];
 	struct statx stx;
 
-	if (!fs_tells_directory(op->fs) || len + sizeof(dir) > reply_room(op->req) ||
-	    inode_statx(op->node->fd, &stx) < 0)
+	if (!fs_agreed_beyond(op->fs, AGREE_DIRECTORY_ATTR) ||
+	    len + sizeof(dir) > reply_room(op->req) || inode_statx(op->node->fd, &stx) < 0)
 		return reply(op, body, len);
 	attr_fill(op->fs, op->node, &stx, &dir.attr);
 	if (len)

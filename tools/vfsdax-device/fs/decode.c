@@ -128,7 +128,7 @@ int op_take_name(struct op *op, const char **name)
 static bool takes_groups(struct fs *fs)
 {
 	return fs_agreed(fs, FUSE_CREATE_SUPP_GROUP) ||
-	       atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_GROUPS;
+	       fs_agreed_beyond(fs, AGREE_GROUPS);
 }
 
 /* One extension: groups and a security label are taken, everything else is passed over. */
@@ -227,7 +227,7 @@ static void move_mtime(struct op *op)
 	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
 	struct inode *inode;
 
-	if (op->in.padding != AGREEMENT_MTIME_NOW || !fs_moves_mtime(op->fs) ||
+	if (op->in.padding != AGREEMENT_MTIME_NOW || !fs_agreed_beyond(op->fs, AGREE_MTIME_FIRST) ||
 	    op->fs->options.readonly || inode_get(op->fs, op->in.nodeid, &inode) < 0)
 		return;
 	if (syscall(SYS_utimensat, inode->fd, "", ts, AT_EMPTY_PATH) < 0)

@@ -85,38 +85,25 @@ static inline bool fs_agreed(struct fs *fs, uint64_t flag)
 	return atomic_load_explicit(&fs->init_flags, memory_order_relaxed) & flag;
 }
 
+/* Beyond FUSE: one of enum agreement_flags. */
+static inline bool fs_agreed_beyond(const struct fs *fs, uint32_t flag)
+{
+	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & flag;
+}
+
 /*
  * True: nothing checks rights on the other side, so each request is done as its caller. False: the
  * guest's kernel has allowed what it sends, as with every virtio-fs mount.
  */
 static inline bool fs_checks_rights(const struct fs *fs)
 {
-	return fs->options.check_permissions ||
-	       atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_CHECK_PERMISSIONS;
+	return fs->options.check_permissions || fs_agreed_beyond(fs, AGREE_CHECK_PERMISSIONS);
 }
 
 /* Else it is one as Linux's, whose mappings are all of DAX_FOREIGN_BYTES. */
 static inline bool fs_maps_any_size(const struct fs *fs)
 {
-	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_DAX_ANY_SIZE;
-}
-
-/* A request may move its node's st_mtime first. */
-static inline bool fs_moves_mtime(const struct fs *fs)
-{
-	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_MTIME_FIRST;
-}
-
-/* A listing may open its directory itself. */
-static inline bool fs_listing_opens(const struct fs *fs)
-{
-	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_LISTING_OPENS;
-}
-
-/* Answers that change names say what their directory is like. */
-static inline bool fs_tells_directory(const struct fs *fs)
-{
-	return atomic_load_explicit(&fs->agreed, memory_order_relaxed) & AGREE_DIRECTORY_ATTR;
+	return fs_agreed_beyond(fs, AGREE_DAX_ANY_SIZE);
 }
 
 /*

@@ -202,7 +202,8 @@ static int read_dir(struct op *op, bool plus)
 	int r;
 
 	op_take(op, &in, sizeof(in));
-	if (in.fh == AGREEMENT_NO_FH && in.offset == 0 && fs_listing_opens(op->fs)) {
+	if (in.fh == AGREEMENT_NO_FH && in.offset == 0 &&
+	    fs_agreed_beyond(op->fs, AGREE_LISTING_OPENS)) {
 		r = open_and_list(&f, &in);
 	} else {
 		r = list(&f, &in, in.fh, 0);
