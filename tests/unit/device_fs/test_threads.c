@@ -170,6 +170,54 @@ static void sessions_that_begin_at_once_leave_one_root(void **state)
 		assert_int_equal(call_in(f, FUSE_GETATTR, nodeid, &in), -ESTALE);
 }
 
+/* fh of the next directory that is opened; what a guest can guess. */
+static _Atomic uint64_t next_fh;
+
+static void *list_at_once(void *arg)
+{
+	struct thread *t = arg;
+	struct fuse_read_in in = {.fh = AGREEMENT_NO_FH, .size = 1024};
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct agreement_listing head;
+		struct fuse_release_in rel = {0};
+
+		t->failures += call_in(&t->f, FUSE_READDIR, 1, &in) != 0;
+		memcpy(&head, t->f.body, sizeof(head));
+		t->failures += head.flags != LISTING_OPENED;
+		rel.fh = head.fh;
+		next_fh = head.fh + 1;
+		t->failures += call_in(&t->f, FUSE_RELEASEDIR, 1, &rel) != 0;
+	}
+	next_fh = 0;
+	return NULL;
+}
+
+/* A handle may be used before the answer that brings it. */
+static void a_listing_is_read_by_a_guess_of_its_handle(void **state)
+{
+	struct frame *f = *state;
+	struct thread t = {.f.fs = f->fs};
+
+	assert_int_equal(frame_init_asking(f, ~0ull, AGREE_LISTING_OPENS), 0);
+	for (int i = 0; i < 100; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "file-%d", i);
+		host_file(f, name, "");
+	}
+	next_fh = open_dir(f, 1) + 1;
+	assert_int_equal(pthread_create(&t.id, NULL, list_at_once, &t), 0);
+	while (next_fh) {
+		struct fuse_read_in in = {.fh = next_fh, .size = 512};
+		int r = call_in(f, FUSE_READDIR, 1, &in);
+
+		assert_true(good(r));
+	}
+	pthread_join(t.id, NULL);
+	assert_int_equal(t.failures, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
@@ -177,6 +225,7 @@ int main(void)
 		T(threads_share_inodes_handles_and_locks),
 		T(a_session_may_end_under_requests),
 		T(sessions_that_begin_at_once_leave_one_root),
+		T(a_listing_is_read_by_a_guess_of_its_handle),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

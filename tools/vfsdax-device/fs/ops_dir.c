@@ -31,7 +31,8 @@ struct dir_fill {
 	uint8_t *out;
 	size_t size; /* of out */
 	size_t used;
-	bool ended; /* nothing follows */
+	bool ended;   /* nothing follows */
+	uint64_t end; /* the offset behind the last record */
 };
 
 static bool is_dot(const char *name)
@@ -149,6 +150,7 @@ static int fill_reply(struct dir_fill *f, uint64_t offset)
 		return r;
 	pthread_mutex_lock(&f->dir->dir_lock);
 	r = fill_locked(f, offset);
+	f->end = f->dir->dir_pos;
 	pthread_mutex_unlock(&f->dir->dir_lock);
 	cred_leave(&scope);
 	return r;
@@ -190,7 +192,7 @@ static int open_and_list(struct dir_fill *f, const struct fuse_read_in *in)
 		handle_put(handle_take(op->fs, head.fh, HANDLE_DIR));
 	if (r < 0)
 		return r;
-	head.end = f->dir->dir_pos;
+	head.end = f->end;
 	memcpy(f->out, &head, sizeof(head));
 	return reply(op, f->out, sizeof(head) + f->used);
 }
