@@ -136,7 +136,8 @@ void op_set_times(struct op *op, op_then then)
 	}
 	stats_add(&op->here->stats.mtime_updates, 1);
 	if (fs_limits(b->session)->agreed & AGREE_MTIME_FIRST) {
-		((struct fuse_in_header *)op->req->in)->padding = AGREEMENT_MTIME_NOW;
+		op->h.padding |= AGREEMENT_MTIME_NOW;
+		memcpy(op->req->in, &op->h, sizeof(op->h));
 		op->moves_mtime = true;
 		then(op, 0);
 		return;

@@ -14,7 +14,7 @@
  *   rights.c  the groups of callers          dirs.c          open directories
  *   names.c   what is kept of a directory's attributes after a change in it
  *   kept.h    what outlives a device    numbers.c, handles.c, locks.c   that
- *   rebuild.c the same things at another device
+ *   rebuild.c the same things at another device   notes.c  what must not be done twice
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -288,6 +288,17 @@ int finish_remove(struct op *op, uint8_t *payload, size_t len);
 int finish_rename(struct op *op, uint8_t *payload, size_t len);
 int finish_lock(struct op *op, uint8_t *payload, size_t len);
 int finish_flush(struct op *op, uint8_t *payload, size_t len);
+
+/* notes.c: before the message is sent. How much of it is a note that it brings from another device;
+ * that, and whether the device is to leave one; the room that one takes in the answer; into which
+ * it is put when that is laid out. */
+size_t note_in_message(const struct fuse_in_header *h);
+void notes_begin(struct op *op);
+size_t notes_room(struct op *op);
+void notes_put(struct op *op);
+/* True: the message is held with this at its end, in the place of that which it has, and *h is its
+ * header then. */
+bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES]);
 
 /* rights.c */
 /* The kernel lets everybody in, but the mount is for its owner and root. */

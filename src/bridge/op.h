@@ -7,6 +7,7 @@
 
 #include "bridge/caller.h"
 #include "fs/fs.h"
+#include "wire/agreement.h"
 #include "window/window.h"
 
 struct bridge_worker;
@@ -78,6 +79,7 @@ struct op {
 	/* The device is asked for this node on behalf of the op; see rebuild.c. */
 	uint64_t asked_node;
 	uint64_t given_number; /* the kernel's, of given_fh */
+	uint32_t note_at;      /* in req->out; 0: the device was not asked for one */
 	struct window_waiter waiter;
 	struct fs_payload_waiter payload_waiter;
 	struct list link; /* INTERRUPT: bridge.interrupts */
@@ -88,6 +90,7 @@ struct op {
 	/* How the message was before we changed it, of a mount that may go on with another device.
 	 */
 	uint32_t kept_len;
+	struct agreement_note note; /* notes.c */
 	_Alignas(8) uint8_t kept_head[sizeof(struct fuse_in_header) + OP_ARGS_KEPT];
 	/* PARKED: where its caller waits, and h.unique, with bit 0 when it was killed and has its
 	 * answer; else 0. Who changes it from h.unique decides who answers. Read by any thread. */

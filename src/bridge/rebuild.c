@@ -33,14 +33,25 @@ bool op_may_hold(const struct op *op)
 void op_hold(struct op *op)
 {
 	const struct fs_req *req = op->req;
-	size_t head = MIN(op->kept_len, sizeof(op->kept_head));
-	struct iovec message[3] = {
+	uint8_t ext[AGREEMENT_EXT_NOTE_BYTES];
+	struct fuse_in_header h;
+	size_t bare, head, slot;
+
+	memcpy(&h, op->kept_head, sizeof(h));
+	bare = op->kept_len - note_in_message(&h);
+	notes_hold(op, &h, ext);
+	memcpy(op->kept_head, &h, sizeof(h));
+	head = MIN(bare, sizeof(op->kept_head));
+	slot = MIN(bare, FS_IN_BYTES);
+
+	struct iovec message[4] = {
 		{op->kept_head, head},
-		{req->in + head, FS_IN_BYTES - head},
-		{req->payload ? req->payload->va : NULL, FS_PAYLOAD_BYTES},
+		{req->in + head, slot - head},
+		{req->payload ? req->payload->va : NULL, bare - slot},
+		{ext, sizeof(ext)},
 	};
 
-	fuse_held_add(op->bridge->kept->held, op->fd, message, 3, op->kept_len);
+	fuse_held_add(op->bridge->kept->held, op->fd, message, 4, h.len);
 }
 
 /* ------------------------------------------------------------------ names in messages */

@@ -18,7 +18,7 @@ static bool plan_answer(struct op *op)
 {
 	const struct route *route = op->route;
 	struct fs_req *req = op->req;
-	uint64_t room = route->reply_max + names_room(op) + listing_room(op);
+	uint64_t room = route->reply_max + names_room(op) + listing_room(op) + notes_room(op);
 
 	if (route->size_at >= 0) {
 		uint32_t size;
@@ -30,6 +30,7 @@ static bool plan_answer(struct op *op)
 	req->out_payload_len = 0;
 	if (!op->head_len && req->out_len + room <= FS_OUT_BYTES) {
 		req->out_len += (uint32_t)room;
+		notes_put(op);
 		return false;
 	}
 	req->out_payload_off = DATA_AT + op->head_len;
@@ -75,6 +76,7 @@ void op_forward(struct op *op)
 {
 	struct fs_req *req = op->req;
 
+	notes_begin(op);
 	rights_add(op);
 	if (plan_answer(op)) {
 		if (req->in_payload_len) {

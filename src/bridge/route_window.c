@@ -263,7 +263,7 @@ void start_write(struct op *op)
 	/* Without HANDLE_KILLPRIV_V2 the kernel does not say so, or clears the bits itself. */
 	op->kills_suid = in.write_flags & FUSE_WRITE_KILL_SUIDGID ||
 			 !(op->bridge->kernel_flags & FUSE_HANDLE_KILLPRIV_V2);
-	if (op->h.len - sizeof(op->h) - sizeof(in) != in.size) {
+	if (op->h.len - sizeof(op->h) - sizeof(in) - note_in_message(&op->h) != in.size) {
 		op_end(op, -EIO, NULL, 0);
 		return;
 	}

@@ -43,9 +43,12 @@ enum agreement_flags {
 	 * themselves; the answer begins with a struct agreement_listing. OPENDIR gives all
 	 * directories the same open_flags, so that who has seen one answer knows them. */
 	AGREE_LISTING_OPENS = 1u << 5,
-	/* A request whose header's `padding` is AGREEMENT_MTIME_NOW begins with st_mtime of its
+	/* A request whose header's `padding` has AGREEMENT_MTIME_NOW begins with st_mtime of its
 	 * node being set to now; whether that succeeded is not told. */
 	AGREE_MTIME_FIRST = 1u << 6,
+	/* The device keeps notes of what it does, in memory of the driver's: what it has not
+	 * answered when it dies can be repeated at the next one and is done once; see below. */
+	AGREE_NOTES = 1u << 7,
 	/* An entry's `generation` is when its file was made, in nanoseconds (0: not known): with
 	 * the inode number it tells a file from every other one. */
 	AGREE_BIRTH = 1u << 8,
@@ -54,10 +57,13 @@ enum agreement_flags {
 /* What our driver always is and can do. */
 #define AGREE_DRIVER                                                                       \
 	(AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
-	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_BIRTH)
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH)
 
+/* Bits of the header's `padding`. */
 #define AGREEMENT_MTIME_NOW 1u
-#define AGREEMENT_NO_FH	    UINT64_MAX
+#define AGREEMENT_NOTED	    2u
+
+#define AGREEMENT_NO_FH UINT64_MAX
 struct agreement_listing {
 	uint64_t fh;  /* LISTING_OPENED: as OPENDIR's, for what follows, and RELEASEDIR */
 	uint64_t end; /* LISTING_ENDS: the offset at which no entry follows */
@@ -68,6 +74,38 @@ enum agreement_listing_flags {
 	LISTING_OPENED = 1u << 0,
 	LISTING_ENDS = 1u << 1,
 };
+
+/*
+ * Notes. The last AGREEMENT_NOTE_BYTES of what the device may write of a request with
+ * AGREEMENT_NOTED are no room for its answer but for a note. The driver fills them with zeros. The
+ * device stores there, before it begins to change anything, what the next one needs to see whether
+ * it was done; the driver keeps the bytes and does not look into them. Fewer than a note and an
+ * answer's header: EINVAL.
+ *
+ *   | header | arguments | data | fuse_ext_header, note |    | answer ...          | note |
+ *     readable, the record only when it is repeated             writable
+ *
+ * To repeat a request that a dead device has not answered: the same message, with the nodeids and
+ * handles of the new session, and the note as the extension AGREEMENT_EXT_NOTE, of
+ * AGREEMENT_EXT_NOTE_BYTES in total_extlen. If it has AGREEMENT_NOTED, too, its last bytes begin as
+ * the note that it brings, not as zeros: so a second death loses nothing. A note of zeros, or one
+ * that was stored in part, says that nothing was begun; the extension may then be left out.
+ *
+ * Worth a note are requests that change what a second one of them finds: CREATE, MKNOD, MKDIR,
+ * SYMLINK, LINK, UNLINK, RMDIR, RENAME, RENAME2, SETXATTR with XATTR_CREATE, REMOVEXATTR, WRITE
+ * with O_APPEND, FALLOCATE with FALLOC_FL_COLLAPSE_RANGE or FALLOC_FL_INSERT_RANGE. With any other
+ * the device stores nothing.
+ *
+ * The answer is the one that the first time would have given. A note gives its sender no right:
+ * with a false one a request is answered wrongly, and does nothing that it could not do without.
+ */
+#define AGREEMENT_NOTE_BYTES 64u
+#define AGREEMENT_EXT_NOTE   0x766eu /* a type of extension; FUSE's own are small numbers */
+struct agreement_note {
+	uint8_t bytes[AGREEMENT_NOTE_BYTES]; /* not aligned where it lies */
+};
+#define AGREEMENT_EXT_NOTE_BYTES \
+	FUSE_REC_ALIGN(sizeof(struct fuse_ext_header) + AGREEMENT_NOTE_BYTES)
 
 #define AGREEMENT_GROUPS_MAX 512u
 /* The extension that carries them: its header, their number, the groups. */

@@ -866,6 +866,65 @@ static void large_requests_point_into_guest_memory_and_small_ones_do_not(void **
 	assert_true(misses > 0);
 }
 
+/* In the guest's memory before the request completes, and left alone when it does. */
+static void store(struct fs *f, struct request *req)
+{
+	uint8_t bytes[8] = {0};
+
+	(void)f;
+	req->writable_bytes -= 4; /* what is left is the answer's */
+	assert_int_equal(request_store(req, req->writable_bytes, "note", 4), 0);
+	assert_int_equal(pread(guest.fd, bytes, 6, out_of(1, 2) - guest.va + 5), 6);
+	assert_memory_equal(bytes, "\0note", 6);
+	/* across the two descriptors */
+	assert_int_equal(request_store(req, 6, "NO", 2), 0);
+	memcpy(req->writable[0].iov_base, "answer", 6);
+	request_complete(req, 6);
+}
+
+static void what_is_stored_is_there_before_the_answer(void **state)
+{
+	struct vring_desc *desc;
+
+	(void)state;
+	fs.handle = store;
+	for (int with_iommu = 0; with_iommu < 2; with_iommu++) {
+		iommu = with_iommu;
+		if (with_iommu) {
+			leave();
+			connect_front_end();
+		}
+		start_device();
+		/* small ones, and others */
+		for (uint16_t i = 0; i < 2; i++) {
+			uint32_t in_bytes = i ? 1025 : 8;
+
+			memset(out_of(1, 2), 0, 16);
+			desc = rings[1].desc;
+			desc[4] = (struct vring_desc){
+				.addr = buffer_addr((uint32_t)(out_of(1, 2) + 7 - guest.va)),
+				.len = 3,
+				.flags = VRING_DESC_F_WRITE};
+			desc[3] = (struct vring_desc){
+				.addr = buffer_addr((uint32_t)(out_of(1, 2) - guest.va)),
+				.len = 7,
+				.flags = VRING_DESC_F_WRITE | VRING_DESC_F_NEXT,
+				.next = 4};
+			desc[2] = (struct vring_desc){
+				.addr = buffer_addr((uint32_t)(in_of(1, 2) - guest.va)),
+				.len = in_bytes,
+				.flags = VRING_DESC_F_NEXT,
+				.next = 3};
+			driver_ring_offer(&rings[1], 2);
+			eventfd_write(kick[1], 1);
+			wait_until(driver_ring_used_idx(&rings[1]) == i + 1);
+			assert_int_equal(driver_ring_used_at(&rings[1], i).len, 6);
+			assert_memory_equal(out_of(1, 2), "answerNOte\0", 11);
+		}
+	}
+	assert_true(misses > 0);
+}
+
 static void requests_behind_an_iommu_come_back_too(void **state)
 {
 	struct vhost_user_iotlb t = {
@@ -1226,6 +1285,7 @@ int main(void)
 		T(a_stop_signal_ends_it_between_and_inside_messages),
 		T(requests_come_back_answered),
 		T(large_requests_point_into_guest_memory_and_small_ones_do_not),
+		T(what_is_stored_is_there_before_the_answer),
 		T(requests_behind_an_iommu_come_back_too),
 		T(a_buffer_that_cannot_be_reached_comes_back_empty),
 		T(a_request_whose_data_cannot_be_reached_is_answered_with_an_error),

@@ -5,6 +5,8 @@
 #include <ftw.h>
 #include <time.h>
 
+#include "vfsdax-device/fs/reply.h"
+
 /* ------------------------------------------------------------------ the vhost half's symbols */
 
 /* A request on somebody's stack, with what request_complete said. */
@@ -13,6 +15,7 @@ struct held {
 	bool done;
 	bool is_pending;
 	uint32_t written;
+	int dies; /* frame.dies */
 };
 
 static pthread_mutex_t pending_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -72,6 +75,17 @@ void request_complete(struct request *req, uint32_t written_bytes)
 	p->written = written_bytes;
 	pthread_cond_signal(&p->cond);
 	pthread_mutex_unlock(&p->lock);
+}
+
+/* Of held requests only. */
+int request_store(struct request *req, uint64_t at, const void *bytes, size_t len)
+{
+	struct held *h = (struct held *)req;
+
+	if (h->done || pending_of(req) ||
+	    !pieces_write(req->writable, req->n_writable, at, bytes, len))
+		abort();
+	return h->dies;
 }
 
 uint64_t shmem_size(struct shmem *s)
@@ -228,7 +242,8 @@ int call_raw(struct frame *f, const void *bytes, size_t len, size_t reply_bytes)
 	uint8_t *out1 = malloc(first + 1), *out2 = malloc(reply_bytes - first + 1);
 	struct iovec in[] = {{in1, in_first}, {NULL, 0}, {in2, len - in_first}};
 	struct iovec out[] = {{out1, first}, {out2, reply_bytes - first}};
-	struct held h = {.req = {in, 3, len, out, 2, reply_bytes, false, false}};
+	struct held h = {.req = {in, 3, len, out, 2, reply_bytes, false, false}, .dies = f->dies};
+	const size_t note_at = reply_bytes - sizeof(f->note);
 
 	assert_true(in1 && in2 && out1 && out2);
 	memcpy(in1, bytes, in_first);
@@ -241,9 +256,13 @@ int call_raw(struct frame *f, const void *bytes, size_t len, size_t reply_bytes)
 	in[2].iov_base = in2;
 	out[0].iov_base = out1;
 	out[1].iov_base = out2;
+	if (f->noted && reply_bytes >= sizeof(f->note))
+		pieces_write(out, 2, note_at, &f->note, sizeof(f->note));
 
 	fs_handle(f->fs, &h.req);
 	assert_true(h.done);
+	if (f->noted && reply_bytes >= sizeof(f->note))
+		pieces_read(out, 2, note_at, &f->note, sizeof(f->note));
 	f->written = h.written;
 	f->body_len = 0;
 	memset(&f->head, 0, sizeof(f->head));
@@ -287,16 +306,38 @@ static size_t message(struct frame *f, uint8_t *to, uint64_t unique, uint32_t op
 	return in.len;
 }
 
+/* What frame.noted and frame.brings say of a message; its new length. */
+static size_t add_note(struct frame *f, uint8_t *bytes, size_t len)
+{
+	struct fuse_ext_header ext = {.size = sizeof(ext) + sizeof(*f->brings),
+				      .type = AGREEMENT_EXT_NOTE};
+	struct fuse_in_header in;
+
+	memcpy(&in, bytes, sizeof(in));
+	in.padding = f->noted ? AGREEMENT_NOTED : 0;
+	if (f->brings) {
+		memset(bytes + len, 0, AGREEMENT_EXT_NOTE_BYTES);
+		memcpy(bytes + len, &ext, sizeof(ext));
+		memcpy(bytes + len + sizeof(ext), f->brings, sizeof(*f->brings));
+		in.total_extlen = AGREEMENT_EXT_NOTE_BYTES / 8;
+		in.len += AGREEMENT_EXT_NOTE_BYTES;
+	}
+	memcpy(bytes, &in, sizeof(in));
+	return in.len;
+}
+
 int call2(struct frame *f, uint32_t opcode, uint64_t nodeid, const void *a, size_t a_len,
 	  const void *b, size_t b_len)
 {
-	uint8_t *bytes = malloc(sizeof(struct fuse_in_header) + a_len + b_len);
+	uint8_t *bytes =
+		malloc(sizeof(struct fuse_in_header) + a_len + b_len + AGREEMENT_EXT_NOTE_BYTES);
 	uint64_t unique = f->unique += 2;
 	size_t len;
 	int r;
 
 	assert_non_null(bytes);
 	len = message(f, bytes, unique, opcode, nodeid, a, a_len, b, b_len);
+	len = add_note(f, bytes, len);
 	r = call_raw(f, bytes, len, REPLY_MAX);
 	free(bytes);
 	if (f->written)

@@ -59,6 +59,12 @@ struct frame {
 	struct fuse_out_header head;
 	uint8_t body[REPLY_MAX];
 	size_t body_len;
+	/* AGREE_NOTES: calls have room for one, which begins as `note` and is there afterwards; and
+	 * what a repeated one brings, NULL: nothing. */
+	bool noted;
+	struct agreement_note note;
+	const struct agreement_note *brings;
+	int dies; /* what comes back when the note was stored: nothing is done any more */
 };
 
 /* A request that is answered later, maybe by another thread. */

@@ -306,8 +306,8 @@ static void a_request_may_move_mtime_first(void **state)
 
 	host_file(f, "f", "x");
 	for (unsigned agreed = 0; agreed < 2; agreed++)
-		for (unsigned padding = 0; padding < 3; padding++) {
-			bool moves = agreed && padding == AGREEMENT_MTIME_NOW;
+		for (unsigned padding = 0; padding < 4; padding++) {
+			bool moves = agreed && padding & AGREEMENT_MTIME_NOW;
 
 			assert_int_equal(
 				frame_init_asking(f, ~0ull, agreed ? AGREE_MTIME_FIRST : 0), 0);

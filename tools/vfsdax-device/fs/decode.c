@@ -27,6 +27,7 @@
 #include "cred.h"
 #include "inode.h"
 #include "label.h"
+#include "note.h"
 #include "ops.h"
 #include "reply.h"
 
@@ -127,17 +128,18 @@ int op_take_name(struct op *op, const char **name)
 
 static bool takes_groups(struct fs *fs)
 {
-	return fs_agreed(fs, FUSE_CREATE_SUPP_GROUP) ||
-	       fs_agreed_beyond(fs, AGREE_GROUPS);
+	return fs_agreed(fs, FUSE_CREATE_SUPP_GROUP) || fs_agreed_beyond(fs, AGREE_GROUPS);
 }
 
-/* One extension: groups and a security label are taken, everything else is passed over. */
+/* One extension: groups, a security label and a note are taken, all others are passed over. */
 static int take_extension(struct op *op, struct bytes ext, uint32_t type)
 {
 	uint32_t n;
 
 	if (type <= FUSE_MAX_NR_SECCTX && fs_agreed(op->fs, FUSE_SECURITY_CTX))
 		return label_take(op, ext, type);
+	if (type == AGREEMENT_EXT_NOTE && fs_agreed_beyond(op->fs, AGREE_NOTES))
+		return note_take(op, ext);
 	if (type != FUSE_EXT_GROUPS || !takes_groups(op->fs))
 		return 0;
 	if (op->n_groups || !bytes_take(&ext, &n, sizeof(n)) || n > AGREEMENT_GROUPS_MAX ||
@@ -227,8 +229,9 @@ static void move_mtime(struct op *op)
 	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
 	struct inode *inode;
 
-	if (op->in.padding != AGREEMENT_MTIME_NOW || !fs_agreed_beyond(op->fs, AGREE_MTIME_FIRST) ||
-	    op->fs->options.readonly || inode_get(op->fs, op->in.nodeid, &inode) < 0)
+	if (!(op->in.padding & AGREEMENT_MTIME_NOW) ||
+	    !fs_agreed_beyond(op->fs, AGREE_MTIME_FIRST) || op->fs->options.readonly ||
+	    inode_get(op->fs, op->in.nodeid, &inode) < 0)
 		return;
 	if (syscall(SYS_utimensat, inode->fd, "", ts, AT_EMPTY_PATH) < 0)
 		log_debug("st_mtime of node %llu: %s", (unsigned long long)inode->nodeid,
@@ -323,7 +326,9 @@ void fs_handle(struct fs *fs, struct request *req)
 		return;
 	}
 	info = op_info(op.in.opcode);
-	r = check_request(&op, info);
+	r = note_take_room(&op);
+	if (r == 0)
+		r = check_request(&op, info);
 	if (r == 0)
 		r = cred_prepare_thread(fs->privileged);
 	if (r == 0)

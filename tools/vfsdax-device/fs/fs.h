@@ -130,6 +130,9 @@ struct op {
 	const char *label_name;
 	const uint8_t *label;
 	uint32_t label_len;
+	/* note.h: there is room for a note; one has come back, and which. */
+	bool noted, repeats;
+	struct agreement_note note;
 };
 
 /* Takes the fixed part of the arguments, whose length the table has checked. */

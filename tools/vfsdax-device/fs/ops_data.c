@@ -13,6 +13,7 @@
 
 #include "cred.h"
 #include "handle.h"
+#include "note.h"
 #include "reply.h"
 
 /* One copy_file_range holds a queue thread; callers loop over short ones. */
@@ -83,15 +84,34 @@ int op_read(struct op *op)
 	return got < 0 ? (int)got : reply_in_place(op, (size_t)got);
 }
 
+/* How much was written, now or by a device that died; or -errno. */
+static ssize_t write_once(struct op *op, const struct handle *h, const struct fuse_write_in *in)
+{
+	uint64_t data = sizeof(op->in) + sizeof(*in);
+	bool kills = in->write_flags & FUSE_WRITE_KILL_SUIDGID;
+	struct cred_scope scope;
+	uint32_t done;
+	ssize_t n = note_appending(op, h, in, &done);
+
+	if (n < 0 || (done && done == in->size))
+		return n < 0 ? n : done;
+	if (kills)
+		n = cred_enter(&scope, op, CRED_KILL_SUID);
+	if (n < 0)
+		return n;
+	n = move(true, h->fd, op->req->readable, op->req->n_readable, data + done, in->size - done,
+		 in->offset + done, write_flags(in->flags));
+	if (kills)
+		cred_leave(&scope);
+	return n < 0 && !done ? n : MAX(n, 0) + done;
+}
+
 int op_write(struct op *op)
 {
-	struct request *req = op->req;
 	struct fuse_write_in in;
 	struct fuse_write_out out = {0};
-	struct cred_scope scope;
 	struct handle *h;
-	ssize_t put;
-	int r = 0;
+	ssize_t n;
 
 	op_take(op, &in, sizeof(in));
 	if (in.size > op->in.len - sizeof(op->in) - sizeof(in) - op->in.total_extlen * UINT64_C(8))
@@ -101,19 +121,11 @@ int op_write(struct op *op)
 	h = handle_get(op->fs, in.fh, HANDLE_FILE, op->in.nodeid);
 	if (!h)
 		return -EBADF;
-	if (in.write_flags & FUSE_WRITE_KILL_SUIDGID)
-		r = cred_enter(&scope, op, CRED_KILL_SUID);
-	if (r == 0) {
-		inode_dirty(h->inode);
-		put = move(true, h->fd, req->readable, req->n_readable, sizeof(op->in) + sizeof(in),
-			   in.size, in.offset, write_flags(in.flags));
-		if (in.write_flags & FUSE_WRITE_KILL_SUIDGID)
-			cred_leave(&scope);
-		out.size = put < 0 ? 0 : (uint32_t)put;
-		r = put < 0 ? (int)put : 0;
-	}
+	inode_dirty(h->inode);
+	n = write_once(op, h, &in);
 	handle_put(h);
-	return r < 0 ? r : reply(op, &out, sizeof(out));
+	out.size = n < 0 ? 0 : (uint32_t)n;
+	return n < 0 ? (int)n : reply(op, &out, sizeof(out));
 }
 
 static int sync_handle(struct op *op, enum handle_kind kind)
@@ -167,8 +179,10 @@ int op_fallocate(struct op *op)
 	r = cred_enter(&scope, op, cred_flags_of_change(op));
 	if (r == 0) {
 		inode_dirty(h->inode);
-		r = fallocate(h->fd, (int)in.mode, (off_t)in.offset, (off_t)in.length) < 0 ? -errno
-											   : 0;
+		r = note_shifting(op, h, &in);
+		if (r == NOTE_DO &&
+		    fallocate(h->fd, (int)in.mode, (off_t)in.offset, (off_t)in.length) < 0)
+			r = -errno;
 		cred_leave(&scope);
 	}
 	handle_put(h);

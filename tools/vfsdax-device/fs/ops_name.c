@@ -13,6 +13,7 @@
 #include "cred.h"
 #include "inode.h"
 #include "label.h"
+#include "note.h"
 #include "reply.h"
 
 /* What MKNOD, MKDIR, SYMLINK and LINK have in common: a name that comes into being. */
@@ -25,6 +26,17 @@ struct maker {
 	const struct inode *of; /* LINK: nothing but a name is made */
 	int (*make)(const struct op *op, const struct maker *m);
 };
+
+static int make_once(struct op *op, const struct maker *m)
+{
+	struct note_made made = {.type = m->mode & S_IFMT ? m->mode & S_IFMT : S_IFREG,
+				 .rdev = m->rdev,
+				 .target = m->target,
+				 .of = m->of};
+	int r = note_making(op, m->name, &made);
+
+	return r == NOTE_DO && m->make(op, m) < 0 ? -errno : MIN(r, 0);
+}
 
 /* Without its label there must be no file. Puts `inode` when it fails. */
 static int label_entry(struct op *op, const struct maker *m, struct inode *inode,
@@ -61,7 +73,7 @@ static int make_entry(struct op *op, struct maker *m)
 	r = cred_enter(&scope, op, m->of ? CRED_JUDGED : CRED_MAKES);
 	if (r < 0)
 		return r;
-	r = m->make(op, m) < 0 ? -errno : 0;
+	r = make_once(op, m);
 	if (r == 0)
 		r = inode_lookup(op->fs, op->node, m->name, &inode, &stx);
 	cred_leave(&scope);
@@ -111,13 +123,15 @@ int op_mkdir(struct op *op)
 	struct fuse_mkdir_in in;
 
 	op_take(op, &in, sizeof(in));
-	return make_entry(op,
-			  &(struct maker){.make = make_dir, .mode = in.mode, .umask = in.umask});
+	return make_entry(op, &(struct maker){.make = make_dir,
+					      .mode = (in.mode & ~(uint32_t)S_IFMT) | S_IFDIR,
+					      .umask = in.umask});
 }
 
 int op_symlink(struct op *op)
 {
-	return make_entry(op, &(struct maker){.make = make_symlink, .has_target = true});
+	return make_entry(
+		op, &(struct maker){.make = make_symlink, .mode = S_IFLNK, .has_target = true});
 }
 
 int op_link(struct op *op)
@@ -149,7 +163,9 @@ static int unlink_name(struct op *op, int flags)
 		r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
-	r = unlinkat(op->node->fd, name, flags) < 0 ? -errno : 0;
+	r = note_taking(op, name);
+	if (r == NOTE_DO && unlinkat(op->node->fd, name, flags) < 0)
+		r = -errno;
 	cred_leave(&scope);
 	return r < 0 ? r : reply_names(op, NULL, 0);
 }
@@ -173,7 +189,9 @@ static int rename_now(struct op *op, const char *from, const struct inode *to_di
 
 	if (r < 0)
 		return r;
-	r = renameat2(op->node->fd, from, to_dir->fd, to, flags) < 0 ? -errno : 0;
+	r = note_taking(op, from);
+	if (r == NOTE_DO && renameat2(op->node->fd, from, to_dir->fd, to, flags) < 0)
+		r = -errno;
 	cred_leave(&scope);
 	return r < 0 ? r : reply_names(op, NULL, 0);
 }

@@ -17,6 +17,7 @@
 #include "handle.h"
 #include "inode.h"
 #include "label.h"
+#include "note.h"
 #include "reply.h"
 
 /*
@@ -162,10 +163,12 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 
 /*
  * A name that exists already (the guest's cache did not know): opened like OPEN would, by its
- * inode, because opening it by name would open devices and FIFOs.
+ * inode, because opening it by name would open devices and FIFOs. `made`: by this request, at a
+ * device that has died; its maker may have a descriptor also where the mode gives none (0444).
  */
-static int open_by_name(struct op *op, const char *name, const struct fuse_create_in *in)
+static int open_by_name(struct op *op, const char *name, const struct fuse_create_in *in, bool made)
 {
+	uint32_t flags = made ? in->flags & ~(uint32_t)O_TRUNC : in->flags;
 	struct cred_scope scope;
 	struct inode *inode;
 	struct statx stx;
@@ -177,7 +180,9 @@ static int open_by_name(struct op *op, const char *name, const struct fuse_creat
 	cred_leave(&scope);
 	if (r < 0)
 		return r;
-	fd = open_as(op, inode, in->flags, cred_flags_of_open(in->open_flags));
+	fd = open_as(op, inode, flags, cred_flags_of_open(in->open_flags));
+	if (fd == -EACCES && made && stx.stx_uid == op->in.uid)
+		fd = open_existing(op->fs, inode, flags);
 	inode_forget(op->fs, inode->nodeid, 1); /* counted again with the answer */
 	inode_put(inode);
 	return fd;
@@ -209,7 +214,7 @@ static int create_tmpfile(struct op *op, const struct fuse_create_in *in)
 static int make_file(struct op *op, const struct fuse_create_in *in, const char *name, bool *made)
 {
 	struct cred_scope scope;
-	int fd;
+	int fd, verdict;
 
 	if (!inode_fds_left(op->fs))
 		return -EMFILE;
@@ -217,10 +222,15 @@ static int make_file(struct op *op, const struct fuse_create_in *in, const char 
 	fd = cred_enter(&scope, op, CRED_MAKES);
 	if (fd < 0)
 		return fd;
-	fd = name ? create_named(op, name, in) : create_tmpfile(op, in);
+	verdict = name ? note_making(op, name, &(struct note_made){.type = S_IFREG}) : NOTE_DO;
+	fd = verdict;
+	if (verdict == NOTE_DO)
+		fd = name ? create_named(op, name, in) : create_tmpfile(op, in);
 	cred_leave(&scope);
 	*made = fd >= 0;
-	return fd == -EEXIST && name && !(in->flags & O_EXCL) ? open_by_name(op, name, in) : fd;
+	if (verdict == NOTE_DONE || (fd == -EEXIST && name && !(in->flags & O_EXCL)))
+		fd = open_by_name(op, name, in, *made);
+	return fd;
 }
 
 static int create_file(struct op *op, const struct fuse_create_in *in, const char *name)

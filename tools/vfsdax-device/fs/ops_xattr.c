@@ -15,6 +15,7 @@
 
 #include "cred.h"
 #include "inode.h"
+#include "note.h"
 #include "proc_path.h"
 #include "reply.h"
 #include "xattrmap.h"
@@ -68,6 +69,19 @@ static int take_xattr_name(struct op *op, struct host_name *host)
 	return r;
 }
 
+/* Without XATTR_CREATE a second time finds, and leaves, what the first one has left. */
+static int set_once(struct op *op, const char *path, const char *name,
+		    const struct fuse_setxattr_in *in)
+{
+	bool creates = in->flags & XATTR_CREATE;
+	int r = creates ? note_attribute(op, path, name) : 0;
+
+	if (r < 0)
+		return r;
+	r = setxattr(path, name, op->args.at, in->size, (int)in->flags) < 0 ? -errno : 0;
+	return creates ? note_attribute_made(op, r, path, name, op->args.at, in->size) : r;
+}
+
 int op_setxattr(struct op *op)
 {
 	/* fuse.h, SETXATTR_EXT: without it the struct ends after `flags`. */
@@ -93,11 +107,19 @@ int op_setxattr(struct op *op)
 	r = cred_enter(&scope, op, flags);
 	if (r < 0)
 		return r;
-	r = setxattr(proc_path(op->node).s, name.s, op->args.at, in.size, (int)in.flags) < 0
-		    ? -errno
-		    : 0;
+	r = set_once(op, proc_path(op->node).s, name.s, &in);
 	cred_leave(&scope);
 	return r < 0 ? r : reply_ok(op);
+}
+
+static int remove_once(struct op *op, const char *path, const char *name)
+{
+	int r = note_attribute(op, path, name);
+
+	if (r < 0)
+		return r;
+	r = removexattr(path, name) < 0 ? -errno : 0;
+	return note_attribute_removed(op, r);
 }
 
 int op_removexattr(struct op *op)
@@ -113,7 +135,7 @@ int op_removexattr(struct op *op)
 		r = cred_enter(&scope, op, CRED_JUDGED);
 	if (r < 0)
 		return r;
-	r = removexattr(proc_path(op->node).s, name.s) < 0 ? -errno : 0;
+	r = remove_once(op, proc_path(op->node).s, name.s);
 	cred_leave(&scope);
 	return r < 0 ? r : reply_ok(op);
 }

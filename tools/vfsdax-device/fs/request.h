@@ -40,6 +40,14 @@ struct request {
  */
 void request_complete(struct request *req, uint32_t written_bytes);
 
+/*
+ * Stores bytes at `at` of what is writable, where the driver can see them at once and also when
+ * this process ends before request_complete(). Before that, on the thread of fs_handle(). 0;
+ * -EFAULT: the driver's buffer is in no memory; -ECANCELED: the queue is being stopped. Belongs to
+ * the vhost half.
+ */
+int request_store(struct request *req, uint64_t at, const void *bytes, size_t len);
+
 /* The DAX window of the connected front end. Belongs to the vhost half. */
 struct shmem;
 

@@ -116,6 +116,26 @@ void request_complete(struct request *req, uint32_t written_bytes)
 		event_signal(&q->call);
 }
 
+int request_store(struct request *req, uint64_t at, const void *bytes, size_t len)
+{
+	struct queue_slot *slot = container_of(req, struct queue_slot, req);
+	struct queue *q = slot->queue;
+
+	for (;;) {
+		struct misses misses = {.n = 0};
+		int rc;
+
+		space_read_lock(q->space);
+		rc = slot_store(slot, q->space, at, bytes, len, &misses);
+		space_read_unlock(q->space);
+		if (rc != -EAGAIN)
+			return rc;
+		rc = queue_resolve(q, &misses);
+		if (rc)
+			return rc;
+	}
+}
+
 /* ------------------------------------------------------------------ taking */
 
 /* With the locks: a slot for q->chain. 1, -ENOMEM, or -EPROTO. */

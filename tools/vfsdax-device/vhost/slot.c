@@ -98,24 +98,53 @@ static int copy_in(struct queue_slot *slot, struct space *s, struct misses *miss
 	return result;
 }
 
-int slot_copy_out(struct queue_slot *slot, struct space *s, struct misses *misses)
+static int copy_to_ranges(struct queue_slot *slot, struct space *s, uint64_t skip,
+			  const uint8_t *bytes, size_t len, struct misses *misses)
 {
 	size_t at = 0;
 	int result = 0;
 
-	if (slot->direct)
-		return 0;
-	for (unsigned i = 0; i < slot->n_writable && at < slot->written; i++) {
+	for (unsigned i = 0; i < slot->n_writable && at < len; i++) {
 		const struct guest_range *x = &slot->ranges[slot->n_readable + i];
-		size_t len = MIN(x->len, slot->written - at);
-		int rc = space_write(s, x->addr, slot->out + at, len, misses);
+		uint64_t from = MIN(skip, x->len);
+		size_t part = MIN(x->len - from, len - at);
+		int rc = part ? space_write(s, x->addr + from, bytes + at, part, misses) : 0;
 
 		if (rc && rc != -EAGAIN)
 			return rc;
 		result = rc ? rc : result;
-		at += len;
+		skip -= from;
+		at += part;
 	}
 	return result;
+}
+
+int slot_copy_out(struct queue_slot *slot, struct space *s, struct misses *misses)
+{
+	return slot->direct ? 0 : copy_to_ranges(slot, s, 0, slot->out, slot->written, misses);
+}
+
+static void copy_to_pieces(const struct request *req, uint64_t skip, const uint8_t *bytes,
+			   size_t len)
+{
+	for (unsigned i = 0; i < req->n_writable && len; i++) {
+		uint64_t from = MIN(skip, req->writable[i].iov_len);
+		size_t part = MIN(req->writable[i].iov_len - from, len);
+
+		memcpy((uint8_t *)req->writable[i].iov_base + from, bytes, part);
+		skip -= from;
+		bytes += part;
+		len -= part;
+	}
+}
+
+int slot_store(struct queue_slot *slot, struct space *s, uint64_t skip, const void *bytes,
+	       size_t len, struct misses *misses)
+{
+	if (!slot->direct)
+		return copy_to_ranges(slot, s, skip, bytes, len, misses);
+	copy_to_pieces(&slot->req, skip, bytes, len);
+	return 0;
 }
 
 /* How many of the ranges' bytes from the first on, at most `max`; the rest is cut off. */

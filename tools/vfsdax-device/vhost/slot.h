@@ -63,6 +63,10 @@ int slot_map(struct queue_slot *slot, struct space *s, struct misses *misses);
  * and written now. False: not even that. */
 bool slot_map_header(struct queue_slot *slot, struct space *s);
 
+/* [space] Bytes to what is writable, behind its first `skip`, at once. Errors as space_at(), of
+ * small ones only: who has pinned memory must not wait for the front end. */
+int slot_store(struct queue_slot *slot, struct space *s, uint64_t skip, const void *bytes,
+	       size_t len, struct misses *misses);
 /* [space] What was written, to the driver's buffers. Errors as space_at(). */
 int slot_copy_out(struct queue_slot *slot, struct space *s, struct misses *misses);
 
