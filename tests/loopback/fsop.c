@@ -668,6 +668,18 @@ static int cmd_nonsense(char **a)
 	return 0;
 }
 
+/* ---- pread OFFSET LENGTH: prints what standard input has there, by that descriptor -------------- */
+static int cmd_pread(char **a)
+{
+	size_t len = number(a[1]);
+	char *buf = alloc_or_die(len);
+	ssize_t n = pread(STDIN_FILENO, buf, len, (off_t)number(a[0]));
+
+	if (n < 0)
+		die("pread: %s", strerror(errno));
+	return fwrite(buf, 1, (size_t)n, stdout) == (size_t)n ? 0 : 1;
+}
+
 static const struct {
 	const char *name;
 	int args;
@@ -691,6 +703,7 @@ static const struct {
 	{"strerror", 1, cmd_strerror, "NAME"},
 	{"all-a", 3, cmd_all_a, "read|write|map FILE SECONDS"},
 	{"nonsense", 3, cmd_nonsense, "SOCKET BYTES SEED"},
+	{"pread", 2, cmd_pread, "OFFSET LENGTH"},
 	{"seek", 3, cmd_seek, "FILE data|hole OFFSET"},
 };
 
