@@ -680,6 +680,40 @@ static int cmd_pread(char **a)
 	return fwrite(buf, 1, (size_t)n, stdout) == (size_t)n ? 0 : 1;
 }
 
+/* ---- keep FILE...: opens them and says so; at each line of standard input says of each which different
+ * bytes it has and how many, or the error; at the end writes an X to each ------------------------ */
+static void say_bytes(const char *name, int fd)
+{
+	static uint8_t buf[1 << 20];
+	char letters[257] = "";
+	ssize_t n = pread(fd, buf, sizeof(buf), 0);
+
+	for (ssize_t i = 0; i < n; i++)
+		if (buf[i] && !strchr(letters, buf[i]))
+			letters[strlen(letters)] = (char)buf[i];
+	if (n < 0)
+		printf("%s %s\n", name, strerrorname_np(errno));
+	else
+		printf("%s %s %zd\n", name, letters, n);
+}
+
+static int cmd_keep(char **a)
+{
+	int fds[32], n = 0;
+	char line[64];
+
+	for (; a[n] && n < 32; n++)
+		fds[n] = open_or_die(a[n], O_RDWR);
+	puts("ready");
+	while (fflush(stdout) == 0 && fgets(line, sizeof(line), stdin))
+		for (int i = 0; i < n; i++)
+			say_bytes(a[i], fds[i]);
+	for (int i = 0; i < n; i++)
+		if (pwrite(fds[i], "X", 1, 0) != 1)
+			printf("%s write %s\n", a[i], strerrorname_np(errno));
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int args;
@@ -704,6 +738,7 @@ static const struct {
 	{"all-a", 3, cmd_all_a, "read|write|map FILE SECONDS"},
 	{"nonsense", 3, cmd_nonsense, "SOCKET BYTES SEED"},
 	{"pread", 2, cmd_pread, "OFFSET LENGTH"},
+	{"keep", 1, cmd_keep, "FILE..."},
 	{"seek", 3, cmd_seek, "FILE data|hole OFFSET"},
 };
 

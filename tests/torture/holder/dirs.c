@@ -22,7 +22,8 @@ struct stream {
 	unsigned seen[MANY], others, total;
 	int64_t off; /* of the last entry */
 };
-static struct stream many = {.dir = "many", .names = MANY}, few = {.dir = "few", .names = 40}, unread = {.dir = "many", .names = MANY};
+static struct stream many = {.dir = "many", .names = MANY}, few = {.dir = "few", .names = 40},
+		     unread = {.dir = "many", .names = MANY};
 
 static void name_of(unsigned i, char name[static 32])
 {
@@ -80,8 +81,9 @@ static void look_stream(const char *name, struct stream *s)
 		lost += s->seen[i] == 0;
 		twice += s->seen[i] > 1;
 	}
-	check(name, n == 0 && !twice && !lost && !s->others, "%s; %u names are missing, %u came more than once, %u are strange",
-	      said(n), lost, twice, s->others);
+	check(name, n == 0 && !twice && !lost && !s->others,
+	      "%s; %u names are missing, %u came more than once, %u are strange", said(n), lost,
+	      twice, s->others);
 }
 
 static void make_names(const struct stream *s)
@@ -166,8 +168,10 @@ static void look_moved(void)
 	n = fstatat(moved, "../b/in", &now, 0);
 	check("moved-directory-up", n == 0 && now.st_ino == st.st_ino, "fstatat: %s", said(n));
 	fd = openat(removed, "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	check("orphan-directory", fd < 0 && (errno == ENOENT || errno == ESTALE), "a file can be made in it: %s", said(fd));
+	check("orphan-directory", fd < 0 && (errno == ENOENT || errno == ESTALE),
+	      "a file can be made in it: %s", said(fd));
 	close(fd);
 }
 
-const struct thing dir_things[] = {{"streams", hold_streams, look_streams}, {"moved", hold_moved, look_moved}, {0}};
+const struct thing dir_things[] = {
+	{"streams", hold_streams, look_streams}, {"moved", hold_moved, look_moved}, {0}};

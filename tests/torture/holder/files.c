@@ -24,7 +24,8 @@ static void look_reading(void)
 	check("read-position", n == 1 && byte == want, "read at the old position: %s", said(n));
 	holds("read-bytes", reading, 1, 0, FILE_LEN);
 	n = fstat(reading, &st);
-	check("read-fstat", n == 0 && st.st_size == FILE_LEN && st.st_nlink == 1, "fstat: %s", said(n));
+	check("read-fstat", n == 0 && st.st_size == FILE_LEN && st.st_nlink == 1, "fstat: %s",
+	      said(n));
 }
 
 static void hold_writing(void)
@@ -69,7 +70,8 @@ static void look_appending(void)
 	n = write(appending, bytes, sizeof(bytes));
 	check("append", n == (ssize_t)sizeof(bytes), "write: %s", said(n));
 	n = fstat(appending, &st);
-	check("append-size", n == 0 && st.st_size == FILE_LEN + sizeof(bytes), "%s, %jd bytes", said(n), (intmax_t)st.st_size);
+	check("append-size", n == 0 && st.st_size == FILE_LEN + sizeof(bytes), "%s, %jd bytes",
+	      said(n), (intmax_t)st.st_size);
 	holds("append-bytes", appending, 4, 0, FILE_LEN + sizeof(bytes));
 }
 
@@ -88,7 +90,8 @@ static void look_emptied(void)
 	char text[64] = "";
 	ssize_t n = pread(emptied, text, sizeof(text), 0);
 
-	check("opened-with-o-trunc", n == 12 && memcmp(text, "filled again", 12) == 0, "read: %s", said(n));
+	check("opened-with-o-trunc", n == 12 && memcmp(text, "filled again", 12) == 0, "read: %s",
+	      said(n));
 }
 
 /* ---- mapped */
@@ -117,17 +120,21 @@ static void look_mapped(void)
 		return;
 	}
 	fill(want, sizeof(want), 20 * 4096, 6);
-	check("mapped-read", memcmp(mapped + 20 * 4096, want, sizeof(want)) == 0, "wrong bytes in a page that was not there before");
+	check("mapped-read", memcmp(mapped + 20 * 4096, want, sizeof(want)) == 0,
+	      "wrong bytes in a page that was not there before");
 	mapped[8192] = 'b';
 	n = msync(mapped, FILE_LEN, MS_SYNC);
 	check("mapped-msync", n == 0, "msync: %s", said(n));
 	fd = open_or_die("mapped", O_RDONLY);
-	check("mapped-written-before", pread(fd, &byte, 1, 0) == 1 && byte == 'a', "the byte is %#x", byte);
-	check("mapped-written-after", pread(fd, &byte, 1, 8192) == 1 && byte == 'b', "the byte is %#x", byte);
+	check("mapped-written-before", pread(fd, &byte, 1, 0) == 1 && byte == 'a',
+	      "the byte is %#x", byte);
+	check("mapped-written-after", pread(fd, &byte, 1, 8192) == 1 && byte == 'b',
+	      "the byte is %#x", byte);
 	close(fd);
 }
 
-/* ---- the name was changed before, so that who opens it again by the old one has none, or another's */
+/* ---- the name was changed before, so that who opens it again by the old one has none, or
+ * another's */
 
 static int moved, in_moved, linked;
 
@@ -161,7 +168,8 @@ static void look_moved(void)
 	close(fd);
 	holds("renamed-directory", in_moved, 9, 0, FILE_LEN);
 	n = fstat(in_moved, &a) || stat("new/other/file", &b);
-	check("renamed-directory-same-inode", n == 0 && a.st_ino == b.st_ino, "%s", said(n ? -1 : 0));
+	check("renamed-directory-same-inode", n == 0 && a.st_ino == b.st_ino, "%s",
+	      said(n ? -1 : 0));
 	n = stat("old/sub/file", &b);
 	check("renamed-directory-old-name", n < 0 && errno == ENOENT, "%s", said(n));
 	holds("other-link", linked, 10, 0, FILE_LEN);
@@ -237,13 +245,24 @@ static void look_known(void)
 	struct stat st = {0};
 	int n = stat("known", &st);
 
-	check("inode-number-stays", n == 0 && st.st_ino == known.st_ino && st.st_dev == known.st_dev, "stat: %s, inode %ju, not %ju",
-	      said(n), (uintmax_t)st.st_ino, (uintmax_t)known.st_ino);
-	check("mtime-stays", st.st_mtim.tv_sec == known.st_mtim.tv_sec && st.st_mtim.tv_nsec == known.st_mtim.tv_nsec, "it changed");
+	check("inode-number-stays",
+	      n == 0 && st.st_ino == known.st_ino && st.st_dev == known.st_dev,
+	      "stat: %s, inode %ju, not %ju", said(n), (uintmax_t)st.st_ino,
+	      (uintmax_t)known.st_ino);
+	check("mtime-stays",
+	      st.st_mtim.tv_sec == known.st_mtim.tv_sec &&
+		      st.st_mtim.tv_nsec == known.st_mtim.tv_nsec,
+	      "it changed");
 }
 
 const struct thing file_things[] = {
-	{"read", hold_reading, look_reading},	{"write", hold_writing, look_writing},	 {"append", hold_appending, look_appending},
-	{"emptied", hold_emptied, look_emptied}, {"mapped", hold_mapped, look_mapped},	 {"moved", hold_moved, look_moved},
-	{"orphan", hold_orphans, look_orphans}, {"known", hold_known, look_known},	 {0},
+	{"read", hold_reading, look_reading},
+	{"write", hold_writing, look_writing},
+	{"append", hold_appending, look_appending},
+	{"emptied", hold_emptied, look_emptied},
+	{"mapped", hold_mapped, look_mapped},
+	{"moved", hold_moved, look_moved},
+	{"orphan", hold_orphans, look_orphans},
+	{"known", hold_known, look_known},
+	{0},
 };

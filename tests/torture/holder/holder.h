@@ -14,7 +14,8 @@
 #define WAIT_MS	  10000
 #define HOST_PATH 4096
 
-/* One thing that is held: what is made before the device dies, and looked at when it is back. Both run in the directory. */
+/* One thing that is held: what is made before the device dies, and looked at when it is back. Both
+ * run in the directory. */
 struct thing {
 	const char *name;
 	void (*hold)(void);
@@ -22,10 +23,11 @@ struct thing {
 };
 
 extern const struct thing file_things[], dir_things[], lock_things[]; /* the last has no name */
-extern const char *host;					      /* the directory as its host sees it, NULL: out of reach */
+extern const char *host; /* the directory as its host sees it, NULL: out of reach */
 
 /* One check of a thing, by its own name. True: it is as it should be. */
-__attribute__((format(printf, 3, 4))) bool check(const char *name, bool right, const char *why, ...);
+__attribute__((format(printf, 3, 4))) bool check(const char *name, bool right, const char *why,
+						 ...);
 /* As the last word of a check: what a call gave. */
 const char *said(long result);
 /* What the file holds when it is made: bytes that depend on where they are and on `seed`. */

@@ -4,15 +4,16 @@
  *
  *   holder DIR [HOST_DIR]
  *
- * Makes what it holds in DIR, on the mount, which must be empty; says "ready"; and waits for a line on its
- * standard input. Then it looks at each of them, by the old descriptors, and prints a line for each check:
+ * Makes what it holds in DIR, on the mount, which must be empty; says "ready"; and waits for a line
+ * on its standard input. Then it looks at each of them, by the old descriptors, and prints a line
+ * for each check:
  *
  *   ok NAME            FAIL NAME: why            skip NAME: why
  *
  * HOST_DIR is the same directory on the host, whose processes must meet the locks as well.
- * A check named orphan-... is of something without a name, which a device cannot find again after its death:
- * ESTALE is right there, too (printed as "ok NAME (ESTALE)"), another file's bytes never are.
- * Status: 0, 1 when a check failed.
+ * A check named orphan-... is of something without a name, which a device cannot find again after
+ * its death: ESTALE is right there, too (printed as "ok NAME (ESTALE)"), another file's bytes never
+ * are. Status: 0, 1 when a check failed.
  */
 #include <stdarg.h>
 
@@ -84,7 +85,8 @@ bool holds(const char *name, int fd, unsigned seed, size_t off, size_t len)
 			return check(name, false, "read of %zu at %zu: %s", part, off, said(n));
 		fill(want, part, off, seed);
 		if (memcmp(want, found, part) != 0)
-			return check(name, false, "wrong bytes between %zu and %zu", off, off + part);
+			return check(name, false, "wrong bytes between %zu and %zu", off,
+				     off + part);
 		off += part;
 		len -= part;
 	}

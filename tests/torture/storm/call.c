@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* call: one system call of a thread: into the journal, timed, and compared with what it should have given. */
+/* call: one system call of a thread: into the journal, timed, and compared with what it should have
+ * given. */
 #include <stdarg.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -8,9 +9,9 @@
 #include "storm.h"
 
 static const char *const names[OPS] = {
-	"open", "create", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "append", "pwrite",
-	"truncate", "setxattr", "removexattr", "fsync", "close", "lstat", "pread", "readlink", "getxattr",
-	"getdents",
+	"open",	 "create", "mkdir",  "symlink",	 "link",     "rename",	    "unlink",
+	"rmdir", "append", "pwrite", "truncate", "setxattr", "removexattr", "fsync",
+	"close", "lstat",  "pread",  "readlink", "getxattr", "getdents",
 };
 
 const char *op_name(enum op op)
@@ -35,30 +36,52 @@ static int64_t execute(const struct call *c)
 {
 	switch (c->op) {
 	case OP_OPEN:
-	case OP_CREATE: return open(c->path, c->flags | O_CLOEXEC, 0644);
-	case OP_MKDIR: return mkdir(c->path, 0755);
-	case OP_SYMLINK: return symlink(c->other, c->path);
-	case OP_LINK: return link(c->path, c->other);
-	case OP_RENAME: return (int64_t)syscall(SYS_renameat2, AT_FDCWD, c->path, AT_FDCWD, c->other, c->flags);
-	case OP_UNLINK: return unlink(c->path);
-	case OP_RMDIR: return rmdir(c->path);
-	case OP_APPEND: return write(c->fd, c->from, c->len);
-	case OP_PWRITE: return pwrite(c->fd, c->from, c->len, c->off);
-	case OP_TRUNCATE: return c->fd >= 0 ? ftruncate(c->fd, c->off) : truncate(c->path, c->off);
-	case OP_SETXATTR: return setxattr(c->path, c->other, c->from, c->len, c->flags);
-	case OP_REMOVEXATTR: return removexattr(c->path, c->other);
-	case OP_FSYNC: return fsync(c->fd);
-	case OP_CLOSE: return close(c->fd);
-	case OP_LSTAT: return lstat(c->path, c->buf);
-	case OP_PREAD: return pread(c->fd, c->buf, c->len, c->off);
-	case OP_READLINK: return readlink(c->path, c->buf, c->len);
-	case OP_GETXATTR: return getxattr(c->path, c->other, c->buf, c->len);
-	case OP_GETDENTS: return (int64_t)syscall(SYS_getdents64, c->fd, c->buf, c->len);
-	default: die("operation %d", c->op);
+	case OP_CREATE:
+		return open(c->path, c->flags | O_CLOEXEC, 0644);
+	case OP_MKDIR:
+		return mkdir(c->path, 0755);
+	case OP_SYMLINK:
+		return symlink(c->other, c->path);
+	case OP_LINK:
+		return link(c->path, c->other);
+	case OP_RENAME:
+		return (int64_t)syscall(SYS_renameat2, AT_FDCWD, c->path, AT_FDCWD, c->other,
+					c->flags);
+	case OP_UNLINK:
+		return unlink(c->path);
+	case OP_RMDIR:
+		return rmdir(c->path);
+	case OP_APPEND:
+		return write(c->fd, c->from, c->len);
+	case OP_PWRITE:
+		return pwrite(c->fd, c->from, c->len, c->off);
+	case OP_TRUNCATE:
+		return c->fd >= 0 ? ftruncate(c->fd, c->off) : truncate(c->path, c->off);
+	case OP_SETXATTR:
+		return setxattr(c->path, c->other, c->from, c->len, c->flags);
+	case OP_REMOVEXATTR:
+		return removexattr(c->path, c->other);
+	case OP_FSYNC:
+		return fsync(c->fd);
+	case OP_CLOSE:
+		return close(c->fd);
+	case OP_LSTAT:
+		return lstat(c->path, c->buf);
+	case OP_PREAD:
+		return pread(c->fd, c->buf, c->len, c->off);
+	case OP_READLINK:
+		return readlink(c->path, c->buf, c->len);
+	case OP_GETXATTR:
+		return getxattr(c->path, c->other, c->buf, c->len);
+	case OP_GETDENTS:
+		return (int64_t)syscall(SYS_getdents64, c->fd, c->buf, c->len);
+	default:
+		die("operation %d", c->op);
 	}
 }
 
-/* --lie: what a lost request looks like to its caller, and one that was repeated; for trying storm itself. */
+/* --lie: what a lost request looks like to its caller, and one that was repeated; for trying storm
+ * itself. */
 static int64_t lose(const struct call *c)
 {
 	return c->op == OP_APPEND || c->op == OP_PWRITE ? (int64_t)c->len : 0;
@@ -93,8 +116,9 @@ static void begin(struct thread *t, const struct call *c)
 	char line[sizeof(t->doing) + 64];
 	int n;
 
-	snprintf(t->doing, sizeof(t->doing), "%s %s%s%s fd %d flags %#x %zu at %jd", names[c->op], c->path ? c->path : "",
-		 c->other ? " " : "", c->other ? c->other : "", c->fd, (unsigned)c->flags, c->len, (intmax_t)c->off);
+	snprintf(t->doing, sizeof(t->doing), "%s %s%s%s fd %d flags %#x %zu at %jd", names[c->op],
+		 c->path ? c->path : "", c->other ? " " : "", c->other ? c->other : "", c->fd,
+		 (unsigned)c->flags, c->len, (intmax_t)c->off);
 	n = snprintf(line, sizeof(line), "%" PRIu64 " %s", ++t->position, t->doing);
 	note(t, line, (size_t)n);
 }
@@ -103,7 +127,8 @@ static void end(struct thread *t, int64_t result, uint64_t ns, bool lied)
 {
 	char line[96];
 	int n = snprintf(line, sizeof(line), " = %" PRId64 " %s%s (%" PRIu64 " us)\n", result,
-			 result < 0 ? error_name((int)-result) : "", lied ? " (a lie)" : "", ns / 1000);
+			 result < 0 ? error_name((int)-result) : "", lied ? " (a lie)" : "",
+			 ns / 1000);
 
 	note(t, line, (size_t)n);
 	if (ns > t->longest_ns)
@@ -138,8 +163,10 @@ void fault(struct thread *t, const char *format, ...)
 	va_end(ap);
 	t->failed = true;
 	atomic_fetch_add(&failures, 1);
-	fprintf(stderr, "storm: FAIL: seed %" PRIu64 ", thread %u, call %" PRIu64 " of its journal, in %s: %s\n", options.seed,
-		t->number, t->position, options.where, text);
+	fprintf(stderr,
+		"storm: FAIL: seed %" PRIu64 ", thread %u, call %" PRIu64
+		" of its journal, in %s: %s\n",
+		options.seed, t->number, t->position, options.where, text);
 }
 
 static const char *there(const char *path)
@@ -157,10 +184,13 @@ static const char *meaning(const struct call *c, int error, int want)
 	if (want)
 		return error ? "" : " (an error was made a success)";
 	switch (error) {
-	case EEXIST: return " (done twice?)";
+	case EEXIST:
+		return " (done twice?)";
 	case ENODATA:
-	case ENOENT: return " (done twice, or lost?)";
-	default: return c->op == OP_RMDIR || c->op == OP_RENAME ? " (lost?)" : "";
+	case ENOENT:
+		return " (done twice, or lost?)";
+	default:
+		return c->op == OP_RMDIR || c->op == OP_RENAME ? " (lost?)" : "";
 	}
 }
 
@@ -172,8 +202,11 @@ bool gives(struct thread *t, const struct call *c, int want)
 	/* file systems differ in what they call a directory that is not empty */
 	if (error == -want || (want == -ENOTEMPTY && error == EEXIST))
 		return true;
-	fault(t, "%s: %s, not %s%s%s", t->doing, error_name(error), error_name(-want), meaning(c, error, want),
-	      there(c->op == OP_LINK || c->op == OP_RENAME ? c->other : c->op == OP_SETXATTR ? NULL : c->path));
+	fault(t, "%s: %s, not %s%s%s", t->doing, error_name(error), error_name(-want),
+	      meaning(c, error, want),
+	      there(c->op == OP_LINK || c->op == OP_RENAME ? c->other
+		    : c->op == OP_SETXATTR		   ? NULL
+							   : c->path));
 	if (r >= 0 && (c->op == OP_OPEN || c->op == OP_CREATE))
 		close((int)r);
 	return false;

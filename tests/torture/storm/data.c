@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* data: operations on what files hold, by descriptors that are new and by such that have been open for long. */
+/* data: operations on what files hold, by descriptors that are new and by such that have been open
+ * for long. */
 #include <sys/xattr.h>
 
 #include "storm.h"
@@ -39,7 +40,8 @@ void do_hold(struct thread *t)
 	t->held[at].fd = t->held[at].node = -1;
 	if (!draw_file(t, &dir, &slot))
 		return;
-	t->held[at].fd = open_file(t, name_path(t, dir, slot, path), O_RDWR | (appends(at) ? O_APPEND : 0));
+	t->held[at].fd =
+		open_file(t, name_path(t, dir, slot, path), O_RDWR | (appends(at) ? O_APPEND : 0));
 	if (t->held[at].fd >= 0)
 		t->held[at].node = t->dirs[dir].node[slot];
 }
@@ -82,7 +84,8 @@ static bool put(struct thread *t, enum op op, int fd, const void *from, size_t l
 
 	if (n == (int64_t)len)
 		return true;
-	fault(t, "%s: %s, %" PRId64 " bytes written of %zu", t->doing, error_name(n < 0 ? (int)-n : 0), n, len);
+	fault(t, "%s: %s, %" PRId64 " bytes written of %zu", t->doing,
+	      error_name(n < 0 ? (int)-n : 0), n, len);
 	return false;
 }
 
@@ -153,7 +156,10 @@ void do_truncate(struct thread *t)
 		give_back(t, &w);
 	} else if (draw_file(t, &dir, &slot)) {
 		name_path(t, dir, slot, path);
-		if (gives(t, &(struct call){.op = OP_TRUNCATE, .path = path, .fd = -1, .off = (off_t)size}, 0))
+		if (gives(t,
+			  &(struct call){
+				  .op = OP_TRUNCATE, .path = path, .fd = -1, .off = (off_t)size},
+			  0))
 			set_size(&t->nodes[t->dirs[dir].node[slot]], size);
 	}
 }

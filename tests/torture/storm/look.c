@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* look: compares what is there with the model: one name or directory in between, all of them at the end. */
+/* look: compares what is there with the model: one name or directory in between, all of them at the
+ * end. */
 #include <sys/xattr.h>
 
 #include "storm.h"
@@ -16,7 +17,10 @@ static const char *const kinds[] = {"nothing", "a file", "a directory", "a symbo
 
 static enum kind kind_of(mode_t mode)
 {
-	return S_ISREG(mode) ? REGULAR : S_ISDIR(mode) ? DIRECTORY : S_ISLNK(mode) ? SYMLINK : NOTHING;
+	return S_ISREG(mode)   ? REGULAR
+	       : S_ISDIR(mode) ? DIRECTORY
+	       : S_ISLNK(mode) ? SYMLINK
+			       : NOTHING;
 }
 
 /* All of the file, whose size is known to be right, by `fd`. */
@@ -27,7 +31,10 @@ static void compare_data(struct thread *t, const struct node *n, int fd, const c
 	int64_t r;
 
 	do {
-		r = issue(t, &(struct call){.op = OP_PREAD, .fd = fd, .buf = found + got, .len = FILE_MAX + 1 - got,
+		r = issue(t, &(struct call){.op = OP_PREAD,
+					    .fd = fd,
+					    .buf = found + got,
+					    .len = FILE_MAX + 1 - got,
 					    .off = (off_t)got});
 		got += r > 0 ? (size_t)r : 0;
 	} while (r > 0 && got <= FILE_MAX);
@@ -39,8 +46,8 @@ static void compare_data(struct thread *t, const struct node *n, int fd, const c
 		fault(t, "%s: %zu bytes can be read, not %zu", path, got, n->size);
 	for (size_t i = 0; i < got && i < n->size; i++)
 		if (found[i] != n->data[i]) {
-			fault(t, "%s: byte %zu of %zu is 0x%02x, not 0x%02x%s", path, i, n->size, found[i], n->data[i],
-			      found[i] ? "" : " (a write was lost?)");
+			fault(t, "%s: byte %zu of %zu is 0x%02x, not 0x%02x%s", path, i, n->size,
+			      found[i], n->data[i], found[i] ? "" : " (a write was lost?)");
 			return;
 		}
 }
@@ -53,21 +60,32 @@ static void compare_xattrs(struct thread *t, const struct node *n, const char *p
 		int64_t r;
 
 		snprintf(name, sizeof(name), "user.x%u", i);
-		r = issue(t, &(struct call){.op = OP_GETXATTR, .path = path, .other = name, .fd = -1, .buf = &value,
+		r = issue(t, &(struct call){.op = OP_GETXATTR,
+					    .path = path,
+					    .other = name,
+					    .fd = -1,
+					    .buf = &value,
 					    .len = sizeof(value)});
-		if (n->xattr[i] ? r != (int64_t)sizeof(value) || value != n->xattr[i] : r != -ENODATA)
-			fault(t, "%s: %s is %#x (%s), not %#x", path, name, value, error_name(r < 0 ? (int)-r : 0), n->xattr[i]);
+		if (n->xattr[i] ? r != (int64_t)sizeof(value) || value != n->xattr[i]
+				: r != -ENODATA)
+			fault(t, "%s: %s is %#x (%s), not %#x", path, name, value,
+			      error_name(r < 0 ? (int)-r : 0), n->xattr[i]);
 	}
 }
 
 static void compare_target(struct thread *t, const struct node *n, const char *path)
 {
 	char want[32], found[64] = "";
-	int64_t r = issue(t, &(struct call){.op = OP_READLINK, .path = path, .fd = -1, .buf = found, .len = sizeof(found) - 1});
+	int64_t r = issue(t, &(struct call){.op = OP_READLINK,
+					    .path = path,
+					    .fd = -1,
+					    .buf = found,
+					    .len = sizeof(found) - 1});
 
 	snprintf(want, sizeof(want), "to %u", n->serial);
 	if (r < 0 || strcmp(found, want) != 0)
-		fault(t, "%s: leads to '%s' (%s), not '%s'", path, found, error_name(r < 0 ? (int)-r : 0), want);
+		fault(t, "%s: leads to '%s' (%s), not '%s'", path, found,
+		      error_name(r < 0 ? (int)-r : 0), want);
 }
 
 /* The name's type, links, size; false when it is useless to look further. */
@@ -95,7 +113,8 @@ static bool compare_stat(struct thread *t, const struct node *n, const char *pat
 
 static void compare_file(struct thread *t, const struct node *n, const char *path)
 {
-	int64_t fd = issue(t, &(struct call){.op = OP_OPEN, .path = path, .fd = -1, .flags = O_RDONLY});
+	int64_t fd =
+		issue(t, &(struct call){.op = OP_OPEN, .path = path, .fd = -1, .flags = O_RDONLY});
 
 	if (fd < 0) {
 		fault(t, "%s: open: %s", path, error_name((int)-fd));
@@ -143,7 +162,12 @@ void do_stat(struct thread *t)
 	if (t->dirs[dir].node[slot] >= 0)
 		compare_name(t, dir, slot, &st);
 	else
-		gives(t, &(struct call){.op = OP_LSTAT, .path = name_path(t, dir, slot, path), .fd = -1, .buf = &st}, -ENOENT);
+		gives(t,
+		      &(struct call){.op = OP_LSTAT,
+				     .path = name_path(t, dir, slot, path),
+				     .fd = -1,
+				     .buf = &st},
+		      -ENOENT);
 }
 
 /* ---- a directory's names: each once, and no other */
@@ -163,12 +187,16 @@ static int slot_of(const struct thread *t, int dir, const char *name)
 	return dir == SHARED_DIR ? -1 : -2;
 }
 
-static void seen(struct thread *t, int dir, const char *path, const char *name, unsigned count[NAMES])
+static void seen(struct thread *t, int dir, const char *path, const char *name,
+		 unsigned count[NAMES])
 {
 	int slot = slot_of(t, dir, name);
 
 	if (slot == -2 || (slot >= 0 && t->dirs[dir].node[slot] < 0))
-		fault(t, "%s: lists '%s', which cannot be there (done twice, or its removal was lost?)", path, name);
+		fault(t,
+		      "%s: lists '%s', which cannot be there (done twice, or its removal was "
+		      "lost?)",
+		      path, name);
 	if (slot >= 0 && ++count[slot] == 2)
 		fault(t, "%s: lists '%s' twice", path, name);
 }
@@ -182,8 +210,13 @@ static void compare_names(struct thread *t, int dir)
 	int64_t fd, n = 0;
 
 	dir_path(t, dir, path);
-	fd = issue(t, &(struct call){.op = OP_OPEN, .path = path, .fd = -1, .flags = O_RDONLY | O_DIRECTORY});
-	while (fd >= 0 && (n = issue(t, &(struct call){.op = OP_GETDENTS, .fd = (int)fd, .buf = buf, .len = sizeof(buf)})) > 0)
+	fd = issue(t,
+		   &(struct call){
+			   .op = OP_OPEN, .path = path, .fd = -1, .flags = O_RDONLY | O_DIRECTORY});
+	while (fd >= 0 && (n = issue(t, &(struct call){.op = OP_GETDENTS,
+						       .fd = (int)fd,
+						       .buf = buf,
+						       .len = sizeof(buf)})) > 0)
 		for (int64_t at = 0; at < n; at += ((const struct entry *)(buf + at))->len)
 			seen(t, dir, path, ((const struct entry *)(buf + at))->name, count);
 	if (fd < 0 || n < 0) {
@@ -220,29 +253,35 @@ void verify_thread(struct thread *t)
 			if (node < 0 || !compare_name(t, dir, i, &st))
 				continue;
 			if (inode[node] && inode[node] != st.st_ino)
-				fault(t, "names of one file lead to inodes %ju and %ju", (uintmax_t)inode[node], (uintmax_t)st.st_ino);
+				fault(t, "names of one file lead to inodes %ju and %ju",
+				      (uintmax_t)inode[node], (uintmax_t)st.st_ino);
 			inode[node] = st.st_ino;
 		}
 	}
 }
 
 /* The record belongs to a thread, and is its next one. */
-static void verify_record(struct thread *threads, unsigned n, unsigned log, const char *text, uint64_t next[THREADS_MAX], size_t at)
+static void verify_record(struct thread *threads, unsigned n, unsigned log, const char *text,
+			  uint64_t next[THREADS_MAX], size_t at)
 {
 	char want[RECORD + 1];
 	unsigned number;
 	uint64_t record;
 
-	if (sscanf(text, "thread %u log %*u seed %*u record %" SCNu64, &number, &record) != 2 || number >= n) {
+	if (sscanf(text, "thread %u log %*u seed %*u record %" SCNu64, &number, &record) != 2 ||
+	    number >= n) {
 		fault(&threads[0], "log %u: no record at byte %zu: '%.63s'", log, at, text);
 		return;
 	}
 	log_record(&threads[number], log, record, want);
 	if (strcmp(want, text) != 0)
-		fault(&threads[number], "log %u: at byte %zu '%.63s', not '%.63s'", log, at, text, want);
+		fault(&threads[number], "log %u: at byte %zu '%.63s', not '%.63s'", log, at, text,
+		      want);
 	else if (record != next[number])
-		fault(&threads[number], "log %u: record %" PRIu64 " at byte %zu, not %" PRIu64 " (%s)", log, record, at,
-		      next[number], record < next[number] ? "done twice, or in another order" : "lost");
+		fault(&threads[number],
+		      "log %u: record %" PRIu64 " at byte %zu, not %" PRIu64 " (%s)", log, record,
+		      at, next[number],
+		      record < next[number] ? "done twice, or in another order" : "lost");
 	next[number] = record + 1;
 }
 
@@ -264,11 +303,13 @@ static void verify_log(struct thread *threads, unsigned n, unsigned log)
 		at += RECORD;
 	}
 	if (got || ferror(f))
-		fault(&threads[0], "%s: %zu bytes behind the last record%s", path, got, ferror(f) ? ", and an error" : "");
+		fault(&threads[0], "%s: %zu bytes behind the last record%s", path, got,
+		      ferror(f) ? ", and an error" : "");
 	fclose(f);
 	for (unsigned i = 0; i < n; i++)
 		if (next[i] != threads[i].log_next[log])
-			fault(&threads[i], "%s: ends with record %" PRIu64 ", not %" PRIu64, path, next[i], threads[i].log_next[log]);
+			fault(&threads[i], "%s: ends with record %" PRIu64 ", not %" PRIu64, path,
+			      next[i], threads[i].log_next[log]);
 }
 
 void verify_shared(struct thread *threads, unsigned n)
@@ -282,7 +323,8 @@ void verify_shared(struct thread *threads, unsigned n)
 		verify_log(threads, n, i);
 	while (d && (e = readdir(d))) {
 		end = 0;
-		if (sscanf(e->d_name, "t%u-n%d%n", &number, &slot, &end) == 2 && number < n && slot < NAMES && !e->d_name[end])
+		if (sscanf(e->d_name, "t%u-n%d%n", &number, &slot, &end) == 2 && number < n &&
+		    slot < NAMES && !e->d_name[end])
 			continue; /* its thread looks */
 		if (strncmp(e->d_name, "log", 3) != 0 && e->d_name[0] != '.')
 			fault(&threads[0], "shared: '%s', which cannot be there", e->d_name);

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * storm: a storm of operations on names and small files, whose result is known exactly. For what may do an
- * operation twice or not at all, such as a mount whose device dies and comes back:
+ * storm: a storm of operations on names and small files, whose result is known exactly. For what
+ * may do an operation twice or not at all, such as a mount whose device dies and comes back:
  *
- *   storm DIR [--threads N] [--seconds N] [--ops N] [--seed N] [--json] [--journal FILE] [--host DIR]
+ *   storm DIR [--threads N] [--seconds N] [--ops N] [--seed N] [--json] [--journal FILE] [--host
+ * DIR]
  *             [--hang SECONDS] [--before-verify COMMAND] [--lie twice:OP|lost:OP]
  *
- * Each thread has a directory of its own, DIR/tN, and its own names in one of all, DIR/shared. It alone changes
- * them, so it knows of each operation whether it must succeed and else which error it must give; a part of them
- * must fail (a name that is there already), so a repeated request may not be made a success either. In two
- * files of all, each thread appends numbered records; one name of all is made and removed by whoever can.
- * At the end, or after SIGTERM or SIGINT, names, types, links, contents, extended attributes and records are
- * compared with what was acknowledged, in DIR and in the same directory as its host sees it (--host).
+ * Each thread has a directory of its own, DIR/tN, and its own names in one of all, DIR/shared. It
+ * alone changes them, so it knows of each operation whether it must succeed and else which error it
+ * must give; a part of them must fail (a name that is there already), so a repeated request may not
+ * be made a success either. In two files of all, each thread appends numbered records; one name of
+ * all is made and removed by whoever can. At the end, or after SIGTERM or SIGINT, names, types,
+ * links, contents, extended attributes and records are compared with what was acknowledged, in DIR
+ * and in the same directory as its host sees it (--host).
  *
  *   --ops N          ends after N operations of each thread (default: --seconds, 5)
  *   --journal FILE   each call in FILE.tN, before and after it is made
  *   --hang SECONDS   a call that takes longer is a failure, and the end (default 60)
  *   --before-verify  a shell command, to try the verification; it runs in DIR
- *   --lie WHAT:OP    does one in 16 of the calls OP (as in the journal) twice, or not at all: must be found out
+ *   --lie WHAT:OP    does one in 16 of the calls OP (as in the journal) twice, or not at all: must
+ * be found out
  *
  * A seed gives each thread the same operations again. Pauses are calls of more than 20 ms.
  * Status: 0, 1 after a failure, 2 for options, 3 when a call does not return.
@@ -31,7 +34,8 @@
 
 #include "storm.h"
 
-struct options options = {.threads = 4, .seconds = 5, .hang_s = 60, .seed = 1, .where = "the directory"};
+struct options options = {
+	.threads = 4, .seconds = 5, .hang_s = 60, .seed = 1, .where = "the directory"};
 struct able able;
 _Atomic unsigned failures;
 _Atomic bool stopping;
@@ -40,9 +44,10 @@ static const struct {
 	void (*run)(struct thread *t);
 	unsigned weight;
 } operations[] = {
-	{do_create, 14}, {do_mkdir, 6},	 {do_symlink, 5}, {do_link, 7},	    {do_rename, 14}, {do_exchange, 4}, {do_unlink, 10},
-	{do_rmdir, 4},	 {do_clear, 4},	 {do_contend, 5}, {do_append, 12}, {do_log, 14},    {do_empty, 3},   {do_truncate, 4}, {do_pwrite, 10},
-	{do_xattr, 10},	 {do_hold, 4},	 {do_read, 4},	  {do_stat, 8},	    {do_list, 3},
+	{do_create, 14},  {do_mkdir, 6},   {do_symlink, 5}, {do_link, 7},     {do_rename, 14},
+	{do_exchange, 4}, {do_unlink, 10}, {do_rmdir, 4},   {do_clear, 4},    {do_contend, 5},
+	{do_append, 12},  {do_log, 14},	   {do_empty, 3},   {do_truncate, 4}, {do_pwrite, 10},
+	{do_xattr, 10},	  {do_hold, 4},	   {do_read, 4},    {do_stat, 8},     {do_list, 3},
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 
@@ -87,7 +92,8 @@ static int swap_logs(unsigned flags)
 
 static void probe(void)
 {
-	able.xattr = setxattr("shared/log0", "user.probe", "1", 1, 0) == 0 && removexattr("shared/log0", "user.probe") == 0;
+	able.xattr = setxattr("shared/log0", "user.probe", "1", 1, 0) == 0 &&
+		     removexattr("shared/log0", "user.probe") == 0;
 	able.exchange = swap_logs(RENAME_EXCHANGE) == 0 && swap_logs(RENAME_EXCHANGE) == 0;
 	able.noreplace = swap_logs(RENAME_NOREPLACE) < 0 && errno == EEXIST;
 }
@@ -140,8 +146,11 @@ static void watch(struct thread *threads)
 		uint64_t since = atomic_load(&threads[i].since_ns);
 
 		if (since && now > since && now - since > options.hang_s * 1000000000ull) {
-			fprintf(stderr, "storm: FAIL: seed %" PRIu64 ", thread %u, call %" PRIu64 " of its journal: no answer for %u s: %s\n",
-				options.seed, i, threads[i].position, options.hang_s, threads[i].doing);
+			fprintf(stderr,
+				"storm: FAIL: seed %" PRIu64 ", thread %u, call %" PRIu64
+				" of its journal: no answer for %u s: %s\n",
+				options.seed, i, threads[i].position, options.hang_s,
+				threads[i].doing);
 			_exit(3);
 		}
 	}
@@ -189,7 +198,8 @@ static void verify(struct thread *threads, const char *where)
 		verify_thread(&threads[i]);
 	verify_shared(threads, options.threads);
 	if (contended_is_left())
-		fault(&threads[0], "shared/contended is there, though nobody has made it and not removed it (done twice?)");
+		fault(&threads[0], "shared/contended is there, though nobody has made it and not "
+				   "removed it (done twice?)");
 }
 
 static int by_value(const void *a, const void *b)
@@ -218,14 +228,20 @@ static void report(struct thread *threads)
 		longest = t->longest_ns > longest ? t->longest_ns : longest;
 	}
 	qsort(all, n, sizeof(*all), by_value);
-	printf(options.json ? "{\"seed\":%" PRIu64 ",\"threads\":%u,\"failures\":%u,\"ops\":%" PRIu64 ",\"calls\":%" PRIu64
-			      ",\"records\":%" PRIu64 ",\"pauses\":{\"count\":%u,\"p50_ms\":%u,\"p99_ms\":%u,\"max_ms\":%u},\"longest_ms\":["
-			    : "storm: seed %" PRIu64 ", %u threads, %u failures, %" PRIu64 " operations in %" PRIu64 " calls, %" PRIu64
-			      " records; %u pauses, p50 %u ms, p99 %u ms, max %u ms; longest call of each thread:",
-	       options.seed, options.threads, atomic_load(&failures), ops, calls, records, n, n ? all[n / 2] : 0,
-	       n ? all[n * 99 / 100] : 0, (unsigned)(longest / 1000000));
+	printf(options.json ? "{\"seed\":%" PRIu64
+			      ",\"threads\":%u,\"failures\":%u,\"ops\":%" PRIu64
+			      ",\"calls\":%" PRIu64 ",\"records\":%" PRIu64
+			      ",\"pauses\":{\"count\":%u,\"p50_ms\":%u,\"p99_ms\":%u,\"max_ms\":%u}"
+			      ",\"longest_ms\":["
+			    : "storm: seed %" PRIu64 ", %u threads, %u failures, %" PRIu64
+			      " operations in %" PRIu64 " calls, %" PRIu64
+			      " records; %u pauses, p50 %u ms, p99 %u ms, max %u ms; longest call "
+			      "of each thread:",
+	       options.seed, options.threads, atomic_load(&failures), ops, calls, records, n,
+	       n ? all[n / 2] : 0, n ? all[n * 99 / 100] : 0, (unsigned)(longest / 1000000));
 	for (unsigned i = 0; i < options.threads; i++)
-		printf("%s%u", options.json ? i ? "," : "" : " ", (unsigned)(threads[i].longest_ns / 1000000));
+		printf("%s%u", options.json ? i ? "," : "" : " ",
+		       (unsigned)(threads[i].longest_ns / 1000000));
 	puts(options.json ? "]}" : " ms");
 	free(all);
 }
@@ -236,13 +252,16 @@ static void parse_lie(const char *text)
 {
 	const char *op = strchr(text, ':');
 
-	options.lie = strncmp(text, "twice:", 6) == 0 ? TWICE : strncmp(text, "lost:", 5) == 0 ? LOST : HONEST;
+	options.lie = strncmp(text, "twice:", 6) == 0  ? TWICE
+		      : strncmp(text, "lost:", 5) == 0 ? LOST
+						       : HONEST;
 	for (int i = 0; op && i < OPS; i++)
 		if (strcmp(op + 1, op_name((enum op)i)) == 0) {
 			options.lie_op = (enum op)i;
 			op = NULL;
 		}
-	if (!options.lie || op || options.lie_op == OP_OPEN || (options.lie == LOST && options.lie_op == OP_CREATE)) {
+	if (!options.lie || op || options.lie_op == OP_OPEN ||
+	    (options.lie == LOST && options.lie_op == OP_CREATE)) {
 		fprintf(stderr, "storm: --lie %s: not twice:OP or lost:OP\n", text);
 		exit(2);
 	}
@@ -258,28 +277,59 @@ static const char *absolute(const char *path)
 static const char *parse(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"threads", 1, NULL, 't'}, {"seconds", 1, NULL, 's'}, {"ops", 1, NULL, 'o'},  {"seed", 1, NULL, 'r'},
-		{"json", 0, NULL, 'J'},	   {"journal", 1, NULL, 'j'}, {"host", 1, NULL, 'h'}, {"hang", 1, NULL, 'w'},
-		{"before-verify", 1, NULL, 'b'}, {"lie", 1, NULL, 'l'}, {0},
+		{"threads", 1, NULL, 't'},
+		{"seconds", 1, NULL, 's'},
+		{"ops", 1, NULL, 'o'},
+		{"seed", 1, NULL, 'r'},
+		{"json", 0, NULL, 'J'},
+		{"journal", 1, NULL, 'j'},
+		{"host", 1, NULL, 'h'},
+		{"hang", 1, NULL, 'w'},
+		{"before-verify", 1, NULL, 'b'},
+		{"lie", 1, NULL, 'l'},
+		{0},
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1)
 		switch (c) {
-		case 't': options.threads = (unsigned)number(optarg); break;
-		case 's': options.seconds = (unsigned)number(optarg); break;
-		case 'o': options.ops = number(optarg); break;
-		case 'r': options.seed = number(optarg); break;
-		case 'J': options.json = true; break;
-		case 'j': options.journal = optarg; break;
-		case 'h': options.host = absolute(optarg); break;
-		case 'w': options.hang_s = (unsigned)number(optarg); break;
-		case 'b': options.before_verify = optarg; break;
-		case 'l': parse_lie(optarg); break;
-		default: exit(2);
+		case 't':
+			options.threads = (unsigned)number(optarg);
+			break;
+		case 's':
+			options.seconds = (unsigned)number(optarg);
+			break;
+		case 'o':
+			options.ops = number(optarg);
+			break;
+		case 'r':
+			options.seed = number(optarg);
+			break;
+		case 'J':
+			options.json = true;
+			break;
+		case 'j':
+			options.journal = optarg;
+			break;
+		case 'h':
+			options.host = absolute(optarg);
+			break;
+		case 'w':
+			options.hang_s = (unsigned)number(optarg);
+			break;
+		case 'b':
+			options.before_verify = optarg;
+			break;
+		case 'l':
+			parse_lie(optarg);
+			break;
+		default:
+			exit(2);
 		}
 	if (optind + 1 != argc || options.threads < 1 || options.threads > THREADS_MAX) {
-		fprintf(stderr, "storm: one directory, and 1 to %d threads; see the head of main.c\n", THREADS_MAX);
+		fprintf(stderr,
+			"storm: one directory, and 1 to %d threads; see the head of main.c\n",
+			THREADS_MAX);
 		exit(2);
 	}
 	return argv[optind];

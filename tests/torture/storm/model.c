@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * model: what a thread's names lead to. A thread alone changes them, so it needs no lock and knows exactly
- * what each call must give. Its names are in directories below its own one, t3, and in the one of all
- * threads, shared, where they begin with its number: t3-n5.
+ * model: what a thread's names lead to. A thread alone changes them, so it needs no lock and knows
+ * exactly what each call must give. Its names are in directories below its own one, t3, and in the
+ * one of all threads, shared, where they begin with its number: t3-n5.
  */
 #include "storm.h"
 
@@ -54,7 +54,8 @@ const char *dir_path(const struct thread *t, int dir, char path[static PATH_LEN]
 
 	for (; t->dirs[dir].up >= 0; dir = t->dirs[dir].up) {
 		name_text(t, t->dirs[dir].up, t->dirs[dir].slot, name);
-		if ((size_t)snprintf(longer, sizeof(longer), "/%s%s", name, inner) >= sizeof(longer))
+		if ((size_t)snprintf(longer, sizeof(longer), "/%s%s", name, inner) >=
+		    sizeof(longer))
 			die("a path is too long");
 		memcpy(inner, longer, sizeof(inner));
 	}
@@ -178,7 +179,8 @@ void log_record(const struct thread *t, unsigned log, uint64_t n, char record[st
 {
 	char text[RECORD + 1];
 
-	snprintf(text, sizeof(text), "thread %u log %u seed %" PRIu64 " record %" PRIu64, t->number, log, options.seed, n);
+	snprintf(text, sizeof(text), "thread %u log %u seed %" PRIu64 " record %" PRIu64, t->number,
+		 log, options.seed, n);
 	snprintf(record, RECORD + 1, "%-63.63s\n", text);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * names: operations that make, move and remove names. Each may be refused for a reason that the model knows
- * (the name is there, is not there, is a directory, is not empty), and must then be refused with that error:
- * who repeats a request has to tell its own work from another's.
+ * names: operations that make, move and remove names. Each may be refused for a reason that the
+ * model knows (the name is there, is not there, is a directory, is not empty), and must then be
+ * refused with that error: who repeats a request has to tell its own work from another's.
  */
 #include <linux/fs.h>
 
@@ -54,7 +54,8 @@ static void before_drop(struct thread *t, const struct place *p)
 void do_create(struct thread *t)
 {
 	struct place p = draw_place(t);
-	struct call c = {.op = OP_CREATE, .path = p.path, .fd = -1, .flags = O_RDWR | O_CREAT | O_EXCL};
+	struct call c = {
+		.op = OP_CREATE, .path = p.path, .fd = -1, .flags = O_RDWR | O_CREAT | O_EXCL};
 	int64_t fd;
 
 	if (p.node >= 0) {
@@ -63,7 +64,8 @@ void do_create(struct thread *t)
 	}
 	fd = issue(t, &c);
 	if (fd < 0) {
-		fault(t, "%s: %s, not success%s", t->doing, error_name((int)-fd), fd == -EEXIST ? " (done twice?)" : "");
+		fault(t, "%s: %s, not success%s", t->doing, error_name((int)-fd),
+		      fd == -EEXIST ? " (done twice?)" : "");
 		return;
 	}
 	t->dirs[p.dir].node[p.slot] = node_new(t, REGULAR);
@@ -95,7 +97,8 @@ void do_symlink(struct thread *t)
 	int node = p.node < 0 ? node_new(t, SYMLINK) : -1;
 
 	snprintf(target, sizeof(target), "to %u", node < 0 ? 0 : t->nodes[node].serial);
-	gives(t, &(struct call){.op = OP_SYMLINK, .path = p.path, .other = target, .fd = -1}, p.node < 0 ? 0 : -EEXIST);
+	gives(t, &(struct call){.op = OP_SYMLINK, .path = p.path, .other = target, .fd = -1},
+	      p.node < 0 ? 0 : -EEXIST);
 	if (node >= 0)
 		t->dirs[p.dir].node[p.slot] = node;
 }
@@ -108,7 +111,8 @@ void do_link(struct thread *t)
 	if (!draw_file(t, &dir, &slot))
 		return;
 	from = place_of(t, dir, slot);
-	gives(t, &(struct call){.op = OP_LINK, .path = from.path, .other = to.path, .fd = -1}, to.node < 0 ? 0 : -EEXIST);
+	gives(t, &(struct call){.op = OP_LINK, .path = from.path, .other = to.path, .fd = -1},
+	      to.node < 0 ? 0 : -EEXIST);
 	if (to.node >= 0)
 		return;
 	t->dirs[to.dir].node[to.slot] = from.node;
@@ -116,7 +120,8 @@ void do_link(struct thread *t)
 }
 
 /* What the kernel, or the host's, refuses; in their order. */
-static int refused(struct thread *t, const struct place *from, const struct place *to, unsigned flags)
+static int refused(struct thread *t, const struct place *from, const struct place *to,
+		   unsigned flags)
 {
 	const struct node *a = node_at(t, from), *b = node_at(t, to);
 	bool exchange = flags & RENAME_EXCHANGE;
@@ -147,12 +152,18 @@ static void put(struct thread *t, const struct place *at, int node)
 
 static void rename_with(struct thread *t, unsigned flags)
 {
-	struct place from = draw_there(t), to = flags & RENAME_EXCHANGE ? draw_there(t) : draw_place(t);
+	struct place from = draw_there(t),
+		     to = flags & RENAME_EXCHANGE ? draw_there(t) : draw_place(t);
 	int want = refused(t, &from, &to, flags);
 
 	if (!want && from.node != to.node && !(flags & RENAME_EXCHANGE))
 		before_drop(t, &to);
-	if (!gives(t, &(struct call){.op = OP_RENAME, .path = from.path, .other = to.path, .fd = -1, .flags = (int)flags},
+	if (!gives(t,
+		   &(struct call){.op = OP_RENAME,
+				  .path = from.path,
+				  .other = to.path,
+				  .fd = -1,
+				  .flags = (int)flags},
 		   want) ||
 	    want || from.node == to.node)
 		return;
@@ -180,7 +191,10 @@ void do_exchange(struct thread *t)
 static void remove_dir(struct thread *t, const struct place *p)
 {
 	const struct node *n = node_at(t, p);
-	int want = !n ? -ENOENT : n->kind != DIRECTORY ? -ENOTDIR : dir_is_empty(t, n->dir) ? 0 : -ENOTEMPTY;
+	int want = !n			     ? -ENOENT
+		   : n->kind != DIRECTORY    ? -ENOTDIR
+		   : dir_is_empty(t, n->dir) ? 0
+					     : -ENOTEMPTY;
 
 	if (gives(t, &(struct call){.op = OP_RMDIR, .path = p->path, .fd = -1}, want) && !want)
 		name_drop(t, p->dir, p->slot);
@@ -229,7 +243,8 @@ void do_clear(struct thread *t)
 		remove_dir(t, &p);
 }
 
-/* ---- one name for all: who makes it has it alone; who is told that it is there must have company */
+/* ---- one name for all: who makes it has it alone; who is told that it is there must have company
+ */
 
 static const char contended[] = "shared/contended";
 static _Atomic uint64_t tries;
@@ -237,7 +252,8 @@ static _Atomic unsigned busy, owner;
 
 void do_contend(struct thread *t)
 {
-	struct call make = {.op = OP_CREATE, .path = contended, .fd = -1, .flags = O_RDWR | O_CREAT | O_EXCL};
+	struct call make = {
+		.op = OP_CREATE, .path = contended, .fd = -1, .flags = O_RDWR | O_CREAT | O_EXCL};
 	uint64_t before = atomic_fetch_add(&tries, 1);
 	bool alone = atomic_fetch_add(&busy, 1) == 0;
 	int64_t fd = issue(t, &make);
@@ -245,13 +261,17 @@ void do_contend(struct thread *t)
 
 	alone = alone && atomic_load(&tries) == before + 1;
 	if (fd == -EEXIST && alone)
-		fault(t, "%s: EEXIST, though no other thread has it (done twice, or its unlink was lost?)", t->doing);
+		fault(t,
+		      "%s: EEXIST, though no other thread has it (done twice, or its unlink was "
+		      "lost?)",
+		      t->doing);
 	else if (fd < 0 && fd != -EEXIST)
 		fault(t, "%s: %s", t->doing, error_name((int)-fd));
 	if (fd >= 0) {
 		other = atomic_exchange(&owner, t->number + 1);
 		if (other)
-			fault(t, "%s: success, though thread %u has made it and not removed it", t->doing, other - 1);
+			fault(t, "%s: success, though thread %u has made it and not removed it",
+			      t->doing, other - 1);
 		atomic_store(&owner, 0);
 		gives(t, &(struct call){.op = OP_UNLINK, .path = contended, .fd = -1}, 0);
 		gives(t, &(struct call){.op = OP_CLOSE, .fd = (int)fd}, 0);

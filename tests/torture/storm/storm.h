@@ -22,7 +22,7 @@
 
 #define THREADS_MAX 32
 #define NAMES	    10 /* in each directory, of each thread */
-#define DIRS	    8 /* of a thread, with its own first one and the shared one */
+#define DIRS	    8  /* of a thread, with its own first one and the shared one */
 #define NODES	    (NAMES * (DIRS + 1))
 #define FILE_MAX    (64u << 10)
 #define HELD	    4
@@ -40,8 +40,8 @@ enum kind { NOTHING, REGULAR, DIRECTORY, SYMLINK };
 struct node {
 	enum kind kind;
 	unsigned links;
-	unsigned serial;      /* no two are alike: the target of a symbolic link is made of it */
-	int dir;	      /* DIRECTORY: its place in thread.dirs */
+	unsigned serial;	/* no two are alike: the target of a symbolic link is made of it */
+	int dir;		/* DIRECTORY: its place in thread.dirs */
 	uint32_t xattr[XATTRS]; /* the value; 0: not there */
 	size_t size;
 	uint8_t *data; /* FILE_MAX bytes; behind `size` zeros */
@@ -49,8 +49,8 @@ struct node {
 
 struct dir {
 	bool used;
-	int up; /* the directory that it is in, -1: none */
-	int slot; /* and its name there */
+	int up;		 /* the directory that it is in, -1: none */
+	int slot;	 /* and its name there */
 	int node[NAMES]; /* what each name leads to, -1: the name is not there */
 };
 
@@ -79,9 +79,27 @@ struct thread {
 };
 
 enum op {
-	OP_OPEN, OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_LINK, OP_RENAME, OP_UNLINK, OP_RMDIR, OP_APPEND, OP_PWRITE,
-	OP_TRUNCATE, OP_SETXATTR, OP_REMOVEXATTR, OP_FSYNC, OP_CLOSE, OP_LSTAT, OP_PREAD, OP_READLINK, OP_GETXATTR,
-	OP_GETDENTS, OPS,
+	OP_OPEN,
+	OP_CREATE,
+	OP_MKDIR,
+	OP_SYMLINK,
+	OP_LINK,
+	OP_RENAME,
+	OP_UNLINK,
+	OP_RMDIR,
+	OP_APPEND,
+	OP_PWRITE,
+	OP_TRUNCATE,
+	OP_SETXATTR,
+	OP_REMOVEXATTR,
+	OP_FSYNC,
+	OP_CLOSE,
+	OP_LSTAT,
+	OP_PREAD,
+	OP_READLINK,
+	OP_GETXATTR,
+	OP_GETDENTS,
+	OPS,
 };
 
 struct call {
@@ -166,7 +184,8 @@ void do_list(struct thread *t);
 void let_go(struct thread *t, int node); /* closes what is held of it; -1: all */
 bool contended_is_left(void);
 
-/* Compares all of the thread's tree, and the logs of all, with the model, in the current directory. */
+/* Compares all of the thread's tree, and the logs of all, with the model, in the current directory.
+ */
 void verify_thread(struct thread *t);
 void verify_shared(struct thread *threads, unsigned n);
 
