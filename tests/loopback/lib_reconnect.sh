@@ -48,7 +48,15 @@ kills_while() {
 		sleep_ms $delay
 		! gone "$1" || { note "$2 ended after $((i - 1)) kills"; return 0; }
 		! gone "$MOUNT_PID" || fail "the daemon ended after $((i - 1)) kills: $(tail -n 3 "$MOUNT_LOG")"
-		kill_device
+		# one in four while answers lie there that the daemon has not looked at
+		if [ $((RANDOM % 4)) = 0 ]; then
+			stop_process "$MOUNT_PID"
+			sleep_ms $((RANDOM % 20))
+			kill_device
+			kill -CONT "$MOUNT_PID"
+		else
+			kill_device
+		fi
 		sleep_ms $((RANDOM % 200))
 		revive_device
 	done

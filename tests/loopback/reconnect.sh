@@ -171,6 +171,26 @@ test_what_is_held_is_held_afterwards_without_a_window() { held -o dax=never; }
 long_what_is_held_is_held_afterwards_by_the_callers_rights=1
 test_what_is_held_is_held_afterwards_by_the_callers_rights() { held -o no_default_permissions; }
 
+# Processes that take turns: a lock, an unlock or a wait that is repeated may not let two in, or keep all out.
+take_turns() {
+	local seconds=$((KILLS ? 1 + KILLS * 6 / 10 : 2)) how turns=() p
+	needs_kills
+	begin_random
+	revive_device
+	mount_share_fg
+	for how in bsd posix ofd; do
+		"$VFSDAX_HELPERS/lockop" turns "$MNT/$how" $how 3 $seconds >"$TEST_DIR/turns.$how" 2>&1 &
+		turns+=($!)
+	done
+	kills_while "${turns[0]}" turns
+	for p in "${turns[@]}"; do
+		ended "$p" "processes that take turns" $((60 + seconds)) || fail "after $KILLS kills: $(cat "$TEST_DIR"/turns.* | tr '\n' ';')"
+	done
+	note "$(cat "$TEST_DIR"/turns.* | tr '\n' ';')"
+}
+timeout_processes_take_turns=$((150 + KILLS * 3))
+test_processes_take_turns() { take_turns; }
+
 # The checker: a lock, a name and bytes that are not what they were.
 test_the_holder_finds_what_was_not_kept() {
 	serve_and_mount -o cache=none
