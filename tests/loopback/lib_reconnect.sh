@@ -5,6 +5,8 @@ KILLS=${VFSDAX_KILLS:-$([ "${VFSDAX_LONG:-}" ] && echo 100 || echo 10)}
 STORM=${VFSDAX_HELPERS:-}/storm
 HOLDER=${VFSDAX_HELPERS:-}/holder
 DEVICE_OPTIONS=()
+# Builds with delays (src/base/delay.h): it dies more often after something was done and before that was answered.
+DEVICE_WRAP=(env VFSDAX_DELAY_POINTS=device.before_push VFSDAX_DELAY_ONE_IN=2 VFSDAX_DELAY_US=5000)
 
 # The one place that knows whether this mount can do it.
 can_reconnect() { "$MOUNT" --help 2>&1 | grep -q reconnect; }
