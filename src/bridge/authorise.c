@@ -7,14 +7,12 @@
 #include <sys/random.h>
 
 #include "base/bytes.h"
-#include "bridge/handles.h"
 #include "bridge/internal.h"
 
 /* A window that loses its ranges as fast as it gets them must not hold a request for ever. */
 #define ATTEMPTS_MAX 4
 
 struct bridge_authorisations {
-	struct handles *handles;
 	pthread_mutex_t lock; /* guards the list; taken inside nothing, nothing is taken inside */
 	struct list out;
 };
@@ -23,10 +21,8 @@ int bridge_authorisations_create(struct bridge *b, struct bridge_authorisations 
 {
 	struct bridge_authorisations *ps = calloc(1, sizeof(*ps));
 
-	if (!ps || handles_create(&ps->handles)) {
-		free(ps);
+	if (!ps)
 		return -ENOMEM;
-	}
 	pthread_mutex_init(&ps->lock, NULL);
 	list_init(&ps->out);
 	b->authorisations = ps;
@@ -38,7 +34,6 @@ void bridge_authorisations_destroy(struct bridge_authorisations *ps)
 {
 	if (!ps)
 		return;
-	handles_destroy(ps->handles);
 	pthread_mutex_destroy(&ps->lock);
 	free(ps);
 }
@@ -169,10 +164,8 @@ static int check_file(struct op *op, const struct fuse_ioctl_in *in,
 		authorisation->why = "not a regular file";
 		return -EBADF;
 	}
-	if (!handles_find(b->authorisations->handles, op->h.nodeid, in->fh, &reads, &writes)) {
-		authorisation->why =
-			"the mount does not know for what this file is open (it has very many "
-			"open files)";
+	if (!handles_find(b->kept->handles, op->h.nodeid, in->fh, &reads, &writes)) {
+		authorisation->why = "the mount does not know for what this file is open";
 		return -EBADF;
 	}
 	if (!reads || (authorisation->flags & BRIDGE_MAP_WRITE && !writes)) {
@@ -212,59 +205,6 @@ void start_ioctl(struct op *op)
 		authorise_end(op, err);
 	else
 		authorise_try(op);
-}
-
-/* ------------------------------------------------------------------ open files */
-
-int finish_open_file(struct op *op, uint8_t *payload, size_t len)
-{
-	int err = finish_open(op, payload, len);
-	struct fuse_open_out out;
-
-	if (err || !op->bridge->authorisations)
-		return err;
-	memcpy(&out, payload, sizeof(out));
-	handles_add(op->bridge->authorisations->handles, op->h.nodeid, out.fh, op->open_flags);
-	return 0;
-}
-
-/* Noted first: after OP_TAKEN the op may be somewhere else, and answered. */
-int finish_create_file(struct op *op, uint8_t *payload, size_t len)
-{
-	struct bridge_authorisations *ps = op->bridge->authorisations;
-	struct fuse_entry_out entry;
-	struct fuse_open_out open;
-	int err;
-
-	if (!ps || len < sizeof(entry) + sizeof(open))
-		return finish_create(op, payload, len);
-	memcpy(&entry, payload, sizeof(entry));
-	memcpy(&open, payload + sizeof(entry), sizeof(open));
-	handles_add(ps->handles, entry.nodeid, open.fh, op->open_flags);
-	err = finish_create(op, payload, len);
-	if (err < 0)
-		handles_drop(ps->handles, entry.nodeid, open.fh);
-	return err;
-}
-
-/* The kernel did not want the answer, so it will not send a RELEASE. */
-void authorise_undo_open(struct op *op)
-{
-	if (op->bridge->authorisations)
-		handles_drop(op->bridge->authorisations->handles,
-			     op->given_nodeid ? op->given_nodeid : op->h.nodeid, op->given_fh);
-}
-
-void start_release(struct op *op)
-{
-	struct fuse_release_in in;
-
-	memcpy(&in, op_args(op), sizeof(in));
-	if (op->bridge->authorisations)
-		handles_drop(op->bridge->authorisations->handles, op->h.nodeid, in.fh);
-	note_released(op, op->h.nodeid, in.flags);
-	bridge_drop_closed(op->here);
-	start_times(op);
 }
 
 /* ------------------------------------------------------------------ after a map */

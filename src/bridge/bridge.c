@@ -73,31 +73,37 @@ static int read_init(int fd, struct fuse_in_header *h, struct fuse_init_in *in)
 	return err;
 }
 
+static int init_device(struct bridge *b)
+{
+	const struct fuse_init_in *in = &b->kept->offered;
+	int err = fs_session_init(b->session, fs_init_in_flags(in), in->max_readahead);
+
+	if (err || !b->params.check_permissions ||
+	    fs_limits(b->session)->agreed & AGREE_CHECK_PERMISSIONS)
+		return err;
+	log_error("%s: the device checks no rights for a driver (vfsdax-device run by root "
+		  "does): leave no_default_permissions out, and the kernel checks",
+		  b->transport->source);
+	return -EPERM;
+}
+
+/* The first device: the kernel waits for what it may do with it. */
 static int negotiate(struct bridge *b, int fuse_fd)
 {
+	struct bridge_kept *k = b->kept;
 	struct fuse_in_header h;
-	struct fuse_init_in in;
-	struct fuse_init_out out;
-	int err = read_init(fuse_fd, &h, &in);
+	int err = read_init(fuse_fd, &h, &k->offered);
 
 	if (err)
 		return err;
-	err = fs_session_init(b->session, fs_init_in_flags(&in), in.max_readahead);
+	err = init_device(b);
 	if (err) {
-		fuse_reply_error(fuse_fd, h.unique, -EIO);
+		fuse_reply_error(fuse_fd, h.unique, err == -EPERM ? err : -EIO);
 		return err;
 	}
-	if (b->params.check_permissions &&
-	    !(fs_limits(b->session)->agreed & AGREE_CHECK_PERMISSIONS)) {
-		log_error("%s: the device checks no rights for a driver (vfsdax-device run by root "
-			  "does): leave no_default_permissions out, and the kernel checks",
-			  b->transport->source);
-		fuse_reply_error(fuse_fd, h.unique, -EPERM);
-		return -EPERM;
-	}
-	fs_init_reply(&in, fs_limits(b->session), &out);
-	b->kernel_flags = fs_init_out_flags(&out);
-	err = fuse_reply_data(fuse_fd, h.unique, &out, sizeof(out));
+	fs_init_reply(&k->offered, fs_limits(b->session), &k->told);
+	k->root = *fs_root_attr(b->session);
+	err = fuse_reply_data(fuse_fd, h.unique, &k->told, sizeof(k->told));
 	if (err)
 		log_error("the kernel did not take the answer to INIT: %s", strerror(-err));
 	return err;
@@ -189,8 +195,8 @@ void bridge_free(struct bridge *b)
 		window_destroy(b->window);
 	if (b->aside)
 		bridge_worker_free(b->aside);
-	node_table_destroy(b->nodes);
-	dirs_destroy(b->dirs);
+	if (b->own_kept)
+		bridge_kept_destroy(b->kept);
 	fuse_pool_destroy(b->pool);
 	free(b->cpus);
 	free(b->outstanding);
@@ -207,6 +213,8 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->session = s;
 	b->transport = fs_transport(s);
 	b->params = *params;
+	b->own_kept = !params->kept;
+	b->kept = params->kept ? params->kept : bridge_kept_create(false);
 	pthread_mutex_init(&b->reap_lock, NULL);
 	pthread_mutex_init(&b->interrupt_lock, NULL);
 	pthread_mutex_init(&b->map_lock, NULL);
@@ -217,20 +225,23 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->outstanding = aligned_alloc(64, (fs_channel_count(s) + 1) * sizeof(*b->outstanding));
 	if (b->outstanding)
 		memset(b->outstanding, 0, (fs_channel_count(s) + 1) * sizeof(*b->outstanding));
-	b->aside = b->outstanding ? bridge_worker_new(b, 0) : NULL;
-	if (b->aside)
-		b->aside->outstanding = &b->outstanding[fs_channel_count(s)];
-	if (!b->aside || node_table_create(&b->nodes)) {
+	b->aside = b->outstanding && b->kept ? bridge_worker_new(b, 0) : NULL;
+	if (!b->aside) {
 		bridge_free(b);
 		return NULL;
 	}
+	b->aside->outstanding = &b->outstanding[fs_channel_count(s)];
+	b->nodes = b->kept->nodes;
+	b->numbers = &b->kept->numbers;
 	return b;
 }
 
 int bridge_ready(struct bridge *b)
 {
-	struct node *root = node_lookup(b->nodes, FUSE_ROOT_ID);
+	struct node *root = node_find(b->nodes, FUSE_ROOT_ID);
 
+	if (!root)
+		root = node_lookup(b->nodes, FUSE_ROOT_ID, FUSE_ROOT_ID);
 	if (!root)
 		return -ENOMEM;
 	node_note_attr(b->nodes, root, fs_root_attr(b->session), false, 0);
@@ -238,11 +249,24 @@ int bridge_ready(struct bridge *b)
 	return open_window(b);
 }
 
+/* Nothing of this device's is in what is kept. */
+void bridge_unbind(struct bridge *b)
+{
+	struct bridge_kept *k = b->kept;
+
+	if (b->window)
+		window_fail(b->aside, b->window, -ENODEV);
+	node_table_unbind(k->nodes);
+	numbers_unbind(&k->numbers);
+	dirs_unbind(k->dirs);
+}
+
 int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
 		struct bridge **out)
 {
 	struct bridge *b = bridge_new(s, params);
 	int err = -ENOMEM;
+	bool again;
 
 	if (!b)
 		return err;
@@ -254,18 +278,24 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
 	if (fuse_pool_create(params->polling, b->cpus, params->workers, &b->pool))
 		goto failed;
-	err = negotiate(b, fuse_fd);
+	again = b->kept->bridges > 0;
+	err = again ? init_device(b) : negotiate(b, fuse_fd);
+	b->kernel_flags = fs_init_out_flags(&b->kept->told);
 	if (!err)
 		err = dirs_begin(b);
+	if (!err)
+		err = bridge_ready(b);
+	if (!err && again)
+		err = rebuild(b);
 	if (err)
 		goto failed;
-	err = bridge_ready(b);
-	if (err)
-		goto failed;
+	b->kept->bridges++;
 	*out = b;
 	return 0;
 
 failed:
+	if (b->kept->bridges)
+		bridge_unbind(b);
 	bridge_free(b);
 	return err;
 }

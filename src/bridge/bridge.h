@@ -19,7 +19,19 @@ enum bridge_dax { BRIDGE_DAX_AUTO, BRIDGE_DAX_ALWAYS, BRIDGE_DAX_NEVER, BRIDGE_D
  */
 enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
 
+/* What outlives a device: see kept.h. */
+struct bridge_kept;
+
+/* `goes_on`: a device that fails may be followed by another one. NULL: out of memory. */
+struct bridge_kept *bridge_kept_create(bool goes_on);
+/* After the last bridge. Requests that were held get no answer. NULL is fine. */
+void bridge_kept_destroy(struct bridge_kept *kept);
+struct fuse_held *bridge_held(struct bridge_kept *kept);
+/* No other device will follow: the bridge that is there fails for good, if its device does. */
+void bridge_kept_end(struct bridge_kept *kept);
+
 struct bridge_params {
+	struct bridge_kept *kept; /* of a mount; the caller's */
 	enum bridge_dax dax;
 	enum bridge_cache cache;
 	unsigned workers; /* at least 1 */
@@ -46,11 +58,15 @@ size_t bridge_user_bytes(void);
 /*
  * Reads the kernel's INIT from `fuse_fd`, negotiates with the device, answers the kernel, and makes
  * the window. The session is the caller's, and outlives the bridge. 0 or -errno after one log line.
+ *
+ * After bridge_leave() the kernel is not asked again: the device must be able to do what the kernel
+ * was told, and is asked for the files and locks that it knows. What that device does not have is
+ * ESTALE from then on. -EAGAIN, with or without a log line: the device failed meanwhile.
  */
 int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
 		struct bridge **out);
 
-/* Starts the next worker on a descriptor of the mount; the descriptor is the bridge's now. Call
+/* Starts the next worker on a descriptor of the mount, which outlives the bridge. Call
  * params.workers times. */
 int bridge_start_worker(struct bridge *b, int fuse_fd);
 
@@ -62,6 +78,10 @@ bool bridge_ended(struct bridge *b);
  * device. The session is quiet afterwards. Bounded by the time-out. NULL is fine.
  */
 void bridge_close(struct bridge *b);
+
+/* The device has failed, and another one may follow: ends as bridge_close(), but what the kernel
+ * knows stays in params.kept, and what was not answered is held there. */
+void bridge_leave(struct bridge *b);
 
 /* Takes files out of the window that nobody has had open for a while, and looks whether the device
  * is still there. Returns after how many milliseconds it is to be called again; -1: not at all.

@@ -79,10 +79,9 @@ static void send_forgets(struct bridge *b, unsigned timeout_ms)
 		nanosleep(&(struct timespec){0, 50000}, NULL);
 }
 
-void bridge_close(struct bridge *b)
+/* Nobody asks for anything any more, and nothing is under way. */
+static void stop(struct bridge *b)
 {
-	if (!b)
-		return;
 	for (unsigned i = 0; b->pool && i < b->n_workers; i++)
 		fuse_worker_stop(b->workers[i]->thread);
 	for (unsigned i = 0; b->pool && i < b->n_workers; i++)
@@ -93,9 +92,29 @@ void bridge_close(struct bridge *b)
 		close_window(b);
 	/* Answers to what is still under way would come to memory that is not ours any more. */
 	fs_session_abandon(b->session, b->aside, -ENODEV);
-	node_forget_all(b->nodes, b->aside, forget_at_end, b->session);
-	send_forgets(b, MIN(b->params.timeout_ms, 2000u));
+}
+
+static void end(struct bridge *b)
+{
 	for (unsigned i = 0; i < b->n_workers; i++)
 		bridge_worker_free(b->workers[i]);
 	bridge_free(b);
+}
+
+void bridge_leave(struct bridge *b)
+{
+	stop(b);
+	bridge_unbind(b);
+	end(b);
+}
+
+void bridge_close(struct bridge *b)
+{
+	if (!b)
+		return;
+	bridge_kept_end(b->kept);
+	stop(b);
+	node_forget_all(b->nodes, b->aside, forget_at_end, b->session);
+	send_forgets(b, MIN(b->params.timeout_ms, 2000u));
+	end(b);
 }

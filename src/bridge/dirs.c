@@ -9,8 +9,8 @@
  *   RELEASEDIR   here, if the device has no handle
  *   FSYNCDIR, IOCTL, a READDIR that begins elsewhere: after an OPENDIR, if there was none
  *
- * With another device, or one that checks rights at OPENDIR, and for programs handles are the
- * device's.
+ * With another device, or one that checks rights at OPENDIR, only the numbers are ours, so that a
+ * mount can go on with a device that follows; for programs they are the device's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -158,17 +158,29 @@ bool dirs_take_end(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t offset
 	return take;
 }
 
+void dirs_unbind(struct dirs *t)
+{
+	for (unsigned i = 0; t && i < BUCKETS; i++)
+		for (struct dir *d = t->buckets[i]; d; d = d->next)
+			d->state = (struct dir_state){0};
+}
+
 /* ------------------------------------------------------------------ OPENDIR, RELEASEDIR */
 
 int dirs_begin(struct bridge *b)
 {
 	uint32_t agreed = fs_limits(b->session)->agreed;
+	struct bridge_kept *k = b->kept;
 
-	if (!(agreed & AGREE_LISTING_OPENS) || agreed & AGREE_CHECK_PERMISSIONS)
-		return 0;
+	b->listing_opens = agreed & AGREE_LISTING_OPENS && !(agreed & AGREE_CHECK_PERMISSIONS);
 	atomic_store(&b->dir_flags, DIR_FLAGS_UNKNOWN);
-	b->dirs = dirs_create();
-	return b->dirs ? 0 : -ENOMEM;
+	if (!k->dirs && (b->listing_opens || k->goes_on)) {
+		k->dirs = dirs_create();
+		if (!k->dirs)
+			return -ENOMEM;
+	}
+	b->dirs = k->dirs;
+	return 0;
 }
 
 /* Every argument of a request on an open directory begins with the handle. */
@@ -191,7 +203,7 @@ void start_opendir(struct op *op)
 	struct bridge *b = op->bridge;
 	struct fuse_open_out out = {.open_flags = atomic_load(&b->dir_flags)};
 
-	if (!b->dirs || out.open_flags == DIR_FLAGS_UNKNOWN) {
+	if (!b->listing_opens || out.open_flags == DIR_FLAGS_UNKNOWN) {
 		op_forward(op);
 		return;
 	}
@@ -239,6 +251,11 @@ void start_releasedir(struct op *op)
 
 /* ------------------------------------------------------------------ READDIR, READDIRPLUS */
 
+static void release_dir(struct op *op, uint64_t fh)
+{
+	release_apart(op, FUSE_RELEASEDIR, numbers_device(op->bridge->numbers, op->h.nodeid), fh);
+}
+
 static void opened_for_it(struct op *op, int err)
 {
 	struct dirs *dirs = op->bridge->dirs;
@@ -248,7 +265,7 @@ static void opened_for_it(struct op *op, int err)
 	err = op_asked(op, err, &out, sizeof(out));
 	if (!err && !dirs_opened(dirs, op->dir_id, op->h.nodeid, out.fh)) {
 		/* Another request has opened it meanwhile. */
-		release_apart(op, FUSE_RELEASEDIR, op->h.nodeid, out.fh);
+		release_dir(op, out.fh);
 		if (dirs_look(dirs, op->dir_id, op->h.nodeid, &state))
 			out.fh = state.fh;
 		else
@@ -267,7 +284,7 @@ void opened_late(struct op *op, const uint8_t *payload, size_t len)
 	if (!op->dir_id || len < sizeof(out))
 		return;
 	memcpy(&out, payload, sizeof(out));
-	release_apart(op, FUSE_RELEASEDIR, op->h.nodeid, out.fh);
+	release_dir(op, out.fh);
 }
 
 static void open_first(struct op *op)
@@ -306,8 +323,8 @@ void start_readdir(struct op *op)
 		op_end(op, 0, NULL, 0);
 		return;
 	}
-	op->lists = b->dirs && in.offset == 0 && dirs_look(b->dirs, in.fh, op->h.nodeid, &state) &&
-		    !state.opened;
+	op->lists = b->listing_opens && in.offset == 0 &&
+		    dirs_look(b->dirs, in.fh, op->h.nodeid, &state) && !state.opened;
 	op->dir_id = in.fh;
 	if (op->lists)
 		forward_with(op, AGREEMENT_NO_FH);
@@ -333,7 +350,7 @@ int listing_answered(struct op *op, const uint8_t **payload, size_t *len)
 	*payload += sizeof(head);
 	*len -= sizeof(head);
 	if (head.flags & LISTING_OPENED && !dirs_opened(dirs, op->dir_id, op->h.nodeid, head.fh))
-		release_apart(op, FUSE_RELEASEDIR, op->h.nodeid, head.fh);
+		release_dir(op, head.fh);
 	if (head.flags & LISTING_ENDS)
 		dirs_ended(dirs, op->dir_id, op->h.nodeid, head.end);
 	return 0;
@@ -349,6 +366,6 @@ size_t listing_late(struct op *op, const uint8_t *payload, size_t len)
 		return len;
 	memcpy(&head, payload, sizeof(head));
 	if (head.flags & LISTING_OPENED)
-		release_apart(op, FUSE_RELEASEDIR, op->h.nodeid, head.fh);
+		release_dir(op, head.fh);
 	return sizeof(head);
 }

@@ -26,6 +26,8 @@ bool dirs_remove(struct dirs *t, uint64_t id, uint64_t nodeid, struct dir_state 
 /* Or the device has one for it already. */
 bool dirs_opened(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t fh);
 void dirs_ended(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t end);
+/* Another device: it has none of them. No other thread is here. */
+void dirs_unbind(struct dirs *t);
 /* Or more may follow at `offset`. What the last answer said is no longer known then. */
 bool dirs_take_end(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t offset);
 

@@ -23,21 +23,26 @@
 
 /* ------------------------------------------------------------------ nodes */
 
-struct node *note_entry(struct op *op, struct fuse_entry_out *entry, int *err)
+struct node *note_entry(struct op *op, struct fuse_entry_out *entry, const char *name, int *err)
 {
 	struct bridge *b = op->bridge;
+	uint64_t device_id = entry->nodeid;
 	struct node_view view;
 	struct node *node;
 
 	*err = 0;
-	if (!entry->nodeid)
+	if (!device_id)
 		return NULL;
-	node = node_lookup(b->nodes, entry->nodeid);
+	node = numbers_lookup(b->numbers, entry);
 	if (!node) {
-		fs_forget(b->session, entry->nodeid, 1);
+		fs_forget(b->session, device_id, 1);
 		*err = -ENOMEM;
 		return NULL;
 	}
+	if (name)
+		numbers_name(b->numbers, node, op->h.nodeid, name, &entry->attr, entry->generation);
+	if (fs_limits(b->session)->agreed & AGREE_BIRTH)
+		entry->generation = 0; /* between the device and us */
 	note_attr(op, node, &entry->attr);
 	node_look(b->nodes, node, &view);
 	if (view.mtime_late || may_lose_bits(entry->attr.mode)) {
@@ -49,6 +54,28 @@ struct node *note_entry(struct op *op, struct fuse_entry_out *entry, int *err)
 	return node;
 }
 
+/* The name that the op's answer is about. */
+static const char *entry_name(struct op *op)
+{
+	size_t end;
+
+	switch (op->h.opcode) {
+	case FUSE_LOOKUP:
+	case FUSE_SYMLINK:
+		return op_name(op, 0, &end);
+	case FUSE_MKNOD:
+		return op_name(op, sizeof(struct fuse_mknod_in), &end);
+	case FUSE_MKDIR:
+		return op_name(op, sizeof(struct fuse_mkdir_in), &end);
+	case FUSE_LINK:
+		return op_name(op, sizeof(struct fuse_link_in), &end);
+	case FUSE_CREATE:
+		return op_name(op, sizeof(struct fuse_create_in), &end);
+	default:
+		return NULL;
+	}
+}
+
 int finish_entry(struct op *op, uint8_t *payload, size_t len)
 {
 	struct fuse_entry_out *out = (struct fuse_entry_out *)payload;
@@ -56,7 +83,7 @@ int finish_entry(struct op *op, uint8_t *payload, size_t len)
 
 	if (len < sizeof(*out))
 		return -EIO;
-	note_entry(op, out, &err);
+	note_entry(op, out, entry_name(op), &err);
 	if (!err)
 		op->given_nodeid = out->nodeid;
 	return err;
@@ -97,7 +124,12 @@ int finish_dirplus(struct op *op, uint8_t *payload, size_t len)
 	int err;
 
 	while ((e = next_entry(payload, len, &at))) {
-		note_entry(op, &e->entry_out, &err);
+		char name[NUMBERS_NAME_MAX + 1];
+		size_t n = MIN(e->dirent.namelen, sizeof(name) - 1);
+
+		memcpy(name, e->dirent.name, n);
+		name[n] = '\0';
+		note_entry(op, &e->entry_out, name, &err);
 		if (err)
 			memset(&e->entry_out, 0, sizeof(e->entry_out));
 	}
@@ -113,9 +145,12 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 	bool direct_mmap = b->kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
 
 	op->given_open = true;
-	op->given_fh = out->fh;
+	op->given_fh = op->given_number = out->fh;
 	if (node)
 		node_note_opened(b->nodes, node, open_writes(op->open_flags));
+	if (node && !op->call)
+		out->fh = op->given_number =
+			handles_add(b->kept->handles, node_id(node), out->fh, op->open_flags);
 	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
 	if (node)
 		node_look(b->nodes, node, &view);
@@ -178,6 +213,28 @@ int finish_open(struct op *op, uint8_t *payload, size_t len)
 	return 0;
 }
 
+void start_release(struct op *op)
+{
+	struct bridge *b = op->bridge;
+	struct fuse_release_in in;
+	uint64_t fh;
+	bool known;
+
+	memcpy(&in, op_args(op), sizeof(in));
+	note_released(op, op->h.nodeid, in.flags);
+	bridge_drop_closed(op->here);
+	if (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
+		locks_end(b->kept->locks, op->h.nodeid, in.lock_owner, true);
+	known = handles_device(b->kept->handles, op->h.nodeid, in.fh, &fh) == 0;
+	handles_drop(b->kept->handles, op->h.nodeid, in.fh);
+	if (known)
+		memcpy(op_args(op), &fh, sizeof(fh));
+	if (!known && b->numbers->translates && !op->call)
+		op_end(op, 0, NULL, 0); /* this device does not have it */
+	else
+		start_times(op);
+}
+
 /* ------------------------------------------------------------------ giving back */
 
 /* The last step: the node's count may fall to 0, and the node be gone. */
@@ -203,14 +260,14 @@ static void release_returned(struct fs_req *req, void *ctx, int err)
 
 /* The op's own slot is the device's: this goes out in another one, and nobody waits for it. Without
  * a free one it is not sent: the host keeps a file open, or a lock, until the unmount. */
-static void send_apart(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg,
+static void send_apart(struct op *op, uint32_t opcode, uint64_t device_id, const void *arg,
 		       uint32_t len)
 {
 	struct fs_req *req = fs_req_get(op->req->channel, 0);
 
 	if (!req)
 		return;
-	fs_req_header(req, opcode, nodeid, len);
+	fs_req_header(req, opcode, device_id, len);
 	memcpy(req->in + sizeof(struct fuse_in_header), arg, len);
 	req->out_len = sizeof(struct fuse_out_header);
 	req->done = release_returned;
@@ -220,11 +277,11 @@ static void send_apart(struct op *op, uint32_t opcode, uint64_t nodeid, const vo
 		fs_channel_flush(op->req->channel);
 }
 
-void release_apart(struct op *op, uint32_t opcode, uint64_t nodeid, uint64_t fh)
+void release_apart(struct op *op, uint32_t opcode, uint64_t device_id, uint64_t fh)
 {
 	struct fuse_release_in in = {.fh = fh, .flags = op->open_flags};
 
-	send_apart(op, opcode, nodeid, &in, sizeof(in));
+	send_apart(op, opcode, device_id, &in, sizeof(in));
 }
 
 static void give_dirplus_back(struct op *op, uint8_t *payload, size_t len)
@@ -251,13 +308,14 @@ void give_back(struct op *op, const void *payload, size_t len)
 		return;
 	}
 	op->given_open = false;
-	authorise_undo_open(op);
+	if (op->h.opcode != FUSE_OPENDIR && !op->call)
+		handles_drop(op->bridge->kept->handles, nodeid, op->given_number);
 	note_released(op, nodeid, in.flags);
 	if (op->req->state == FS_REQ_OWNED) {
 		op_ask(op, release_opcode(op), nodeid, &in, sizeof(in), 0, give_node_back);
 		return;
 	}
-	release_apart(op, release_opcode(op), nodeid, in.fh);
+	release_apart(op, release_opcode(op), numbers_device(op->bridge->numbers, nodeid), in.fh);
 	give_node_back(op, 0);
 }
 
@@ -296,7 +354,8 @@ static void unlock_late(struct op *op)
 
 	memcpy(&in, op_args(op), sizeof(in));
 	in.lk.type = F_UNLCK;
-	send_apart(op, FUSE_SETLK, op->h.nodeid, &in, sizeof(in));
+	send_apart(op, FUSE_SETLK, numbers_device(op->bridge->numbers, op->h.nodeid), &in,
+		   sizeof(in));
 }
 
 void give_back_late(struct op *op)
@@ -329,7 +388,8 @@ void give_back_late(struct op *op)
 		if (len < sizeof(open))
 			return;
 		memcpy(&open, payload, sizeof(open));
-		release_apart(op, release_opcode(op), op->h.nodeid, open.fh);
+		release_apart(op, release_opcode(op),
+			      numbers_device(op->bridge->numbers, op->h.nodeid), open.fh);
 		return;
 	case PAYLOAD_DIRPLUS:
 		forget_dirplus_late(op, len);

@@ -8,27 +8,44 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define BUCKETS 4096u
+#define BUCKETS_MIN 1024u
+/* Above what a device may give that counts, or that gives addresses. */
+#define FIRST_OWN   (UINT64_C(1) << 63)
 
 struct handle {
 	struct handle *next;
-	uint64_t nodeid, fh;
+	uint64_t nodeid;
+	uint64_t number; /* the kernel's */
+	uint64_t fh;	 /* the device's, if `err` is 0 */
+	int err;
 	unsigned count;
+	uint32_t open_flags;
 	bool reads, writes;
 };
 
 struct handles {
 	pthread_mutex_t lock; /* guards all of it; taken inside nothing, nothing is taken inside */
-	unsigned n;
-	struct handle *buckets[BUCKETS];
+	size_t n, n_buckets;
+	struct handle **buckets;
+	bool own_numbers; /* there has been another device */
+	uint64_t last;
 };
 
 int handles_create(struct handles **out)
 {
-	*out = calloc(1, sizeof(**out));
-	if (!*out)
+	struct handles *h = calloc(1, sizeof(*h));
+
+	if (!h)
 		return -ENOMEM;
-	pthread_mutex_init(&(*out)->lock, NULL);
+	h->n_buckets = BUCKETS_MIN;
+	h->buckets = calloc(h->n_buckets, sizeof(struct handle *));
+	if (!h->buckets) {
+		free(h);
+		return -ENOMEM;
+	}
+	h->last = FIRST_OWN;
+	pthread_mutex_init(&h->lock, NULL);
+	*out = h;
 	return 0;
 }
 
@@ -36,55 +53,92 @@ void handles_destroy(struct handles *h)
 {
 	if (!h)
 		return;
-	for (unsigned i = 0; i < BUCKETS; i++)
+	for (size_t i = 0; i < h->n_buckets; i++)
 		while (h->buckets[i]) {
 			struct handle *one = h->buckets[i];
 
 			h->buckets[i] = one->next;
 			free(one);
 		}
+	free(h->buckets);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }
 
 /* Called with the lock held: where the pointer to it is, or would be. */
-static struct handle **place_of(struct handles *h, uint64_t nodeid, uint64_t fh)
+static struct handle **place_of(struct handles *h, uint64_t nodeid, uint64_t number)
 {
-	struct handle **at = &h->buckets[hash_pair(nodeid, fh) >> 52];
+	struct handle **at = &h->buckets[hash_pair(nodeid, number) & (h->n_buckets - 1)];
 
-	while (*at && ((*at)->nodeid != nodeid || (*at)->fh != fh))
+	while (*at && ((*at)->nodeid != nodeid || (*at)->number != number))
 		at = &(*at)->next;
 	return at;
 }
 
-void handles_add(struct handles *h, uint64_t nodeid, uint64_t fh, uint32_t open_flags)
+/* Called with the lock held. Failing to is no error. */
+static void grow(struct handles *h)
+{
+	struct handle **bigger = calloc(2 * h->n_buckets, sizeof(struct handle *));
+
+	if (!bigger)
+		return;
+	for (size_t i = 0; i < h->n_buckets; i++)
+		while (h->buckets[i]) {
+			struct handle *one = h->buckets[i], **to;
+
+			h->buckets[i] = one->next;
+			to = &bigger[hash_pair(one->nodeid, one->number) & (2 * h->n_buckets - 1)];
+			one->next = *to;
+			*to = one;
+		}
+	free(h->buckets);
+	h->buckets = bigger;
+	h->n_buckets *= 2;
+}
+
+uint64_t handles_add(struct handles *h, uint64_t nodeid, uint64_t fh, uint32_t open_flags)
 {
 	bool reads = (open_flags & O_ACCMODE) != O_WRONLY;
 	bool writes = (open_flags & O_ACCMODE) != O_RDONLY;
 	struct handle **at, *one;
+	uint64_t number = fh;
 
 	pthread_mutex_lock(&h->lock);
-	at = place_of(h, nodeid, fh);
+	if (h->own_numbers)
+		number = ++h->last;
+	at = place_of(h, nodeid, number);
 	one = *at;
 	if (one) {
+		/* Opened again it must do for all of them. */
+		if ((one->open_flags ^ open_flags) & O_ACCMODE)
+			one->open_flags = (one->open_flags & ~(uint32_t)O_ACCMODE) | O_RDWR;
 		one->reads &= reads;
 		one->writes &= writes;
 		one->count++;
-	} else if (h->n < HANDLES_MAX && (one = malloc(sizeof(*one)))) {
-		*one = (struct handle){
-			.nodeid = nodeid, .fh = fh, .count = 1, .reads = reads, .writes = writes};
+	} else if ((one = malloc(sizeof(*one)))) {
+		*one = (struct handle){.nodeid = nodeid,
+				       .number = number,
+				       .fh = fh,
+				       .count = 1,
+				       .open_flags = open_flags,
+				       .reads = reads,
+				       .writes = writes};
 		*at = one;
-		h->n++;
+		if (++h->n > h->n_buckets)
+			grow(h);
+	} else {
+		number = fh;
 	}
 	pthread_mutex_unlock(&h->lock);
+	return number;
 }
 
-void handles_drop(struct handles *h, uint64_t nodeid, uint64_t fh)
+void handles_drop(struct handles *h, uint64_t nodeid, uint64_t number)
 {
 	struct handle **at, *one;
 
 	pthread_mutex_lock(&h->lock);
-	at = place_of(h, nodeid, fh);
+	at = place_of(h, nodeid, number);
 	one = *at;
 	if (one && --one->count == 0) {
 		*at = one->next;
@@ -94,16 +148,74 @@ void handles_drop(struct handles *h, uint64_t nodeid, uint64_t fh)
 	pthread_mutex_unlock(&h->lock);
 }
 
-bool handles_find(struct handles *h, uint64_t nodeid, uint64_t fh, bool *reads, bool *writes)
+bool handles_find(struct handles *h, uint64_t nodeid, uint64_t number, bool *reads, bool *writes)
 {
 	const struct handle *one;
+	bool known;
 
 	pthread_mutex_lock(&h->lock);
-	one = *place_of(h, nodeid, fh);
-	if (one) {
+	one = *place_of(h, nodeid, number);
+	known = one && !one->err;
+	if (known) {
 		*reads = one->reads;
 		*writes = one->writes;
 	}
 	pthread_mutex_unlock(&h->lock);
-	return one;
+	return known;
+}
+
+int handles_device(struct handles *h, uint64_t nodeid, uint64_t number, uint64_t *fh)
+{
+	const struct handle *one;
+	int err = -EBADF;
+
+	pthread_mutex_lock(&h->lock);
+	one = *place_of(h, nodeid, number);
+	if (one) {
+		err = one->err;
+		*fh = one->fh;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return err;
+}
+
+bool handles_any(struct handles *h, uint64_t nodeid, uint64_t *fh)
+{
+	const struct handle *found = NULL;
+
+	pthread_mutex_lock(&h->lock);
+	for (size_t i = 0; i < h->n_buckets && !found; i++)
+		for (const struct handle *one = h->buckets[i]; one; one = one->next)
+			if (one->nodeid == nodeid && !one->err)
+				found = one;
+	if (found)
+		*fh = found->fh;
+	pthread_mutex_unlock(&h->lock);
+	return found;
+}
+
+void handles_lose(struct handles *h, uint64_t nodeid, int err)
+{
+	pthread_mutex_lock(&h->lock);
+	for (size_t i = 0; i < h->n_buckets; i++)
+		for (struct handle *one = h->buckets[i]; one; one = one->next)
+			if (one->nodeid == nodeid)
+				one->err = err;
+	pthread_mutex_unlock(&h->lock);
+}
+
+int handles_reopen(struct handles *h, int fatal,
+		   int (*open)(void *ctx, uint64_t nodeid, uint32_t open_flags, uint64_t *fh),
+		   void *ctx)
+{
+	h->own_numbers = true;
+	for (size_t i = 0; i < h->n_buckets; i++)
+		for (struct handle *one = h->buckets[i]; one; one = one->next) {
+			one->err = open(ctx, one->nodeid,
+					one->open_flags & ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC),
+					&one->fh);
+			if (one->err == fatal)
+				return fatal;
+		}
+	return 0;
 }

@@ -13,6 +13,8 @@
  *   measure.c the router's figures           stats.c         counters
  *   rights.c  the groups of callers          dirs.c          open directories
  *   names.c   what is kept of a directory's attributes after a change in it
+ *   kept.h    what outlives a device    numbers.c, handles.c, locks.c   that
+ *   rebuild.c the same things at another device
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -23,7 +25,7 @@
 
 #include "bridge/bridge.h"
 #include "bridge/caller.h"
-#include "bridge/node.h"
+#include "bridge/kept.h"
 #include "bridge/op.h"
 #include "fuse/pool.h"
 #include "wire/agreement.h"
@@ -127,7 +129,10 @@ struct bridge {
 	struct fs_session *session;
 	struct transport *transport;
 	struct bridge_params params;
+	struct bridge_kept *kept; /* what follows is in it, too */
+	bool own_kept;		  /* of a program: it ends with the bridge */
 	struct node_table *nodes;
+	struct numbers *numbers;
 	_Atomic uint64_t drop_closed_ns; /* when bridge_drop_closed() looks again */
 	uint64_t kernel_flags;		 /* granted to the kernel by our INIT answer */
 	/* Of a program, whose calls are all its own. */
@@ -145,6 +150,7 @@ struct bridge {
 	atomic_bool failed;	  /* bridge_note_failure() has been through */
 
 	struct dirs *dirs;	    /* NULL: handles of directories are the device's */
+	bool listing_opens;	    /* AGREE_LISTING_OPENS is used */
 	_Atomic uint32_t dir_flags; /* of every OPENDIR's answer, or DIR_FLAGS_UNKNOWN */
 
 	/* Truncations begun and ended; see node.h, sizes. */
@@ -212,6 +218,8 @@ uint8_t *answer_data_at(struct op *op);
 /* bridge.c: what bridge_open() and bridge_open_caller() have in common */
 struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *params);
 void bridge_free(struct bridge *b);
+/* Before it ends, where another one may follow. */
+void bridge_unbind(struct bridge *b);
 /* INIT is through: the root's node and the window. */
 int bridge_ready(struct bridge *b);
 /* NULL: out of memory. */
@@ -255,6 +263,27 @@ int finish_read(struct op *op, uint8_t *payload, size_t len);
 int finish_write(struct op *op, uint8_t *payload, size_t len);
 int finish_setxattr(struct op *op, uint8_t *payload, size_t len);
 
+/* rebuild.c */
+/* Before the kernel is served: what it knows, at this device. 0, -EAGAIN: the device failed; or
+ * -errno after a log line: it cannot take the place of the last one. */
+int rebuild(struct bridge *b);
+/* The device has been asked for every node that the op is about: true. Else the op goes on by
+ * itself. */
+bool rebuild_ready(struct op *op);
+/* The op's message is in the kernel's numbers, and goes to the device now. 0, or what its caller
+ * gets. */
+int rebuild_translate(struct op *op);
+/* Instead of an answer: the op's request is held for another device. */
+void op_hold(struct op *op);
+bool op_may_hold(const struct op *op);
+/* The first name in the op's message behind `at` bytes of arguments, and what is behind it; NULL:
+ * there is none that could be one. */
+const char *op_name(struct op *op, size_t at, size_t *end);
+int finish_remove(struct op *op, uint8_t *payload, size_t len);
+int finish_rename(struct op *op, uint8_t *payload, size_t len);
+int finish_lock(struct op *op, uint8_t *payload, size_t len);
+int finish_flush(struct op *op, uint8_t *payload, size_t len);
+
 /* rights.c */
 /* The kernel lets everybody in, but the mount is for its owner and root. */
 bool rights_owner_only(const struct op *op);
@@ -270,8 +299,10 @@ unsigned rights_parse_groups(const char *status, uint32_t uid, uint32_t gid, uin
 int finish_entry(struct op *op, uint8_t *payload, size_t len);
 int finish_open(struct op *op, uint8_t *payload, size_t len);
 int finish_dirplus(struct op *op, uint8_t *payload, size_t len);
-/* Counts a lookup. NULL for a negative entry, or when memory ran out (*err is set then). */
-struct node *note_entry(struct op *op, struct fuse_entry_out *entry, int *err);
+void start_release(struct op *op);
+/* Counts a lookup; `name` in the op's directory, or NULL. NULL for a negative entry, or when memory
+ * ran out (*err is set then). */
+struct node *note_entry(struct op *op, struct fuse_entry_out *entry, const char *name, int *err);
 /* How the kernel is to treat the open file's data. */
 void note_open(struct op *op, struct node *node, struct fuse_open_out *out);
 static inline bool open_writes(uint32_t open_flags)
@@ -283,7 +314,7 @@ void bridge_drop_closed(struct bridge_worker *here);
 /* A handle is closed, or was not wanted. */
 void note_released(struct op *op, uint64_t nodeid, uint32_t open_flags);
 /* The op's own slot is the device's: a RELEASE or RELEASEDIR goes out in another one. */
-void release_apart(struct op *op, uint32_t opcode, uint64_t nodeid, uint64_t fh);
+void release_apart(struct op *op, uint32_t opcode, uint64_t device_id, uint64_t fh);
 /* The kernel did not want the answer. `payload` is what it was not given. Frees the op. */
 void give_back(struct op *op, const void *payload, size_t len);
 /* An answer came after its caller had one. */
@@ -395,12 +426,8 @@ int map_on(struct bridge_worker *here, struct node *node, uint64_t off, uint64_t
 /* The node is to become shorter. 0, or -EBUSY where a map stays. */
 int maps_revoke(struct bridge *b, struct node *node);
 
-/* authorise.c: direct maps; the same requests, and notes for what files are open */
+/* authorise.c: direct maps */
 void start_ioctl(struct op *op);
-void start_release(struct op *op);
-int finish_open_file(struct op *op, uint8_t *payload, size_t len);
-int finish_create_file(struct op *op, uint8_t *payload, size_t len);
-void authorise_undo_open(struct op *op);
 
 /* measure.c: the router's figures */
 void measure_sent(struct op *op);

@@ -90,7 +90,8 @@ uint64_t interrupts_expire(struct bridge_worker *here, bool all)
 	while ((op = take_due(b, all ? UINT64_MAX : clock_now_ns()))) {
 		op->here = here;
 		if (fs_cancel(b->session, op->arg_off, here, -EINTR) ||
-		    answer_parked(b, op->arg_off))
+		    answer_parked(b, op->arg_off) ||
+		    fuse_held_interrupt(b->kept->held, op->arg_off))
 			stats_add(&here->stats.interrupts, 1);
 		op_free(op);
 	}

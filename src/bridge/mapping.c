@@ -101,7 +101,7 @@ static void mapping_setup(void *ctx, void *by, struct window_range *range,
 		node_note_mapped(b->nodes, node, map->file_off + map->len_bytes);
 	stats_add(&here->stats.queue_requests[FUSE_SETUPMAPPING], 1);
 	*(struct setup *)req->user = (struct setup){here, range, *map, clock_now_ns()};
-	fs_req_header(req, FUSE_SETUPMAPPING, map->nodeid, sizeof(in));
+	fs_req_header(req, FUSE_SETUPMAPPING, numbers_device(b->numbers, map->nodeid), sizeof(in));
 	memcpy(req->in + sizeof(struct fuse_in_header), &in, sizeof(in));
 	req->done = setup_done;
 	err = submit(here, req);

@@ -169,6 +169,7 @@ void start_rename(struct op *op)
 	uint64_t newdir;
 
 	memcpy(&newdir, op_args(op), sizeof(newdir));
+	op->arg_off = newdir;
 	names_begin(op, newdir);
 	op_forward(op);
 }

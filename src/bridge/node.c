@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -9,10 +10,11 @@
 
 int node_table_create(struct node_table **out)
 {
-	struct node_table *t = aligned_alloc(64, sizeof(*t));
+	struct node_table *t = aligned_alloc(64, round_up(sizeof(*t), 64));
 
 	if (!t)
 		return -ENOMEM;
+	t->ended = NULL;
 	for (int i = 0; i < SHARDS; i++) {
 		struct shard *s = &t->shards[i];
 
@@ -90,7 +92,7 @@ uint64_t node_id(const struct node *n)
 	return n->nodeid;
 }
 
-struct node *node_lookup(struct node_table *t, uint64_t nodeid)
+struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_id)
 {
 	struct shard *s = shard_lock(t, nodeid);
 	struct node *n;
@@ -110,8 +112,11 @@ struct node *node_lookup(struct node_table *t, uint64_t nodeid)
 				grow(s);
 		}
 	}
-	if (n)
+	if (n) {
 		n->nlookup++;
+		n->device_id = device_id;
+		n->device_lookups++;
+	}
 	shard_unlock(s);
 	return n;
 }
@@ -358,4 +363,34 @@ uint64_t node_count(struct node_table *t)
 		shard_unlock(s);
 	}
 	return n;
+}
+
+void node_each(struct node_table *t, void (*each)(void *ctx, struct node *n), void *ctx)
+{
+	for (int i = 0; i < SHARDS; i++)
+		for (size_t b = 0; b < t->shards[i].n_buckets; b++)
+			for (struct node *n = t->shards[i].buckets[b]; n; n = n->next)
+				each(ctx, n);
+}
+
+static void unbind(void *ctx, struct node *n)
+{
+	(void)ctx;
+	assert(!n->truncating && !n->closing && !n->n_maps);
+	if (n->window)
+		window_inode_free(n->window);
+	n->window = n->leaving = NULL;
+	n->device_id = n->device_lookups = 0;
+	n->mapped_end = n->truncated_at = 0;
+	n->asked_ns = 0;
+	n->dax = false;
+	n->caps_clear = n->suid_clear = false;
+	n->privs_clock++;
+	free(n->names);
+	n->names = NULL;
+}
+
+void node_table_unbind(struct node_table *t)
+{
+	node_each(t, unbind, NULL);
 }

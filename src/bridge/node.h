@@ -54,8 +54,9 @@ void node_table_destroy(struct node_table *t);
 struct node *node_find(struct node_table *t, uint64_t nodeid);
 uint64_t node_id(const struct node *n);
 
-/* Raises the count of a node, made if need be; NULL: out of memory. */
-struct node *node_lookup(struct node_table *t, uint64_t nodeid);
+/* Raises the count of a node, made if need be, which the device has just called `device_id`; NULL:
+ * out of memory. */
+struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_id);
 
 void node_look(struct node_table *t, struct node *n, struct node_view *view);
 
@@ -113,15 +114,22 @@ void node_unkeep(struct node_table *t, struct node *n);
 struct list *node_maps(struct node *n);
 
 /*
- * Lowers the count. `forget(ctx, nodeid, nlookup)` is called, now or when its ranges have left the
- * window, once the count has reached 0.
+ * Lowers the count. `forget(ctx, device_id, n)`, n being how often the device has named it, is
+ * called once the count has reached 0 and its ranges have left the window; not where this device
+ * never did.
  */
-typedef void (*node_forget_fn)(void *ctx, uint64_t nodeid, uint64_t nlookup);
+typedef void (*node_forget_fn)(void *ctx, uint64_t device_id, uint64_t n);
 void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlookup,
 		 node_forget_fn forget, void *ctx);
 /* All of them, for the end of the mount. */
 void node_forget_all(struct node_table *t, void *by, node_forget_fn forget, void *ctx);
 
 uint64_t node_count(struct node_table *t);
+
+/* The device and its window are gone, and another one comes; no other thread uses the table. What
+ * is kept is what the kernel knows. */
+void node_table_unbind(struct node_table *t);
+/* Each node; the same condition. */
+void node_each(struct node_table *t, void (*each)(void *ctx, struct node *n), void *ctx);
 
 #endif

@@ -19,19 +19,20 @@ static void unlink_node(struct shard *s, struct node *n)
 static void leave_window(void *by, struct node *n);
 
 /* The node's ranges have left the window (or it never had any): tell the device. The kernel may
- * have looked the node up again meanwhile; then it lives on, and only the old count is returned. */
+ * have looked the node up again meanwhile; then it lives on. */
 static void node_closed(void *by, struct node *n)
 {
 	struct shard *s;
 	node_forget_fn forget = n->forget;
 	void *ctx = n->forget_ctx;
+	struct node_table *t = n->table;
 	struct window_inode *window;
-	uint64_t nodeid = n->nodeid, released;
+	uint64_t device_id = 0, lookups = 0;
 	bool gone, held;
 
 	if (n->leaving)
 		window_unblock(n->leaving);
-	s = shard_lock(n->table, nodeid);
+	s = shard_lock(t, n->nodeid);
 	window = n->window;
 	if (n->nlookup == 0 && window != n->leaving) {
 		/* It had none, and was looked up, opened and forgotten again meanwhile. */
@@ -40,20 +41,26 @@ static void node_closed(void *by, struct node *n)
 		leave_window(by, n);
 		return;
 	}
-	released = n->released;
-	n->released = 0;
 	n->closing = false;
 	gone = n->nlookup == 0;
-	if (gone)
+	if (gone) {
 		unlink_node(s, n);
+		device_id = n->device_id;
+		lookups = n->device_lookups;
+	}
 	held = gone && n->n_maps;
 	n->orphan = held;
 	shard_unlock(s);
-	if (gone && window)
+	if (!gone)
+		return;
+	if (window)
 		window_inode_free(window);
-	if (gone && !held)
+	if (t->ended)
+		t->ended(t->ended_ctx, n);
+	if (!held)
 		node_free(n);
-	forget(ctx, nodeid, released);
+	if (lookups)
+		forget(ctx, device_id, lookups);
 }
 
 void node_keep(struct node_table *t, struct node *n)
@@ -101,9 +108,7 @@ void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlook
 
 	n = shard_find_node(s, nodeid);
 	if (n) {
-		nlookup = MIN(nlookup, n->nlookup);
-		n->nlookup -= nlookup;
-		n->released += nlookup;
+		n->nlookup -= MIN(nlookup, n->nlookup);
 		close = n->nlookup == 0 && !n->closing;
 		if (close) {
 			n->closing = true;

@@ -15,9 +15,12 @@
 struct node {
 	struct node *next; /* in its bucket */
 	struct node_table *table;
-	uint64_t nodeid;
-	uint64_t nlookup;  /* references that the kernel has */
-	uint64_t released; /* references given back, for which no FORGET was sent yet */
+	uint64_t nodeid;  /* as the kernel knows it */
+	uint64_t nlookup; /* references that the kernel has */
+	/* What the device that is there now calls it (0: it has not been asked), and how often it
+	 * has named it: what it is given back at the end. */
+	uint64_t device_id, device_lookups;
+	struct node_origin *origin; /* numbers.c; NULL: not kept, or the root */
 	uint64_t size;
 	uint64_t mapped_end;
 	uint64_t truncated_at; /* size_clock of the last truncation's end */
@@ -55,6 +58,9 @@ struct shard {
 
 struct node_table {
 	struct shard shards[SHARDS];
+	/* A node is no more; without locks. */
+	void (*ended)(void *ctx, struct node *n);
+	void *ended_ctx;
 };
 
 /* Called with the shard's lock held. */
@@ -84,6 +90,7 @@ static inline struct shard *shard_lock(struct node_table *t, uint64_t nodeid)
 static inline void node_free(struct node *n)
 {
 	free(n->names);
+	free(n->origin);
 	free(n);
 }
 

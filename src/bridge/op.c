@@ -32,6 +32,12 @@ void op_message(struct op *op)
 	req->in_payload_len = op->h.len - req->in_len;
 }
 
+static void keep_message(struct op *op)
+{
+	op->kept_len = op->h.len;
+	memcpy(op->kept_head, op->req->in, sizeof(op->kept_head));
+}
+
 void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	      struct bridge_call *call, size_t len)
 {
@@ -51,6 +57,8 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	op->route = route_find(h->opcode);
 	op->size_clock = atomic_load(&op->bridge->size_clock);
 	memcpy(req->in, h, sizeof(*h));
+	if (op->bridge->kept->goes_on && !call)
+		keep_message(op);
 	if (wants_answer(op))
 		err = bridge_failure(op->bridge);
 	if (rights_owner_only(op))
@@ -68,7 +76,8 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 		req->payload = w->payload;
 		w->payload = NULL;
 	}
-	op->route->start(op);
+	if (rebuild_ready(op))
+		op->route->start(op);
 }
 
 void op_free(struct op *op)
@@ -98,7 +107,9 @@ void op_end(struct op *op, int err, const void *payload, size_t len)
 	op_unblock(op);
 	names_end(op);
 	DELAY_POINT("op.before_answer");
-	if (!op->answered)
+	if (err && op_may_hold(op))
+		op_hold(op);
+	else if (!op->answered)
 		refused = err ? answer_error(op, err) : answer_payload(op, payload, len);
 	op_answered(op, err, refused, err ? NULL : payload, len);
 }
@@ -157,25 +168,34 @@ void op_submit(struct op *op, op_then then)
 }
 
 /* Writes it into the slot, behind the op's message. */
-static struct fuse_in_header *write_ask(struct op *op, uint32_t opcode, uint64_t nodeid,
+static struct fuse_in_header *write_ask(struct op *op, uint32_t opcode, uint64_t device_id,
 					const void *arg, size_t arg_len, size_t room)
 {
 	stats_add(&op->here->stats.queue_requests[opcode], 1);
-	fs_req_ask(op->req, opcode, nodeid, op->h.unique, arg, (uint32_t)arg_len, (uint32_t)room);
+	fs_req_ask(op->req, opcode, device_id, op->h.unique, arg, (uint32_t)arg_len,
+		   (uint32_t)room);
 	return (struct fuse_in_header *)(op->req->in + op->req->in_off);
+}
+
+void op_ask_raw(struct op *op, uint32_t opcode, uint64_t device_id, const void *arg, size_t arg_len,
+		size_t room, op_then then)
+{
+	write_ask(op, opcode, device_id, arg, arg_len, room);
+	op_submit(op, then);
 }
 
 void op_ask(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg, size_t arg_len,
 	    size_t room, op_then then)
 {
-	write_ask(op, opcode, nodeid, arg, arg_len, room);
-	op_submit(op, then);
+	op_ask_raw(op, opcode, numbers_device(op->bridge->numbers, nodeid), arg, arg_len, room,
+		   then);
 }
 
 void op_ask_as_caller(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg,
 		      size_t arg_len, size_t room, op_then then)
 {
-	struct fuse_in_header *h = write_ask(op, opcode, nodeid, arg, arg_len, room);
+	uint64_t device_id = numbers_device(op->bridge->numbers, nodeid);
+	struct fuse_in_header *h = write_ask(op, opcode, device_id, arg, arg_len, room);
 
 	h->uid = op->h.uid;
 	h->gid = op->h.gid;

@@ -39,6 +39,9 @@ enum op_state { OP_RUNNING, OP_PARKED, OP_AT_DEVICE, OP_ENDED };
  * included, is in op->req->answer. */
 typedef void (*op_then)(struct op *op, int err);
 
+/* Arguments that the driver may change; those of a SETATTR are the longest. */
+#define OP_ARGS_KEPT sizeof(struct fuse_setattr_in)
+
 struct op {
 	struct bridge *bridge;
 	struct bridge_worker *worker; /* that took it and counts it as outstanding */
@@ -64,7 +67,7 @@ struct op {
 	bool moves_mtime;	   /* AGREE_MTIME_FIRST */
 	bool kills_suid;	   /* WRITE clears suid and sgid */
 	uint32_t open_flags;	   /* of OPEN and CREATE */
-	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations */
+	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations; RENAME's other directory */
 	uint64_t privs_clock;	   /* of WRITE's node, when the request went out */
 	uint32_t head_len;	   /* bytes of a READ that the window delivered already */
 	uint32_t sent_among; /* if it is measured: as one of how many it went to the device ... */
@@ -72,6 +75,9 @@ struct op {
 	/* What the answer gave, to be given back when it is not wanted. */
 	uint64_t given_nodeid, given_fh;
 	bool given_open;
+	/* The device is asked for this node on behalf of the op; see rebuild.c. */
+	uint64_t asked_node;
+	uint64_t given_number; /* the kernel's, of given_fh */
 	struct window_waiter waiter;
 	struct fs_payload_waiter payload_waiter;
 	struct list link; /* INTERRUPT: bridge.interrupts */
@@ -79,6 +85,10 @@ struct op {
 	/* What follows is not cleared by op_begin(). CREATE: the answer, while the truncation that
 	 * it asked for is made up for. */
 	_Alignas(8) uint8_t saved[sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out)];
+	/* How the message was before we changed it, of a mount that may go on with another device.
+	 */
+	uint32_t kept_len;
+	_Alignas(8) uint8_t kept_head[sizeof(struct fuse_in_header) + OP_ARGS_KEPT];
 	/* PARKED: where its caller waits, and h.unique, with bit 0 when it was killed and has its
 	 * answer; else 0. Who changes it from h.unique decides who answers. Read by any thread. */
 	_Atomic int parked_fd;
@@ -105,6 +115,9 @@ void op_ask(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg, si
 	    size_t room, op_then then);
 void op_ask_as_caller(struct op *op, uint32_t opcode, uint64_t nodeid, const void *arg,
 		      size_t arg_len, size_t room, op_then then);
+/* ... about a node of which only the device's number is there. */
+void op_ask_raw(struct op *op, uint32_t opcode, uint64_t device_id, const void *arg, size_t arg_len,
+		size_t room, op_then then);
 /* What the device answered to that: 0 and a copy of its first `len` bytes, or -errno for the
  * caller. */
 int op_asked(struct op *op, int err, void *out, size_t len);

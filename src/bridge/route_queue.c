@@ -44,6 +44,12 @@ static void forward_now(struct op *op)
 {
 	uint32_t opcode = MIN(op->h.opcode, OPCODES_COUNTED - 1u);
 
+	int err = rebuild_translate(op);
+
+	if (err) {
+		op_end(op, err, NULL, 0);
+		return;
+	}
 	stats_add(&op->here->stats.queue_requests[opcode], 1);
 	measure_sent(op);
 	op_submit(op, forward_answered);

@@ -98,12 +98,23 @@ static bool worker_buffer(void *ctx, struct iovec iov[FUSE_WORKER_IOV])
 	return true;
 }
 
-/* A message that was read after the failure. */
-static void refuse(struct bridge_worker *w, int fd)
+/* A message that was read after the failure: it waits for another device, or is refused. */
+static void refuse(struct bridge_worker *w, int fd, const struct iovec *iov, size_t len)
 {
 	int err = bridge_failure(w->bridge);
+	struct bridge_kept *kept = w->bridge->kept;
+	struct fuse_interrupt_in in;
 
 	bridge_note_failure(w);
+	if (w->head.opcode == FUSE_INTERRUPT && len >= sizeof(w->head) + sizeof(in)) {
+		memcpy(&in, iov[1].iov_base, sizeof(in));
+		fuse_held_interrupt(kept->held, in.unique);
+		return;
+	}
+	if (kept->goes_on) {
+		fuse_held_add(kept->held, fd, iov, FUSE_WORKER_IOV, len);
+		return;
+	}
 	if (w->head.opcode != FUSE_FORGET && w->head.opcode != FUSE_BATCH_FORGET &&
 	    w->head.opcode != FUSE_INTERRUPT)
 		fuse_reply_error(fd, w->head.unique, err);
@@ -114,7 +125,7 @@ static void worker_request(void *ctx, int fd, const struct iovec *iov, size_t le
 	struct bridge_worker *w = ctx;
 
 	if (iov[1].iov_base == w->scratch) {
-		refuse(w, fd);
+		refuse(w, fd, iov, len);
 		return;
 	}
 	op_begin(w, &w->head, fd, NULL, len);
@@ -203,12 +214,12 @@ int bridge_start_worker(struct bridge *b, int fuse_fd)
 		.pool = b->pool,
 		.place = b->n_workers,
 		.polling = b->params.polling,
+		.held = b->kept->held,
 	};
 	int err;
 
 	if (!w) {
 		log_error("a worker cannot be started: %s", strerror(ENOMEM));
-		close(fuse_fd);
 		return -ENOMEM;
 	}
 	params.ctx = w;

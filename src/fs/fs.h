@@ -36,7 +36,7 @@ struct fs_channel;
 
 /* Sizes of a slot's own two areas; larger messages continue in, or come to, a payload buffer. */
 #define FS_IN_BYTES	 8192u
-#define FS_OWN_BYTES	 256u /* behind `in`: for fs_req_ask() */
+#define FS_OWN_BYTES	 512u /* behind `in`: for fs_req_ask() */
 #define FS_OUT_BYTES	 8192u
 #define FS_PAYLOAD_BYTES (FS_IO_BYTES_MAX + 4096u)
 

@@ -2,6 +2,7 @@
 #include "fuse/mount.h"
 
 #define FUSE_USE_VERSION 314
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,8 @@ struct fusemnt {
 	struct fuse_session *se;
 	char *mountpoint;
 	bool mounted;
+	unsigned n_clones;
+	int clones[FUSEMNT_CLONES];
 };
 
 /* ------------------------------------------------------------------ the mountpoint */
@@ -234,7 +237,7 @@ int fusemnt_fd(const struct fusemnt *m)
 	return fuse_session_fd(m->se);
 }
 
-int fusemnt_clone(const struct fusemnt *m)
+static int clone_connection(const struct fusemnt *m)
 {
 	uint32_t source = (uint32_t)fusemnt_fd(m);
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -248,6 +251,17 @@ int fusemnt_clone(const struct fusemnt *m)
 		return err;
 	}
 	return fd;
+}
+
+int fusemnt_clone(struct fusemnt *m, unsigned i)
+{
+	assert(i <= m->n_clones);
+	if (i < m->n_clones)
+		return m->clones[i];
+	if (i == FUSEMNT_CLONES)
+		return -EMFILE;
+	m->clones[i] = clone_connection(m);
+	return m->clones[i] < 0 ? m->clones[i] : m->clones[m->n_clones++];
 }
 
 void fusemnt_unmount(struct fusemnt *m)
@@ -268,6 +282,8 @@ void fusemnt_close(struct fusemnt *m)
 	if (!m)
 		return;
 	fusemnt_unmount(m);
+	for (unsigned i = 0; i < m->n_clones; i++)
+		close(m->clones[i]);
 	fuse_session_destroy(m->se);
 	free(m->mountpoint);
 	free(m);

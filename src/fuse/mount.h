@@ -30,9 +30,11 @@ int fusemnt_check(const struct fusemnt_params *params);
 /* Mounts. 0 or -errno after one log line. The kernel's INIT waits on fusemnt_fd() then. */
 int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out);
 int fusemnt_fd(const struct fusemnt *m);
-/* A further descriptor of the same connection, with a processing list of its own; the caller's to
- * close. -errno. */
-int fusemnt_clone(const struct fusemnt *m);
+/* The i-th further descriptor of the same connection, i < FUSEMNT_CLONES, with a processing list of
+ * its own: requests that were read from it are answered on it, and lost when it is closed. So it is
+ * the mount's, and the same as long as that. -errno. */
+#define FUSEMNT_CLONES 1024
+int fusemnt_clone(struct fusemnt *m, unsigned i);
 /* The device number that files of the mount have (st_dev). -ENOENT: it is not mounted any more. */
 int fusemnt_device(const struct fusemnt *m, dev_t *dev);
 /* Detaches the mount, also when it is busy or has been unmounted already. */

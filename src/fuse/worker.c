@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/delay.h"
 #include "base/log.h"
+#include "fuse/held.h"
 #include "fuse/pool.h"
 #include "wire/fuse.h"
 
@@ -66,10 +67,21 @@ static void set_nonblocking(struct fuse_worker *w, bool on)
 
 enum got { GOT_REQUEST, GOT_NOTHING, GOT_END };
 
+/* The length of a request that was read before, and where it is to be answered. 0: none is left. */
+static ssize_t take_held(struct fuse_worker *w, const struct iovec *iov, int *fd)
+{
+	return w->params.held && fuse_held_any(w->params.held)
+		       ? fuse_held_take(w->params.held, iov, FUSE_WORKER_IOV, fd)
+		       : 0;
+}
+
 static enum got read_request(struct fuse_worker *w, struct iovec iov[FUSE_WORKER_IOV])
 {
-	ssize_t n = readv(w->params.fd, iov, FUSE_WORKER_IOV);
+	int fd = w->params.fd;
+	ssize_t n = take_held(w, iov, &fd);
 
+	if (!n)
+		n = readv(fd, iov, FUSE_WORKER_IOV);
 	if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
 		struct fuse_in_header h;
 
@@ -77,7 +89,7 @@ static enum got read_request(struct fuse_worker *w, struct iovec iov[FUSE_WORKER
 		count(&w->requests);
 		if (w->params.pool)
 			fuse_pool_request(w->params.pool, w->params.place, h.pid);
-		w->params.ops->request(w->params.ctx, w->params.fd, iov, (size_t)n);
+		w->params.ops->request(w->params.ctx, fd, iov, (size_t)n);
 		return GOT_REQUEST;
 	}
 	if (n >= 0)
@@ -178,7 +190,8 @@ static void serve(struct fuse_worker *w)
 		}
 		if (!busy)
 			spin_forget(&w->answers);
-		role.reads = (role.reads || w->owes_read) && ops->buffer(ctx, iov);
+		role.reads |= w->owes_read || (w->params.held && fuse_held_any(w->params.held));
+		role.reads = role.reads && ops->buffer(ctx, iov);
 		if (role.reads) {
 			set_nonblocking(w, busy > 0 || role.polls || w->owes_read);
 			w->owes_read = false;
@@ -258,6 +271,8 @@ int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worke
 		goto no_worker;
 	sigaction(WAKE_SIGNAL, &wake, NULL);
 	w->params = *params;
+	w->nonblocking = true; /* perhaps: another worker had it */
+	set_nonblocking(w, false);
 	spin_init(&w->answers, params->polling == SPIN_NEVER ? SPIN_NEVER : SPIN_AUTO);
 	spin_init(&w->incoming, params->polling);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -285,7 +300,6 @@ failed:
 	free(w);
 no_worker:
 	log_error("a worker cannot be started: %s", strerror(-err));
-	close(params->fd);
 	return err;
 }
 
@@ -329,7 +343,6 @@ void fuse_worker_free(struct fuse_worker *w)
 {
 	if (!w)
 		return;
-	close(w->params.fd);
 	close(w->epoll_fd);
 	close(w->wake_fd);
 	free(w);

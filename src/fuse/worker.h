@@ -45,12 +45,15 @@ struct fuse_worker_ops {
 	void (*calls_off)(void *ctx);
 };
 
+struct fuse_held;
 struct fuse_pool;
 
 struct fuse_worker_params {
 	const struct fuse_worker_ops *ops;
 	void *ctx;
-	int fd;		 /* of /dev/fuse; the worker's from fuse_worker_start() on */
+	int fd; /* of /dev/fuse; the caller's, open until fuse_worker_free() */
+	/* Requests that were read before, which are taken first; NULL: there are none. */
+	struct fuse_held *held;
 	int call_fds[2]; /* signalled by the device; -1 where there is none. Never read. */
 	int ended_fd;	 /* an eventfd that is signalled when the thread ends; the caller's */
 	int cpu;	 /* to run on, or -1 */
@@ -70,16 +73,15 @@ struct fuse_worker_stats {
 	uint64_t spins;	   /* polls that found nothing */
 };
 
-/* Starts the thread. 0 or -errno; the descriptor is closed on failure too. */
+/* Starts the thread. 0 or -errno. */
 int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worker **out);
 /* Asks the worker to end; it does so at once, or when it wakes. From any thread. */
 void fuse_worker_stop(struct fuse_worker *w);
 /* True when the thread has ended: the mount is gone, or it was stopped. */
 bool fuse_worker_ended(const struct fuse_worker *w);
-/* Waits for the thread; it must have been stopped or the mount be gone. The descriptor stays open,
- * for answers that are still under way. */
+/* Waits for the thread; it must have been stopped or the mount be gone. Answers that are still
+ * under way use the descriptor. */
 void fuse_worker_join(struct fuse_worker *w);
-/* After the join: closes the descriptor and frees. */
 void fuse_worker_free(struct fuse_worker *w);
 void fuse_worker_get_stats(const struct fuse_worker *w, struct fuse_worker_stats *out);
 

@@ -23,6 +23,14 @@ void transport_wait_cut_off(struct transport *t)
 		usleep(CUT_OFF_POLL_US);
 }
 
+static void tell(struct transport *t)
+{
+	uint64_t one = 1;
+
+	if (atomic_load(&t->tells) && write(atomic_load(&t->failure_fd), &one, sizeof(one)) < 0)
+		log_debug("a failure cannot be told");
+}
+
 void transport_fail(struct transport *t, int err, const char *format, ...)
 {
 	char reason[512];
@@ -46,6 +54,15 @@ void transport_fail(struct transport *t, int err, const char *format, ...)
 	atomic_store_explicit(&t->is_cut_off, true, memory_order_release);
 	log_error("%s: %s", t->source, reason);
 	t->ops->wake_all(t);
+	tell(t);
+}
+
+void transport_tell_failure(struct transport *t, int fd)
+{
+	atomic_store(&t->failure_fd, fd);
+	atomic_store(&t->tells, true);
+	if (transport_failed(t))
+		tell(t);
 }
 
 static bool area_in_arena(uint64_t iova, uint64_t arena_iova, size_t arena_len, size_t len,

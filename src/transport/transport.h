@@ -167,6 +167,9 @@ struct transport {
 	_Atomic bool is_cut_off;
 	/* The device's process may end, and nothing here shows it. */
 	bool ends_unseen;
+	/* Of transport_tell_failure(). */
+	_Atomic int failure_fd;
+	atomic_bool tells;
 	/* For claim_close(). */
 	_Atomic enum transport_after after;
 };
@@ -216,6 +219,9 @@ static inline bool transport_cut_off(struct transport *t)
  */
 void transport_fail(struct transport *t, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* An eventfd of the caller's that is signalled when the device is given up. */
+void transport_tell_failure(struct transport *t, int fd);
 
 /*
  * After a failure: waits until transport_fail(), on whichever thread, has cut the device off, so

@@ -46,12 +46,15 @@ enum agreement_flags {
 	/* A request whose header's `padding` is AGREEMENT_MTIME_NOW begins with st_mtime of its
 	 * node being set to now; whether that succeeded is not told. */
 	AGREE_MTIME_FIRST = 1u << 6,
+	/* An entry's `generation` is when its file was made, in nanoseconds (0: not known): with
+	 * the inode number it tells a file from every other one. */
+	AGREE_BIRTH = 1u << 8,
 };
 
 /* What our driver always is and can do. */
 #define AGREE_DRIVER                                                                       \
 	(AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
-	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST)
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_BIRTH)
 
 #define AGREEMENT_MTIME_NOW 1u
 #define AGREEMENT_NO_FH	    UINT64_MAX

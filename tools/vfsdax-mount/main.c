@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,31 +20,11 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "bridge/bridge.h"
-#include "bridge/authorise.h"
 #include "background.h"
-#include "control.h"
-#include "direct.h"
-#include "fuse/mount.h"
-#include "options.h"
-#include "source.h"
-#include "wire/agreement.h"
+#include "daemon.h"
+#include "fs/fs.h"
 
-#define WORKERS_MAX 16
-
-/* Everything that a running mount owns, in the order of its making. */
-struct daemon {
-	struct options o;
-	struct source *source;
-	struct fs_session *session;
-	struct fusemnt *mount;
-	struct bridge *bridge;
-	struct bridge_authorisations *authorisations;
-	struct direct *direct; /* NULL: no direct maps */
-	struct control control;
-	int signal_fd, ended_fd;
-	uint64_t started_ns;
-};
+#define FIRST_ATTEMPT_MS 10000u
 
 /* ------------------------------------------------------------------ counters */
 
@@ -82,59 +61,34 @@ static uint64_t cpu_ms(void)
 
 struct report {
 	struct daemon *d;
-	struct transport *transport;
-	const char *no_dax; /* NULL: it is used */
+	struct transport *transport; /* NULL: it is waited for */
+	const char *no_dax;	     /* NULL: it is used */
 	struct direct_stats direct;
 };
 
 static void report_counters(void *ctx, FILE *out)
 {
 	struct daemon *d = ctx;
-	const struct report *s =
-		&(struct report){d, source_transport(d->source), bridge_no_dax_reason(d->bridge),
-				 direct_stats(d->direct)};
+	const struct report *s = &(struct report){
+		.d = d,
+		.transport = d->source ? source_transport(d->source) : NULL,
+		.no_dax = d->bridge ? bridge_no_dax_reason(d->bridge) : "the device is gone",
+		.direct = direct_stats(d->direct),
+	};
 
 #define COUNTER(when, name, kind, value, help) emit_##kind(out, name, value);
 #include "counters.def"
 #undef COUNTER
-	bridge_emit_stats(d->bridge, emit_counter, out);
-}
-
-/* ------------------------------------------------------------------ CPUs */
-
-/* The CPUs that we may run on, in order; a worker each. */
-static unsigned list_cpus(int cpus[WORKERS_MAX])
-{
-	cpu_set_t set;
-	unsigned n = 0;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		for (int cpu = 0; cpu < CPU_SETSIZE && n < WORKERS_MAX; cpu++)
-			if (CPU_ISSET(cpu, &set))
-				cpus[n++] = cpu;
-	if (!n)
-		cpus[n++] = -1;
-	return n;
-}
-
-static int start_workers(struct daemon *d)
-{
-	for (unsigned i = 0; i < d->o.bridge.workers; i++) {
-		int fd = fusemnt_clone(d->mount);
-		int err;
-
-		if (fd < 0) {
-			log_error("/dev/fuse cannot be cloned: %s", strerror(-fd));
-			return fd;
-		}
-		err = bridge_start_worker(d->bridge, fd);
-		if (err)
-			return err;
-	}
-	return 0;
+	if (d->bridge)
+		bridge_emit_stats(d->bridge, emit_counter, out);
 }
 
 /* ------------------------------------------------------------------ up and down */
+
+static bool goes_on(const struct daemon *d)
+{
+	return d->o.reconnect_s || d->o.hard;
+}
 
 static int open_signals(struct daemon *d)
 {
@@ -167,25 +121,6 @@ static void raise_file_limit_for_maps(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Without them the mount is as good as with them, for everybody else. */
-static void open_direct(struct daemon *d, dev_t dev)
-{
-	struct direct_params params = {
-		.bridge = d->bridge,
-		.authorisations = d->authorisations,
-		.transport = source_transport(d->source),
-		.dev = dev,
-		.map_alignment = fs_limits(d->session)->map_alignment,
-		.others = d->o.others,
-		.device_uid = d->o.share_device,
-	};
-	int err = direct_open(&params, &d->direct);
-
-	if (err)
-		log_info("direct maps cannot be served: no socket in the run-time directory: %s",
-			 strerror(-err));
-}
-
 static int daemon_start(struct daemon *d)
 {
 	struct fusemnt_params mount = {
@@ -193,81 +128,52 @@ static int daemon_start(struct daemon *d)
 		.options = d->o.kernel,
 		.nonempty = d->o.nonempty,
 	};
-	struct fs_params session = {
-		.queues = d->o.bridge.queues,
-		.workers = d->o.bridge.workers,
-		.timeout_ms = d->o.timeout_s * 1000,
-		.user_bytes = bridge_user_bytes(),
-		.ask = AGREE_DRIVER | (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
-	};
-	struct transport *t;
-	int cpus[WORKERS_MAX];
 	dev_t dev;
 	int err = fusemnt_check(&mount);
 
+	d->kept = bridge_kept_create(goes_on(d));
+	if (!err && !d->kept)
+		err = -ENOMEM;
 	if (!err)
 		err = open_signals(d);
 	if (!d->o.no_direct_maps)
 		raise_file_limit_for_maps();
 	if (!err)
-		err = source_open(d->o.source, MIN(session.timeout_ms, 10000u),
-				  !d->o.no_direct_maps, &d->source);
+		err = device_open(d, FIRST_ATTEMPT_MS);
 	if (err)
 		return err;
-	t = source_transport(d->source);
-	err = fs_session_open(t, &session, &d->session);
-	if (err)
-		return err;
-	mount.fsname = t->source;
+	d->name = strdup(source_transport(d->source)->source);
+	d->tag = strdup(fs_tag(d->session));
+	if (!d->name || !d->tag)
+		return -ENOMEM;
+	mount.fsname = d->name;
 	err = fusemnt_open(&mount, &d->mount);
-	if (err)
-		return err;
-	d->o.bridge.timeout_ms = session.timeout_ms;
-	d->o.bridge.ended_fd = d->ended_fd;
-	/* More workers than CPUs are not pinned: the scheduler knows better then. */
-	d->o.bridge.cpus = d->o.bridge.workers <= list_cpus(cpus) ? cpus : NULL;
-	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
-	if (!err && !d->o.no_direct_maps)
-		err = bridge_authorisations_create(d->bridge, &d->authorisations);
 	if (!err)
-		err = start_workers(d);
+		err = device_serve(d);
 	if (err)
 		return err;
-	if (fusemnt_device(d->mount, &dev) == 0) {
-		if (control_open(&d->control, dev) < 0)
-			log_info("counters cannot be served: no socket in the run-time directory");
-		open_direct(d, dev);
-	}
+	if (fusemnt_device(d->mount, &dev) == 0 && control_open(&d->control, dev) < 0)
+		log_info("counters cannot be served: no socket in the run-time directory");
 	return 0;
 }
 
 /* Anything may not be there. A mount whose device is gone is taken down too. */
 static void daemon_end(struct daemon *d)
 {
-	unsigned left;
-
 	control_close(&d->control);
-	left = direct_stop(d->direct);
 	if (d->mount)
 		fusemnt_unmount(d->mount);
-	bridge_close(d->bridge);
-	direct_free(d->direct);
-	bridge_authorisations_destroy(d->authorisations);
-	fs_session_close(d->session);
+	device_close(d, false);
 	fusemnt_close(d->mount);
-	if (left) {
-		log_warn("%s stays with vfio-pci: other processes still have %u direct maps of it",
-			 source_transport(d->source)->source, left);
-		source_leave(d->source);
-	} else {
-		source_close(d->source);
-	}
+	bridge_kept_destroy(d->kept);
+	free(d->name);
+	free(d->tag);
 	close(d->signal_fd);
 	close(d->ended_fd);
 }
 
-/* Until the mount is gone or a signal asks for its end. */
-static void daemon_serve(struct daemon *d)
+/* Until the mount is gone, a signal asks for its end, or the device has failed: then true. */
+static bool serve_device(struct daemon *d)
 {
 	struct pollfd fds[3] = {
 		{.fd = d->signal_fd, .events = POLLIN},
@@ -278,17 +184,26 @@ static void daemon_serve(struct daemon *d)
 	uint64_t n;
 
 	while (!bridge_ended(d->bridge)) {
+		if (transport_failed(source_transport(d->source)) && goes_on(d))
+			return true;
 		if (poll(fds, 3, bridge_tidy(d->bridge)) < 0 && errno != EINTR)
-			return;
+			return false;
 		if (fds[0].revents && read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 			log_info("%s: unmounting", strsignal((int)info.ssi_signo));
-			return;
+			return false;
 		}
 		if (fds[1].revents && read(d->ended_fd, &n, sizeof(n)) < 0)
 			log_debug("ended: %s", strerror(errno));
 		if (fds[2].revents)
 			control_serve(&d->control, report_counters, d);
 	}
+	return false;
+}
+
+static void daemon_serve(struct daemon *d)
+{
+	while (serve_device(d) && away_wait(d, report_counters))
+		;
 }
 
 /* `ready_fd`: background.h; -1: in the foreground. */
@@ -309,11 +224,10 @@ static int daemon_run(void *ctx, int ready_fd)
 		log_warn("DAX is not used: %s", reason);
 	if (ready_fd >= 0)
 		background_detach(ready_fd);
-	log_info("%s (tag '%s') is mounted at %s, %u workers, %s",
-		 source_transport(d->source)->source, fs_tag(d->session), d->o.mountpoint,
+	log_info("%s (tag '%s') is mounted at %s, %u workers, %s", d->name, d->tag, d->o.mountpoint,
 		 d->o.bridge.workers, reason ? reason : "through the DAX window");
 	daemon_serve(d);
-	failed = transport_failed(source_transport(d->source));
+	failed = !d->source || transport_failed(source_transport(d->source));
 	daemon_end(d);
 	return failed ? 1 : 0;
 }
@@ -339,7 +253,7 @@ int main(int argc, char **argv)
 	if (d.o.list)
 		return source_list(d.o.json);
 	if (!d.o.bridge.workers)
-		d.o.bridge.workers = list_cpus(cpus);
+		d.o.bridge.workers = device_cpus(cpus);
 	d.control.fd = d.signal_fd = d.ended_fd = -1;
 	return d.o.foreground ? daemon_run(&d, -1) : background_run(daemon_run, &d);
 }

@@ -94,6 +94,10 @@ static const struct option_row mount_rows[] = {
 	 .min = 1, .max = 63},
 	{"timeout", OPTION_NUMBER, AT(timeout_s), "SECONDS", "for an answer of the device (60)",
 	 .min = 1, .max = 86400},
+	{"reconnect", OPTION_NUMBER, AT(reconnect_s), "SECONDS",
+	 "that callers wait for a device that is gone (30)", .min = 0, .max = 86400},
+	{"hard", OPTION_FLAG, AT(hard), .help = "they wait for ever"},
+	{"soft", OPTION_NO, AT(hard)},
 	{"polling", OPTION_CHOICE, AT(bridge.polling), .names = auto_never_always,
 	 .help = "poll for requests instead of blocking"},
 	{"window_admit", OPTION_CHOICE, AT(bridge.window_admit), .names = admit_names,
@@ -204,6 +208,7 @@ int options_parse(int argc, char **argv, struct options *o)
 	*o = (struct options){
 		.log_level = -1,
 		.timeout_s = 60,
+		.reconnect_s = 30,
 		.share_device = -1,
 		.default_permissions = true,
 		.bridge.window_admit = WINDOW_ADMIT_AUTO,

@@ -17,6 +17,8 @@ struct options {
 	bool foreground, list, json, nonempty, help, version;
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
+	unsigned reconnect_s; /* how long callers wait for a device that is gone; 0: not at all */
+	bool hard;	      /* for ever */
 	enum mount_allow allow;
 	bool others;		     /* allow_other was given: direct maps are for all, too */
 	bool default_permissions;    /* the kernel checks rights; else the device must */

@@ -9,8 +9,8 @@
  *   the rest     the payload of the answer
  *
  * The device's mapping requests are granted or refused by bit 0 of the payload's length. Whatever
- * is said, no memory may be misused, and every request must be answered, once: what is hung is told by
- * alive.h.
+ * is said, no memory may be misused, and every request must be answered, once: what is hung is told
+ * by alive.h.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -301,6 +301,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fs_session_close(s);
 	t->ops->close(t);
 	close(m.kernel);
+	close(m.worker);
 	close(params.ended_fd);
 	pthread_mutex_destroy(&run.lock);
 	return 0;

@@ -101,7 +101,7 @@ int rig_try_open(struct rig *rig, const struct rig_params *params)
 			    .minor = p->device_minor ? p->device_minor : 38};
 	struct shm_window shm;
 	const char *reason;
-	int fds[RIG_WORKERS], err, big = 4 << 20;
+	int err, big = 4 << 20;
 	pthread_t thread;
 
 	memset(rig, 0, sizeof(*rig));
@@ -121,7 +121,7 @@ int rig_try_open(struct rig *rig, const struct rig_params *params)
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
 		rig->kernel[i] = sv[0];
-		fds[i] = sv[1];
+		rig->ours[i] = sv[1];
 		for (int end = 0; end < 2; end++)
 			if (setsockopt(sv[end], SOL_SOCKET, SO_SNDBUFFORCE, &big, sizeof(big)))
 				setsockopt(sv[end], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
@@ -140,13 +140,13 @@ int rig_try_open(struct rig *rig, const struct rig_params *params)
 
 	if (heard)
 		assert_int_equal(pthread_create(&thread, NULL, handshake, &o), 0);
-	err = bridge_open(rig->s, fds[0], &bridge, &rig->b);
+	err = bridge_open(rig->s, rig->ours[0], &bridge, &rig->b);
 	if (heard)
 		pthread_join(thread, NULL);
 	if (err) {
 		for (unsigned i = 0; i < workers; i++) {
 			close(rig->kernel[i]);
-			close(fds[i]);
+			close(rig->ours[i]);
 		}
 		close(rig->ended_fd);
 		fs_session_close(rig->s);
@@ -156,7 +156,7 @@ int rig_try_open(struct rig *rig, const struct rig_params *params)
 	assert_false(o.failed);
 	memcpy(&rig->granted, answer_on(rig, 0, 2)->payload, sizeof(rig->granted));
 	for (unsigned i = 0; i < workers; i++)
-		assert_int_equal(bridge_start_worker(rig->b, fds[i]), 0);
+		assert_int_equal(bridge_start_worker(rig->b, rig->ours[i]), 0);
 	return 0;
 }
 
@@ -223,8 +223,10 @@ void rig_close(struct rig *rig)
 	bridge_close(rig->b);
 	fs_session_close(rig->s);
 	rig->t->ops->close(rig->t);
-	for (unsigned i = 0; i < rig->workers; i++)
+	for (unsigned i = 0; i < rig->workers; i++) {
 		close(rig->kernel[i]);
+		close(rig->ours[i]);
+	}
 	close(rig->ended_fd);
 	assert_true(clock_now_ns() - begin < 10 * NS_PER_S);
 }

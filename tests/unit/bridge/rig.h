@@ -47,7 +47,7 @@ struct rig {
 	struct fs_session *s;
 	struct bridge *b;
 	unsigned workers;
-	int kernel[RIG_WORKERS]; /* the kernel's ends, a clone each */
+	int kernel[RIG_WORKERS], ours[RIG_WORKERS]; /* the kernel's ends, a clone each, and ours */
 	int ended_fd;
 	uint8_t *window;
 	struct fuse_init_out granted; /* the kernel's INIT answer */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A token shown by an ioctl on an open file: whose it is, what it may, and what it is not. */
-#include "bridge/handles.h"
 #include "bridge/internal.h"
 #include "bridge/authorise.h"
 #include "rig.h"
@@ -264,30 +263,6 @@ static void other_ioctls_go_to_the_device(void **state)
 	stage_close(&s);
 }
 
-static void handles_that_are_one_number_may_what_all_of_them_may(void **state)
-{
-	bool reads, writes;
-	struct handles *h;
-
-	(void)state;
-	assert_int_equal(handles_create(&h), 0);
-	assert_false(handles_find(h, 1, 0, &reads, &writes));
-	handles_add(h, 1, 0, O_RDWR | O_APPEND);
-	assert_true(handles_find(h, 1, 0, &reads, &writes) && reads && writes);
-	handles_add(h, 1, 0, O_RDONLY);
-	assert_true(handles_find(h, 1, 0, &reads, &writes) && reads && !writes);
-	handles_drop(h, 1, 0);
-	assert_true(handles_find(h, 1, 0, &reads, &writes) && !writes);
-	handles_drop(h, 1, 0);
-	handles_drop(h, 1, 0);
-	assert_false(handles_find(h, 1, 0, &reads, &writes));
-	for (uint64_t i = 0; i < HANDLES_MAX + 10; i++)
-		handles_add(h, i, i, O_RDONLY);
-	assert_true(handles_find(h, HANDLES_MAX - 1, HANDLES_MAX - 1, &reads, &writes));
-	assert_false(handles_find(h, HANDLES_MAX, HANDLES_MAX, &reads, &writes));
-	handles_destroy(h);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -299,7 +274,6 @@ int main(void)
 		cmocka_unit_test(what_the_device_does_not_map_is_refused),
 		cmocka_unit_test(what_the_end_of_a_hold_asks_of_the_device_is_seen_to),
 		cmocka_unit_test(other_ioctls_go_to_the_device),
-		cmocka_unit_test(handles_that_are_one_number_may_what_all_of_them_may),
 	};
 
 	return cmocka_run_group_tests_name("bridge-authorisation", tests, NULL, NULL);

@@ -138,11 +138,21 @@ void attr_fill(struct fs *fs, struct inode *inode, const struct statx *stx, stru
 	};
 }
 
+/* The same number may be another file's later; the time of its birth is not. Not for a kernel,
+ * which would take a file for another one when an overlay copies it up. */
+static uint64_t generation_of(const struct fs *fs, const struct statx *stx)
+{
+	if (!fs_agreed_beyond(fs, AGREE_BIRTH) || !(stx->stx_mask & STATX_BTIME))
+		return 0;
+	return (uint64_t)stx->stx_btime.tv_sec * NS_PER_S + stx->stx_btime.tv_nsec;
+}
+
 void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
 		struct fuse_entry_out *out)
 {
 	*out = (struct fuse_entry_out){
 		.nodeid = inode->nodeid,
+		.generation = generation_of(fs, stx),
 		/* Else a name that one user has looked up would be there for all. */
 		.entry_valid = fs_checks_rights(fs) ? 0 : attr_valid_s(fs),
 		.attr_valid = attr_valid_s(fs),

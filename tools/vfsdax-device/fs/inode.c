@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "base/list.h"
 
-#define INODE_STATX_MASK (STATX_BASIC_STATS | STATX_MNT_ID)
+#define INODE_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 
 static uint64_t key_hash(const struct inode_key *key)
 {

@@ -27,7 +27,7 @@
  * not accept. */
 #define AGREED_OURS                                                                             \
 	(AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
-	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST)
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_BIRTH)
 #define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "bridge/kept.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "bridge/node_internal.h"
+#include "fuse/reply.h"
+
+/* What needs no device: close(2) of a file of which the device had nothing to hear (start_flush).
+ */
+static bool answer_alone(void *ctx, int fd, const void *message, size_t len)
+{
+	struct bridge_kept *k = ctx;
+	struct fuse_in_header head;
+	struct node *n;
+
+	memcpy(&head, message, sizeof(head));
+	if (len < sizeof(head) + sizeof(struct fuse_flush_in) || head.opcode != FUSE_FLUSH)
+		return false;
+	n = node_find(k->nodes, head.nodeid);
+	if (!n)
+		return false;
+	if (node_take_flush(k->nodes, n)) {
+		node_note_written(k->nodes, n); /* still */
+		return false;
+	}
+	fuse_reply_error(fd, head.unique, 0);
+	return true;
+}
+
+struct bridge_kept *bridge_kept_create(bool goes_on)
+{
+	struct bridge_kept *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return NULL;
+	k->goes_on = goes_on;
+	if (node_table_create(&k->nodes) || handles_create(&k->handles) ||
+	    locks_create(&k->locks) || fuse_held_create(answer_alone, k, &k->held)) {
+		bridge_kept_destroy(k);
+		return NULL;
+	}
+	numbers_init(&k->numbers, k->nodes);
+	k->numbers.keeps = goes_on;
+	k->nodes->ended = numbers_gone;
+	k->nodes->ended_ctx = &k->numbers;
+	return k;
+}
+
+void bridge_kept_destroy(struct bridge_kept *k)
+{
+	if (!k)
+		return;
+	if (k->nodes)
+		numbers_fini(&k->numbers);
+	node_table_destroy(k->nodes);
+	handles_destroy(k->handles);
+	dirs_destroy(k->dirs);
+	locks_destroy(k->locks);
+	fuse_held_destroy(k->held);
+	free(k);
+}
+
+struct fuse_held *bridge_held(struct bridge_kept *k)
+{
+	return k->held;
+}
+
+void bridge_kept_end(struct bridge_kept *k)
+{
+	k->goes_on = false;
+}

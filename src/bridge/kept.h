@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge/kept: what outlives a device. A bridge begins and ends with its device; the mount may go
+ * on with another one (bridge_leave(), then bridge_open() again), and the kernel must not notice.
+ * What it knows of us is here: nodes, open files and directories, locks, what INIT told it, and the
+ * requests that were not answered.
+ */
+#ifndef VFSDAX_BRIDGE_KEPT_H
+#define VFSDAX_BRIDGE_KEPT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bridge/bridge.h"
+#include "bridge/dirs.h"
+#include "bridge/handles.h"
+#include "bridge/locks.h"
+#include "bridge/node.h"
+#include "bridge/numbers.h"
+#include "fuse/held.h"
+
+struct bridge_kept {
+	/* A device that fails is followed by another one: what it did not answer is held. */
+	bool goes_on;
+	struct node_table *nodes;
+	struct numbers numbers;
+	/* Of a mount; a program has its own. */
+	struct handles *handles;
+	struct dirs *dirs;
+	struct locks *locks;
+	struct fuse_held *held;
+	unsigned bridges; /* how many there have been */
+	/* INIT: what the kernel offered, and what it was told. */
+	struct fuse_init_in offered;
+	struct fuse_init_out told;
+	struct fuse_attr root; /* of the first device */
+};
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bridge/numbers: the kernel's numbers of nodes, and the device's. They are the same until a device
+ * has been followed by another one, which has numbers of its own: then what the kernel says is
+ * translated on its way down, and what the device says on its way up.
+ *
+ * So that the other device can be asked for a node it is kept what the node was: a name in a
+ * directory, and the file's inode number, generation and type. What answers to the name and is
+ * another file is not it.
+ */
+#ifndef VFSDAX_BRIDGE_NUMBERS_H
+#define VFSDAX_BRIDGE_NUMBERS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/omap.h"
+#include "bridge/node.h"
+#include "wire/fuse.h"
+
+#define NUMBERS_NAME_MAX 255
+
+struct numbers {
+	struct node_table *nodes;
+	/* What is needed for another device is kept; set once. */
+	bool keeps;
+	/* There has been another one; set while nobody else is here. */
+	bool translates;
+	/* Guards what follows; the shards' locks of the nodes are taken inside. */
+	pthread_mutex_t lock;
+	struct omap by_name;   /* hash of directory and name -> the kernel's number */
+	struct omap by_device; /* where they differ: the device's number -> the kernel's */
+	struct omap by_file;   /* hash of identity -> the kernel's number, of nodes that this device
+				  has not been asked for */
+	uint64_t last;	       /* number that we have given */
+};
+
+void numbers_init(struct numbers *u, struct node_table *nodes);
+void numbers_fini(struct numbers *u);
+
+/*
+ * The device has named a node: counted, found or made, and entry->nodeid is the kernel's number
+ * then. NULL: out of memory.
+ */
+struct node *numbers_lookup(struct numbers *u, struct fuse_entry_out *entry);
+/* ... as `name` of this directory. Where they cannot be kept, for want of memory, another device
+ * will not find the node. */
+void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *name,
+		  const struct fuse_attr *attr, uint64_t generation);
+void numbers_unname(struct numbers *u, uint64_t dir, const char *name);
+void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
+		    const char *newname, bool exchange);
+
+/* node_table.ended: the node is no more. */
+void numbers_gone(void *ctx, struct node *n);
+
+/* The device's number of a node; 0: this device has not been asked for it, or does not have it. */
+uint64_t numbers_device(struct numbers *u, uint64_t nodeid);
+
+/* Another device begins; nobody else is here, and node_table_unbind() is through. */
+void numbers_unbind(struct numbers *u);
+
+/*
+ * What has to be asked first, before the device knows a node: the LOOKUP of `name` in `dir`, whose
+ * answer is for numbers_found(), about `nodeid`. 0: nothing; 1: that; -ESTALE: it is not there any
+ * more.
+ */
+struct numbers_question {
+	uint64_t nodeid, device_dir;
+	char name[NUMBERS_NAME_MAX + 1];
+};
+int numbers_ask(struct numbers *u, uint64_t nodeid, struct numbers_question *q);
+/* err: of the answer. 0; -ESTALE: not it, entry->nodeid is to be forgotten unless it is 0; or err
+ * where that says nothing about the node. */
+int numbers_found(struct numbers *u, uint64_t nodeid, int err, const struct fuse_entry_out *entry);
+
+#endif

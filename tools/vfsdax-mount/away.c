@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon.h"
+#include "fuse/held.h"
+
+/* A device that is there and does not answer holds up an attempt for so long. */
+#define ATTEMPT_MS     2000u
+/* Between two attempts: short at first, since a device that is started again is there at once. */
+#define PAUSE_MIN_MS   5
+#define PAUSE_MAX_MS   250
+#define PAUSE_LATER_MS 1000 /* when nobody waits any more */
+
+/* ------------------------------------------------------------------ one attempt */
+
+/* What an attempt says is kept as the reason: there may be hundreds. Threads that were begun by one
+ * that succeeded say on what they have to say. */
+static struct {
+	struct daemon *d;
+	bool is_trying;
+} attempt;
+
+static void listen_to_attempt(enum log_level level, const char *line, void *ctx)
+{
+	const struct log_sink *before;
+
+	(void)ctx;
+	if (attempt.is_trying) {
+		if (level <= LOG_WARN)
+			snprintf(attempt.d->reason, sizeof(attempt.d->reason), "%s", line);
+		return;
+	}
+	before = log_swap_thread(NULL);
+	log_write(level, "%s", line);
+	log_swap_thread(before);
+}
+
+static const struct log_sink attempt_sink = {.handler = listen_to_attempt};
+
+static int try(struct daemon *d)
+{
+	const struct log_sink *before = log_swap_thread(&attempt_sink);
+	int err;
+
+	attempt.d = d;
+	attempt.is_trying = true;
+	err = device_open(d, ATTEMPT_MS);
+	if (!err) {
+		/* Workers read requests from here on. */
+		fuse_held_close(bridge_held(d->kept));
+		err = device_serve(d);
+	}
+	attempt.is_trying = false;
+	log_swap_thread(before);
+	return err;
+}
+
+/* ------------------------------------------------------------------ between two */
+
+/* False: the mount is gone, or its end was asked for. */
+static bool pause_for(struct daemon *d, int timeout_ms, void (*report)(void *ctx, FILE *out))
+{
+	struct pollfd fds[2] = {
+		{.fd = d->signal_fd, .events = POLLIN},
+		{.fd = d->control.fd, .events = POLLIN},
+	};
+
+	if (poll(fds, 2, timeout_ms) < 0 && errno != EINTR)
+		return false;
+	if (fds[1].revents)
+		control_serve(&d->control, report, d);
+	/* The signal is left for who asks which it was. */
+	return !fds[0].revents && !fuse_held_ended(bridge_held(d->kept));
+}
+
+static unsigned seconds_since(uint64_t ns)
+{
+	return (unsigned)((clock_now_ns() - ns) / NS_PER_S);
+}
+
+static void give_up_waiting(struct daemon *d)
+{
+	log_error("%s has not come back within %u s (%s): callers get EIO until it does", d->name,
+		  d->o.reconnect_s, d->reason);
+}
+
+bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out))
+{
+	struct fuse_held *held = bridge_held(d->kept);
+	int pause_ms = PAUSE_MIN_MS;
+	bool waiting = true;
+
+	d->away_since_ns = clock_now_ns();
+	d->reason[0] = '\0';
+	device_close(d, true);
+	log_warn("%s is gone: callers wait for it", d->name);
+	for (;;) {
+		if (fuse_held_open(held, fusemnt_fd(d->mount)))
+			return false;
+		if (waiting && !d->o.hard && seconds_since(d->away_since_ns) >= d->o.reconnect_s) {
+			give_up_waiting(d);
+			waiting = false;
+		}
+		if (!waiting)
+			fuse_held_refuse(held, -EIO);
+		if (!pause_for(d, pause_ms, report)) {
+			fuse_held_close(held);
+			return false;
+		}
+		if (!try(d))
+			break;
+		device_close(d, true);
+		pause_ms = waiting ? MIN(2 * pause_ms, PAUSE_MAX_MS) : PAUSE_LATER_MS;
+	}
+	d->reconnects++;
+	log_info("%s is back after %u ms", d->name,
+		 (unsigned)((clock_now_ns() - d->away_since_ns) / NS_PER_MS));
+	d->away_since_ns = 0;
+	return true;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * daemon: what a running mount owns. The mount itself lasts as long as the process; a device may be
+ * followed by another one (away.c).
+ */
+#ifndef VFSDAX_MOUNT_DAEMON_H
+#define VFSDAX_MOUNT_DAEMON_H
+
+#include <stdint.h>
+
+#include "bridge/authorise.h"
+#include "bridge/bridge.h"
+#include "control.h"
+#include "direct.h"
+#include "fuse/mount.h"
+#include "options.h"
+#include "source.h"
+
+#define WORKERS_MAX 16
+
+struct daemon {
+	struct options o;
+	struct fusemnt *mount;
+	struct bridge_kept *kept;
+	struct control control;
+	int signal_fd, ended_fd;
+	uint64_t started_ns;
+	/* Of the first device, for messages and counters. */
+	char *name, *tag;
+
+	/* Of the device that is there, in the order of their making; NULL where there is none. */
+	struct source *source;
+	struct fs_session *session;
+	struct bridge *bridge;
+	struct bridge_authorisations *authorisations;
+	struct direct *direct; /* NULL: no direct maps */
+
+	/* away.c */
+	uint64_t away_since_ns; /* 0: it is there */
+	uint64_t reconnects;
+	char reason[256]; /* why the last attempt failed */
+};
+
+/* device.c: the device's side, up and down; one log line, and -errno, if it cannot be had. */
+int device_open(struct daemon *d, unsigned timeout_ms);
+int device_serve(struct daemon *d);
+/* `leave`: what the kernel knows is kept for another device. */
+void device_close(struct daemon *d, bool leave);
+/* A worker a CPU that we may run on: how many, and which. */
+unsigned device_cpus(int cpus[WORKERS_MAX]);
+
+/*
+ * away.c: the device has failed. Waits for it to come back, or another one in its place, while
+ * callers wait; for longer than -o reconnect= says only in the background, while they get EIO.
+ * False: the mount is gone, or its end was asked for. `report`: as control_serve() has it.
+ */
+bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out));
+
+#endif
