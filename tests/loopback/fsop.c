@@ -668,33 +668,31 @@ static int cmd_nonsense(char **a)
 	return 0;
 }
 
-/* ---- pread OFFSET LENGTH: prints what standard input has there, by that descriptor -------------- */
-static int cmd_pread(char **a)
-{
-	size_t len = number(a[1]);
-	char *buf = alloc_or_die(len);
-	ssize_t n = pread(STDIN_FILENO, buf, len, (off_t)number(a[0]));
-
-	if (n < 0)
-		die("pread: %s", strerror(errno));
-	return fwrite(buf, 1, (size_t)n, stdout) == (size_t)n ? 0 : 1;
-}
-
-/* ---- keep FILE...: opens them and says so; at each line of standard input says of each which different
- * bytes it has and how many, or the error; at the end writes an X to each ------------------------ */
+/* ---- keep FILE...: opens them and says so; at each line of standard input says of each which bytes it
+ * has (of more than eight different ones a hash) and how many, or the error; at the end writes an X to
+ * each ----------------------------------------------------------------------------------------- */
 static void say_bytes(const char *name, int fd)
 {
-	static uint8_t buf[1 << 20];
+	static uint8_t buf[16 << 20];
 	char letters[257] = "";
-	ssize_t n = pread(fd, buf, sizeof(buf), 0);
+	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+	size_t got = 0;
+	ssize_t n;
 
-	for (ssize_t i = 0; i < n; i++)
+	while ((n = pread(fd, buf + got, sizeof(buf) - got, (off_t)got)) > 0)
+		got += (size_t)n;
+	if (n < 0) {
+		printf("%s %s\n", name, strerrorname_np(errno));
+		return;
+	}
+	for (size_t i = 0; i < got; i++) {
+		hash = (hash ^ buf[i]) * 0x100000001b3u;
 		if (buf[i] && !strchr(letters, buf[i]))
 			letters[strlen(letters)] = (char)buf[i];
-	if (n < 0)
-		printf("%s %s\n", name, strerrorname_np(errno));
-	else
-		printf("%s %s %zd\n", name, letters, n);
+	}
+	if (strlen(letters) > 8)
+		snprintf(letters, sizeof(letters), "%016" PRIx64, hash);
+	printf("%s %s %zu\n", name, letters, got);
 }
 
 static int cmd_keep(char **a)
@@ -737,7 +735,6 @@ static const struct {
 	{"strerror", 1, cmd_strerror, "NAME"},
 	{"all-a", 3, cmd_all_a, "read|write|map FILE SECONDS"},
 	{"nonsense", 3, cmd_nonsense, "SOCKET BYTES SEED"},
-	{"pread", 2, cmd_pread, "OFFSET LENGTH"},
 	{"keep", 1, cmd_keep, "FILE..."},
 	{"seek", 3, cmd_seek, "FILE data|hole OFFSET"},
 };
