@@ -276,6 +276,11 @@ int rebuild_translate(struct op *op);
 /* Instead of an answer: the op's request is held for another device. */
 void op_hold(struct op *op);
 bool op_may_hold(const struct op *op);
+/* The device has failed, and what it did not answer is for another one. */
+static inline bool bridge_goes_on(struct bridge *b)
+{
+	return b->kept->goes_on && transport_may_return(b->transport);
+}
 /* The first name in the op's message behind `at` bytes of arguments, and what is behind it; NULL:
  * there is none that could be one. */
 const char *op_name(struct op *op, size_t at, size_t *end);

@@ -27,9 +27,7 @@
 
 bool op_may_hold(const struct op *op)
 {
-	struct bridge *b = op->bridge;
-
-	return b->kept->goes_on && !op->call && !op->answered && bridge_failure(b);
+	return !op->call && !op->answered && bridge_goes_on(op->bridge);
 }
 
 void op_hold(struct op *op)

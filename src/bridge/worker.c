@@ -111,7 +111,7 @@ static void refuse(struct bridge_worker *w, int fd, const struct iovec *iov, siz
 		fuse_held_interrupt(kept->held, in.unique);
 		return;
 	}
-	if (kept->goes_on) {
+	if (bridge_goes_on(w->bridge)) {
 		fuse_held_add(kept->held, fd, iov, FUSE_WORKER_IOV, len);
 		return;
 	}

@@ -3,6 +3,7 @@
 #include "transport/transport.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -55,6 +56,21 @@ void transport_fail(struct transport *t, int err, const char *format, ...)
 	log_error("%s: %s", t->source, reason);
 	t->ops->wake_all(t);
 	tell(t);
+}
+
+bool transport_may_return(struct transport *t)
+{
+	switch (transport_failed(t)) {
+	case -ENOTCONN:
+	case -ECONNRESET:
+	case -EPIPE:
+	case -ETIMEDOUT:
+	case -ENODEV:
+	case -EIO:
+		return true;
+	default:
+		return false;
+	}
 }
 
 void transport_tell_failure(struct transport *t, int fd)

@@ -195,7 +195,7 @@ static void *vu_thread_main(void *arg)
 			transport_fail(
 				&v->base, -ENOTCONN,
 				"the back end closed the connection: it exited or crashed; see "
-				"its log, start it again and mount again");
+				"its log");
 		else if (p[WATCH_SOCK].revents & POLLIN)
 			pause = !vu_iotlb_drain(v);
 		if (p[WATCH_ERR].revents)

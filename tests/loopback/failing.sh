@@ -10,7 +10,7 @@ needs_its_device() { unix_only "kills, stops or replaces the device's process"; 
 one_error_for_ever() { # OPTIONS OF vfsdax-mount
 	needs_its_device
 	start_device
-	mount_share_fg -o "timeout=5,$1"
+	mount_share_fg -o "timeout=5,reconnect=0,$1"
 	host_run bash -c 'head -c 32M /dev/urandom >f'
 	cat "$MNT/f" >/dev/null
 	cat "$MNT/f" >/dev/null
@@ -45,7 +45,7 @@ test_after_a_killed_device_every_read_fails_alike_without_a_window() { one_error
 test_a_device_that_ends_by_sigterm_is_told_of() {
 	needs_its_device
 	start_device
-	mount_share_fg -o timeout=5
+	mount_share_fg -o timeout=5,reconnect=0
 	echo 1 >"$MNT/f"
 	stop_device
 	must_fail bounded 10 cat "$MNT/f" 2>/dev/null
@@ -152,7 +152,7 @@ test_a_truncation_does_not_wait_for_ever() {
 	needs_its_device
 	start_device
 	host_run bash -c 'head -c 8M /dev/urandom >f; cp f g'
-	mount_share_fg -o timeout=3,window_admit=always
+	mount_share_fg -o timeout=3,reconnect=0,window_admit=always
 	cat "$MNT/f" "$MNT/g" >/dev/null
 	exec 5<>"$MNT/f"
 	stop_process "$DEVICE_WORKER"

@@ -184,7 +184,7 @@ static bool serve_device(struct daemon *d)
 	uint64_t n;
 
 	while (!bridge_ended(d->bridge)) {
-		if (transport_failed(source_transport(d->source)) && goes_on(d))
+		if (goes_on(d) && transport_may_return(source_transport(d->source)))
 			return true;
 		if (poll(fds, 3, bridge_tidy(d->bridge)) < 0 && errno != EINTR)
 			return false;
