@@ -668,6 +668,50 @@ static int cmd_nonsense(char **a)
 	return 0;
 }
 
+/* ---- keep FILE...: opens them and says so; at each line of standard input says of each which bytes it
+ * has (of more than eight different ones a hash) and how many, or the error; at the end writes an X to
+ * each ----------------------------------------------------------------------------------------- */
+static void say_bytes(const char *name, int fd)
+{
+	static uint8_t buf[16 << 20];
+	char letters[257] = "";
+	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+	size_t got = 0;
+	ssize_t n;
+
+	while ((n = pread(fd, buf + got, sizeof(buf) - got, (off_t)got)) > 0)
+		got += (size_t)n;
+	if (n < 0) {
+		printf("%s %s\n", name, strerrorname_np(errno));
+		return;
+	}
+	for (size_t i = 0; i < got; i++) {
+		hash = (hash ^ buf[i]) * 0x100000001b3u;
+		if (buf[i] && !strchr(letters, buf[i]))
+			letters[strlen(letters)] = (char)buf[i];
+	}
+	if (strlen(letters) > 8)
+		snprintf(letters, sizeof(letters), "%016" PRIx64, hash);
+	printf("%s %s %zu\n", name, letters, got);
+}
+
+static int cmd_keep(char **a)
+{
+	int fds[32], n = 0;
+	char line[64];
+
+	for (; a[n] && n < 32; n++)
+		fds[n] = open_or_die(a[n], O_RDWR);
+	puts("ready");
+	while (fflush(stdout) == 0 && fgets(line, sizeof(line), stdin))
+		for (int i = 0; i < n; i++)
+			say_bytes(a[i], fds[i]);
+	for (int i = 0; i < n; i++)
+		if (pwrite(fds[i], "X", 1, 0) != 1)
+			printf("%s write %s\n", a[i], strerrorname_np(errno));
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int args;
@@ -691,6 +735,7 @@ static const struct {
 	{"strerror", 1, cmd_strerror, "NAME"},
 	{"all-a", 3, cmd_all_a, "read|write|map FILE SECONDS"},
 	{"nonsense", 3, cmd_nonsense, "SOCKET BYTES SEED"},
+	{"keep", 1, cmd_keep, "FILE..."},
 	{"seek", 3, cmd_seek, "FILE data|hole OFFSET"},
 };
 

@@ -4,9 +4,12 @@
  * on the host's own file systems as well.
  */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "loopback/op.h"
@@ -198,15 +201,84 @@ static int cmd_circle(char **a)
 	return 0;
 }
 
+/* ---- turns FILE bsd|posix|ofd PROCESSES SECONDS: each takes the lock, counts in the file, and
+ * gives it back; no two have it at the same time */
+
+struct turns {
+	_Atomic int owner; /* a process, 0: nobody */
+	_Atomic uint64_t taken;
+};
+
+static int take(int fd, const char *how, short type, off_t start)
+{
+	int bsd = type == F_WRLCK ? LOCK_EX : LOCK_UN;
+
+	if (*how == 'b')
+		return flock(fd, bsd) < 0 ? errno : 0;
+	return lock_range(fd, *how == 'o' ? F_OFD_SETLKW : F_SETLKW, type, start, 10);
+}
+
+static void one_turn(int fd, const char *how, struct turns *t, unsigned round)
+{
+	uint64_t count = 0, taken;
+	int other = 0;
+
+	expect(take(fd, how, F_WRLCK, 100), 0, "lock", round);
+	if (!atomic_compare_exchange_strong(&t->owner, &other, getpid()))
+		die("turn %u: process %d has the lock that process %d has", round, getpid(), other);
+	taken = atomic_fetch_add(&t->taken, 1);
+	if (pread(fd, &count, sizeof(count), 0) < 0)
+		die("turn %u: read: %s", round, strerror(errno));
+	if (count != taken)
+		die("turn %u: the file has %ju, not %ju", round, (uintmax_t)count,
+		    (uintmax_t)taken);
+	count++;
+	if (pwrite(fd, &count, sizeof(count), 0) != sizeof(count))
+		die("turn %u: write: %s", round, strerror(errno));
+	atomic_store(&t->owner, 0);
+	expect(take(fd, how, F_UNLCK, 100), 0, "unlock", round);
+}
+
+static int cmd_turns(char **a)
+{
+	struct turns *t =
+		mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned n = (unsigned)number(a[2]), failed = 0;
+	time_t end = time(NULL) + (time_t)number(a[3]);
+
+	if (t == MAP_FAILED)
+		die("mmap: %s", strerror(errno));
+	close(open_or_die(a[0], O_RDWR | O_CREAT));
+	for (unsigned i = 0; i < n; i++)
+		if (fork() == 0) {
+			int fd = open_or_die(a[0], O_RDWR);
+
+			for (unsigned round = 0; time(NULL) < end; round++)
+				one_turn(fd, a[1], t, round);
+			_exit(0);
+		}
+	for (unsigned i = 0; i < n; i++) {
+		int status;
+
+		if (wait(&status) < 0 || status)
+			failed++;
+	}
+	printf("%ju turns\n", (uintmax_t)atomic_load(&t->taken));
+	return failed ? 1 : 0;
+}
+
 static const struct {
 	const char *name;
 	int args;
 	int (*run)(char **args);
 	const char *usage;
 } commands[] = {
-	{"churn", 2, cmd_churn, "FILE ROUNDS"},	     {"lifetime", 1, cmd_lifetime, "FILE"},
-	{"closing", 1, cmd_closing, "FILE"},	     {"pid", 1, cmd_pid, "FILE"},
+	{"churn", 2, cmd_churn, "FILE ROUNDS"},
+	{"lifetime", 1, cmd_lifetime, "FILE"},
+	{"closing", 1, cmd_closing, "FILE"},
+	{"pid", 1, cmd_pid, "FILE"},
 	{"circle", 2, cmd_circle, "FILE PROCESSES"},
+	{"turns", 4, cmd_turns, "FILE bsd|posix|ofd PROCESSES SECONDS"},
 };
 
 int main(int argc, char **argv)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The loopback suite: real programs, a real FUSE mount.
 #
-#   tests/loopback/run.sh [--build DIR] [--helpers DIR] [--only PATTERN] [--quick] [--long] [--jobs N] [--list] [--label NAME]
+#   tests/loopback/run.sh [--build DIR] [--helpers DIR] [--only PATTERN] [--quick] [--long] [--kills N] [--jobs N] [--list] [--label NAME]
 #
 #   --build DIR     where the programs are: DIR/tools/vfsdax-mount ... (default build/release)
 #   --helpers DIR   where fsop, supervise and hostile_device are (default DIR/tests/loopback)
 #   --only PATTERN  only tests whose printed name (loopback/BUILD/THEME.NAME) matches this extended regular expression
 #   --quick         without the tests that take long
 #   --long          with more rounds in those that race
+#   --kills N       how often the device dies in each test of "reconnect" (10; with --long 100)
 #   --keep          keep the directory of a test that passed, too
 #
 # One line a test, last line "N passed, N failed, N skipped"; status 0 when nothing failed. With
@@ -25,6 +26,7 @@ while [ $# -gt 0 ]; do
 	--only) only=$2; shift ;;
 	--quick) quick=1 ;;
 	--long) export VFSDAX_LONG=1 ;;
+	--kills) export VFSDAX_KILLS=$2; shift ;;
 	--jobs) jobs=$2; shift ;;
 	--label) label=$2; shift ;;
 	--list) list=1 ;;
