@@ -53,7 +53,7 @@ static void note_root(struct op *op, const struct fuse_attr *attr)
 	struct bridge *b = op->bridge;
 
 	pthread_mutex_lock(&b->interrupt_lock);
-	b->root_attr = *attr;
+	b->kept->root_attr = *attr;
 	pthread_mutex_unlock(&b->interrupt_lock);
 }
 
@@ -94,10 +94,10 @@ int finish_statfs(struct op *op, uint8_t *payload, size_t len)
 {
 	struct bridge *b = op->bridge;
 
-	if (len < sizeof(b->root_statfs))
+	if (len < sizeof(b->kept->root_statfs))
 		return -EIO;
 	pthread_mutex_lock(&b->interrupt_lock);
-	memcpy(&b->root_statfs, payload, sizeof(b->root_statfs));
+	memcpy(&b->kept->root_statfs, payload, sizeof(b->kept->root_statfs));
 	pthread_mutex_unlock(&b->interrupt_lock);
 	return 0;
 }
@@ -206,8 +206,8 @@ bool answer_from_memory(struct op *op)
 	if (!op->req->timeout_ms)
 		return false;
 	pthread_mutex_lock(&b->interrupt_lock);
-	attr.attr = b->root_attr;
-	statfs = b->root_statfs;
+	attr.attr = b->kept->root_attr;
+	statfs = b->kept->root_statfs;
 	pthread_mutex_unlock(&b->interrupt_lock);
 	if (op->route->payload == PAYLOAD_STATFS)
 		op_end(op, 0, &statfs, sizeof(statfs));

@@ -245,7 +245,7 @@ int bridge_ready(struct bridge *b)
 	if (!root)
 		return -ENOMEM;
 	node_note_attr(b->nodes, root, fs_root_attr(b->session), false, 0);
-	b->root_attr = *fs_root_attr(b->session);
+	b->kept->root_attr = *fs_root_attr(b->session);
 	return open_window(b);
 }
 

@@ -179,21 +179,6 @@ int handles_device(struct handles *h, uint64_t nodeid, uint64_t number, uint64_t
 	return err;
 }
 
-bool handles_any(struct handles *h, uint64_t nodeid, uint64_t *fh)
-{
-	const struct handle *found = NULL;
-
-	pthread_mutex_lock(&h->lock);
-	for (size_t i = 0; i < h->n_buckets && !found; i++)
-		for (const struct handle *one = h->buckets[i]; one; one = one->next)
-			if (one->nodeid == nodeid && !one->err)
-				found = one;
-	if (found)
-		*fh = found->fh;
-	pthread_mutex_unlock(&h->lock);
-	return found;
-}
-
 void handles_lose(struct handles *h, uint64_t nodeid, int err)
 {
 	pthread_mutex_lock(&h->lock);

@@ -25,8 +25,6 @@ void handles_drop(struct handles *h, uint64_t nodeid, uint64_t number);
 bool handles_find(struct handles *h, uint64_t nodeid, uint64_t number, bool *reads, bool *writes);
 /* What the device calls it: 0; -EBADF: not known; else why this device does not have it. */
 int handles_device(struct handles *h, uint64_t nodeid, uint64_t number, uint64_t *fh);
-/* Some handle of the node that this device has. False: there is none. Slow. */
-bool handles_any(struct handles *h, uint64_t nodeid, uint64_t *fh);
 
 /* All handles of the node are worth this error from now on. */
 void handles_lose(struct handles *h, uint64_t nodeid, int err);

@@ -175,8 +175,6 @@ struct bridge {
 		interrupt_lock; /* guards what follows; taken inside nothing, nothing inside it */
 	struct list interrupts; /* ops of INTERRUPT, in the order of their time */
 	_Atomic uint64_t interrupt_ns; /* when the first is due; UINT64_MAX: never */
-	struct fuse_attr root_attr;    /* the last answers about the root */
-	struct fuse_statfs_out root_statfs;
 
 	pthread_mutex_t map_lock; /* guards what follows and the bridge's part of maps; taken
 				      inside nothing */

@@ -7,25 +7,34 @@
 #include "bridge/node_internal.h"
 #include "fuse/reply.h"
 
-/* What needs no device: close(2) of a file of which the device had nothing to hear (start_flush).
- */
+/* close(2) of a file of which the device had nothing to hear; see start_flush(). */
+static bool needs_no_flush(struct bridge_kept *k, uint64_t nodeid)
+{
+	struct node *n = node_find(k->nodes, nodeid);
+	bool due = !n || node_take_flush(k->nodes, n);
+
+	if (n && due)
+		node_note_written(k->nodes, n); /* still */
+	return !due;
+}
+
+/* What needs no device: that, and what umount(8) asks before it unmounts. */
 static bool answer_alone(void *ctx, int fd, const void *message, size_t len)
 {
 	struct bridge_kept *k = ctx;
-	struct fuse_in_header head;
-	struct node *n;
+	struct fuse_attr_out attr = {.attr = k->root_attr};
+	struct fuse_in_header h;
 
-	memcpy(&head, message, sizeof(head));
-	if (len < sizeof(head) + sizeof(struct fuse_flush_in) || head.opcode != FUSE_FLUSH)
+	(void)len;
+	memcpy(&h, message, sizeof(h));
+	if (h.opcode == FUSE_FLUSH && needs_no_flush(k, h.nodeid))
+		fuse_reply_error(fd, h.unique, 0);
+	else if (h.opcode == FUSE_GETATTR && h.nodeid == FUSE_ROOT_ID)
+		fuse_reply_data(fd, h.unique, &attr, sizeof(attr));
+	else if (h.opcode == FUSE_STATFS)
+		fuse_reply_data(fd, h.unique, &k->root_statfs, sizeof(k->root_statfs));
+	else
 		return false;
-	n = node_find(k->nodes, head.nodeid);
-	if (!n)
-		return false;
-	if (node_take_flush(k->nodes, n)) {
-		node_note_written(k->nodes, n); /* still */
-		return false;
-	}
-	fuse_reply_error(fd, head.unique, 0);
 	return true;
 }
 

@@ -34,6 +34,10 @@ struct bridge_kept {
 	struct fuse_init_in offered;
 	struct fuse_init_out told;
 	struct fuse_attr root; /* of the first device */
+	/* The last answers about the root; guarded by the bridge's interrupt_lock, while there is
+	 * one. */
+	struct fuse_attr root_attr;
+	struct fuse_statfs_out root_statfs;
 };
 
 #endif

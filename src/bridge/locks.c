@@ -15,7 +15,7 @@
 struct lock {
 	struct list link;
 	uint64_t nodeid;
-	struct fuse_lk_in in; /* without its handle */
+	struct fuse_lk_in in;
 };
 
 struct locks {
@@ -68,28 +68,34 @@ static bool is_of(const struct lock *k, uint64_t nodeid, uint64_t owner, uint32_
 }
 
 /* Called with the lock held. Without memory another device will not be asked for it. */
-static void add(struct locks *l, const struct lock *like, uint64_t start, uint64_t end)
+static void add_to(struct locks *l, struct list *to, const struct lock *like, uint64_t start,
+		   uint64_t end)
 {
 	struct lock *k = malloc(sizeof(*k));
 
 	if (!k)
 		return;
 	*k = *like;
-	k->in.fh = 0;
 	k->in.lk.start = start;
 	k->in.lk.end = end;
-	list_push_back(bucket_of(l, k->nodeid), &k->link);
+	list_push_back(to, &k->link);
 	l->n++;
 }
 
-void locks_note(struct locks *l, uint64_t nodeid, const struct fuse_lk_in *in)
+static void add(struct locks *l, const struct lock *like, uint64_t start, uint64_t end)
+{
+	add_to(l, bucket_of(l, like->nodeid), like, start, end);
+}
+
+static void change(struct locks *l, uint64_t nodeid, const struct fuse_lk_in *in, bool only_what_is)
 {
 	struct lock new = {.nodeid = nodeid, .in = *in};
 	uint64_t start = in->lk.start, end = in->lk.end;
-	struct list *bucket = bucket_of(l, nodeid), *pos, *next;
+	struct list *bucket = bucket_of(l, nodeid), *pos, *next, changed;
 
 	if (start > end)
 		return;
+	list_init(&changed);
 	new.in.lk_flags &= FUSE_LK_FLOCK;
 	pthread_mutex_lock(&l->lock);
 	for (pos = bucket->next; pos != bucket; pos = next) {
@@ -103,11 +109,24 @@ void locks_note(struct locks *l, uint64_t nodeid, const struct fuse_lk_in *in)
 			add(l, k, k_start, start - 1);
 		if (k_end > end)
 			add(l, k, end + 1, k_end);
+		if (only_what_is && in->lk.type != F_UNLCK)
+			add_to(l, &changed, &new, MAX(k_start, start), MIN(k_end, end));
 		remove_lock(l, k);
 	}
-	if (in->lk.type != F_UNLCK)
+	if (in->lk.type != F_UNLCK && !only_what_is)
 		add(l, &new, start, end);
+	list_splice_back(bucket, &changed);
 	pthread_mutex_unlock(&l->lock);
+}
+
+void locks_note(struct locks *l, uint64_t nodeid, const struct fuse_lk_in *in)
+{
+	change(l, nodeid, in, false);
+}
+
+void locks_change(struct locks *l, uint64_t nodeid, const struct fuse_lk_in *in)
+{
+	change(l, nodeid, in, true);
 }
 
 void locks_end(struct locks *l, uint64_t nodeid, uint64_t owner, bool flock)

@@ -16,8 +16,11 @@ struct locks;
 int locks_create(struct locks **out);
 void locks_destroy(struct locks *l);
 
-/* A SETLK or SETLKW of this node has succeeded, also one that unlocks. Any thread. */
+/* A SETLK or SETLKW of this node has succeeded, also one that unlocks; `fh` is the kernel's number.
+ * Any thread. */
 void locks_note(struct locks *l, uint64_t nodeid, const struct fuse_lk_in *in);
+/* The same, but only where the owner has a lock. */
+void locks_change(struct locks *l, uint64_t nodeid, const struct fuse_lk_in *in);
 /* What a FLUSH (of ranges) or a RELEASE (of flock(2)) has ended. */
 void locks_end(struct locks *l, uint64_t nodeid, uint64_t owner, bool flock);
 unsigned locks_count(struct locks *l);

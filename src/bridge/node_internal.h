@@ -87,10 +87,12 @@ static inline struct shard *shard_lock(struct node_table *t, uint64_t nodeid)
 	return s;
 }
 
+void node_origin_free(struct node_origin *o);
+
 static inline void node_free(struct node *n)
 {
 	free(n->names);
-	free(n->origin);
+	node_origin_free(n->origin);
 	free(n);
 }
 

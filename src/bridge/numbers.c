@@ -18,14 +18,20 @@
 #define NODE_OF(p) ((uint64_t)(uintptr_t)(p))
 _Static_assert(sizeof(void *) == sizeof(uint64_t), "numbers are kept as values of an omap");
 
-/* What a node was. Guarded by its shard's lock; the strings' owner. */
+/* A node is looked for by the names that it was given last. Host and kernel may give it more. */
+#define NAMES_MAX 8
+
+struct node_name {
+	struct node_name *next;
+	uint64_t dir, key;
+	char name[];
+};
+
+/* What a node was. Guarded by its shard's lock. */
 struct node_origin {
-	uint64_t dir, name_key;
 	uint64_t ino, generation;
 	uint32_t type; /* S_IFMT */
-	bool named;    /* else it has no name that we know */
-	bool lost;     /* this device does not have it */
-	char name[];
+	struct node_name *names;
 };
 
 void numbers_init(struct numbers *u, struct node_table *nodes)
@@ -135,119 +141,154 @@ struct node *numbers_lookup(struct numbers *u, struct fuse_entry_out *e)
 	return n;
 }
 
+static struct node_name *new_name(uint64_t dir, const char *name)
+{
+	size_t len = strlen(name);
+	struct node_name *made = malloc(sizeof(*made) + len + 1);
+
+	if (made) {
+		*made = (struct node_name){.dir = dir, .key = name_key(dir, name, len)};
+		memcpy(made->name, name, len + 1);
+	}
+	return made;
+}
+
+/* Called with the shard's lock held: where the pointer to the name is, or would be. */
+static struct node_name **name_at(struct node_origin *o, uint64_t key)
+{
+	struct node_name **at = &o->names;
+
+	while (*at && (*at)->key != key)
+		at = &(*at)->next;
+	return at;
+}
+
+/* Called with the lock held: `made` is the node's first name now, or freed. A node that is not kept
+ * is none. */
+static void give_name(struct numbers *u, uint64_t nodeid, struct node_name *made)
+{
+	struct shard *s = shard_lock(u->nodes, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+	struct node_name *last = NULL, **at;
+	unsigned count = 0;
+
+	if (n && n->origin && !*name_at(n->origin, made->key)) {
+		made->next = n->origin->names;
+		n->origin->names = made;
+		put(&u->by_name, made->key, nodeid);
+		made = NULL;
+		for (at = &n->origin->names; *at && count < NAMES_MAX; at = &(*at)->next)
+			count++;
+		last = *at;
+		*at = NULL;
+	}
+	shard_unlock(s);
+	if (last)
+		drop(&u->by_name, last->key, nodeid);
+	free(last);
+	free(made);
+}
+
+/* Called with the lock held. */
+static void take_name(struct numbers *u, uint64_t nodeid, uint64_t key)
+{
+	struct shard *s = shard_lock(u->nodes, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+	struct node_name *gone = NULL, **at;
+
+	if (n && n->origin) {
+		at = name_at(n->origin, key);
+		gone = *at;
+		if (gone)
+			*at = gone->next;
+	}
+	shard_unlock(s);
+	drop(&u->by_name, key, nodeid);
+	free(gone);
+}
+
+static uint64_t key_of(uint64_t dir, const char *name)
+{
+	return name_key(dir, name, strlen(name));
+}
+
+/* Called with the shard's lock held. False: out of memory. */
+static bool has_origin(struct node *n, const struct fuse_attr *attr, uint64_t generation)
+{
+	struct node_origin *o = n->origin;
+
+	if (!o)
+		o = n->origin = calloc(1, sizeof(*o));
+	if (!o)
+		return false;
+	o->ino = attr->ino;
+	o->generation = generation;
+	o->type = attr->mode & S_IFMT;
+	return true;
+}
+
 void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *name,
 		  const struct fuse_attr *attr, uint64_t generation)
 {
 	size_t len = strlen(name);
-	uint64_t key = name_key(dir, name, len), old = 0;
-	struct node_origin *o;
+	struct node_name *made;
 	struct shard *s;
+	bool needed;
 
 	if (!u->keeps || !len || len > NUMBERS_NAME_MAX || n->nodeid == FUSE_ROOT_ID)
 		return;
 	s = shard_lock(u->nodes, n->nodeid);
-	o = n->origin;
-	if (o && o->named && o->name_key == key && o->dir == dir && o->ino == attr->ino &&
-	    o->generation == generation) {
-		o->lost = false;
-		shard_unlock(s);
-		return;
-	}
+	needed = has_origin(n, attr, generation) && !*name_at(n->origin, name_key(dir, name, len));
 	shard_unlock(s);
-	o = malloc(sizeof(*o) + len + 1);
-	if (!o)
+	made = needed ? new_name(dir, name) : NULL;
+	if (!made)
 		return;
-	*o = (struct node_origin){.dir = dir,
-				  .name_key = key,
-				  .ino = attr->ino,
-				  .generation = generation,
-				  .type = attr->mode & S_IFMT,
-				  .named = true};
-	memcpy(o->name, name, len + 1);
 	pthread_mutex_lock(&u->lock);
-	shard_lock(u->nodes, n->nodeid);
-	if (n->origin && n->origin->named)
-		old = n->origin->name_key;
-	free(n->origin);
-	n->origin = o;
-	shard_unlock(s);
-	if (old)
-		drop(&u->by_name, old, n->nodeid);
-	put(&u->by_name, key, n->nodeid);
+	give_name(u, n->nodeid, made);
 	pthread_mutex_unlock(&u->lock);
-}
-
-/* Called with the lock held: the node of this name loses it. 0: there is none. */
-static uint64_t take_name(struct numbers *u, uint64_t dir, const char *name,
-			  struct node_origin **out)
-{
-	uint64_t key = name_key(dir, name, strlen(name)), nodeid = get(&u->by_name, key);
-	struct node *n;
-	struct shard *s;
-
-	*out = NULL;
-	if (!nodeid)
-		return 0;
-	omap_remove(&u->by_name, key);
-	s = shard_lock(u->nodes, nodeid);
-	n = shard_find_node(s, nodeid);
-	if (n && n->origin && n->origin->named && n->origin->name_key == key) {
-		n->origin->named = false;
-		*out = n->origin;
-	}
-	shard_unlock(s);
-	return *out ? nodeid : 0;
-}
-
-/* Called with the lock held: the node that had another name gets this one. */
-static void give_name(struct numbers *u, uint64_t nodeid, uint64_t dir, const char *name)
-{
-	size_t len = strlen(name);
-	struct node_origin *o = malloc(sizeof(*o) + len + 1);
-	struct shard *s = shard_lock(u->nodes, nodeid);
-	struct node *n = shard_find_node(s, nodeid);
-
-	if (o && n && n->origin) {
-		memcpy(o, n->origin, sizeof(*o));
-		memcpy(o->name, name, len + 1);
-		o->dir = dir;
-		o->name_key = name_key(dir, name, len);
-		o->named = true;
-		free(n->origin);
-		n->origin = o;
-		put(&u->by_name, o->name_key, nodeid);
-		o = NULL;
-	}
-	shard_unlock(s);
-	free(o);
 }
 
 void numbers_unname(struct numbers *u, uint64_t dir, const char *name)
 {
-	struct node_origin *o;
+	uint64_t key = key_of(dir, name), nodeid;
 
 	if (!u->keeps)
 		return;
 	pthread_mutex_lock(&u->lock);
-	take_name(u, dir, name, &o);
+	nodeid = get(&u->by_name, key);
+	if (nodeid)
+		take_name(u, nodeid, key);
 	pthread_mutex_unlock(&u->lock);
 }
 
-void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
-		    const char *newname, bool exchange)
+/* Called with the lock held. */
+static void give_copy(struct numbers *u, uint64_t nodeid, uint64_t dir, const char *name)
 {
-	struct node_origin *o;
-	uint64_t moved, replaced;
+	struct node_name *made = nodeid ? new_name(dir, name) : NULL;
 
-	if (!u->keeps)
+	if (made)
+		give_name(u, nodeid, made);
+}
+
+void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
+		    const char *newname, unsigned how)
+{
+	uint64_t old = key_of(dir, name), new = key_of(newdir, newname), moved, replaced;
+
+	if (!u->keeps || old == new)
 		return;
 	pthread_mutex_lock(&u->lock);
-	moved = take_name(u, dir, name, &o);
-	replaced = take_name(u, newdir, newname, &o);
-	if (moved)
-		give_name(u, moved, newdir, newname);
-	if (replaced && exchange)
-		give_name(u, replaced, dir, name);
+	moved = get(&u->by_name, old);
+	replaced = get(&u->by_name, new);
+	if (moved == replaced)
+		replaced = 0; /* two names of one file: nothing happens */
+	if (moved && !(how & NUMBERS_PERHAPS))
+		take_name(u, moved, old);
+	if (replaced && !(how & NUMBERS_PERHAPS))
+		take_name(u, replaced, new);
+	give_copy(u, moved, newdir, newname);
+	if (how & NUMBERS_EXCHANGE)
+		give_copy(u, replaced, dir, name);
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -274,19 +315,32 @@ void numbers_gone(void *ctx, struct node *n)
 {
 	struct numbers *u = ctx;
 	struct node_origin *o = n->origin;
+	bool is_back;
 
 	if (!u->keeps)
 		return;
 	pthread_mutex_lock(&u->lock);
-	/* It may have been named again meanwhile. */
-	if (!node_find(u->nodes, n->nodeid)) {
-		if (o && o->named)
-			drop(&u->by_name, o->name_key, n->nodeid);
-		if (o)
-			drop(&u->by_file, file_key(o->ino, o->generation, o->type), n->nodeid);
+	/* It may have been named again meanwhile, as another node of the same number. */
+	is_back = node_find(u->nodes, n->nodeid);
+	for (struct node_name *name = o ? o->names : NULL; name; name = name->next)
+		if (!is_back)
+			drop(&u->by_name, name->key, n->nodeid);
+	if (o && !is_back)
+		drop(&u->by_file, file_key(o->ino, o->generation, o->type), n->nodeid);
+	if (!is_back)
 		drop(&u->by_device, n->device_id, n->nodeid);
-	}
 	pthread_mutex_unlock(&u->lock);
+}
+
+void node_origin_free(struct node_origin *o)
+{
+	while (o && o->names) {
+		struct node_name *gone = o->names;
+
+		o->names = gone->next;
+		free(gone);
+	}
+	free(o);
 }
 
 static void index_file(void *ctx, struct node *n)
@@ -296,7 +350,6 @@ static void index_file(void *ctx, struct node *n)
 
 	if (!o)
 		return;
-	o->lost = false;
 	put(&u->by_file, file_key(o->ino, o->generation, o->type), n->nodeid);
 }
 
@@ -315,22 +368,22 @@ int numbers_ask(struct numbers *u, uint64_t nodeid, struct numbers_question *q)
 	for (unsigned depth = 0; depth < DEPTH_MAX; depth++) {
 		struct shard *s = shard_lock(u->nodes, nodeid);
 		struct node *n = shard_find_node(s, nodeid);
-		const struct node_origin *o = n ? n->origin : NULL;
+		const struct node_name *name = n && n->origin ? n->origin->names : NULL;
 		bool known = nodeid == FUSE_ROOT_ID || (n && n->device_id);
-		bool named = o && o->named && !o->lost;
 
 		q->nodeid = nodeid;
-		if (!known && named) {
-			memcpy(q->name, o->name, strlen(o->name) + 1);
-			nodeid = o->dir;
+		if (!known && name) {
+			memcpy(q->name, name->name, strlen(name->name) + 1);
+			q->key = name->key;
+			nodeid = name->dir;
 		}
 		shard_unlock(s);
-		if (known && !depth)
-			return 0;
-		if (!known && !named)
+		if (known)
+			return depth ? -ESTALE : 0;
+		if (!name)
 			return -ESTALE;
 		q->device_dir = numbers_device(u, nodeid);
-		if (!known && q->device_dir)
+		if (q->device_dir)
 			return 1;
 	}
 	return -ESTALE;
@@ -347,16 +400,16 @@ static int bind_node(struct numbers *u, uint64_t nodeid, const struct fuse_entry
 		n->device_id = e->nodeid;
 		n->device_lookups++;
 		err = 0;
-	} else if (n && n->origin) {
-		n->origin->lost = true;
 	}
 	shard_unlock(s);
 	return err;
 }
 
-int numbers_found(struct numbers *u, uint64_t nodeid, int err, const struct fuse_entry_out *e)
+int numbers_found(struct numbers *u, const struct numbers_question *q, int err,
+		  const struct fuse_entry_out *e)
 {
 	static const struct fuse_entry_out none;
+	uint64_t nodeid = q->nodeid;
 
 	if (err && err != -ENOENT && err != -ENOTDIR && err != -ESTALE)
 		return err;
@@ -366,6 +419,8 @@ int numbers_found(struct numbers *u, uint64_t nodeid, int err, const struct fuse
 		put(&u->by_device, e->nodeid, nodeid);
 		drop(&u->by_file, file_key(e->attr.ino, e->generation, e->attr.mode & S_IFMT),
 		     nodeid);
+	} else {
+		take_name(u, nodeid, q->key);
 	}
 	pthread_mutex_unlock(&u->lock);
 	return err;

@@ -4,8 +4,8 @@
  * has been followed by another one, which has numbers of its own: then what the kernel says is
  * translated on its way down, and what the device says on its way up.
  *
- * So that the other device can be asked for a node it is kept what the node was: a name in a
- * directory, and the file's inode number, generation and type. What answers to the name and is
+ * So that the other device can be asked for a node it is kept what the node was: its names in
+ * directories, and the file's inode number, generation and type. What answers to the name and is
  * another file is not it.
  */
 #ifndef VFSDAX_BRIDGE_NUMBERS_H
@@ -51,7 +51,9 @@ void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *n
 		  const struct fuse_attr *attr, uint64_t generation);
 void numbers_unname(struct numbers *u, uint64_t dir, const char *name);
 void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
-		    const char *newname, bool exchange);
+		    const char *newname, unsigned how);
+#define NUMBERS_EXCHANGE (1u << 0)
+#define NUMBERS_PERHAPS	 (1u << 1) /* nobody knows whether it was done: the old names stay, too */
 
 /* node_table.ended: the node is no more. */
 void numbers_gone(void *ctx, struct node *n);
@@ -63,17 +65,18 @@ uint64_t numbers_device(struct numbers *u, uint64_t nodeid);
 void numbers_unbind(struct numbers *u);
 
 /*
- * What has to be asked first, before the device knows a node: the LOOKUP of `name` in `dir`, whose
- * answer is for numbers_found(), about `nodeid`. 0: nothing; 1: that; -ESTALE: it is not there any
- * more.
+ * What has to be asked first, before the device knows a node: a LOOKUP, whose answer is for
+ * numbers_found(). 0: nothing; 1: that; -ESTALE: it has no name any more.
  */
 struct numbers_question {
-	uint64_t nodeid, device_dir;
+	uint64_t nodeid, key;
+	uint64_t device_dir;
 	char name[NUMBERS_NAME_MAX + 1];
 };
 int numbers_ask(struct numbers *u, uint64_t nodeid, struct numbers_question *q);
-/* err: of the answer. 0; -ESTALE: not it, entry->nodeid is to be forgotten unless it is 0; or err
- * where that says nothing about the node. */
-int numbers_found(struct numbers *u, uint64_t nodeid, int err, const struct fuse_entry_out *entry);
+/* err: of the answer. 0; -ESTALE: not it, entry->nodeid is to be forgotten unless it is 0, and the
+ * node has one name less; or err where that says nothing about the node. */
+int numbers_found(struct numbers *u, const struct numbers_question *q, int err,
+		  const struct fuse_entry_out *entry);
 
 #endif

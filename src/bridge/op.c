@@ -59,6 +59,11 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	memcpy(req->in, h, sizeof(*h));
 	if (op->bridge->kept->goes_on && !call)
 		keep_message(op);
+	/* Also where rights_add() may need it. */
+	if (h->len + bridge_extension_room(op->bridge) > FS_IN_BYTES) {
+		req->payload = w->payload;
+		w->payload = NULL;
+	}
 	if (wants_answer(op))
 		err = bridge_failure(op->bridge);
 	if (rights_owner_only(op))
@@ -71,11 +76,6 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 		return;
 	}
 	op_message(op);
-	/* Also where rights_add() may need it. */
-	if (h->len + bridge_extension_room(op->bridge) > FS_IN_BYTES) {
-		req->payload = w->payload;
-		w->payload = NULL;
-	}
 	if (rebuild_ready(op))
 		op->route->start(op);
 }

@@ -76,8 +76,9 @@ struct op {
 	/* What the answer gave, to be given back when it is not wanted. */
 	uint64_t given_nodeid, given_fh;
 	bool given_open;
-	/* The device is asked for this node on behalf of the op; see rebuild.c. */
-	uint64_t asked_node;
+	/* The device is asked for this node on behalf of the op, by one of its names; see
+	 * rebuild.c. */
+	uint64_t asked_node, asked_name;
 	uint64_t given_number; /* the kernel's, of given_fh */
 	uint32_t note_at;      /* in req->out; 0: the device was not asked for one */
 	struct window_waiter waiter;

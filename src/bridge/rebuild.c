@@ -91,7 +91,7 @@ int finish_rename(struct op *op, uint8_t *payload, size_t len)
 	/* The directory's number in the message may be the device's by now. */
 	if (newname)
 		numbers_rename(op->bridge->numbers, op->h.nodeid, name, op->arg_off, newname,
-			       in.flags & RENAME_EXCHANGE);
+			       in.flags & RENAME_EXCHANGE ? NUMBERS_EXCHANGE : 0);
 	return 0;
 }
 
@@ -102,7 +102,8 @@ int finish_lock(struct op *op, uint8_t *payload, size_t len)
 	struct fuse_lk_in in;
 
 	(void)payload, (void)len;
-	memcpy(&in, op_args(op), sizeof(in));
+	/* As the kernel sent it: with its number of the handle. */
+	memcpy(&in, op->kept_head + sizeof(op->h), sizeof(in));
 	if (op->bridge->kept->goes_on && !op->call)
 		locks_note(op->bridge->kept->locks, op->h.nodeid, &in);
 	return 0;
@@ -135,13 +136,14 @@ static void note_found(struct bridge *b, uint64_t nodeid, const struct fuse_entr
 }
 
 /* What follows from an answer to numbers_ask()'s question. */
-static int take_answer(struct bridge *b, uint64_t nodeid, int err, const struct fuse_entry_out *e)
+static int take_answer(struct bridge *b, const struct numbers_question *q, int err,
+		       const struct fuse_entry_out *e)
 {
 	uint64_t named = err ? 0 : e->nodeid;
 
-	err = numbers_found(b->numbers, nodeid, err, e);
+	err = numbers_found(b->numbers, q, err, e);
 	if (!err)
-		note_found(b, nodeid, e);
+		note_found(b, q->nodeid, e);
 	else if (named && named != FUSE_ROOT_ID)
 		fs_forget(b->session, named, 1);
 	return err;
@@ -167,8 +169,8 @@ static int find_node(struct bridge *b, uint64_t nodeid)
 	while ((err = numbers_ask(b->numbers, nodeid, &q)) > 0) {
 		err = call(b, FUSE_LOOKUP, q.device_dir, q.name, strlen(q.name) + 1, &e, sizeof(e));
 		if (err != FAILED)
-			err = take_answer(b, q.nodeid, err, &e);
-		if (err)
+			err = take_answer(b, &q, err, &e);
+		if (err && err != -ESTALE)
 			return err;
 	}
 	return err;
@@ -198,8 +200,10 @@ static int lock_again(void *ctx, uint64_t nodeid, const struct fuse_lk_in *lock)
 	struct fuse_lk_in in = *lock;
 	int err;
 
-	if (!handles_any(b->kept->handles, nodeid, &in.fh))
-		return -ESTALE;
+	/* What was locked by flock(2), or is open file description locks, ends with that handle. */
+	err = handles_device(b->kept->handles, nodeid, lock->fh, &in.fh);
+	if (err)
+		return err;
 	err = call(b, FUSE_SETLK, numbers_device(b->numbers, nodeid), &in, sizeof(in), NULL, 0);
 	if (err && err != FAILED) {
 		log_warn("%s: a lock of process %u was lost, the file is in error for who has it "
@@ -208,6 +212,71 @@ static int lock_again(void *ctx, uint64_t nodeid, const struct fuse_lk_in *lock)
 		handles_lose(b->kept->handles, nodeid, -EIO);
 	}
 	return err;
+}
+
+/* ------------------------------------------------------------------ what was under way */
+
+static const char *second_name(const char *name, const char *end)
+{
+	const char *next = name + strnlen(name, (size_t)(end - name)) + 1;
+
+	return next < end && memchr(next, 0, (size_t)(end - next)) ? next : NULL;
+}
+
+/* A RENAME that the last device has done, perhaps: what it moves is looked for by both names. */
+static void settle_name(void *ctx, const void *message, size_t len)
+{
+	struct bridge *b = ctx;
+	const char *args = (const char *)message + sizeof(struct fuse_in_header);
+	const char *end = (const char *)message + len, *newname;
+	struct fuse_rename2_in in = {0};
+	struct fuse_in_header h;
+	size_t fixed;
+
+	memcpy(&h, message, sizeof(h));
+	if (h.opcode != FUSE_RENAME && h.opcode != FUSE_RENAME2)
+		return;
+	fixed = h.opcode == FUSE_RENAME ? sizeof(struct fuse_rename_in) : sizeof(in);
+	if ((size_t)(end - args) <= fixed)
+		return;
+	memcpy(&in, args, fixed);
+	newname = second_name(args + fixed, end);
+	if (newname)
+		numbers_rename(b->numbers, h.nodeid, args + fixed, in.newdir, newname,
+			       NUMBERS_PERHAPS |
+				       (in.flags & RENAME_EXCHANGE ? NUMBERS_EXCHANGE : 0));
+}
+
+/* Who was giving up a lock, or part of it, has perhaps done so, and somebody else got it. */
+static void settle_lock(void *ctx, const void *message, size_t len)
+{
+	struct locks *locks = ctx;
+	const uint8_t *args = (const uint8_t *)message + sizeof(struct fuse_in_header);
+	union {
+		struct fuse_lk_in lk;
+		struct fuse_flush_in flush;
+		struct fuse_release_in release;
+	} in = {0};
+	struct fuse_in_header h;
+
+	memcpy(&h, message, sizeof(h));
+	memcpy(&in, args, MIN(len - sizeof(h), sizeof(in)));
+	switch (h.opcode) {
+	case FUSE_SETLK:
+	case FUSE_SETLKW:
+		if (in.lk.lk.type != F_WRLCK)
+			locks_change(locks, h.nodeid, &in.lk);
+		break;
+	case FUSE_FLUSH:
+		locks_end(locks, h.nodeid, in.flush.lock_owner, false);
+		break;
+	case FUSE_RELEASE:
+		if (in.release.release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
+			locks_end(locks, h.nodeid, in.release.lock_owner, true);
+		break;
+	default:
+		break;
+	}
 }
 
 static bool is_enough(struct bridge *b)
@@ -236,10 +305,12 @@ static bool is_enough(struct bridge *b)
 int rebuild(struct bridge *b)
 {
 	struct bridge_kept *k = b->kept;
-	int err = 0;
+	int err;
 
 	if (!is_enough(b))
 		return -EXDEV;
+	fuse_held_each(k->held, settle_name, b);
+	fuse_held_each(k->held, settle_lock, k->locks);
 	err = handles_reopen(k->handles, FAILED, open_again, b);
 	if (!err)
 		err = locks_again(k->locks, FAILED, lock_again, b);
@@ -294,6 +365,7 @@ static bool needs_no_node(const struct op *op)
 
 static void asked(struct op *op, int err)
 {
+	struct numbers_question q = {.nodeid = op->asked_node, .key = op->asked_name};
 	struct fuse_entry_out e;
 
 	if (op->req->state == FS_REQ_ABANDONED) {
@@ -302,9 +374,8 @@ static void asked(struct op *op, int err)
 	}
 	err = op_asked(op, err, &e, sizeof(e));
 	if (!bridge_failure(op->bridge))
-		err = take_answer(op->bridge, op->asked_node, err, &e);
-	op->asked_node = 0;
-	if (err)
+		err = take_answer(op->bridge, &q, err, &e);
+	if (err && err != -ESTALE)
 		op_end(op, err, NULL, 0);
 	else if (rebuild_ready(op))
 		op->route->start(op);
@@ -319,6 +390,7 @@ static int ask_for(struct op *op, uint64_t nodeid)
 	if (err <= 0)
 		return err;
 	op->asked_node = q.nodeid;
+	op->asked_name = q.key;
 	op_ask_raw(op, FUSE_LOOKUP, q.device_dir, q.name, strlen(q.name) + 1,
 		   sizeof(struct fuse_entry_out), asked);
 	return OP_TAKEN;

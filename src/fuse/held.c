@@ -173,6 +173,16 @@ long fuse_held_take(struct fuse_held *h, const struct iovec *iov, unsigned n, in
 	return len;
 }
 
+void fuse_held_each(struct fuse_held *h, void (*look)(void *ctx, const void *message, size_t len),
+		    void *ctx)
+{
+	list_for_each (pos, &h->messages) {
+		const struct message *m = container_of(pos, struct message, link);
+
+		look(ctx, m->bytes, m->len);
+	}
+}
+
 bool fuse_held_interrupt(struct fuse_held *h, uint64_t unique)
 {
 	struct message *found = NULL;

@@ -30,6 +30,9 @@ bool fuse_held_any(struct fuse_held *h);
 /* The first one, into the pieces: its length, and *fd. 0: there is none. -EMSGSIZE: it is longer
  * than they are, and stays. */
 long fuse_held_take(struct fuse_held *h, const struct iovec *iov, unsigned n, int *fd);
+/* Looks at each, in their order. No other thread is here. */
+void fuse_held_each(struct fuse_held *h, void (*look)(void *ctx, const void *message, size_t len),
+		    void *ctx);
 /* The caller of this request was killed: it is answered with EINTR. False: it is not here. */
 bool fuse_held_interrupt(struct fuse_held *h, uint64_t unique);
 

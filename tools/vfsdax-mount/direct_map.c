@@ -12,8 +12,8 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-/* Between a map's beginning and its done() there are some instructions of a thread that runs, unless
- * others have its CPU. */
+/* Between a map's beginning and its done() there are some instructions of a thread that runs,
+ * unless others have its CPU. */
 #define DONE_SOON_NS (100 * NS_PER_MS)
 
 /* The pin, if there is one, is dropped when it returns, by us or by a worker in revoke(). */

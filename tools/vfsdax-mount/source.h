@@ -13,8 +13,8 @@ int source_open(const char *name, unsigned timeout_ms, bool shares, struct sourc
 struct transport *source_transport(struct source *s);
 /* Closes the transport and gives a PCI function back to the driver that it had. */
 void source_close(struct source *s);
-/* The same, but a PCI function stays with vfio-pci, and is given back by the next mount of it: other
- * processes have it open, for whom the kernel would wait. */
+/* The same, but a PCI function stays with vfio-pci, and is given back by the next mount of it:
+ * other processes have it open, for whom the kernel would wait. */
 void source_leave(struct source *s);
 
 /* Prints the virtio-fs functions of this machine. The exit status. */

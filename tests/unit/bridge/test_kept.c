@@ -75,7 +75,6 @@ static void handles_keep_their_numbers_at_another_device(void **state)
 		assert_int_equal(handles_find(h, i, 7, &reads, &writes), i % 2 == 0);
 		if (i % 2 == 0)
 			assert_int_equal(fh, i + 1000);
-		assert_int_equal(handles_any(h, i, &fh), i % 2 == 0);
 	}
 	/* The device's numbers begin anew. */
 	number = handles_add(h, 2, 7, O_RDONLY);
@@ -101,7 +100,7 @@ static int look(void *ctx, uint64_t nodeid, const struct fuse_lk_in *in)
 	struct bytes_locked *b = ctx;
 
 	b->n++;
-	assert_int_equal(in->fh, 0);
+	assert_int_equal(in->fh, 9);
 	if (in->lk_flags & FUSE_LK_FLOCK)
 		b->flocks++;
 	else if (nodeid == 5 && in->owner == 1)
@@ -255,11 +254,15 @@ static void expect_question(struct table *t, uint64_t nodeid, uint64_t of, uint6
 	assert_string_equal(q.name, name);
 }
 
+/* The answer to the question that is due for the node. */
 static int answered(struct table *t, uint64_t nodeid, int err, uint64_t device_id, uint64_t ino)
 {
 	struct fuse_entry_out e = entry(device_id, ino);
+	struct numbers_question q;
 
-	return numbers_found(&t->u, nodeid, err, &e);
+	assert_int_equal(numbers_ask(&t->u, nodeid, &q), 1);
+	assert_int_equal(q.nodeid, nodeid);
+	return numbers_found(&t->u, &q, err, &e);
 }
 
 static int asks(struct table *t, uint64_t nodeid)
@@ -316,10 +319,11 @@ static void another_file_of_the_same_name_is_not_it(void **state)
 	assert_int_equal(named(&t, 1, "moved", 5, 101), 11);
 	assert_int_equal(asks(&t, 11), 0);
 	assert_int_equal(numbers_device(&t.u, 11), 5);
-	/* And a third device. */
+	/* And a third device, from which more was not asked. */
 	another_device(&t);
 	expect_question(&t, 11, 11, 1, "moved");
 	expect_question(&t, 12, 12, 1, "c");
+	assert_int_equal(asks(&t, 10), -ESTALE);
 	table_close(&t);
 }
 
@@ -333,14 +337,59 @@ static void names_follow_what_is_done_to_them(void **state)
 	named(&t, 1, "a", 10, 100);
 	named(&t, 1, "b", 11, 101);
 	named(&t, 1, "c", 12, 102);
-	numbers_rename(&t.u, 1, "a", 20, "b", false);
-	numbers_rename(&t.u, 1, "b", 1, "c", true);
+	numbers_rename(&t.u, 1, "a", 20, "b", 0);
+	numbers_rename(&t.u, 1, "b", 1, "c", NUMBERS_EXCHANGE);
 	numbers_unname(&t.u, 1, "c"); /* which was b */
 	another_device(&t);
 	assert_int_equal(answered(&t, 20, 0, 2, 200), 0);
 	expect_question(&t, 10, 10, 2, "b");
 	assert_int_equal(asks(&t, 11), -ESTALE);
 	expect_question(&t, 12, 12, 1, "b");
+	table_close(&t);
+}
+
+static void a_file_with_several_names_is_found_by_what_is_left(void **state)
+{
+	struct table t;
+
+	(void)state;
+	table_open(&t);
+	named(&t, 1, "a", 10, 100);
+	named(&t, 1, "b", 10, 100);
+	named(&t, 1, "c", 10, 100);
+	numbers_unname(&t.u, 1, "c");
+	another_device(&t);
+	expect_question(&t, 10, 10, 1, "b");
+	assert_int_equal(answered(&t, 10, -ENOENT, 0, 0), -ESTALE);
+	expect_question(&t, 10, 10, 1, "a");
+	assert_int_equal(answered(&t, 10, 0, 2, 100), 0);
+	/* More names than are kept. */
+	for (char name[2] = "A"; *name <= 'Z'; ++*name)
+		named(&t, 1, name, 2, 100);
+	another_device(&t);
+	expect_question(&t, 10, 10, 1, "Z");
+	table_close(&t);
+}
+
+/* Nobody knows whether the device that died has done it. */
+static void a_rename_that_was_under_way_leaves_both_names(void **state)
+{
+	struct table t;
+
+	(void)state;
+	table_open(&t);
+	named(&t, 1, "a", 10, 100);
+	named(&t, 1, "b", 11, 101);
+	named(&t, 1, "x", 12, 102);
+	named(&t, 1, "y", 13, 103);
+	another_device(&t);
+	numbers_rename(&t.u, 1, "a", 1, "b", NUMBERS_PERHAPS);
+	numbers_rename(&t.u, 1, "x", 1, "y", NUMBERS_PERHAPS | NUMBERS_EXCHANGE);
+	assert_int_equal(answered(&t, 10, -ENOENT, 0, 0), -ESTALE); /* by one of them ... */
+	assert_int_equal(answered(&t, 10, 0, 2, 100), 0);	    /* ... or the other */
+	assert_int_equal(answered(&t, 12, 0, 3, 103), -ESTALE);
+	assert_int_equal(answered(&t, 12, 0, 4, 102), 0);
+	assert_int_equal(answered(&t, 13, 0, 3, 103), 0);
 	table_close(&t);
 }
 
@@ -475,6 +524,8 @@ int main(void)
 		cmocka_unit_test(nodes_are_found_again_from_the_root_on),
 		cmocka_unit_test(another_file_of_the_same_name_is_not_it),
 		cmocka_unit_test(names_follow_what_is_done_to_them),
+		cmocka_unit_test(a_file_with_several_names_is_found_by_what_is_left),
+		cmocka_unit_test(a_rename_that_was_under_way_leaves_both_names),
 		cmocka_unit_test(a_device_is_given_back_what_it_has_named),
 		cmocka_unit_test(held_requests_come_in_their_order_and_whole),
 		cmocka_unit_test(who_is_killed_in_the_waiting_room_is_answered),

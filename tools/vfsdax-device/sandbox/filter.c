@@ -31,7 +31,7 @@ static const char *const plain[] = {
 	"name_to_handle_at", "open_by_handle_at", "setxattr", "getxattr", "listxattr",
 	"removexattr",
 	/* open files */
-	"read", "preadv", "write", "writev", "pwritev", "pwritev2", "lseek", "close", "dup3",
+	"read", "pread64", "preadv", "write", "writev", "pwritev", "pwritev2", "lseek", "close", "dup3",
 	"fcntl", "flock", "fstat", "fstatfs", "fsync", "fdatasync", "syncfs", "ftruncate",
 	"fallocate", "copy_file_range", "getdents64", "fchdir",
 	/* the identity of the caller */
