@@ -32,6 +32,7 @@ kill_device() {
 	local victim=$DEVICE_PID
 	[ "$KILLS" != 0 ] || return 0
 	[ $((RANDOM % 2)) = 0 ] || victim=$DEVICE_WORKER
+	! gone "$DEVICE_WORKER" || fail "the device ended by itself: $(tail -n 1 "$DEVICE_LOG")"
 	kill -KILL "$victim"
 	wait_until 10 "the device's process ends" gone "$DEVICE_PID"
 	wait_until 10 "the device's process that serves ends" gone "$DEVICE_WORKER"

@@ -5,7 +5,8 @@
 #
 # What is used knows what it did: storm (names and small files, tests/torture/storm), holder (descriptors, locks, streams,
 # tests/torture/holder) and fio. run.sh --kills N says how often the device dies (default 10, with --long 100; 7000 take an
-# hour; with 0 it never does, and all must pass without a mount that reconnects, too). VFSDAX_SEED repeats the moments.
+# hour; with 0 it never does, and all must pass without a mount that reconnects, too). VFSDAX_SEED repeats the moments;
+# VFSDAX_STORM_OPTIONS has more options of storm, as --without link.
 
 # shellcheck source=tests/loopback/lib_reconnect.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
@@ -22,6 +23,7 @@ stormed() {
 	mkdir "$MNT/storm"
 	[ "$KILLS" != 0 ] || seconds=4
 	"$STORM" "$MNT/storm" --host "$HOST_DIR/storm" --seconds $seconds --seed "$RANDOM" --hang $((40 * SLOW)) \
+		${VFSDAX_STORM_OPTIONS:-} \
 		--journal "$TEST_DIR/journal" >"$TEST_DIR/storm.out" 2>&1 &
 	storm=$!
 	kills_while "$storm" "the storm"

@@ -6,6 +6,7 @@
  *   storm DIR [--threads N] [--seconds N] [--ops N] [--seed N] [--json] [--journal FILE] [--host
  * DIR]
  *             [--hang SECONDS] [--before-verify COMMAND] [--lie twice:OP|lost:OP]
+ *             [--without NAME,...]
  *
  * Each thread has a directory of its own, DIR/tN, and its own names in one of all, DIR/shared. It
  * alone changes them, so it knows of each operation whether it must succeed and else which error it
@@ -21,6 +22,7 @@
  *   --before-verify  a shell command, to try the verification; it runs in DIR
  *   --lie WHAT:OP    does one in 16 of the calls OP (as in the journal) twice, or not at all: must
  * be found out
+ *   --without NAME,.. leaves out operations (the table below): which does a failure need?
  *
  * A seed gives each thread the same operations again. Pauses are calls of more than 20 ms.
  * Status: 0, 1 after a failure, 2 for options, 3 when a call does not return.
@@ -40,14 +42,18 @@ struct able able;
 _Atomic unsigned failures;
 _Atomic bool stopping;
 
-static const struct {
+static struct {
+	const char *name;
 	void (*run)(struct thread *t);
 	unsigned weight;
 } operations[] = {
-	{do_create, 14},  {do_mkdir, 6},   {do_symlink, 5}, {do_link, 7},     {do_rename, 14},
-	{do_exchange, 4}, {do_unlink, 10}, {do_rmdir, 4},   {do_clear, 4},    {do_contend, 5},
-	{do_append, 12},  {do_log, 14},	   {do_empty, 3},   {do_truncate, 4}, {do_pwrite, 10},
-	{do_xattr, 10},	  {do_hold, 4},	   {do_read, 4},    {do_stat, 8},     {do_list, 3},
+	{"create", do_create, 14},  {"mkdir", do_mkdir, 6},	  {"symlink", do_symlink, 5},
+	{"link", do_link, 7},	    {"rename", do_rename, 14},	  {"exchange", do_exchange, 4},
+	{"unlink", do_unlink, 10},  {"rmdir", do_rmdir, 4},	  {"clear", do_clear, 4},
+	{"contend", do_contend, 5}, {"append", do_append, 12},	  {"log", do_log, 14},
+	{"empty", do_empty, 3},	    {"truncate", do_truncate, 4}, {"pwrite", do_pwrite, 10},
+	{"xattr", do_xattr, 10},    {"hold", do_hold, 4},	  {"read", do_read, 4},
+	{"stat", do_stat, 8},	    {"list", do_list, 3},
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 
@@ -267,6 +273,22 @@ static void parse_lie(const char *text)
 	}
 }
 
+/* Takes operations out of the storm, to find out which a failure needs. */
+static void parse_without(char *text)
+{
+	for (char *name = strtok(text, ","); name; name = strtok(NULL, ",")) {
+		size_t i = 0;
+
+		while (i < OPERATIONS && strcmp(operations[i].name, name) != 0)
+			i++;
+		if (i == OPERATIONS) {
+			fprintf(stderr, "storm: --without %s: no such operation\n", name);
+			exit(2);
+		}
+		operations[i].weight = 0;
+	}
+}
+
 static const char *absolute(const char *path)
 {
 	const char *full = realpath(path, NULL);
@@ -277,17 +299,12 @@ static const char *absolute(const char *path)
 static const char *parse(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"threads", 1, NULL, 't'},
-		{"seconds", 1, NULL, 's'},
-		{"ops", 1, NULL, 'o'},
-		{"seed", 1, NULL, 'r'},
-		{"json", 0, NULL, 'J'},
-		{"journal", 1, NULL, 'j'},
-		{"host", 1, NULL, 'h'},
-		{"hang", 1, NULL, 'w'},
-		{"before-verify", 1, NULL, 'b'},
-		{"lie", 1, NULL, 'l'},
-		{0},
+		{"threads", 1, NULL, 't'},	 {"seconds", 1, NULL, 's'},
+		{"ops", 1, NULL, 'o'},		 {"seed", 1, NULL, 'r'},
+		{"json", 0, NULL, 'J'},		 {"journal", 1, NULL, 'j'},
+		{"host", 1, NULL, 'h'},		 {"hang", 1, NULL, 'w'},
+		{"before-verify", 1, NULL, 'b'}, {"lie", 1, NULL, 'l'},
+		{"without", 1, NULL, 'x'},	 {0},
 	};
 	int c;
 
@@ -322,6 +339,9 @@ static const char *parse(int argc, char **argv)
 			break;
 		case 'l':
 			parse_lie(optarg);
+			break;
+		case 'x':
+			parse_without(optarg);
 			break;
 		default:
 			exit(2);

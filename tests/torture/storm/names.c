@@ -272,9 +272,10 @@ void do_contend(struct thread *t)
 		if (other)
 			fault(t, "%s: success, though thread %u has made it and not removed it",
 			      t->doing, other - 1);
+		/* open without a name it would not outlive the device */
+		gives(t, &(struct call){.op = OP_CLOSE, .fd = (int)fd}, 0);
 		atomic_store(&owner, 0);
 		gives(t, &(struct call){.op = OP_UNLINK, .path = contended, .fd = -1}, 0);
-		gives(t, &(struct call){.op = OP_CLOSE, .fd = (int)fd}, 0);
 	}
 	atomic_fetch_sub(&busy, 1);
 }
