@@ -9,7 +9,7 @@ idle=${1-}
 host 'head -c 33554432 /dev/urandom >data'
 function=$(lab_function)
 mkdir -p /mnt/share
-vfsdax-mount -o dax=never,timeout=300 /mnt/share || lab_die "no mount"
+vfsdax-mount -o dax=never,timeout=300,reconnect=0 /mnt/share || lab_die "no mount"
 pid=$(pgrep -x vfsdax-mount)
 sha256sum /mnt/share/data >/dev/null
 if [ -n "$idle" ]; then

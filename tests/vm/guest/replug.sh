@@ -31,7 +31,7 @@ works_again() {
 }
 
 for round in 1 2; do
-    lab_wait 10 vfsdax-mount /mnt/share || lab_die "no mount"
+    lab_wait 10 vfsdax-mount -o reconnect=0 /mnt/share || lab_die "no mount"
     pid=$(pgrep -x vfsdax-mount)
     for engine in psync io_uring; do verify $engine --time_based --runtime=100 2>/tmp/err.$engine & done
     lab_wait 60 eval '[ "$(stat -c %s /mnt/share/psync /mnt/share/io_uring | grep -cx 8388608)" = 2 ]' || lab_die "fio does not begin"
@@ -48,7 +48,7 @@ for round in 1 2; do
 done
 
 # A back end that is killed, and the way out that the message names.
-vfsdax-mount /mnt/share || lab_die "no mount"
+vfsdax-mount -o reconnect=0 /mnt/share || lab_die "no mount"
 pid=$(pgrep -x vfsdax-mount)
 host 'tr "\0" "\n" </proc/$DEVICE_PID/cmdline >$RUN/device.command; kill -KILL $DEVICE_PID'
 cat /mnt/share/psync >/dev/null 2>&1 && lab_die "a dead back end serves"

@@ -37,7 +37,7 @@ if [ "$how" = lib ]; then
     exit 0
 fi
 
-vfsdax-mount -f -o window_admit=always /mnt/share 2>/tmp/said & daemon=$!
+vfsdax-mount -f -o window_admit=always,reconnect=0 /mnt/share 2>/tmp/said & daemon=$!
 lab_wait 10 mountpoint -q /mnt/share || lab_die "no mount: $(cat /tmp/said)"
 md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "the data differ"
 [ "$(vfsdax-stat /mnt/share | awk '$1 == "window.read_bytes" { print $2 }')" -gt 0 ] || lab_die "the window is not used"

@@ -6,7 +6,7 @@ set -e
 host 'head -c 33554432 /dev/urandom >data'
 function=$(lab_function)
 mkdir -p /mnt/share
-vfsdax-mount /mnt/share || lab_die "no mount"
+vfsdax-mount -o reconnect=0 /mnt/share || lab_die "no mount"
 pid=$(pgrep vfsdax-mount)
 exec 5</mnt/share/data
 for j in 1 2; do

@@ -1,0 +1,54 @@
+#!/bin/bash
+# goes-on.sh suspend|replug: the device is gone for a while and nobody notices but by the time: programs that read, write and
+# verify go on with what they have open, over S3, or when the function is pulled out and put in again.
+. "$LAB"
+how=$1
+[ "$how" != suspend ] || grep -q mem /sys/power/state || lab_skip "this kernel does not suspend"
+host 'tr "\0" x </dev/zero | head -c 33554432 >data; mkdir -p dir; for i in $(seq 500); do echo $i >dir/$i; done'
+mkdir -p /mnt/share
+vfsdax-mount -f -o window_admit=always /mnt/share 2>/tmp/said & daemon=$!
+lab_wait 20 mountpoint -q /mnt/share || lab_die "no mount: $(cat /tmp/said)"
+stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { print $2 }'; }
+
+mkdir -p /sys/fs/cgroup/callers
+in_group() { echo $BASHPID >/sys/fs/cgroup/callers/cgroup.procs; while [ ! -e /tmp/enough ]; do "$@" || exit 1; done; }
+all_x() { dd if=/mnt/share/data bs=64k status=none >/tmp/block || return; ! tr -d x </tmp/block | grep -qz .; }
+names() { echo $BASHPID >/mnt/share/dir/new && mv /mnt/share/dir/new /mnt/share/dir/moved && rm /mnt/share/dir/moved; }
+append() { n=$((${n:-0} + 1)); echo $n >>/mnt/share/log; echo $n >/tmp/appended; }
+exec 7<>/mnt/share/kept
+echo before >&7
+exec 8>/mnt/share/lock
+flock 8
+jobs=()
+for work in all_x names append; do (in_group $work) 2>/tmp/$work.err & jobs+=($!); done
+(in_group dd if=/mnt/share/data of=/dev/null iflag=direct bs=4k count=1000 status=none) 2>/tmp/direct.err & jobs+=($!)
+sleep 2
+
+for round in 1 2; do
+    if [ "$how" = suspend ]; then
+        # Callers that wait in the kernel's FUSE are no obstacle when they are frozen first.
+        echo 1 >/sys/fs/cgroup/callers/cgroup.freeze
+        lab_wait 10 grep -q 'frozen 1' /sys/fs/cgroup/callers/cgroup.events || lab_die "the callers do not freeze"
+        lab_suspend mem 4 || lab_die "it does not sleep"
+        echo 0 >/sys/fs/cgroup/callers/cgroup.freeze
+    else
+        lab_unplug 0 || lab_die "it cannot be pulled out"
+        sleep 1
+        lab_plug 0
+    fi
+    lab_wait 40 eval '[ "$(stat_of device.reconnects)" = '$round' ]' || lab_die "it does not go on: $(tail -n 5 /tmp/said)"
+    sleep 3
+    kill -0 "${jobs[@]}" || lab_die "somebody had an error: $(tail -n 2 /tmp/*.err)"
+done
+touch /tmp/enough
+wait "${jobs[@]}" || lab_die "somebody had an error: $(tail -n 2 /tmp/*.err)"
+seq "$(cat /tmp/appended)" | cmp - /mnt/share/log || lab_die "a line is lost, or there twice"
+[ "$(ls /mnt/share/dir | wc -l)" = 500 ] || lab_die "names: $(ls /mnt/share/dir | tail -n 3)"
+echo after >&7
+[ "$(host 'cat kept')" = "$(printf 'before\nafter')" ] || lab_die "the open file: $(host 'cat kept')"
+flock -n /mnt/share/lock true && lab_die "the lock is lost"
+[ "$(stat_of window.read_bytes)" -gt 0 ] || lab_die "the window is not used afterwards"
+cat /tmp/said
+exec 7>&- 8>&-
+umount /mnt/share || lab_die "no umount"
+lab_wait 10 test ! -e "/proc/$daemon" || lab_die "the daemon does not end"
