@@ -24,16 +24,6 @@ static inline uint64_t clock_now_ns(void)
 	return clock_read_ns(CLOCK_MONOTONIC);
 }
 
-/* Is another after the machine was suspended, or its clock set: where the wall clock stands to the
- * one that stands still meanwhile. To a tick, or as long as the thread loses the CPU between the
- * two; but from memory, where other clocks may cost a guest an exit each. */
-static inline int64_t clock_wall_offset_ns(void)
-{
-	uint64_t wall_ns = clock_read_ns(CLOCK_REALTIME_COARSE);
-
-	return (int64_t)(wall_ns - clock_read_ns(CLOCK_MONOTONIC_COARSE));
-}
-
 static inline struct timespec clock_timespec(uint64_t ns)
 {
 	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S),

@@ -31,6 +31,9 @@ static bool any_in_flight(struct fs_session *s)
 
 void fs_session_lost(struct fs_session *s)
 {
+	/* The transport may know better: a function that was reset is silent, too. */
+	if (transport_failed_meanwhile(s->t))
+		return;
 	atomic_store(&s->t->after, TRANSPORT_LOST);
 	transport_fail(s->t, -EIO,
 		       "the device returns nothing any more: its process (vfsdax-device, on the "

@@ -135,7 +135,7 @@ static void pci_kick(struct transport *t, uint16_t index)
 {
 	struct pci_transport *p = pci_of(t);
 
-	if (transport_failed(t))
+	if (transport_failed_meanwhile(t))
 		return;
 	barrier_doorbell();
 	p->notify.io->ops->write(p->notify.io, p->queues[index].doorbell, 2, index);

@@ -234,7 +234,7 @@ int pci_calls_open(struct pci_transport *p, bool line_interrupt)
 	struct pci_calls *c = &p->calls;
 	int ret;
 
-	c->sleep = pci_sleep_watch(p);
+	c->sleep = pci_sleep_watch();
 	ret = c->sleep < 0 ? c->sleep : enable_interrupt(p, line_interrupt);
 	if (!ret)
 		ret = watch_kernel(p, VFIO_PCI_REQ_IRQ_INDEX, &c->request);

@@ -72,8 +72,8 @@ struct pci_transport {
 	atomic_bool started;
 	pthread_mutex_t halt_lock;
 	bool halted; /* halt_lock */
-	/* clock_wall_offset_ns() when the function was seen running. */
-	_Atomic int64_t wall_offset_ns;
+	/* CLOCK_MONOTONIC_COARSE before its status said that the function runs. */
+	_Atomic uint64_t seen_running_ns;
 };
 
 static inline struct pci_transport *pci_of(struct transport *t)
@@ -101,11 +101,11 @@ void pci_calls_check_status(struct pci_transport *p);
 
 /* ---- pci_sleep.c ---- */
 
-/* A descriptor that can be read when the machine may have been suspended from now on. Or -errno. */
-int pci_sleep_watch(struct pci_transport *p);
+/* A descriptor that can be read when the machine was suspended for some time. Or -errno. */
+int pci_sleep_watch(void);
 /* Reads it: true, it may have been. */
 bool pci_sleep_seen(int fd);
-/* transport_ops.check: if the machine was suspended, is the function still running? */
+/* transport_ops.check: unless that was seen a moment ago, is the function still running? */
 void pci_sleep_check(struct transport *t);
 
 /* ---- pci_share.c ---- */

@@ -125,7 +125,7 @@ struct transport_ops {
 	void (*window_release)(struct transport *t, uint64_t win_off, uint64_t len_bytes);
 
 	/* Optional (NULL: it tells by itself). Asks a device that may have been reset behind our
-	 * back, and transport_fail()s it. Cheap where nothing hints at that. Any thread between
+	 * back, and transport_fail()s it. Cheap when it is called often. Any thread between
 	 * start() and stop(). */
 	void (*check)(struct transport *t);
 

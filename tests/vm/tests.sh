@@ -114,9 +114,12 @@ if [ -n "$long" ]; then
     boot 120 "${dev[@]}" --devices 2 -- several-functions $g/several.sh
     # What a machine may be like, and what may happen to it
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- replug-under-fio $g/replug.sh
-    # (a boot each: a second S3 in one boot was seen to leave I/O going on, as if nothing had been reset; not understood)
+    boot 240 "${dev[@]}" --monitor --device-args '--cache-size 1G' -- goes-on-after-a-replug $g/goes-on.sh replug
+    boot 240 "${dev[@]}" --monitor --device-args '--cache-size 1G' -- goes-on-after-a-suspend $g/goes-on.sh suspend
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend $g/suspend.sh idle
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-busy $g/suspend.sh busy
+    # (one CPU: the emulator's second does not always come back, and the guest then waits for its disk half a minute at a time)
+    boot 300 "${dev[@]}" --monitor --cpus 1 --device-args '--cache-size 1G' -- suspend-often $g/suspend.sh often
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-library $g/suspend.sh lib
     boot 240 "${dev[@]}" --boots 3 --device-args '--cache-size 16M' -- reboot-and-poweroff $g/reboot.sh
     boot 180 "${dev[@]}" --place root --device-args '--cache-size 1G' -- function-on-bus-0 $g/place.sh root

@@ -1,10 +1,11 @@
 #!/bin/bash
-# suspend.sh idle|busy|lib: the guest sleeps (S3) while the share is in use. The device comes out of that as out of a reset: callers
-# have EIO at once, never zeros; it is said in one line; umount does not wait, the function goes back, a new mount works.
+# suspend.sh idle|busy|lib|often: the guest sleeps (S3) while the share is in use. The device comes out of that as out of a reset:
+# callers have EIO at once, never zeros; it is said in one line; umount does not wait, the function goes back, a new mount works.
 #
 # `busy`: with readers and a writer under way. The kernel then refuses to sleep, because it has frozen the driver before its callers
 # (they wait in the kernel's FUSE), as a rule: the mount goes on. With the callers frozen first it sleeps.
 # `lib`: a program of libvfsdax that verifies what it reads.
+# `often`: three times, and three times more for less than the wall clock shows, with a mount of its own each.
 . "$LAB"
 how=$1
 grep -q mem /sys/power/state || lab_skip "this kernel does not suspend"
@@ -15,7 +16,7 @@ given_back() { [ "$(lab_driver "$function")" = virtio-pci ]; }
 
 sleep_a_while() {
     local status=0
-    lab_suspend mem 4 || status=$?
+    lab_suspend "${1-4}" || status=$?
     dmesg | grep -E 'PM: suspend|refusing' | tail -n 3
     return $status
 }
@@ -37,10 +38,34 @@ if [ "$how" = lib ]; then
     exit 0
 fi
 
-vfsdax-mount -f -o window_admit=always,reconnect=0 /mnt/share 2>/tmp/said & daemon=$!
-lab_wait 10 mountpoint -q /mnt/share || lab_die "no mount: $(cat /tmp/said)"
-md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "the data differ"
-[ "$(vfsdax-stat /mnt/share | awk '$1 == "window.read_bytes" { print $2 }')" -gt 0 ] || lab_die "the window is not used"
+mounts() {
+    vfsdax-mount -f -o window_admit=always,reconnect=0 /mnt/share 2>/tmp/said & daemon=$!
+    lab_wait 30 mountpoint -q /mnt/share || lab_die "no mount: $(cat /tmp/said)"
+    md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "the data differ"
+    [ "$(vfsdax-stat /mnt/share | awk '$1 == "window.read_bytes" { print $2 }')" -gt 0 ] || lab_die "the window is not used"
+}
+has_failed() {
+    timeout 2 md5sum /mnt/share/data 2>/tmp/err && lab_die "a read succeeds"
+    grep -q 'Input/output error' /tmp/err || lab_die "not EIO at once: $(cat /tmp/err)"
+    is_said_once /tmp/said
+    timeout 5 umount /mnt/share || lab_die "no umount"
+    lab_wait 10 test ! -e "/proc/$daemon" || lab_die "the daemon does not end"
+    lab_wait 10 given_back || lab_die "the function is not given back"
+}
+
+if [ "$how" = often ]; then
+    for seconds in 4 4 4 0 0 0; do
+        mounts
+        resets=$(host 'grep -c "stopped after" "$DEVICE_LOG"')
+        sleep_a_while $seconds || lab_die "it does not sleep"
+        # Otherwise all of this would be for nothing.
+        [ "$(host 'grep -c "stopped after" "$DEVICE_LOG"')" -gt "$resets" ] || lab_die "it has not slept: the device was not reset"
+        has_failed
+    done
+    exit 0
+fi
+
+mounts
 if [ "$how" = busy ]; then
     mkdir /sys/fs/cgroup/callers
     in_group() { echo $BASHPID >/sys/fs/cgroup/callers/cgroup.procs; while "$@"; do :; done; }
@@ -68,12 +93,7 @@ if [ "$how" = busy ]; then
     ! grep 'other bytes' /tmp/read || lab_die "a reader got zeros"
     [ "$(cat /tmp/read /tmp/direct /tmp/write | grep -c 'Input/output error')" -ge 3 ] || lab_die "not everyone has EIO"
 fi
-timeout 2 md5sum /mnt/share/data 2>/tmp/err && lab_die "a read succeeds"
-grep -q 'Input/output error' /tmp/err || lab_die "not EIO at once: $(cat /tmp/err)"
-is_said_once /tmp/said
-timeout 5 umount /mnt/share || lab_die "no umount"
-lab_wait 10 test ! -e "/proc/$daemon" || lab_die "the daemon does not end"
-lab_wait 10 given_back || lab_die "the function is not given back"
+has_failed
 vfsdax-mount /mnt/share || lab_die "no new mount"
 md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "the data differ after the new mount"
 umount /mnt/share
