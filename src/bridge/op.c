@@ -107,7 +107,7 @@ void op_end(struct op *op, int err, const void *payload, size_t len)
 	op_unblock(op);
 	names_end(op);
 	DELAY_POINT("op.before_answer");
-	if (err && op_may_hold(op))
+	if (err && err != -EINTR && op_may_hold(op))
 		op_hold(op);
 	else if (!op->answered)
 		refused = err ? answer_error(op, err) : answer_payload(op, payload, len);

@@ -108,8 +108,9 @@ static void refuse(struct bridge_worker *w, int fd, const struct iovec *iov, siz
 	bridge_note_failure(w);
 	if (w->head.opcode == FUSE_INTERRUPT && len >= sizeof(w->head) + sizeof(in)) {
 		memcpy(&in, iov[1].iov_base, sizeof(in));
-		fuse_held_interrupt(kept->held, in.unique);
-		return;
+		/* Else what it is about may be on its way there. */
+		if (fuse_held_interrupt(kept->held, in.unique))
+			return;
 	}
 	if (bridge_goes_on(w->bridge)) {
 		fuse_held_add(kept->held, fd, iov, FUSE_WORKER_IOV, len);

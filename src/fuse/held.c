@@ -107,6 +107,15 @@ static bool wants_answer(const struct fuse_in_header *head)
 	       head->opcode != FUSE_INTERRUPT && head->opcode != FUSE_NOTIFY_REPLY;
 }
 
+static void push_back(struct fuse_held *h, struct message *m)
+{
+	pthread_mutex_lock(&h->lock);
+	list_push_back(&h->messages, &m->link);
+	h->bytes += m->len;
+	atomic_fetch_add(&h->n, 1);
+	pthread_mutex_unlock(&h->lock);
+}
+
 bool fuse_held_add(struct fuse_held *h, int fd, const struct iovec *iov, unsigned n, size_t len)
 {
 	struct message *m = malloc(sizeof(*m) + len);
@@ -127,11 +136,7 @@ bool fuse_held_add(struct fuse_held *h, int fd, const struct iovec *iov, unsigne
 		memcpy(m->bytes + at, iov[i].iov_base, part);
 		at += part;
 	}
-	pthread_mutex_lock(&h->lock);
-	list_push_back(&h->messages, &m->link);
-	h->bytes += len;
-	atomic_fetch_add(&h->n, 1);
-	pthread_mutex_unlock(&h->lock);
+	push_back(h, m);
 	return true;
 }
 
@@ -208,55 +213,78 @@ bool fuse_held_interrupt(struct fuse_held *h, uint64_t unique)
 
 /* ------------------------------------------------------------------ the waiting room */
 
-static void refuse_all(struct fuse_held *h, int err)
+/* True: it has its answer. */
+static bool is_answered(struct fuse_held *h, int fd, const void *message, size_t len, int refuse)
+{
+	struct fuse_in_header head;
+
+	if (h->answer(h->answer_ctx, fd, message, len))
+		return true;
+	memcpy(&head, message, sizeof(head));
+	if (!refuse || !wants_answer(&head))
+		return false;
+	fuse_reply_error(fd, head.unique, refuse);
+	return true;
+}
+
+/* What is to be answered by a device stays, and FORGETs: what they give back is given back later.
+ */
+static void answer_all(struct fuse_held *h, int refuse)
 {
 	struct list kept;
 	struct message *m;
 
 	list_init(&kept);
 	while ((m = pop(h))) {
-		struct fuse_in_header head = header_of(m);
-
-		if (!wants_answer(&head)) {
+		if (is_answered(h, m->fd, m->bytes, m->len, refuse))
+			free(m);
+		else
 			list_push_back(&kept, &m->link);
-			continue;
-		}
-		fuse_reply_error(m->fd, head.unique, err);
-		free(m);
 	}
-	/* FORGETs: what they give back is given back later. */
-	while (!list_empty(&kept)) {
-		m = container_of(list_pop_front(&kept), struct message, link);
-		pthread_mutex_lock(&h->lock);
-		list_push_back(&h->messages, &m->link);
-		h->bytes += m->len;
-		atomic_fetch_add(&h->n, 1);
-		pthread_mutex_unlock(&h->lock);
+	while (!list_empty(&kept))
+		push_back(h, container_of(list_pop_front(&kept), struct message, link));
+}
+
+static bool is_interrupt(const void *message, size_t len, uint64_t *of)
+{
+	struct fuse_interrupt_in in;
+	struct fuse_in_header head;
+
+	memcpy(&head, message, sizeof(head));
+	if (head.opcode != FUSE_INTERRUPT || len < sizeof(head) + sizeof(in))
+		return false;
+	memcpy(&in, (const uint8_t *)message + sizeof(head), sizeof(in));
+	*of = in.unique;
+	return true;
+}
+
+/* INTERRUPTs that came when what they are about was not here yet. The order of the others stays. */
+static void interrupt_all(struct fuse_held *h)
+{
+	struct message *m;
+	uint64_t unique;
+
+	for (unsigned n = fuse_held_count(h); n && (m = pop(h)); n--) {
+		if (is_interrupt(m->bytes, m->len, &unique)) {
+			fuse_held_interrupt(h, unique);
+			free(m);
+		} else {
+			push_back(h, m);
+		}
 	}
 }
 
 static void received(struct fuse_held *h, size_t len)
 {
 	struct iovec iov = {h->buffer, len};
-	struct fuse_interrupt_in in;
-	struct fuse_in_header head;
-	int refuse = atomic_load(&h->refuse);
+	uint64_t unique;
 
-	if (len < sizeof(head))
+	if (len < sizeof(struct fuse_in_header))
 		return;
-	memcpy(&head, h->buffer, sizeof(head));
-	if (head.opcode == FUSE_INTERRUPT) {
-		if (len >= sizeof(head) + sizeof(in)) {
-			memcpy(&in, h->buffer + sizeof(head), sizeof(in));
-			fuse_held_interrupt(h, in.unique);
-		}
-	} else if (h->answer(h->answer_ctx, h->fd, h->buffer, len)) {
-		return;
-	} else if (refuse && wants_answer(&head)) {
-		fuse_reply_error(h->fd, head.unique, refuse);
-	} else {
+	if (is_interrupt(h->buffer, len, &unique))
+		fuse_held_interrupt(h, unique);
+	else if (!is_answered(h, h->fd, h->buffer, len, atomic_load(&h->refuse)))
 		fuse_held_add(h, h->fd, &iov, 1, len);
-	}
 }
 
 static void *room_main(void *arg)
@@ -278,7 +306,7 @@ static void *room_main(void *arg)
 
 			if (read(h->stop_fd, &count, sizeof(count)) < 0 || !refuse)
 				return NULL;
-			refuse_all(h, refuse);
+			answer_all(h, refuse);
 			continue;
 		}
 		if (!fds[1].revents)
@@ -307,6 +335,8 @@ int fuse_held_open(struct fuse_held *h, int fd)
 	atomic_store(&h->ended, false);
 	h->fd = fd;
 	fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	interrupt_all(h);
+	answer_all(h, 0);
 	err = -pthread_create(&h->thread, NULL, room_main, h);
 	if (!err)
 		return 0;

@@ -65,8 +65,7 @@ void pci_calls_check_status(struct pci_transport *p)
 			       status);
 	else if (ran && !(status & VIRTIO_STATUS_DRIVER_OK) && should_run(p))
 		transport_fail(&p->base, -EIO,
-			       "the device was reset, as it is when the machine is suspended: "
-			       "unmount and mount again");
+			       "the device was reset, as it is when the machine is suspended");
 }
 
 /* The line stays asserted until ISR status is read (4.1.4.5), and masked until we say so. */
