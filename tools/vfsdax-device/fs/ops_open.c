@@ -164,7 +164,8 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 /*
  * A name that exists already (the guest's cache did not know): opened like OPEN would, by its
  * inode, because opening it by name would open devices and FIFOs. `made`: by this request, at a
- * device that has died; its maker may have a descriptor also where the mode gives none (0444).
+ * device that has died. It is empty then, and its maker gets a descriptor even where the mode gives
+ * none (0444): to what an owner could give itself.
  */
 static int open_by_name(struct op *op, const char *name, const struct fuse_create_in *in, bool made)
 {
@@ -181,7 +182,7 @@ static int open_by_name(struct op *op, const char *name, const struct fuse_creat
 	if (r < 0)
 		return r;
 	fd = open_as(op, inode, flags, cred_flags_of_open(in->open_flags));
-	if (fd == -EACCES && made && stx.stx_uid == op->in.uid)
+	if (fd == -EACCES && made && !stx.stx_size && stx.stx_uid == op->in.uid)
 		fd = open_existing(op->fs, inode, flags);
 	inode_forget(op->fs, inode->nodeid, 1); /* counted again with the answer */
 	inode_put(inode);
