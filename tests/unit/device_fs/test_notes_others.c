@@ -107,6 +107,30 @@ static void an_append_to_what_is_another_file_now_is_done(void **state)
 	frame_free(f);
 }
 
+/* Two that were under way together have noted the same size. */
+static void an_append_is_found_behind_others(void **state)
+{
+	struct frame *f = furnish(0, 0);
+	struct agreement_note kept;
+	char *bytes;
+	size_t len;
+
+	(void)state;
+	died(f, append, AFTER_NOTE);
+	append_on_host(f, "others", 6);
+	kept = f->note;
+	once_brings = NULL;
+	assert_int_equal(append(f), 0);
+	append_on_host(f, "more", 4);
+	once_brings = &kept;
+	assert_int_equal(append(f), 0);
+	assert_int_equal(((struct fuse_write_out *)f->body)->size, 6000);
+	bytes = content(f, "a", &len);
+	assert_int_equal(len, a_bytes + 6 + 6000 + 4);
+	assert_memory_equal(bytes + len - 4, "more", 4);
+	frame_free(f);
+}
+
 /* What it cannot read it must not learn by having bytes compared. */
 static void who_may_not_read_a_file_has_only_its_size(void **state)
 {
@@ -291,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_append_that_was_killed_in_its_middle_is_completed),
 		cmocka_unit_test(what_others_append_in_between_is_not_taken_for_ones_own),
+		cmocka_unit_test(an_append_is_found_behind_others),
 		cmocka_unit_test(an_append_to_what_is_another_file_now_is_done),
 		cmocka_unit_test(who_may_not_read_a_file_has_only_its_size),
 		cmocka_unit_test(what_has_the_name_since_then_is_left_alone),
