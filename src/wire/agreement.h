@@ -89,7 +89,8 @@ enum agreement_listing_flags {
  * handles of the new session, and the note as the extension AGREEMENT_EXT_NOTE, of
  * AGREEMENT_EXT_NOTE_BYTES in total_extlen. If it has AGREEMENT_NOTED, too, its last bytes begin as
  * the note that it brings, not as zeros: so a second death loses nothing. A note of zeros, or one
- * that was stored in part, says that nothing was begun; the extension may then be left out.
+ * that was stored in part, says that nothing was begun; the extension may then be left out. What
+ * was under way together is repeated in the order in which it was sent.
  *
  * Worth a note are requests that change what a second one of them finds: CREATE, MKNOD, MKDIR,
  * SYMLINK, LINK, UNLINK, RMDIR, RENAME, RENAME2, SETXATTR with XATTR_CREATE, REMOVEXATTR, WRITE

@@ -5,7 +5,8 @@
  *   opcode, nodeid, room, who (a byte each), length (two bytes, little endian), arguments
  *
  * `room` is the space for the answer, in units of 64 bytes less one so that odd ends are met; bit 7
- * of `who` makes in_header.len lie, bit 6 adds extensions, bit 0 asks as uid 1000.
+ * of `who` makes in_header.len lie, bit 6 adds extensions, bit 5 makes room for a note, bit 4
+ * brings the last note that was stored, bit 0 asks as uid 1000.
  *
  * What must hold whatever comes: each request is completed once and not longer than its room, the
  * window is asked only for what request.h allows, and a directory beside the shared
@@ -32,6 +33,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "vfsdax-device/fs/request.h"
+#include "wire/agreement.h"
 #include "wire/fuse.h"
 
 #include "../require.h"
@@ -68,13 +70,18 @@ void request_complete(struct request *req, uint32_t written_bytes)
 	REQUIRE(atomic_fetch_add(&s->completed, 1) == 0);
 }
 
+static struct agreement_note last_note;
+
 int request_store(struct request *req, uint64_t at, const void *bytes, size_t len)
 {
 	struct sent *s = (struct sent *)req;
 
 	REQUIRE(s->completed == 0 && req->n_writable == 1);
-	REQUIRE(extent_within(at, len, s->out.iov_len));
+	/* behind what is the answer's */
+	REQUIRE(at == req->writable_bytes && at + len == s->out.iov_len);
+	REQUIRE(len == sizeof(last_note));
 	memcpy((uint8_t *)s->out.iov_base + at, bytes, len);
+	memcpy(&last_note, bytes, len);
 	return 0;
 }
 
@@ -229,6 +236,7 @@ static void send_init(struct fs *fs, struct sent *s)
 		.in = {.major = 7, .minor = 38, .flags = UINT32_MAX, .flags2 = UINT32_MAX},
 	};
 
+	agreement_put(&m.in, AGREE_NOTES | AGREE_DIRECTORY_ATTR);
 	send_message(fs, s, &m, sizeof(m), 256);
 }
 
@@ -239,8 +247,11 @@ static bool send_record(struct fs *fs, struct sent *s, struct bytes *input, uint
 		uint8_t opcode, nodeid, room, who;
 		uint16_t len;
 	} rec;
-	uint8_t message[sizeof(struct fuse_in_header) + 65536];
+	uint8_t message[sizeof(struct fuse_in_header) + 65536 + AGREEMENT_EXT_NOTE_BYTES];
 	struct fuse_in_header head = {.unique = unique};
+	struct fuse_ext_header ext = {.size = sizeof(ext) + sizeof(last_note),
+				      .type = AGREEMENT_EXT_NOTE};
+	size_t len;
 
 	if (!bytes_take(input, &rec, sizeof(rec)))
 		return false;
@@ -250,13 +261,24 @@ static bool send_record(struct fs *fs, struct sent *s, struct bytes *input, uint
 		head.len += (uint32_t)(int8_t)rec.room;
 	if (rec.who & 0x40)
 		head.total_extlen = rec.room % 8;
+	if (rec.who & 0x10) {
+		head.len += AGREEMENT_EXT_NOTE_BYTES;
+		head.total_extlen = AGREEMENT_EXT_NOTE_BYTES / 8;
+	}
+	if (rec.who & 0x20)
+		head.padding = AGREEMENT_NOTED;
 	head.opcode = rec.opcode;
 	head.nodeid = rec.nodeid;
 	head.uid = head.gid = rec.who & 1 ? 1000 : 0;
 	memcpy(message, &head, sizeof(head));
 	bytes_take(input, message + sizeof(head), rec.len);
-	send_message(fs, s, message, sizeof(head) + rec.len,
-		     rec.room ? (size_t)rec.room * 64 - 1 : 0);
+	len = sizeof(head) + rec.len;
+	if (rec.who & 0x10) {
+		memcpy(message + len, &ext, sizeof(ext));
+		memcpy(message + len + sizeof(ext), &last_note, sizeof(last_note));
+		len += AGREEMENT_EXT_NOTE_BYTES;
+	}
+	send_message(fs, s, message, len, rec.room ? (size_t)rec.room * 64 - 1 : 0);
 	return true;
 }
 

@@ -62,6 +62,20 @@ seeds = {
                rec("SETUPMAPPING", 2, q(0xffffffffffffffff, 0, 8192, 1, 0)),
                rec("SETUPMAPPING", 2, q(0xffffffffffffffff, 4096, 4096, 1, 16384)),
                rec("REMOVEMAPPING", args=i(1) + q(16384, 4096)), rec("DESTROY")],
+    # noted, and what it was repeated; 0x20: room for a note, 0x10: the last one comes back
+    "notes": [rec("MKDIR", args=i(0o755, 0) + name("n"), who=0x21), rec("MKDIR", args=i(0o755, 0) + name("n"), who=0x31),
+              rec("CREATE", args=i(RDWR | 0o2000, REG | 0o600, 0, 0) + name("c"), who=0x20),
+              rec("CREATE", args=i(RDWR | 0o2000, REG | 0o600, 0, 0) + name("c"), who=0x30),
+              rec("WRITE", 3, q(1, 0) + i(5, 0) + q(0) + i(RDWR | 0o2000, 0) + b"hello", who=0x20),
+              rec("WRITE", 3, q(1, 0) + i(5, 0) + q(0) + i(RDWR | 0o2000, 0) + b"hello", who=0x30),
+              rec("FALLOCATE", 3, q(1, 0, 4096) + i(0x20, 0), who=0x20), rec("FALLOCATE", 3, q(1, 0, 4096) + i(0x20, 0), who=0x30),
+              rec("SETXATTR", 3, i(1, 1, 0, 0) + name("user.k") + b"v", who=0x20),
+              rec("SETXATTR", 3, i(1, 1, 0, 0) + name("user.k") + b"v", who=0x30),
+              rec("REMOVEXATTR", 3, name("user.k"), who=0x20), rec("REMOVEXATTR", 3, name("user.k"), who=0x30),
+              rec("LINK", args=q(3) + name("k"), who=0x20), rec("LINK", args=q(3) + name("k"), who=0x30),
+              rec("RENAME2", args=q(1) + i(2, 0) + name("k", "a"), who=0x20), rec("RENAME2", args=q(1) + i(2, 0) + name("k", "a"), who=0x30),
+              rec("SYMLINK", args=name("s", "to"), who=0x20), rec("SYMLINK", args=name("s", "to"), who=0x30),
+              rec("UNLINK", args=name("k"), who=0x20), rec("UNLINK", args=name("k"), who=0x30)],
     "groups": [rec("MKDIR", args=i(0o755, 0) + name("abcdefg") + i(16, 32, 1, 1000), who=0x41, room=82)],
 }
 

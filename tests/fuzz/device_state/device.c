@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "device.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -21,8 +22,11 @@ static void *serve(void *arg)
 {
 	(void)arg;
 	for (;;) {
-		int sock = accept(listen_fd, NULL, NULL);
+		int sock;
 
+		do /* libFuzzer's alarm comes to any thread */
+			sock = accept(listen_fd, NULL, NULL);
+		while (sock < 0 && errno == EINTR);
 		REQUIRE(sock >= 0);
 		REQUIRE(vhost_serve(vhost, sock, listen_fd, stop_fd) == 0);
 		close(sock);

@@ -36,6 +36,12 @@ seeds = {
     "driver": [4, *look, rec("CREATE", name="x", value=2 | 0o644 << 8), rec("WRITE", arg=200), rec("FSYNC", flags=128), rec("GETATTR", node=8, flags=128),
                rec("UNLINK", name="x"), rec("MKDIR", name="z", value=0o755), rec(DIRPLUS, arg=254), rec(DIRPLUS, arg=20), rec("READDIRPLUS", arg=254),
                rec("RENAME", name="z", arg=4), rec("RELEASEDIR"), rec("RELEASE")],
+    # each noted (128), and again with its note (64)
+    "repeated": [4, *look, *[rec(op, queue=queue, **args) for op, args in (
+                     ("CREATE", dict(name="x", value=2 | 0o644 << 8)), ("WRITE", dict(arg=200, value=1 << 23)), ("LINK", dict(node2=1, name="y")),
+                     ("MKDIR", dict(name="z", value=0o755)), ("SETXATTR", dict(node=1, arg=8, value=1)), ("REMOVEXATTR", dict(node=1)),
+                     ("RENAME", dict(name="y", arg=4)), ("FALLOCATE", dict(arg=0x20, value=8192)), ("UNLINK", dict(name="x")),
+                     ("RMDIR", dict(name="z"))) for queue in (128, 192)], rec("RELEASE")],
     "window": [1, *look, rec("SETUPMAPPING", node=2, arg=4, value=0), rec("SETUPMAPPING", node=2, node2=1, arg=2, value=1 << 20),
                rec("SETATTR", node=2, value=8), rec("REMOVEMAPPING", arg=1, value=4), rec("REMOVEMAPPING", node2=1, arg=1, value=2)],
     "locks": [0, *look, rec("OPEN", node=1, value=2), rec("OPEN", node=1, value=2), rec("SETLK", arg=1, value=1),

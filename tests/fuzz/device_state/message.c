@@ -206,7 +206,8 @@ static void build_write(struct message *m, const struct record *r)
 	struct fuse_write_in in = {.fh = m->fh,
 				   .offset = offset_of(r->value) % 300000,
 				   .size = (uint32_t)r->arg * 8,
-				   .write_flags = r->value >> 24};
+				   .write_flags = r->value >> 24,
+				   .flags = r->value >> 23 & 1 ? O_APPEND : 0};
 	static const uint8_t data[255 * 8];
 
 	put(m, &in, sizeof(in));

@@ -16,7 +16,7 @@ struct record {
 	uint8_t node, node2; /* which of the nodes; see known_node() */
 	uint8_t handle;	     /* which of the handles */
 	uint8_t name;	     /* which of the names */
-	uint8_t queue;
+	uint8_t queue;	     /* modulo; with REC_NOTED and REC_AGAIN */
 	uint8_t flags;
 	uint8_t arg;
 	uint32_t value;
@@ -29,6 +29,11 @@ struct record {
 #define REC_LIE	    0x20 /* a handle with another node than its own */
 #define REC_GROUPS  0x40 /* with the caller's groups, where the device takes them */
 #define REC_MTIME   0x80 /* st_mtime is to be moved first */
+
+/* In `queue`, to our own driver's device: room for a note; the last one that there was comes back.
+ */
+#define REC_NOTED 0x80
+#define REC_AGAIN 0x40
 
 #define MESSAGE_MAX 4096
 

@@ -92,12 +92,33 @@ static size_t add_groups(struct fs_req *req, size_t len, const struct record *r)
 	return room;
 }
 
+static struct agreement_note last_note;
+
+/* What it brings of another request, or of itself. */
+static size_t add_note(struct fs_req *req, size_t len)
+{
+	struct fuse_ext_header head = {.size = sizeof(head) + sizeof(last_note),
+				       .type = AGREEMENT_EXT_NOTE};
+
+	memcpy(req->in + len, &head, sizeof(head));
+	memcpy(req->in + len + sizeof(head), &last_note, sizeof(last_note));
+	return AGREEMENT_EXT_NOTE_BYTES;
+}
+
+/* The end of its room, where it has so much. */
+static uint8_t *note_of(struct fs_req *req)
+{
+	return req->out_len < sizeof(last_note) ? NULL
+						: req->out + req->out_len - sizeof(last_note);
+}
+
 static bool with_groups;
 
 static void send_message(const struct record *r)
 {
 	struct sent *s = &wave[n_wave++];
 	struct fuse_in_header h;
+	size_t ext = 0;
 
 	s->done = false;
 	s->req = fs_req_get(fs_channel(session, r->queue % QUEUES), 0);
@@ -106,16 +127,19 @@ static void send_message(const struct record *r)
 	fs_req_header(s->req, s->m.row->opcode, s->m.nodeid, (uint32_t)s->m.len);
 	memcpy(&h, s->req->in, sizeof(h));
 	h.uid = h.gid = r->flags & REC_USER ? 1000 : 0;
-	h.padding = r->flags & REC_MTIME ? AGREEMENT_MTIME_NOW : 0;
+	h.padding = (r->flags & REC_MTIME ? AGREEMENT_MTIME_NOW : 0) |
+		    (r->queue & REC_NOTED ? AGREEMENT_NOTED : 0);
 	memcpy(s->req->in + sizeof(h), s->m.args, s->m.len);
-	if (with_groups && r->flags & REC_GROUPS) {
-		size_t room = add_groups(s->req, h.len, r);
-
-		h.total_extlen = (uint16_t)(room / 8);
-		h.len += (uint32_t)room;
-	}
+	if (with_groups && r->flags & REC_GROUPS)
+		ext += add_groups(s->req, h.len, r);
+	if (r->queue & REC_AGAIN)
+		ext += add_note(s->req, h.len + ext);
+	h.total_extlen = (uint16_t)(ext / 8);
+	h.len += (uint32_t)ext;
 	memcpy(s->req->in, &h, sizeof(h));
 	s->req->out_len = r->flags & REC_ROOM ? 16u + r->arg : FS_OUT_BYTES;
+	if (note_of(s->req))
+		memset(note_of(s->req), 0, sizeof(last_note));
 	s->req->untimed = s->m.row->opcode == FUSE_SETLKW;
 	s->req->done = on_done;
 	REQUIRE(fs_req_submit(s->req) == 0);
@@ -195,6 +219,8 @@ static void finish_wave(void)
 	wait_for_wave();
 	for (unsigned i = 0; i < n_wave; i++) {
 		check_answer(&wave[i], n_wave == 1);
+		if (note_of(wave[i].req))
+			memcpy(&last_note, note_of(wave[i].req), sizeof(last_note));
 		fs_req_put(wave[i].req, NULL);
 	}
 	n_wave = 0;

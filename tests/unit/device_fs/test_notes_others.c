@@ -52,11 +52,11 @@ static void an_append_that_was_killed_in_its_middle_is_completed(void **state)
 	}
 }
 
-static void append_on_host(struct frame *f, const char *what)
+static void append_on_host(struct frame *f, const char *what, size_t len)
 {
 	int fd = open(host_path(f, "a"), O_WRONLY | O_APPEND);
 
-	assert_int_equal(write(fd, what, strlen(what)), strlen(what));
+	assert_int_equal(write(fd, what, len), len);
 	close(fd);
 }
 
@@ -71,7 +71,7 @@ static void what_others_append_in_between_is_not_taken_for_ones_own(void **state
 		char *bytes;
 
 		died(f, append, deaths[i]);
-		append_on_host(f, "others");
+		append_on_host(f, "others", 6);
 		assert_int_equal(append(f), 0);
 		bytes = content(f, "a", &len);
 		assert_int_equal(len, a_bytes + 6000 + 6);
@@ -98,14 +98,36 @@ static void an_append_to_what_is_another_file_now_is_done(void **state)
 	f = furnish(0, 0);
 	died(f, append, AFTER_ALL);
 	bytes = content(f, "a", &len);
-	bytes[len] = 0;
-	for (size_t i = 0; i < len; i++)
-		bytes[i] = bytes[i] ? bytes[i] : '0';
 	assert_int_equal(unlink(host_path(f, "a")), 0);
-	host_file(f, "a", bytes);
+	host_file(f, "a", "");
+	append_on_host(f, bytes, len); /* a2 keeps the number */
 	assert_int_equal(append(f), 0);
 	content(f, "a", &len);
 	assert_int_equal(len, a_bytes + 2 * 6000);
+	frame_free(f);
+}
+
+/* Two that were under way together have noted the same size. */
+static void an_append_is_found_behind_others(void **state)
+{
+	struct frame *f = furnish(0, 0);
+	struct agreement_note kept;
+	char *bytes;
+	size_t len;
+
+	(void)state;
+	died(f, append, AFTER_NOTE);
+	append_on_host(f, "others", 6);
+	kept = f->note;
+	once_brings = NULL;
+	assert_int_equal(append(f), 0);
+	append_on_host(f, "more", 4);
+	once_brings = &kept;
+	assert_int_equal(append(f), 0);
+	assert_int_equal(((struct fuse_write_out *)f->body)->size, 6000);
+	bytes = content(f, "a", &len);
+	assert_int_equal(len, a_bytes + 6 + 6000 + 4);
+	assert_memory_equal(bytes + len - 4, "more", 4);
 	frame_free(f);
 }
 
@@ -130,7 +152,7 @@ static void who_may_not_read_a_file_has_only_its_size(void **state)
 		f->dies = -EIO;
 		once(f, FUSE_WRITE, nodeid, &in, sizeof(in), "gues", 4);
 		f->dies = 0;
-		append_on_host(f, right ? "gues" : "text");
+		append_on_host(f, right ? "gues" : "text", 4);
 		restart(f, &kept);
 		nodeid = lookup(f, 1, "a");
 		in.fh = open_file(f, nodeid, O_WRONLY | O_APPEND);
@@ -293,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_append_that_was_killed_in_its_middle_is_completed),
 		cmocka_unit_test(what_others_append_in_between_is_not_taken_for_ones_own),
+		cmocka_unit_test(an_append_is_found_behind_others),
 		cmocka_unit_test(an_append_to_what_is_another_file_now_is_done),
 		cmocka_unit_test(who_may_not_read_a_file_has_only_its_size),
 		cmocka_unit_test(what_has_the_name_since_then_is_left_alone),

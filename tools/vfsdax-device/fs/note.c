@@ -23,7 +23,7 @@
 
 static uint64_t sum_of(const struct note *n)
 {
-	uint64_t words[sizeof(*n) / sizeof(uint64_t)], sum = 0;
+	uint64_t words[sizeof(*n) / sizeof(uint64_t)], sum = NOTE_FORMAT;
 
 	memcpy(words, n, sizeof(*n));
 	for (size_t i = 1; i < ARRAY_SIZE(words); i++)

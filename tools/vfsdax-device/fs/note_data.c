@@ -26,47 +26,63 @@ static int look_at_file(const struct handle *h, struct note *now)
 
 /* ------------------------------------------------------------------ O_APPEND */
 
-static bool holds(const struct op *op, int fd, uint64_t file_off, uint64_t len)
+/* Behind that nobody looks for what was appended, after how many others. */
+#define SEARCHED_MAX_BYTES (4 * MIB)
+
+static ssize_t read_whole(int fd, uint8_t *to, size_t len, uint64_t file_off)
 {
-	uint64_t data = sizeof(op->in) + sizeof(struct fuse_write_in);
-	uint8_t there[4096], ours[4096];
+	size_t done = 0;
 
-	for (uint64_t done = 0; done < len;) {
-		ssize_t got =
-			pread(fd, there, MIN(len - done, sizeof(there)), (off_t)(file_off + done));
+	while (done < len) {
+		ssize_t got = pread(fd, to + done, len - done, (off_t)(file_off + done));
 
-		if (got <= 0 ||
-		    !pieces_read(op->req->readable, op->req->n_readable, data + done, ours,
-				 (size_t)got) ||
-		    memcmp(there, ours, (size_t)got) != 0)
-			return false;
-		done += (uint64_t)got;
+		if (got <= 0)
+			return got < 0 ? -errno : (ssize_t)done;
+		done += (size_t)got;
 	}
-	return true;
+	return (ssize_t)done;
+}
+
+/* How many of its bytes stand in [before, before + n_there) of the file. */
+static uint32_t find_appended(const struct op *op, int fd, uint32_t len, uint64_t before,
+			      size_t n_there)
+{
+	uint8_t *ours = malloc((size_t)len + n_there), *there = ours ? ours + len : NULL;
+	ssize_t n = ours && pieces_read(op->req->readable, op->req->n_readable,
+					sizeof(op->in) + sizeof(struct fuse_write_in), ours, len)
+			    ? read_whole(fd, there, n_there, before)
+			    : -1;
+	uint32_t found = 0;
+
+	if (n >= (ssize_t)len && memmem(there, (size_t)n, ours, len))
+		found = len;
+	else if (n > 0 && n < (ssize_t)len && !memcmp(there, ours, (size_t)n))
+		found = (uint32_t)n;
+	free(ours);
+	return found;
 }
 
 /*
- * How many of its bytes stand at [before, now): all, those that were written when the device was
- * killed, or none of them: what stands there is somebody else's. Who may not read the file learns
- * nothing of what is in it: then only the sizes count, which everybody may know.
+ * How many of its bytes stand at [before, now): all, maybe behind others'; those that were written
+ * when the device was killed; or none of them. Who may not read the file learns nothing of what is
+ * in it: then only the sizes count, which everybody may know.
  */
 static uint32_t appended(struct op *op, const struct handle *h, uint32_t len, uint64_t before,
 			 uint64_t now)
 {
-	uint32_t n = (uint32_t)MIN(len, now - before);
+	uint32_t found = (uint32_t)MIN(len, now - before);
 	struct cred_scope scope;
 	int fd = cred_enter(&scope, op, CRED_JUDGED);
-	bool equal;
 
 	if (fd < 0)
-		return n;
+		return found;
 	fd = inode_open(op->fs, h->inode, O_RDONLY | O_NONBLOCK);
 	cred_leave(&scope);
 	if (fd < 0)
-		return n;
-	equal = holds(op, fd, before, n);
+		return found;
+	found = find_appended(op, fd, len, before, (size_t)MIN(now - before, SEARCHED_MAX_BYTES));
 	close(fd);
-	return equal ? n : 0;
+	return found;
 }
 
 int note_appending(struct op *op, const struct handle *h, const struct fuse_write_in *in,

@@ -15,8 +15,9 @@ struct note_file {
 	int64_t btime_ns; /* 0 where the file system does not know it */
 };
 
-/* Of one device program and the next start of it; never read from the guest's memory but as a copy
- * that came with a request. */
+/* Never read from the guest's memory but as a copy that came with a request. The device that reads
+ * it may be another version of this program: notes of another format are none. */
+#define NOTE_FORMAT 1
 struct note {
 	uint64_t sum; /* of all that follows */
 	uint32_t opcode;

@@ -161,10 +161,36 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 					    : reply(op, &out, sizeof(out));
 }
 
+/* With its maker's credentials. */
+static int create_named(struct op *op, const char *name, const struct fuse_create_in *in)
+{
+	int flags = (int)(in->flags & OPEN_FLAGS_PASSED & ~(uint32_t)O_TRUNC);
+	int fd = openat(op->node->fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			cred_mode(in->mode & 07777, in->umask));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/*
+ * A file that a device made before it died, with a mode by which its maker may not open it (0444).
+ * Nobody has got it, so it can be made once more.
+ */
+static int make_again(struct op *op, const char *name, const struct fuse_create_in *in)
+{
+	struct cred_scope scope;
+	int fd = cred_enter(&scope, op, CRED_MAKES);
+
+	if (fd < 0)
+		return fd;
+	fd = unlinkat(op->node->fd, name, 0) < 0 ? -errno : create_named(op, name, in);
+	cred_leave(&scope);
+	return fd;
+}
+
 /*
  * A name that exists already (the guest's cache did not know): opened like OPEN would, by its
  * inode, because opening it by name would open devices and FIFOs. `made`: by this request, at a
- * device that has died; its maker may have a descriptor also where the mode gives none (0444).
+ * device that has died.
  */
 static int open_by_name(struct op *op, const char *name, const struct fuse_create_in *in, bool made)
 {
@@ -181,21 +207,11 @@ static int open_by_name(struct op *op, const char *name, const struct fuse_creat
 	if (r < 0)
 		return r;
 	fd = open_as(op, inode, flags, cred_flags_of_open(in->open_flags));
-	if (fd == -EACCES && made && stx.stx_uid == op->in.uid)
-		fd = open_existing(op->fs, inode, flags);
+	if (fd == -EACCES && made && !stx.stx_size && stx.stx_nlink == 1)
+		fd = make_again(op, name, in);
 	inode_forget(op->fs, inode->nodeid, 1); /* counted again with the answer */
 	inode_put(inode);
 	return fd;
-}
-
-/* With its maker's credentials. */
-static int create_named(struct op *op, const char *name, const struct fuse_create_in *in)
-{
-	int flags = (int)(in->flags & OPEN_FLAGS_PASSED & ~(uint32_t)O_TRUNC);
-	int fd = openat(op->node->fd, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-			cred_mode(in->mode & 07777, in->umask));
-
-	return fd < 0 ? -errno : fd;
 }
 
 static int create_tmpfile(struct op *op, const struct fuse_create_in *in)
