@@ -12,6 +12,7 @@ DEVICE_WRAP=(env VFSDAX_DELAY_POINTS=device.before_push VFSDAX_DELAY_ONE_IN=2 VF
 can_reconnect() { "$MOUNT" --help 2>&1 | grep -q reconnect; }
 needs_reconnect() {
 	unix_only "kills the device's process"
+	[ "$KILLS" != 0 ] || skip "--kills 0: the device never dies"
 	can_reconnect || skip "this vfsdax-mount has no -o reconnect"
 }
 needs_kills() {
