@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bridge/dirs.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 #include "fuse/reply.h"
 
 #define INIT_WAIT_NS (10 * NS_PER_S)

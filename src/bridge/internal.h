@@ -14,7 +14,7 @@
  *   rights.c  the groups of callers          dirs.c          open directories
  *   names.c   what is kept of a directory's attributes after a change in it
  *   kept.h    what outlives a device    numbers.c, handles.c, locks.c   that
- *   rebuild.c the same things at another device   notes.c  what must not be done twice
+ *   rebuild.h another device: hold.c, rebuild.c, notes.c
  */
 #ifndef VFSDAX_BRIDGE_INTERNAL_H
 #define VFSDAX_BRIDGE_INTERNAL_H
@@ -260,43 +260,6 @@ void start_setxattr(struct op *op);
 int finish_read(struct op *op, uint8_t *payload, size_t len);
 int finish_write(struct op *op, uint8_t *payload, size_t len);
 int finish_setxattr(struct op *op, uint8_t *payload, size_t len);
-
-/* rebuild.c */
-/* Before the kernel is served: what it knows, at this device. 0, -EAGAIN: the device failed; or
- * -errno after a log line: it cannot take the place of the last one. */
-int rebuild(struct bridge *b);
-/* The device has been asked for every node that the op is about: true. Else the op goes on by
- * itself. */
-bool rebuild_ready(struct op *op);
-/* The op's message is in the kernel's numbers, and goes to the device now. 0, or what its caller
- * gets. */
-int rebuild_translate(struct op *op);
-/* Instead of an answer: the op's request is held for another device. */
-void op_hold(struct op *op);
-bool op_may_hold(const struct op *op);
-/* The device has failed, and what it did not answer is for another one. */
-static inline bool bridge_goes_on(struct bridge *b)
-{
-	return b->kept->goes_on && transport_may_return(b->transport);
-}
-/* The first name in the op's message behind `at` bytes of arguments, and what is behind it; NULL:
- * there is none that could be one. */
-const char *op_name(struct op *op, size_t at, size_t *end);
-int finish_remove(struct op *op, uint8_t *payload, size_t len);
-int finish_rename(struct op *op, uint8_t *payload, size_t len);
-int finish_lock(struct op *op, uint8_t *payload, size_t len);
-int finish_flush(struct op *op, uint8_t *payload, size_t len);
-
-/* notes.c: before the message is sent. How much of it is a note that it brings from another device;
- * that, and whether the device is to leave one; the room that one takes in the answer; into which
- * it is put when that is laid out. */
-size_t note_in_message(const struct fuse_in_header *h);
-void notes_begin(struct op *op);
-size_t notes_room(struct op *op);
-void notes_put(struct op *op);
-/* True: the message is held with this at its end, in the place of that which it has, and *h is its
- * header then. */
-bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES]);
 
 /* rights.c */
 /* The kernel lets everybody in, but the mount is for its owner and root. */

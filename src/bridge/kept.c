@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bridge/kept.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "bridge/node_internal.h"
+#include "bridge/rebuild.h"
 #include "fuse/reply.h"
 
 /* close(2) of a file of which the device had nothing to hear; see start_flush(). */
@@ -79,4 +83,68 @@ struct fuse_held *bridge_held(struct bridge_kept *k)
 void bridge_kept_end(struct bridge_kept *k)
 {
 	k->goes_on = false;
+}
+
+/* ------------------------------------------------------------------ what answers say */
+
+const char *op_name(struct op *op, size_t at, size_t *end)
+{
+	const char *name = (const char *)op_args(op) + at, *nul;
+	size_t all = MIN(op->h.len, FS_IN_BYTES), from = sizeof(op->h) + at;
+
+	nul = from < all ? memchr(name, 0, all - from) : NULL;
+	if (!nul || nul == name || nul - name > NUMBERS_NAME_MAX)
+		return NULL;
+	*end = at + (size_t)(nul - name) + 1;
+	return name;
+}
+
+int finish_remove(struct op *op, uint8_t *payload, size_t len)
+{
+	size_t end;
+	const char *name = op_name(op, 0, &end);
+
+	(void)payload, (void)len;
+	if (name)
+		numbers_unname(op->bridge->numbers, op->h.nodeid, name);
+	return 0;
+}
+
+int finish_rename(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_rename2_in in = {0};
+	size_t at = op->h.opcode == FUSE_RENAME2 ? sizeof(in) : sizeof(struct fuse_rename_in);
+	const char *name = op_name(op, at, &at);
+	const char *newname = name ? op_name(op, at, &at) : NULL;
+
+	(void)payload, (void)len;
+	memcpy(&in, op_args(op), op->h.opcode == FUSE_RENAME2 ? sizeof(in) : sizeof(in.newdir));
+	/* The directory's number in the message may be the device's by now. */
+	if (newname)
+		numbers_rename(op->bridge->numbers, op->h.nodeid, name, op->arg_off, newname,
+			       in.flags & RENAME_EXCHANGE ? NUMBERS_EXCHANGE : 0);
+	return 0;
+}
+
+int finish_lock(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_lk_in in;
+
+	(void)payload, (void)len;
+	/* As the kernel sent it: with its number of the handle. */
+	memcpy(&in, op->kept_head + sizeof(op->h), sizeof(in));
+	if (op->bridge->kept->goes_on && !op->call)
+		locks_note(op->bridge->kept->locks, op->h.nodeid, &in);
+	return 0;
+}
+
+int finish_flush(struct op *op, uint8_t *payload, size_t len)
+{
+	struct fuse_flush_in in;
+
+	(void)payload, (void)len;
+	memcpy(&in, op_args(op), sizeof(in));
+	if (!op->call)
+		locks_end(op->bridge->kept->locks, op->h.nodeid, in.lock_owner, false);
+	return 0;
 }

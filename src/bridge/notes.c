@@ -12,7 +12,7 @@
 #include <sys/xattr.h>
 
 #include "base/bytes.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 #define EXT_UNITS (AGREEMENT_EXT_NOTE_BYTES / 8)
 

@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/delay.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 /* ------------------------------------------------------------------ begin, end */
 

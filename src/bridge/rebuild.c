@@ -9,116 +9,16 @@
  *   the held requests are read again by the workers, as if the kernel had sent them now
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 /* The device failed while it was asked: nothing is known. */
 #define FAILED (-ENOLINK)
-
-/* ------------------------------------------------------------------ holding */
-
-bool op_may_hold(const struct op *op)
-{
-	return !op->call && !op->answered && bridge_goes_on(op->bridge);
-}
-
-void op_hold(struct op *op)
-{
-	const struct fs_req *req = op->req;
-	uint8_t ext[AGREEMENT_EXT_NOTE_BYTES];
-	struct fuse_in_header h;
-	size_t bare, head, slot;
-
-	memcpy(&h, op->kept_head, sizeof(h));
-	bare = op->kept_len - note_in_message(&h);
-	notes_hold(op, &h, ext);
-	memcpy(op->kept_head, &h, sizeof(h));
-	head = MIN(bare, sizeof(op->kept_head));
-	slot = MIN(bare, FS_IN_BYTES);
-
-	struct iovec message[4] = {
-		{op->kept_head, head},
-		{req->in + head, slot - head},
-		{req->payload ? req->payload->va : NULL, bare - slot},
-		{ext, sizeof(ext)},
-	};
-
-	fuse_held_add(op->bridge->kept->held, op->fd, message, 4, h.len);
-}
-
-/* ------------------------------------------------------------------ names in messages */
-
-const char *op_name(struct op *op, size_t at, size_t *end)
-{
-	const char *name = (const char *)op_args(op) + at, *nul;
-	size_t all = MIN(op->h.len, FS_IN_BYTES), from = sizeof(op->h) + at;
-
-	nul = from < all ? memchr(name, 0, all - from) : NULL;
-	if (!nul || nul == name || nul - name > NUMBERS_NAME_MAX)
-		return NULL;
-	*end = at + (size_t)(nul - name) + 1;
-	return name;
-}
-
-int finish_remove(struct op *op, uint8_t *payload, size_t len)
-{
-	size_t end;
-	const char *name = op_name(op, 0, &end);
-
-	(void)payload, (void)len;
-	if (name)
-		numbers_unname(op->bridge->numbers, op->h.nodeid, name);
-	return 0;
-}
-
-int finish_rename(struct op *op, uint8_t *payload, size_t len)
-{
-	struct fuse_rename2_in in = {0};
-	size_t at = op->h.opcode == FUSE_RENAME2 ? sizeof(in) : sizeof(struct fuse_rename_in);
-	const char *name = op_name(op, at, &at);
-	const char *newname = name ? op_name(op, at, &at) : NULL;
-
-	(void)payload, (void)len;
-	memcpy(&in, op_args(op), op->h.opcode == FUSE_RENAME2 ? sizeof(in) : sizeof(in.newdir));
-	/* The directory's number in the message may be the device's by now. */
-	if (newname)
-		numbers_rename(op->bridge->numbers, op->h.nodeid, name, op->arg_off, newname,
-			       in.flags & RENAME_EXCHANGE ? NUMBERS_EXCHANGE : 0);
-	return 0;
-}
-
-/* ------------------------------------------------------------------ locks */
-
-int finish_lock(struct op *op, uint8_t *payload, size_t len)
-{
-	struct fuse_lk_in in;
-
-	(void)payload, (void)len;
-	/* As the kernel sent it: with its number of the handle. */
-	memcpy(&in, op->kept_head + sizeof(op->h), sizeof(in));
-	if (op->bridge->kept->goes_on && !op->call)
-		locks_note(op->bridge->kept->locks, op->h.nodeid, &in);
-	return 0;
-}
-
-int finish_flush(struct op *op, uint8_t *payload, size_t len)
-{
-	struct fuse_flush_in in;
-
-	(void)payload, (void)len;
-	memcpy(&in, op_args(op), sizeof(in));
-	if (!op->call)
-		locks_end(op->bridge->kept->locks, op->h.nodeid, in.lock_owner, false);
-	return 0;
-}
 
 /* ------------------------------------------------------------------ one node */
 
@@ -214,70 +114,7 @@ static int lock_again(void *ctx, uint64_t nodeid, const struct fuse_lk_in *lock)
 	return err;
 }
 
-/* ------------------------------------------------------------------ what was under way */
-
-static const char *second_name(const char *name, const char *end)
-{
-	const char *next = name + strnlen(name, (size_t)(end - name)) + 1;
-
-	return next < end && memchr(next, 0, (size_t)(end - next)) ? next : NULL;
-}
-
-/* A RENAME that the last device has done, perhaps: what it moves is looked for by both names. */
-static void settle_name(void *ctx, const void *message, size_t len)
-{
-	struct bridge *b = ctx;
-	const char *args = (const char *)message + sizeof(struct fuse_in_header);
-	const char *end = (const char *)message + len, *newname;
-	struct fuse_rename2_in in = {0};
-	struct fuse_in_header h;
-	size_t fixed;
-
-	memcpy(&h, message, sizeof(h));
-	if (h.opcode != FUSE_RENAME && h.opcode != FUSE_RENAME2)
-		return;
-	fixed = h.opcode == FUSE_RENAME ? sizeof(struct fuse_rename_in) : sizeof(in);
-	if ((size_t)(end - args) <= fixed)
-		return;
-	memcpy(&in, args, fixed);
-	newname = second_name(args + fixed, end);
-	if (newname)
-		numbers_rename(b->numbers, h.nodeid, args + fixed, in.newdir, newname,
-			       NUMBERS_PERHAPS |
-				       (in.flags & RENAME_EXCHANGE ? NUMBERS_EXCHANGE : 0));
-}
-
-/* Who was giving up a lock, or part of it, has perhaps done so, and somebody else got it. */
-static void settle_lock(void *ctx, const void *message, size_t len)
-{
-	struct locks *locks = ctx;
-	const uint8_t *args = (const uint8_t *)message + sizeof(struct fuse_in_header);
-	union {
-		struct fuse_lk_in lk;
-		struct fuse_flush_in flush;
-		struct fuse_release_in release;
-	} in = {0};
-	struct fuse_in_header h;
-
-	memcpy(&h, message, sizeof(h));
-	memcpy(&in, args, MIN(len - sizeof(h), sizeof(in)));
-	switch (h.opcode) {
-	case FUSE_SETLK:
-	case FUSE_SETLKW:
-		if (in.lk.lk.type != F_WRLCK)
-			locks_change(locks, h.nodeid, &in.lk);
-		break;
-	case FUSE_FLUSH:
-		locks_end(locks, h.nodeid, in.flush.lock_owner, false);
-		break;
-	case FUSE_RELEASE:
-		if (in.release.release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
-			locks_end(locks, h.nodeid, in.release.lock_owner, true);
-		break;
-	default:
-		break;
-	}
-}
+/* ------------------------------------------------------------------ all of it */
 
 static bool is_enough(struct bridge *b)
 {
@@ -309,8 +146,7 @@ int rebuild(struct bridge *b)
 
 	if (!is_enough(b))
 		return -EXDEV;
-	fuse_held_each(k->held, settle_name, b);
-	fuse_held_each(k->held, settle_lock, k->locks);
+	settle_held(b);
 	err = handles_reopen(k->handles, FAILED, open_again, b);
 	if (!err)
 		err = locks_again(k->locks, FAILED, lock_again, b);

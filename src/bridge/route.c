@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 #define PAGE 4096
 #define IN(type)      sizeof(struct type)

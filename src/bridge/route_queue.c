@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 /* ------------------------------------------------------------------ down to the ring */
 

@@ -11,7 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 /* A read that runs over the last whole page goes through the queue for its tail anyway; a head
  * shorter than this comes along with it. */

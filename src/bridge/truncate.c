@@ -14,7 +14,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/delay.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 #ifndef FALLOC_FL_WRITE_ZEROES
 #define FALLOC_FL_WRITE_ZEROES 0x80 /* Linux 6.17 */

@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 #include "fuse/reply.h"
 
 /* How often a worker whose requests wait for the window looks for the window's time-outs. */

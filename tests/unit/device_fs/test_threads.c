@@ -201,7 +201,7 @@ static void a_listing_is_read_by_a_guess_of_its_handle(void **state)
 
 	assert_int_equal(frame_init_asking(f, ~0ull, AGREE_LISTING_OPENS), 0);
 	for (int i = 0; i < 100; i++) {
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "file-%d", i);
 		host_file(f, name, "");
