@@ -21,7 +21,8 @@
 #                         which time it is stands in $RUN/boot on the host, and SCRIPT is run each time
 #   --nested              what a guest inside the guest boots from: the lab's kernel as /lab/vmlinuz, its disk as a disk with the
 #                         serial number `nested`; QEMU is in the guest anyway (guest/nested.sh)
-#   --patience N          the machine is N times as slow as others: all limits but --timeout are N times as long
+#   --patience N          the machine is N times as slow as others: all limits but --timeout are N times as long,
+#                         and the guest's clock counts instructions
 #   --count               one CPU, whose instructions and accesses to devices are counted (count/plugin.c; it is in the build);
 #                         `host cat $RUN/count` has what vm_ops wrote down
 #   --build               run guest-build.sh first
