@@ -19,6 +19,10 @@
 #   --qemu "ARGS"         more arguments for QEMU
 #   --boots N             the guest may boot N times in all: by its reboot, or after its poweroff in a QEMU of its own;
 #                         which time it is stands in $RUN/boot on the host, and SCRIPT is run each time
+#   --nested              what a guest inside the guest boots from: the lab's kernel as /lab/vmlinuz, its disk as a disk with the
+#                         serial number `nested`; QEMU is in the guest anyway (guest/nested.sh)
+#   --patience N          the machine is N times as slow as others: all limits but --timeout are N times as long,
+#                         and the guest's clock counts instructions
 #   --count               one CPU, whose instructions and accesses to devices are counted (count/plugin.c; it is in the build);
 #                         `host cat $RUN/count` has what vm_ops wrote down
 #   --build               run guest-build.sh first
@@ -44,6 +48,7 @@ set -euo pipefail
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
 OPT_place=port OPT_iommu=intel OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1 OPT_count=no
+OPT_nested=no OPT_patience=1
 OPT_script='' OPT_args=() OPT_run=''
 
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
@@ -96,6 +101,8 @@ parse_options() {
             --kernel) need_value "$@"; OPT_kernel=$(realpath "$2"); shift ;;
             --qemu) need_value "$@"; OPT_qemu=$2; shift ;;
             --boots) need_number "$@"; OPT_boots=$2; shift ;;
+            --nested) OPT_nested=yes ;;
+            --patience) need_number "$@"; OPT_patience=$2; shift ;;
             --count) OPT_count=yes ;;
             --build) OPT_build=yes ;;
             --env) need_value "$@"; OPT_env+=("$2"); shift ;;
@@ -182,6 +189,8 @@ inside() {
     trap '' INT # Ctrl-C is for the outside, which ends all of this
     # shellcheck disable=SC1091
     . "$1/options"
+    BOOT_SECONDS=$((BOOT_SECONDS * OPT_patience)) SETTLE_SECONDS=$((SETTLE_SECONDS * OPT_patience))
+    REQUEST_SECONDS=$((REQUEST_SECONDS * OPT_patience))
     RUN=$OPT_run
     cd "$RUN"
     vm_find_lab
@@ -215,6 +224,7 @@ make_job_disk() {
     local stage=$RUN/stage
     mkdir -p "$stage/src" "$stage/build"
     cp "$VM_DIR/guest/init" "$stage/init"
+    [ "$OPT_nested" = no ] || cp "$VM_LAB/vmlinuz" "$stage/"
     copy_tree "$VM_PROJECT" "$stage/src" --exclude-vcs --exclude=./build --exclude='./build-*'
     [ ! -d "$VM_GUEST_BUILD" ] || copy_tree "$VM_GUEST_BUILD" "$stage/build" \
         --exclude='*.o' --exclude='*.a' --exclude='.ninja*' --exclude='CMakeFiles'
@@ -359,6 +369,8 @@ declare -A IOMMU_WORDS=([intel]=intel_iommu=on [amd]='' [virtio]='' [none]='')
 qemu_arguments() {
     local i accel=(-accel tcg,thread=multi -smp "$OPT_cpus")
     # Its clock is made to count instructions, or the timer's interrupts would be a large part of what is counted.
+    # On a slow machine an interrupt of the timer each 4 ms would be most of what is done: time goes by instructions there, too.
+    [ "$OPT_patience" = 1 ] || accel=(-accel tcg,thread=single -icount shift=3 -smp "$OPT_cpus")
     [ "$OPT_count" = no ] || accel=(-accel tcg,thread=single -icount shift=0 -smp 1 -plugin "$VM_GUEST_BUILD/tests/vm/count/vm_count.so,out=$RUN/count")
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
@@ -389,6 +401,11 @@ ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && mo
         amd) QEMU+=(-device amd-iommu,intremap=off,dma-remap=on) ;;
         virtio) QEMU+=(-device virtio-iommu-pci) ;;
     esac
+    if [ "$OPT_nested" = yes ]; then
+        # After the job, so that it is the second of its kind: they are numbered by where they are on the bus.
+        QEMU+=(-drive "file=$VM_LAB/root.img,format=raw,if=none,id=nested,snapshot=on,cache=unsafe"
+            -device virtio-blk-pci,drive=nested,serial=nested)
+    fi
     # shellcheck disable=SC2206 # words
     QEMU+=($OPT_qemu)
     if [ "$OPT_interactive" = yes ]; then

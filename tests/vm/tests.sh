@@ -135,6 +135,8 @@ if [ -n "$long" ]; then
         boot 240 "${dev[@]}" --kernel "${general-}" --iommu virtio --device-args '--cache-size 1G' -- virtio-iommu $g/iommu.sh
         boot 240 "${dev[@]}" --kernel "${general-}" --iommu amd --device-args '--cache-size 1G' -- amd-iommu $g/iommu.sh ours
     fi
+    # (a guest in a guest, both emulated: three quarters of an hour on a busy machine of two cores)
+    boot 5400 "${dev[@]}" --nested --mem 3072 --device-args '--cache-size 64M' -- nested $g/nested.sh
     boot 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' -- loopback-suite $g/loopback.sh --long
 fi
 
