@@ -3,18 +3,21 @@
 # boot of it (run.sh).
 #
 #   tests/vm/tests.sh [--only PATTERN] [--long] [--list]
+#   tests/vm/tests.sh --kernels "SUITE..."
 #
 # Without --long only the first boot: the driver from end to end, and all that can be tried on the same function.
+# --kernels: only what matters most, on the kernels of these Debian releases (kernel.sh); --long does that with those below.
 #
 # One line a test, the tail of its log when it fails; last line "N passed, N failed, N skipped". With VFSDAX_RESULTS=FILE
 # each result is appended there as well. VFSDAX_LOGS=DIR keeps the logs there.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-only=. long='' list=''
+only=. long='' list='' kernels=(bullseye bookworm trixie)
 while [ $# -gt 0 ]; do
     case $1 in
         --only) only=$2; shift ;;
         --long) long=1 ;;
+        --kernels) read -r -a kernels <<<"$2"; long=1 only=^vm/on-; shift ;;
         --list) list=1 ;;
         --help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "tests.sh: unknown option $1; see --help" >&2; exit 2 ;;
@@ -74,6 +77,7 @@ boot() {
     # What run.sh finds at the end: a crash of the back end, a sanitizer's report.
     [ "$status" = 0 ] || ! grep -qa "^@@test ${names[-1]} 0 " "$log" || report "${names[0]}-and-its-device" "$status" 0 "$log"
 }
+wanted() { local name; for name in "$@"; do [[ vm/$name =~ $only ]] && return; done; return 1; }
 # What belongs to each test, as LOG.NAME
 split_log() {
     awk -v log_="$1" '/^==== / { out = log_ "." $2; printf "" >out } out { print >>out } /^@@test / { close(out); out = "" }' "$1"
@@ -133,6 +137,21 @@ if [ -n "$long" ]; then
         boot 240 "${dev[@]}" --kernel "${general-}" --iommu virtio --device-args '--cache-size 1G' -- virtio-iommu $g/iommu.sh
         boot 240 "${dev[@]}" --kernel "${general-}" --iommu amd --device-args '--cache-size 1G' -- amd-iommu $g/iommu.sh ours
     fi
+    for suite in "${kernels[@]}"; do
+        [[ $suite =~ ^[a-z]+(-backports)?$ ]] || { echo "tests.sh: --kernels '$suite': not the name of a Debian release" >&2; exit 2; }
+        name=on-$suite
+        [ -n "$list" ] || wanted "$name"-{mission,direct,client,suspend,dead-back-end} || continue
+        if [ -n "$list" ] || dir=$("$here/kernel.sh" "$suite" 2>"$logs/vm.$name.log"); then
+            # (with 5.10 the guest's root disk does not come back from S3)
+            sleeps=(-- "$name-suspend" $g/suspend.sh idle)
+            [ "$suite" != bullseye ] || sleeps=()
+            boot 200 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "$name-mission" $g/mission.sh \
+                -- "$name-direct" $g/direct.sh -- "$name-client" $g/kernel-client.sh '' all "${sleeps[@]}"
+            boot 200 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "$name-dead-back-end" $g/dead.sh
+        else
+            report "$name-mission" $? 0 "$logs/vm.$name.log"
+        fi
+    done
     boot 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' -- loopback-suite $g/loopback.sh --long
 fi
 
