@@ -5,7 +5,8 @@
 #   tests/vm/tests.sh [--only PATTERN] [--long] [--list]
 #   tests/vm/tests.sh --kernels "SUITE..."
 #
-# Without --long only the first boot: the driver from end to end, and all that can be tried on the same function.
+# Without --long only the first two boots: the driver from end to end, and all that can be tried on the same function; and a machine of
+# another kind.
 # --kernels: only what matters most, on the kernels of these Debian releases (kernel.sh); --long does that with those below.
 #
 # One line a test, the tail of its log when it fails; last line "N passed, N failed, N skipped". With VFSDAX_RESULTS=FILE
@@ -101,6 +102,8 @@ boot 100 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh --
     -- huge-pages-and-an-ordinary-user $g/user.sh \
     -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
     -- unplug $g/unplug.sh
+# A machine that has little in common with that one, and the two drivers in turns
+boot 100 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 64M' -- one-cpu-iommu-pt $g/both.sh 0 '' $((long ? 2 : 1))
 if [ -n "$long" ]; then
     boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- cycles $g/cycles.sh 30 \
         -- probe /src/tests/vm/probe/guest.sh
@@ -126,8 +129,7 @@ if [ -n "$long" ]; then
     boot 240 "${dev[@]}" --boots 3 --device-args '--cache-size 16M' -- reboot-and-poweroff $g/reboot.sh
     boot 180 "${dev[@]}" --place root --device-args '--cache-size 1G' -- function-on-bus-0 $g/place.sh root
     boot 180 "${dev[@]}" --place shared --device-args '--cache-size 1G' -- shared-iommu-group $g/place.sh shared
-    boot 180 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 1G' -- one-cpu-iommu-pt $g/both.sh \
-        -- snapshot-is-refused $g/snapshot.sh
+    boot 180 "${dev[@]}" --cpus 1 --device-args '--cache-size 1G' -- snapshot-is-refused $g/snapshot.sh
     boot 180 "${dev[@]}" --cpus 2 --vq 2 --cmdline intel_iommu=on,strict --device-args '--cache-size 1G' \
         -- two-cpus-iommu-strict $g/both.sh
     boot 180 "${dev[@]}" --cpus 4 --vq 4 --device-args '--cache-size 1G' -- four-cpus $g/both.sh
