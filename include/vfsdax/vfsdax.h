@@ -271,7 +271,7 @@ VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
  * - After a truncation on the *host*, access behind the end of the file raises SIGBUS (unix:
  * sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then.
  * - After the loss of the device the memory stays readable (unix: sources), or reads as ones (a PCI
- *   function that is gone).
+ *   function that is gone) or zeros (one that a suspend has reset), and stores are lost.
  * vfsdax_map_check() returns whether any of it has happened. Any thread.
  */
 VFSDAX_API int vfsdax_map(struct vfsdax_file *file, uint64_t off, size_t len, unsigned flags,
@@ -284,7 +284,8 @@ VFSDAX_API uint64_t vfsdax_map_offset(const struct vfsdax_map *map);
 VFSDAX_API void vfsdax_unmap(struct vfsdax_map *map);
 
 /* 0: valid, as far as is known; -ESTALE: the file is shorter than the map, or a truncation was
- * tried; -ENODEV: the device is lost. Sends no request: any thread, cheap. */
+ * tried; -ENODEV: the device is lost. With 0 nothing that was loaded through the map before came
+ * from a function that a suspend had reset. Sends no request: any thread, cheap. */
 VFSDAX_API int vfsdax_map_check(const struct vfsdax_map *map);
 
 /*

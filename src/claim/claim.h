@@ -27,7 +27,8 @@ struct claim_function {
 	char tag[VIRTIO_FS_TAG_LEN + 1]; /* "": not known */
 	int queues;			 /* request queues; -1: not known */
 	int64_t window_bytes;		 /* 0: no window; -1: not known */
-	char mounted_at[256];		 /* where the kernel has it mounted; "": nowhere (seen) */
+	bool in_use;			 /* by a process of vfsdax, so it could not be asked */
+	char mounted_at[256];		 /* by the kernel, or in_use; "": nowhere (seen) */
 };
 
 struct claim_env;

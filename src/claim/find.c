@@ -153,7 +153,16 @@ static void describe(const struct claim_env *env, struct claim_function *f)
 	read_window(env, f);
 	find_virtiofs(env, f);
 	if (f->tag[0])
-		claim_mounted(env, f->tag, f->mounted_at, sizeof(f->mounted_at));
+		claim_mounted(env, "virtiofs", f->tag, f->mounted_at, sizeof(f->mounted_at));
+}
+
+/* What is in use is not ours to open: where it is mounted says whom to ask, vfsdax-stat(1). */
+static void ask_function(const struct claim_env *env, struct claim_function *f)
+{
+	if (claim_is_lost(env, f->address) || env->ask(env->ctx, f) != -EBUSY)
+		return;
+	f->in_use = true;
+	claim_mounted(env, "fuse.vfsdax", f->address, f->mounted_at, sizeof(f->mounted_at));
 }
 
 static int by_address(const void *a, const void *b)
@@ -196,9 +205,8 @@ int claim_find(const struct claim_env *env, bool ask, struct claim_function **ou
 	}
 	for (int i = 0; i < list.count; i++) {
 		describe(env, &list.at[i]);
-		if (ask && claim_is_vfio(list.at[i].driver) &&
-		    !claim_is_lost(env, list.at[i].address))
-			env->ask(env->ctx, &list.at[i]);
+		if (ask && claim_is_vfio(list.at[i].driver))
+			ask_function(env, &list.at[i]);
 	}
 	if (list.count)
 		qsort(list.at, (size_t)list.count, sizeof(*list.at), by_address);

@@ -45,17 +45,19 @@ static int machine_load_modules(void *ctx)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ENXIO;
 }
 
-/* Can its node be opened? If not, somebody uses it, or it is not ours: not worth a line of log. */
-static bool node_is_free(int iommu_group)
+/* Can its node be opened? If not, somebody uses it (-EBUSY), or it is not ours: not worth a line of
+ * log. */
+static int try_node(int iommu_group)
 {
 	char path[64];
 	int fd;
 
 	snprintf(path, sizeof(path), "/dev/vfio/%d", iommu_group);
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
 }
 
 static int machine_ask(void *ctx, struct claim_function *f)
@@ -63,12 +65,11 @@ static int machine_ask(void *ctx, struct claim_function *f)
 	struct virtio_fs_config_wire config;
 	struct shm_window window;
 	struct transport *t;
-	int err;
+	int err = try_node(f->iommu_group);
 
 	(void)ctx;
-	if (!node_is_free(f->iommu_group))
-		return -EBUSY;
-	err = transport_pci_open(f->address, NULL, &t);
+	if (!err)
+		err = transport_pci_open(f->address, NULL, &t);
 	if (err)
 		return err;
 	err = t->ops->config_read(t, 0, &config, sizeof(config));

@@ -77,9 +77,9 @@ static void unescape(char *s)
 
 /*
  * proc(5): id parent major:minor root MOUNTPOINT options [fields ...] - TYPE SOURCE options.
- * Is this line a virtiofs of this tag? Cuts the line up.
+ * Is this line one of this type and source? Cuts the line up.
  */
-static char *mount_of_tag(char *line, const char *tag)
+static char *mount_of(char *line, const char *its_type, const char *its_source)
 {
 	char *behind = strstr(line, " - "), *type, *source, *point, *save;
 
@@ -88,10 +88,10 @@ static char *mount_of_tag(char *line, const char *tag)
 	*behind = '\0';
 	type = strtok_r(behind + 3, " ", &save);
 	source = strtok_r(NULL, " ", &save);
-	if (!type || !source || strcmp(type, "virtiofs") != 0)
+	if (!type || !source || strcmp(type, its_type) != 0)
 		return NULL;
 	unescape(source);
-	if (*tag && strcmp(source, tag) != 0)
+	if (*its_source && strcmp(source, its_source) != 0)
 		return NULL;
 	point = strtok_r(line, " ", &save);
 	for (int i = 0; point && i < 4; i++)
@@ -101,7 +101,8 @@ static char *mount_of_tag(char *line, const char *tag)
 	return point;
 }
 
-bool claim_mounted(const struct claim_env *env, const char *tag, char *out, size_t out_len)
+bool claim_mounted(const struct claim_env *env, const char *type, const char *source, char *out,
+		   size_t out_len)
 {
 	FILE *f = fopen(env->mountinfo, "re");
 	const char *point = NULL;
@@ -112,7 +113,7 @@ bool claim_mounted(const struct claim_env *env, const char *tag, char *out, size
 	if (!f)
 		return false;
 	while (!point && getline(&line, &room, f) > 0) {
-		point = mount_of_tag(line, tag);
+		point = mount_of(line, type, source);
 		if (point)
 			snprintf(out, out_len, "%s", point);
 	}

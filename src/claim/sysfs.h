@@ -30,7 +30,8 @@ bool claim_is_lost(const struct claim_env *env, const char *address);
 int claim_refuse_lost(const struct claim_env *env, const char *address);
 void claim_note_lost(const struct claim_env *env, const char *address);
 
-/* Where the kernel has a virtiofs of this tag mounted, into `out`; with "", any virtiofs. */
-bool claim_mounted(const struct claim_env *env, const char *tag, char *out, size_t out_len);
+/* Where a file system of this type and source is mounted, into `out`; with the source "", any. */
+bool claim_mounted(const struct claim_env *env, const char *type, const char *source, char *out,
+		   size_t out_len);
 
 #endif

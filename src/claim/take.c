@@ -245,7 +245,7 @@ static int check_not_mounted(const struct claim *c, const struct claim_function 
 	}
 	/* Kernels before 6.9 do not say which function has which tag. */
 	if (!f->tag[0] && strcmp(f->driver, "virtio-pci") == 0 &&
-	    claim_mounted(c->env, "", at, sizeof(at))) {
+	    claim_mounted(c->env, "virtiofs", "", at, sizeof(at))) {
 		log_error("%s is bound to virtio-pci, and this kernel does not tell whether the "
 			  "virtiofs at %s is its share; unmount that, or bind %s to vfio-pci first",
 			  c->address, at, c->address);

@@ -122,6 +122,7 @@ static int note_mapping(uint8_t *addr, struct direct_piece *piece)
 		piece->major = m.major;
 		piece->minor = m.minor;
 		piece->ino = m.ino;
+		piece->skew = m.off - m.start;
 		err = 0;
 	}
 	fclose(f);
@@ -174,7 +175,6 @@ static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, u
 	if (err)
 		return err;
 	piece->id = a.id;
-	piece->fd_off = a.fd_off;
 	piece->dontfork = flags & VFSDAX_DIRECT_DONTFORK;
 	err = map_piece(c, &a, map_fd, flags, piece);
 	close(map_fd);
@@ -270,7 +270,7 @@ static bool find_rest(const struct vfsdax_conn *c, const struct direct_piece *pi
 	while (!found && next_mapping(f, &m)) {
 		if (m.end <= first || m.start >= last || m.major != piece->major ||
 		    m.minor != piece->minor || m.ino != piece->ino ||
-		    m.off - m.start != piece->fd_off - first)
+		    m.off - m.start != piece->skew)
 			continue;
 		*from = m.start > first ? m.start : first;
 		*to = m.end < last ? m.end : last;

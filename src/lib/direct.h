@@ -16,8 +16,9 @@ struct direct_piece {
 	uint8_t *addr;
 	size_t len, bytes; /* what the mount gave, and the whole pages around it */
 	uint64_t id;
-	uint64_t fd_off;
-	/* As /proc/self/maps shows the file. */
+	/* As /proc/self/maps shows the file, and its offset less the address. The offset is not
+	 * always that of mmap(2): vfio-pci of Linux 6.1 makes it a physical address. */
+	unsigned long skew;
 	unsigned major, minor;
 	unsigned long long ino;
 	/* Memory of the window is valid as long as this is open here or in a child; -1: the memory

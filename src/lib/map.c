@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/barrier.h"
 #include "base/clock.h"
 #include "lib/internal.h"
 
@@ -248,8 +249,9 @@ int vfsdax_map_check(const struct vfsdax_map *m)
 
 	if (stale)
 		return stale;
-	/* The transport's thread may know it before it is reported. */
-	return transport_failed(m->file->share->transport) ? -ENODEV : 0;
+	/* Of what was loaded before. The transport may know it before it is reported. */
+	barrier_loads();
+	return transport_failed_meanwhile(m->file->share->transport) ? -ENODEV : 0;
 }
 
 void vfsdax_map_on_stale(struct vfsdax_map *m,

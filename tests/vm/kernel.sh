@@ -1,26 +1,30 @@
 #!/usr/bin/env bash
-# kernel.sh: fetch Debian's general kernel, unless it is there, and print the directory for run.sh --kernel.
+# kernel.sh [SUITE]: fetch a Debian release's general kernel, unless it is there, and print the directory for run.sh --kernel.
 #
-# The lab's cloud kernel has no driver of AMD's IOMMU, and that of the virtio IOMMU only as a module, which comes too late for the
-# root disk. This one has both; its initrd has the modules that a guest needs. It comes from the lab's own mirror, about 110 MB.
+# Without SUITE (bookworm, trixie, bullseye ...) the newest that the lab's mirror has: that of the backports. The lab's cloud kernel
+# has no driver of AMD's IOMMU, and that of the virtio IOMMU only as a module, which comes too late for the root disk. A general one
+# has both; its initrd has the modules that a guest needs. It comes from the lab's own mirror, about 110 MB. 77: the mirror has no
+# such suite.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# Not all of these are modules in all kernels.
-MODULES=(virtio_pci virtio_iommu nvme ext4 virtio_blk virtio_console virtio_rng fuse virtiofs vfio-pci vfio_iommu_type1)
+# Not all of these are modules in all kernels. (ext4 asks for crc32c by another name than its module has, where it is one.)
+MODULES=(virtio_pci virtio_iommu nvme crc32c_generic ext4 virtio_blk virtio_console virtio_rng fuse virtiofs vfio-pci vfio_iommu_type1)
 
 main() {
-    [ $# -eq 0 ] || { vm_help; exit 2; }
+    case ${1-} in -*) vm_help; exit 2 ;; esac
     vm_need_root
     vm_take_lab
-    local dir=$VM_LAB/kernel-general
+    local dir=$VM_LAB/kernel-${1:-general} suite=${1:-$(sed -n 's/.* \(.*-backports\) main$/\1/p' "$VM_TREE/etc/apt/sources.list")}
     exec 9>"$VM_CACHE/kernel.lock"
     flock 9
     if [ ! -e "$dir/initrd" ]; then
         rm -rf "$dir"
         mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial"
-        { cd "$dir" && fetch && make_initrd; } >"$VM_CACHE/kernel.log" 2>&1 || {
+        sed -n "1s/ [^ ]* main\$/ $suite main/p" "$VM_TREE/etc/apt/sources.list" >"$dir/apt/sources.list"
+        { cd "$dir" && fetch "$suite" && make_initrd; } >"$VM_CACHE/kernel.log" 2>&1 || {
+            [ $? != "$VM_STATUS_SKIP" ] || vm_skip "the lab's mirror has no $suite; see $VM_CACHE/kernel.log"
             tail -n 15 "$VM_CACHE/kernel.log" >&2
             vm_die "no kernel; the whole log is $VM_CACHE/kernel.log"
         }
@@ -28,28 +32,29 @@ main() {
     printf '%s\n' "$dir"
 }
 
-# The host's apt, with lists and state of the lab's.
+# The host's apt, with nothing of the host's.
 apt() {
     local program=$1
     shift
-    "$program" -q -o Dir::Etc::sourcelist="$VM_TREE/etc/apt/sources.list" -o Dir::Etc::sourceparts=/nonexistent \
+    "$program" -q -o Dir::Etc::sourcelist="$PWD/apt/sources.list" -o Dir::Etc::sourceparts=/nonexistent \
         -o Dir::State::lists="$PWD/apt/lists" -o Dir::State::status="$VM_TREE/var/lib/dpkg/status" -o Dir::Cache="$PWD/apt/cache" \
         -o APT::Architecture=amd64 -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
 }
 
 fetch() {
-    local suite names proxy=
+    local suite=$1 names proxy=
     eval "$(apt-config shell proxy Acquire::http::Proxy)"
     [ -z "$proxy" ] || export http_proxy="$proxy"
-    suite=$(sed -n 's/.* \(.*-backports\) main$/\1/p' "$VM_TREE/etc/apt/sources.list")
-    apt apt-get update
+    apt apt-get update || return "$VM_STATUS_SKIP"
     names=$(apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
-        "linux-image-amd64/$suite" | grep -E '^linux-(image|modules|binary)-[0-9][^-]*-amd64$' | sort -u)
+        "linux-image-amd64/$suite" | grep -E '^linux-(image|modules|binary)-[0-9][^-]*(-[0-9]+)?-amd64$' | sort -u)
     # shellcheck disable=SC2046,SC2086 # words
     apt apt-get download $(printf "%s/$suite " $names)
     for names in *.deb; do dpkg-deb -x "$names" unpacked; done
     rm -rf ./*.deb apt
-    cp unpacked/usr/lib/modules/*/vmlinuz vmlinuz
+    # (until trixie they were elsewhere)
+    [ ! -d unpacked/lib ] || { mkdir -p unpacked/usr && mv unpacked/lib unpacked/usr/lib; }
+    cp unpacked/usr/lib/modules/*/vmlinuz vmlinuz || cp unpacked/boot/vmlinuz-* vmlinuz
 }
 
 # kmod NAME ARG...: the lab's, under that name.

@@ -52,7 +52,9 @@ void claim_print_table(FILE *out, const struct claim_function *found, int count)
 			number_text(f->iommu_group, "none", group, sizeof(group)),
 			tag_text(f->tag, tag), window_text(f->window_bytes, window, sizeof(window)),
 			number_text(f->queues, "?", queues, sizeof(queues)),
-			f->mounted_at[0] ? f->mounted_at : "-");
+			f->mounted_at[0] ? f->mounted_at
+			: f->in_use	 ? "(in use)"
+					 : "-");
 	}
 }
 
@@ -85,6 +87,7 @@ static void claim_print_json(FILE *out, const struct claim_function *found, int 
 		json_known(&j, "tag", f->tag);
 		json_count(&j, "window_bytes", f->window_bytes);
 		json_count(&j, "request_queues", f->queues);
+		json_bool(&j, "in_use", f->in_use);
 		json_known(&j, "mounted_at", f->mounted_at);
 		json_end(&j);
 	}

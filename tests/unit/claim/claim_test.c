@@ -32,6 +32,7 @@ static struct {
 	char root[64], sysfs[96], dev[96], run[96], mountinfo[96];
 	char said[1024], out[4096];
 	unsigned loads, asks;
+	bool in_use; /* what ask() finds */
 	int told;
 	bool vfio_refuses, no_modules;
 	char override[64];
@@ -233,6 +234,8 @@ static int fake_ask(void *ctx, struct claim_function *f)
 {
 	(void)ctx;
 	machine.asks++;
+	if (machine.in_use)
+		return -EBUSY;
 	strcpy(f->tag, "asked");
 	f->queues = 4;
 	return 0;
@@ -337,6 +340,28 @@ static void function_with_vfio_is_asked_for_the_list_only(void **state)
 	assert_non_null(strstr(listed(false), "asked"));
 	assert_int_equal(claim_resolve(&env, "asked", &f), 0);
 	assert_int_equal(machine.asks, 2);
+}
+
+static void function_in_use_is_listed_with_its_mount(void **state)
+{
+	const char *mounts = "41 22 0:34 / /srv rw - virtiofs " F0 " rw\n"
+			     "42 22 0:35 / /mnt/a\\040b rw - fuse.vfsdax " F1 " rw\n";
+	struct claim_function f;
+
+	(void)state;
+	add_function(F0, 7);
+	bind(F0, "vfio-pci");
+	machine.in_use = true;
+	assert_non_null(strstr(listed(false), "(in use)\n"));
+	make("mountinfo", mounts);
+	assert_non_null(strstr(listed(false), "(in use)\n"));
+	assert_non_null(strstr(listed(true), "\"in_use\":true,\"mounted_at\":null"));
+	add_function(F1, 8);
+	bind(F1, "vfio-pci");
+	assert_non_null(strstr(listed(false), "  /mnt/a b\n"));
+	/* It is not the kernel's mount, which is to be unmounted first. */
+	assert_int_equal(claim_resolve(&env, F1, &f), 0);
+	assert_string_equal(f.mounted_at, "");
 }
 
 static void list_is_a_table_or_json(void **state)
@@ -710,6 +735,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(function_is_described_by_its_driver),
 		TEST(function_with_vfio_is_asked_for_the_list_only),
+		TEST(function_in_use_is_listed_with_its_mount),
 		TEST(list_is_a_table_or_json),
 		TEST(tag_cannot_command_the_terminal),
 		TEST(machine_without_a_bus_is_told),

@@ -1,10 +1,10 @@
 #!/bin/bash
-# both.sh [HUGE [ours]]: both drivers, ours and the kernel's, in turns on the machine that run.sh's options made: fio with as many jobs as
+# both.sh [HUGE [ours [ROUNDS]]]: both drivers, ours and the kernel's, in turns on the machine that run.sh's options made: fio with as many jobs as
 # there are CPUs verifies what it wrote, the host has the same, nobody warns. HUGE: that many huge pages are there, and used. `ours`: the kernel's cannot (it sets
-# up no more queues than there are CPUs, and QEMU starts none of them then).
+# up no more queues than there are CPUs, and QEMU starts none of them then). ROUNDS: 2 unless it says otherwise.
 . "$LAB"
 set -e
-huge=${1-0} only=${2-}
+huge=${1-0} only=${2-} rounds=${3-2}
 cpus=$(nproc) function=$(lab_function)
 echo "$cpus CPUs; $(sed 's/.*init=[^ ]* *//; s/ *--.*//' /proc/cmdline)"
 host 'head -c 33554432 /dev/urandom >data; md5sum <data' >/tmp/sum
@@ -17,7 +17,7 @@ verified() { # NAME
     md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "$1: the data differ"
     (cd /mnt/share && md5sum "$1"*) | cmp - <(host "md5sum $1*") || lab_die "$1: the host has something else"
 }
-for round in 1 2; do
+for ((round = 0; round < rounds; round++)); do
     if [ "$only" != ours ]; then
         lab_wait 10 mount -t virtiofs share /mnt/share || lab_die "the kernel cannot mount it"
         verified kernel
