@@ -6,8 +6,7 @@ how=$1
 [ "$how" != suspend ] || grep -q mem /sys/power/state || lab_skip "this kernel does not suspend"
 host 'tr "\0" x </dev/zero | head -c 33554432 >data; mkdir -p dir; for i in $(seq 500); do echo $i >dir/$i; done'
 mkdir -p /mnt/share
-# (unplugging alone takes the emulated machine half a minute)
-vfsdax-mount -f -o window_admit=always,reconnect=150 /mnt/share 2>/tmp/said & daemon=$!
+vfsdax-mount -f -o window_admit=always /mnt/share 2>/tmp/said & daemon=$!
 lab_wait 20 mountpoint -q /mnt/share || lab_die "no mount: $(cat /tmp/said)"
 stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { print $2 }'; }
 
@@ -16,10 +15,18 @@ in_group() { echo $BASHPID >/sys/fs/cgroup/callers/cgroup.procs; while [ ! -e /t
 all_x() { dd if=/mnt/share/data bs=64k status=none >/tmp/block || return; ! tr -d x </tmp/block | grep -qz .; }
 names() { echo $BASHPID >/mnt/share/dir/new && mv /mnt/share/dir/new /mnt/share/dir/moved && rm /mnt/share/dir/moved; }
 append() { n=$((${n:-0} + 1)); echo $n >>/mnt/share/log; echo $n >/tmp/appended; }
-exec 7<>/mnt/share/kept
-echo before >&7
-exec 8>/mnt/share/lock
-flock 8
+# In a process of their own: a child that ends closes what it has inherited, and a close(2) waits for the device, too.
+mkfifo /tmp/ask
+(
+    exec 7<>/mnt/share/kept 8>/mnt/share/lock
+    echo before >&7
+    flock 8
+    touch /tmp/keeps
+    read -r _ </tmp/ask
+    echo after >&7
+    read -r _ </tmp/ask
+) & keeper=$!
+lab_wait 10 test -e /tmp/keeps || lab_die "nothing is open"
 jobs=()
 for work in all_x names append; do (in_group $work) 2>/tmp/$work.err & jobs+=($!); done
 (in_group dd if=/mnt/share/data of=/dev/null iflag=direct bs=4k count=1000 status=none) 2>/tmp/direct.err & jobs+=($!)
@@ -45,11 +52,13 @@ touch /tmp/enough
 wait "${jobs[@]}" || lab_die "somebody had an error: $(tail -n 2 /tmp/*.err; cat /tmp/said; dmesg | tail -n 5; vfsdax-mount --list)"
 seq "$(cat /tmp/appended)" | cmp - /mnt/share/log || lab_die "a line is lost, or there twice"
 [ "$(ls /mnt/share/dir | wc -l)" = 500 ] || lab_die "names: $(ls /mnt/share/dir | tail -n 3)"
-echo after >&7
+echo >/tmp/ask
+lab_wait 10 eval '[ "$(host "wc -l <kept")" = 2 ]'
 [ "$(host 'cat kept')" = "$(printf 'before\nafter')" ] || lab_die "the open file: $(host 'cat kept')"
 flock -n /mnt/share/lock true && lab_die "the lock is lost"
 [ "$(stat_of window.read_bytes)" -gt 0 ] || lab_die "the window is not used afterwards"
 cat /tmp/said
-exec 7>&- 8>&-
+echo >/tmp/ask
+wait $keeper || lab_die "who had the files open failed"
 umount /mnt/share || lab_die "no umount"
 lab_wait 10 test ! -e "/proc/$daemon" || lab_die "the daemon does not end"
