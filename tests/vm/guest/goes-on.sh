@@ -1,6 +1,7 @@
 #!/bin/bash
-# goes-on.sh suspend|replug: the device is gone for a while and nobody notices but by the time: programs that read, write and
-# verify go on with what they have open, over S3, or when the function is pulled out and put in again.
+# goes-on.sh suspend|replug|dead: the device is gone for a while and nobody notices but by the time: programs that read, write and
+# verify go on with what they have open, over S3, when the function is pulled out and put in again, or when its back end is
+# killed and started again, for which QEMU wants that as well, with a new connection.
 . "$LAB"
 how=$1
 [ "$how" != suspend ] || grep -q mem /sys/power/state || lab_skip "this kernel does not suspend"
@@ -32,7 +33,12 @@ for work in all_x names append; do (in_group $work) 2>/tmp/$work.err & jobs+=($!
 (in_group dd if=/mnt/share/data of=/dev/null iflag=direct bs=4k count=1000 status=none) 2>/tmp/direct.err & jobs+=($!)
 sleep 2
 
-for round in 1 2; do
+rounds=2
+if [ "$how" = dead ]; then
+    rounds=1
+    host 'tr "\0" "\n" </proc/$DEVICE_PID/cmdline >$RUN/device.command; kill -KILL $DEVICE_PID'
+fi
+for round in $(seq $rounds); do
     if [ "$how" = suspend ]; then
         # Callers that wait in the kernel's FUSE are no obstacle when they are frozen first.
         echo 1 >/sys/fs/cgroup/callers/cgroup.freeze
@@ -40,9 +46,18 @@ for round in 1 2; do
         lab_suspend mem 4 || lab_die "it does not sleep"
         echo 0 >/sys/fs/cgroup/callers/cgroup.freeze
     else
-        lab_unplug 0 || lab_die "it cannot be pulled out"
+        # (without a back end the driver finds out first, within seconds; what QEMU does not survive is a look at it)
+        [ "$how" != dead ] || sleep 6
+        lab_unplug 0 || lab_die "it cannot be pulled out: $(cat /tmp/said)"
         sleep 1
-        lab_plug 0
+        if [ "$how" = dead ]; then
+            host 'mapfile -t c <$RUN/device.command; setsid "${c[@]}" >>$DEVICE_LOG 2>&1 </dev/null &
+                for i in $(seq 50); do sleep 0.1; [ ! -S $RUN/vfs0.sock ] || break; done'
+            monitor chardev-add "socket,id=again,path=$(host 'echo $RUN')/vfs0.sock"
+            lab_plug 0 again
+        else
+            lab_plug 0
+        fi
     fi
     lab_wait 90 eval '[ "$(stat_of device.reconnects)" = '$round' ]' || lab_die "it does not go on: $(tail -n 5 /tmp/said)"
     sleep 3
