@@ -8,6 +8,7 @@
 #ifndef VFSDAX_BRIDGE_KEPT_H
 #define VFSDAX_BRIDGE_KEPT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,7 +22,7 @@
 
 struct bridge_kept {
 	/* A device that fails is followed by another one: what it did not answer is held. */
-	bool goes_on;
+	atomic_bool goes_on;
 	struct node_table *nodes;
 	struct numbers numbers;
 	/* Of a mount; a program has its own. */

@@ -133,7 +133,8 @@ bool fuse_held_add(struct fuse_held *h, int fd, const struct iovec *iov, unsigne
 	for (unsigned i = 0; i < n && at < len; i++) {
 		size_t part = MIN(iov[i].iov_len, len - at);
 
-		memcpy(m->bytes + at, iov[i].iov_base, part);
+		if (part)
+			memcpy(m->bytes + at, iov[i].iov_base, part);
 		at += part;
 	}
 	push_back(h, m);
@@ -161,7 +162,8 @@ long fuse_held_take(struct fuse_held *h, const struct iovec *iov, unsigned n, in
 	for (unsigned i = 0; i < n && at < m->len; i++) {
 		size_t part = MIN(iov[i].iov_len, m->len - at);
 
-		memcpy(iov[i].iov_base, m->bytes + at, part);
+		if (part)
+			memcpy(iov[i].iov_base, m->bytes + at, part);
 		at += part;
 	}
 	*fd = m->fd;

@@ -30,8 +30,9 @@ static void follow(struct walk *walk, const struct lock_owner *owner)
 	list_for_each (pos, &walk->t->waiters) {
 		struct waiter *w = container_of(pos, struct waiter, link);
 
-		if (w->wish.bsd || w->until_ns || w->seen || w->owner->id != owner->id ||
-		    w->wish.pid == walk->from->wish.pid || walk->n_todo == LOCK_WAITERS_MAX)
+		if (w->wish.bsd || w->until_ns || w->seen || !w->owner ||
+		    w->owner->id != owner->id || w->wish.pid == walk->from->wish.pid ||
+		    walk->n_todo == LOCK_WAITERS_MAX)
 			continue;
 		w->seen = 1;
 		walk->todo[walk->n_todo++] = w;

@@ -57,8 +57,9 @@ struct waiter {
 	struct request
 		*req; /* guarded by the mutex; NULL once a thread has taken it to answer it */
 	uint64_t unique;
-	struct lock_wish wish;	  /* with a reference on the handle */
-	struct lock_owner *owner; /* NULL: it only looks */
+	struct lock_wish wish; /* with a reference on the handle */
+	/* NULL: it only looks, or waits no more. Changes under the mutex. */
+	struct lock_owner *owner;
 	struct fuse_lk_out found; /* then */
 	uint64_t until_ns;
 	unsigned seen; /* by lock_graph.c */

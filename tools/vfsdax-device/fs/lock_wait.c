@@ -108,6 +108,20 @@ static struct request *take_request(struct waiter *w)
 	return req;
 }
 
+/* It is still among those that wait, so that its wish may be looked at (lock_graph.c). */
+static void let_owner_go(struct waiter *w)
+{
+	struct lock_table *t = &w->fs->locks;
+	struct lock_owner *owner;
+
+	pthread_mutex_lock(&t->mutex);
+	owner = w->owner;
+	w->owner = NULL;
+	pthread_mutex_unlock(&t->mutex);
+	if (owner)
+		lock_owner_put(w->fs, owner);
+}
+
 static void only_wake_signal(void)
 {
 	sigset_t set;
@@ -126,8 +140,7 @@ static void *waiter_main(void *arg)
 
 	only_wake_signal();
 	r = w->until_ns ? wait_for_end(w) : wait_for_lock(w);
-	if (w->owner)
-		lock_owner_put(w->fs, w->owner);
+	let_owner_go(w);
 	handle_put(w->wish.handle);
 	req = take_request(w);
 	if (req && w->wish.look && (r == 0 || r == -EAGAIN))
