@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,23 +21,40 @@
 
 /* ------------------------------------------------------------------ one attempt */
 
-/* What an attempt says is kept as the reason: there may be hundreds. Threads that were begun by one
- * that succeeded say on what they have to say. */
+/* What an attempt says is kept as the reason, since there may be hundreds; of one that succeeds the
+ * last warning is passed on. Threads that it has begun say on what they have to say. */
 static struct {
-	struct daemon *d;
+	pthread_mutex_t lock; /* guards what follows; nothing is taken inside it */
+	struct daemon *d;     /* while one is made */
+} attempt = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* True: it is the attempt's. */
+static bool keep_reason(enum log_level level, const char *line)
+{
 	bool is_trying;
-} attempt;
+
+	pthread_mutex_lock(&attempt.lock);
+	is_trying = attempt.d;
+	if (is_trying && level <= LOG_WARN)
+		snprintf(attempt.d->reason, sizeof(attempt.d->reason), "%s", line);
+	pthread_mutex_unlock(&attempt.lock);
+	return is_trying;
+}
+
+static void set_attempt(struct daemon *d)
+{
+	pthread_mutex_lock(&attempt.lock);
+	attempt.d = d;
+	pthread_mutex_unlock(&attempt.lock);
+}
 
 static void listen_to_attempt(enum log_level level, const char *line, void *ctx)
 {
 	const struct log_sink *before;
 
 	(void)ctx;
-	if (attempt.is_trying) {
-		if (level <= LOG_WARN)
-			snprintf(attempt.d->reason, sizeof(attempt.d->reason), "%s", line);
+	if (keep_reason(level, line))
 		return;
-	}
 	before = log_swap_thread(NULL);
 	log_write(level, "%s", line);
 	log_swap_thread(before);
@@ -49,16 +67,18 @@ static int try(struct daemon *d)
 	const struct log_sink *before = log_swap_thread(&attempt_sink);
 	int err;
 
-	attempt.d = d;
-	attempt.is_trying = true;
+	d->reason[0] = '\0';
+	set_attempt(d);
 	err = device_open(d, ATTEMPT_MS);
 	if (!err) {
 		/* Workers read requests from here on. */
 		fuse_held_close(bridge_held(d->kept));
 		err = device_serve(d);
 	}
-	attempt.is_trying = false;
+	set_attempt(NULL);
 	log_swap_thread(before);
+	if (!err && d->reason[0])
+		log_warn("%s", d->reason); /* such as a lock that was lost */
 	return err;
 }
 
@@ -98,7 +118,6 @@ bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out))
 	bool waiting = true;
 
 	d->away_since_ns = clock_now_ns();
-	d->reason[0] = '\0';
 	device_close(d, true);
 	log_warn("%s is gone: callers wait for it", d->name);
 	for (;;) {
