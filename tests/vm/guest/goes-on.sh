@@ -51,8 +51,9 @@ for round in $(seq $rounds); do
         lab_unplug 0 || lab_die "it cannot be pulled out: $(cat /tmp/said)"
         sleep 1
         if [ "$how" = dead ]; then
-            host 'mapfile -t c <$RUN/device.command; setsid "${c[@]}" >>$DEVICE_LOG 2>&1 </dev/null &
-                for i in $(seq 50); do sleep 0.1; [ ! -S $RUN/vfs0.sock ] || break; done'
+            host 'mapfile -t c <$RUN/device.command; setsid "${c[@]}" >>$DEVICE_LOG 2>&1 </dev/null & for i in $(seq 50); do sleep 0.1; [ ! -S $RUN/vfs0.sock ] || break; done'
+            # (the socket of the dead one is still there for a moment)
+            sleep 1
             monitor chardev-add "socket,id=again,path=$(host 'echo $RUN')/vfs0.sock"
             lab_plug 0 again
         else
