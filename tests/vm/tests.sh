@@ -142,7 +142,7 @@ if [ -n "$long" ]; then
         boot 240 "${dev[@]}" --kernel "${general-}" --iommu virtio --device-args '--cache-size 1G' -- virtio-iommu $g/iommu.sh
         boot 240 "${dev[@]}" --kernel "${general-}" --iommu amd --device-args '--cache-size 1G' -- amd-iommu $g/iommu.sh ours
     fi
-    # (a guest in a guest, both emulated: three quarters of an hour on a busy machine of two cores)
+    # (a guest in a guest, both emulated: eleven minutes on two cores that do little else, three quarters of an hour on busy ones)
     boot 5400 "${dev[@]}" --nested --mem 3072 --device-args '--cache-size 64M' -- nested $g/nested.sh
     for suite in "${kernels[@]}"; do
         [[ $suite =~ ^[a-z]+(-backports)?$ ]] || { echo "tests.sh: --kernels '$suite': not the name of a Debian release" >&2; exit 2; }
