@@ -29,7 +29,7 @@ static void leave_window(struct bridge_worker *here, struct node *node)
 void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 {
 	struct bridge *b = op->bridge;
-	bool dax = b->window && (!b->per_inode_dax || attr->flags & FUSE_ATTR_DAX);
+	bool dax = bridge_wants_window(b, attr);
 
 	if (attr->flags & FUSE_ATTR_DAX &&
 	    !atomic_load_explicit(&b->dax_seen, memory_order_relaxed))

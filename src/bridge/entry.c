@@ -54,8 +54,7 @@ struct node *note_entry(struct op *op, struct fuse_entry_out *entry, const char 
 	return node;
 }
 
-/* The name that the op's answer is about. */
-static const char *entry_name(struct op *op)
+const char *entry_name(struct op *op)
 {
 	size_t end;
 

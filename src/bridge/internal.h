@@ -199,6 +199,12 @@ static inline int bridge_failure(struct bridge *b)
 	return err ? fs_caller_error(err) : 0;
 }
 
+/* Is a file with these attributes to be served from the window? */
+static inline bool bridge_wants_window(const struct bridge *b, const struct fuse_attr *attr)
+{
+	return b->window && (!b->per_inode_dax || attr->flags & FUSE_ATTR_DAX);
+}
+
 /* ------------------------------------------------------------------ file by file */
 
 /* route.c */
@@ -251,6 +257,9 @@ uint64_t interrupts_expire(struct bridge_worker *here, bool all);
 void op_forward(struct op *op);
 /* The same as a continuation. */
 void op_forward_after(struct op *op, int err);
+/* The next `len` bytes of the message behind *at, whichever buffer they are in. False: it is
+ * shorter. */
+bool op_take_bytes(struct op *op, size_t *at, void *out, size_t len);
 void start_forward(struct op *op);
 void start_forget(struct op *op);
 void start_refuse(struct op *op);

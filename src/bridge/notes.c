@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/xattr.h>
 
-#include "base/bytes.h"
 #include "bridge/rebuild.h"
 
 #define EXT_UNITS (AGREEMENT_EXT_NOTE_BYTES / 8)
@@ -64,16 +63,13 @@ size_t notes_room(struct op *op)
 	return is_agreed(op) && is_worth_one(op) ? AGREEMENT_NOTE_BYTES : 0;
 }
 
-/* The bytes of the op's message from `at` on, in the slot or the payload buffer. */
-static void copy_message(struct op *op, size_t at, void *out, size_t len)
+/* The message is `len` bytes long, the note at its end; unless notes_begin() has read it already,
+ * and cut it off. */
+static void read_note(struct op *op, size_t len)
 {
-	size_t first = at < FS_IN_BYTES ? MIN(len, FS_IN_BYTES - at) : 0;
+	size_t at = len - sizeof(op->note);
 
-	if (first)
-		memcpy(out, op->req->in + at, first);
-	if (first < len)
-		memcpy((uint8_t *)out + first, op->req->payload->va + (at + first - FS_IN_BYTES),
-		       len - first);
+	op_take_bytes(op, &at, &op->note, sizeof(op->note));
 }
 
 void notes_begin(struct op *op)
@@ -83,7 +79,7 @@ void notes_begin(struct op *op)
 
 	memset(&op->note, 0, sizeof(op->note));
 	if (brought)
-		copy_message(op, op->h.len - sizeof(op->note), &op->note, sizeof(op->note));
+		read_note(op, op->h.len);
 	if (brought && !is_agreed(op)) {
 		/* Another make of device: it does it again, for better or worse. */
 		op->h.len -= (uint32_t)brought;
@@ -123,7 +119,7 @@ bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_E
 	if (op->note_at)
 		memcpy(&op->note, op->req->out + op->note_at, sizeof(op->note));
 	else if (note_in_message(h))
-		copy_message(op, op->kept_len - sizeof(op->note), &op->note, sizeof(op->note));
+		read_note(op, op->kept_len);
 	else
 		return false;
 	if (is_empty(&op->note) && !note_in_message(h))

@@ -55,8 +55,9 @@ void numbers_fini(struct numbers *u)
 
 /* ------------------------------------------------------------------ keys */
 
-static uint64_t name_key(uint64_t dir, const char *name, size_t len)
+static uint64_t name_key(uint64_t dir, const char *name)
 {
+	size_t len = strlen(name);
 	uint64_t key = hash_pair(dir, len);
 
 	while (len) {
@@ -147,7 +148,7 @@ static struct node_name *new_name(uint64_t dir, const char *name)
 	struct node_name *made = malloc(sizeof(*made) + len + 1);
 
 	if (made) {
-		*made = (struct node_name){.dir = dir, .key = name_key(dir, name, len)};
+		*made = (struct node_name){.dir = dir, .key = name_key(dir, name)};
 		memcpy(made->name, name, len + 1);
 	}
 	return made;
@@ -207,11 +208,6 @@ static void take_name(struct numbers *u, uint64_t nodeid, uint64_t key)
 	free(gone);
 }
 
-static uint64_t key_of(uint64_t dir, const char *name)
-{
-	return name_key(dir, name, strlen(name));
-}
-
 /* Called with the shard's lock held. False: out of memory. */
 static bool has_origin(struct node *n, const struct fuse_attr *attr, uint64_t generation)
 {
@@ -238,7 +234,7 @@ void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *n
 	if (!u->keeps || !len || len > NUMBERS_NAME_MAX || n->nodeid == FUSE_ROOT_ID)
 		return;
 	s = shard_lock(u->nodes, n->nodeid);
-	needed = has_origin(n, attr, generation) && !*name_at(n->origin, name_key(dir, name, len));
+	needed = has_origin(n, attr, generation) && !*name_at(n->origin, name_key(dir, name));
 	shard_unlock(s);
 	made = needed ? new_name(dir, name) : NULL;
 	if (!made)
@@ -250,7 +246,7 @@ void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *n
 
 void numbers_unname(struct numbers *u, uint64_t dir, const char *name)
 {
-	uint64_t key = key_of(dir, name), nodeid;
+	uint64_t key = name_key(dir, name), nodeid;
 
 	if (!u->keeps)
 		return;
@@ -273,7 +269,7 @@ static void give_copy(struct numbers *u, uint64_t nodeid, uint64_t dir, const ch
 void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
 		    const char *newname, unsigned how)
 {
-	uint64_t old = key_of(dir, name), new = key_of(newdir, newname), moved, replaced;
+	uint64_t old = name_key(dir, name), new = name_key(newdir, newname), moved, replaced;
 
 	if (!u->keeps || old == new)
 		return;
@@ -315,20 +311,18 @@ void numbers_gone(void *ctx, struct node *n)
 {
 	struct numbers *u = ctx;
 	struct node_origin *o = n->origin;
-	bool is_back;
 
 	if (!u->keeps)
 		return;
 	pthread_mutex_lock(&u->lock);
-	/* It may have been named again meanwhile, as another node of the same number. */
-	is_back = node_find(u->nodes, n->nodeid);
-	for (struct node_name *name = o ? o->names : NULL; name; name = name->next)
-		if (!is_back)
+	/* Unless it was named again meanwhile, as another node of the same number. */
+	if (!node_find(u->nodes, n->nodeid)) {
+		for (struct node_name *name = o ? o->names : NULL; name; name = name->next)
 			drop(&u->by_name, name->key, n->nodeid);
-	if (o && !is_back)
-		drop(&u->by_file, file_key(o->ino, o->generation, o->type), n->nodeid);
-	if (!is_back)
+		if (o)
+			drop(&u->by_file, file_key(o->ino, o->generation, o->type), n->nodeid);
 		drop(&u->by_device, n->device_id, n->nodeid);
+	}
 	pthread_mutex_unlock(&u->lock);
 }
 

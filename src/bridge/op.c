@@ -10,19 +10,6 @@
 
 /* ------------------------------------------------------------------ begin, end */
 
-static bool wants_answer(const struct op *op)
-{
-	switch (op->h.opcode) {
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-	case FUSE_NOTIFY_REPLY:
-		return false;
-	default:
-		return true;
-	}
-}
-
 void op_message(struct op *op)
 {
 	struct fs_req *req = op->req;
@@ -64,7 +51,7 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 		req->payload = w->payload;
 		w->payload = NULL;
 	}
-	if (wants_answer(op))
+	if (fuse_wants_answer(h->opcode))
 		err = bridge_failure(op->bridge);
 	if (rights_owner_only(op))
 		err = -EACCES;

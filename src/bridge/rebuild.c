@@ -2,11 +2,14 @@
 /*
  * bridge/rebuild: a mount that goes on with another device.
  *
- *   bridge_leave()    what was not answered is held (op_hold); the bridge ends, what the kernel
- * knows stays (kept.h) rebuild()         at the new device, before anybody is served: open files
- * are opened again, and their locks taken again; both must not come later than somebody else
- *   rebuild_ready()   all other nodes are asked for when they are needed
- *   the held requests are read again by the workers, as if the kernel had sent them now
+ * bridge_leave(): what was not answered is held (op_hold); the bridge ends, what the kernel knows
+ * stays (kept.h).
+ *
+ * rebuild(), at the new device, before anybody is served: open files are opened again, and their
+ * locks taken again; neither must come later than somebody else.
+ *
+ * rebuild_ready(): all other nodes are asked for when they are needed. The held requests are read
+ * again by the workers, as if the kernel had sent them now.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -26,7 +29,7 @@
 static void note_found(struct bridge *b, uint64_t nodeid, const struct fuse_entry_out *e)
 {
 	struct node *n = node_find(b->nodes, nodeid);
-	bool dax = b->window && (!b->per_inode_dax || e->attr.flags & FUSE_ATTR_DAX);
+	bool dax = bridge_wants_window(b, &e->attr);
 
 	if (!n)
 		return;

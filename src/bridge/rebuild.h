@@ -50,6 +50,8 @@ bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_E
 /* The first name in the op's message behind `at` bytes of arguments, and what is behind it; NULL:
  * there is none that could be one. */
 const char *op_name(struct op *op, size_t at, size_t *end);
+/* entry.c: the name that the op's answer is about; NULL: none, or that of many. */
+const char *entry_name(struct op *op);
 int finish_remove(struct op *op, uint8_t *payload, size_t len);
 int finish_rename(struct op *op, uint8_t *payload, size_t len);
 int finish_lock(struct op *op, uint8_t *payload, size_t len);

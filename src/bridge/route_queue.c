@@ -209,8 +209,7 @@ void start_drop(struct op *op)
 	op_drop(op);
 }
 
-/* The next `len` bytes of the message behind *at, whichever buffer they are in. */
-static bool take_bytes(struct op *op, size_t *at, void *out, size_t len)
+bool op_take_bytes(struct op *op, size_t *at, void *out, size_t len)
 {
 	size_t first = *at < FS_IN_BYTES ? MIN(len, FS_IN_BYTES - *at) : 0;
 
@@ -233,11 +232,12 @@ void start_forget(struct op *op)
 	struct fuse_forget_one one;
 
 	if (op->h.opcode == FUSE_FORGET) {
-		if (take_bytes(op, &at, &in, sizeof(in)))
+		if (op_take_bytes(op, &at, &in, sizeof(in)))
 			forget_lookups(op->here, op->h.nodeid, in.nlookup);
-	} else if (take_bytes(op, &at, &batch, sizeof(batch))) {
+	} else if (op_take_bytes(op, &at, &batch, sizeof(batch))) {
 		/* The kernel makes a batch as long as the read buffer. */
-		for (uint32_t i = 0; i < batch.count && take_bytes(op, &at, &one, sizeof(one)); i++)
+		for (uint32_t i = 0; i < batch.count && op_take_bytes(op, &at, &one, sizeof(one));
+		     i++)
 			forget_lookups(op->here, one.nodeid, one.nlookup);
 	}
 	op_drop(op);

@@ -145,16 +145,11 @@ int finish_create(struct op *op, uint8_t *payload, size_t len)
 	struct fuse_open_out *open = (struct fuse_open_out *)(payload + sizeof(*entry));
 	struct bridge *b = op->bridge;
 	struct node *node;
-	size_t end;
 	int err;
 
 	if (len < sizeof(op->saved))
 		return -EIO;
-	node = note_entry(op, entry,
-			  op->h.opcode == FUSE_CREATE
-				  ? op_name(op, sizeof(struct fuse_create_in), &end)
-				  : NULL,
-			  &err);
+	node = note_entry(op, entry, entry_name(op), &err);
 	if (!node)
 		return err ? err : -EIO;
 	op->given_nodeid = entry->nodeid;

@@ -116,8 +116,7 @@ static void refuse(struct bridge_worker *w, int fd, const struct iovec *iov, siz
 		fuse_held_add(kept->held, fd, iov, FUSE_WORKER_IOV, len);
 		return;
 	}
-	if (w->head.opcode != FUSE_FORGET && w->head.opcode != FUSE_BATCH_FORGET &&
-	    w->head.opcode != FUSE_INTERRUPT)
+	if (fuse_wants_answer(w->head.opcode))
 		fuse_reply_error(fd, w->head.unique, err);
 }
 

@@ -101,12 +101,6 @@ static struct fuse_in_header header_of(const struct message *m)
 	return head;
 }
 
-static bool wants_answer(const struct fuse_in_header *head)
-{
-	return head->opcode != FUSE_FORGET && head->opcode != FUSE_BATCH_FORGET &&
-	       head->opcode != FUSE_INTERRUPT && head->opcode != FUSE_NOTIFY_REPLY;
-}
-
 static void push_back(struct fuse_held *h, struct message *m)
 {
 	pthread_mutex_lock(&h->lock);
@@ -124,7 +118,7 @@ bool fuse_held_add(struct fuse_held *h, int fd, const struct iovec *iov, unsigne
 
 	if (!m) {
 		memcpy(&head, iov[0].iov_base, sizeof(head));
-		if (wants_answer(&head))
+		if (fuse_wants_answer(head.opcode))
 			fuse_reply_error(fd, head.unique, -ENOMEM);
 		return false;
 	}
@@ -223,7 +217,7 @@ static bool is_answered(struct fuse_held *h, int fd, const void *message, size_t
 	if (h->answer(h->answer_ctx, fd, message, len))
 		return true;
 	memcpy(&head, message, sizeof(head));
-	if (!refuse || !wants_answer(&head))
+	if (!refuse || !fuse_wants_answer(head.opcode))
 		return false;
 	fuse_reply_error(fd, head.unique, refuse);
 	return true;

@@ -103,4 +103,11 @@ static_assert(sizeof(struct fuse_attr) == 88 && sizeof(struct fuse_entry_out) ==
 static_assert(sizeof(struct fuse_setupmapping_in) == 40, "7.31");
 static_assert(sizeof(struct fuse_removemapping_one) == 16, "7.31");
 
+/* Nobody waits for an answer to the others. */
+static inline int fuse_wants_answer(uint32_t opcode)
+{
+	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
+	       opcode != FUSE_NOTIFY_REPLY;
+}
+
 #endif
