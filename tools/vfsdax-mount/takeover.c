@@ -9,6 +9,7 @@
  *   arguments          of the command line
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
