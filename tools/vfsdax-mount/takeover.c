@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mountinfo.h"
 #include "daemon.h"
@@ -24,6 +25,7 @@
 #include "fuse/held.h"
 
 #define ARGUMENTS_BYTES_MAX (64u * 1024)
+#define ENDS_WITHIN_NS	    (NS_PER_S / 2)
 
 /* ------------------------------------------------------------------ for the next one */
 
@@ -282,6 +284,18 @@ static int take(struct daemon *d, const char *path)
 	return err == -ENOENT ? -EIO : err;
 }
 
+/* A process that was killed is there until the last of its threads has ended. */
+static int take_hold(struct daemon *d, dev_t dev, pid_t *pid)
+{
+	uint64_t end = clock_now_ns() + ENDS_WITHIN_NS;
+	int err;
+
+	while ((err = hold_take(dev, d->o.upgrade, pid, &d->hold)) == -EBUSY &&
+	       clock_now_ns() < end)
+		usleep(5000);
+	return err;
+}
+
 int takeover(struct daemon *d)
 {
 	struct mountinfo mount;
@@ -290,7 +304,7 @@ int takeover(struct daemon *d)
 	int err = -ENOENT;
 
 	if (find_mount(d->o.mountpoint, &path, &mount))
-		err = hold_take(mount.dev, d->o.upgrade, &pid, &d->hold);
+		err = take_hold(d, mount.dev, &pid);
 	if (err == -EBUSY)
 		log_error("mountpoint %s is busy: %s is mounted there already, by process %d; "
 			  "unmount it first",
