@@ -164,7 +164,7 @@ else
 		fi
 	done <<<"$largest"
 	[ -z "$differ" ] || failed "the two sides differ"
-	same="the $(grep -c . <<<"$largest") largest files are the same on both sides"
+	same="the largest files ($(grep -c . <<<"$largest")) are the same on both sides"
 
 	read -r size name <<<"$(sed -n 1p <<<"$largest")"
 	rounds=$((256 * 1024 * 1024 / size + 1))

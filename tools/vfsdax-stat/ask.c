@@ -84,7 +84,7 @@ static int add_mount(struct mounts *m, char *path, dev_t dev)
 static int add_path(struct mounts *m, const char *path)
 {
 	char *canonical = mountinfo_canonical(path);
-	struct mountinfo info;
+	struct mountinfo info = {0};
 
 	if (!canonical) {
 		int err = -errno;
