@@ -67,7 +67,7 @@ test_it_says_that_the_device_is_waited_for_and_that_the_daemon_is_dead() {
 test_watch_says_rates_a_line_of_json_each_step() {
 	local out=$TEST_DIR/out pid
 	serve_and_read
-	stdbuf -oL "$STAT" --watch=200ms --json "$MOUNTPOINT" >"$out" & pid=$!
+	"$STAT" --watch=200ms --json "$MOUNTPOINT" >"$out" & pid=$!
 	has_lines() { [ "$(wc -l <"$out")" -ge "$1" ]; }
 	wait_until 10 "a line" has_lines 1
 	cat "$MNT/f" >/dev/null
