@@ -13,6 +13,9 @@ struct mountinfo {
 	char source[256];
 };
 
+/* Each mount, in the order in which they were made: later ones lie on top of earlier ones. */
+void mountinfo_each(void (*see)(void *ctx, const char *path, const struct mountinfo *m), void *ctx);
+
 /* The topmost mount at exactly this canonical path. False: none. */
 bool mountinfo_find(const char *path, struct mountinfo *out);
 

@@ -60,6 +60,12 @@ static uint64_t cpu_ms(void)
 	       (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1000;
 }
 
+static bool is_refusing(const struct daemon *d)
+{
+	return d->away_since_ns && !d->o.hard &&
+	       clock_now_ns() - d->away_since_ns >= d->o.reconnect_s * NS_PER_S;
+}
+
 struct report {
 	struct daemon *d;
 	struct transport *transport; /* NULL: it is waited for */
