@@ -30,16 +30,18 @@ bool mountinfo_find(const char *path, struct mountinfo *out)
 
 	if (!f)
 		return false;
-	/* ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS FIELDS... - TYPE SOURCE OPTIONS; later lines
-	 * lie on top of earlier ones. */
+	/* ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS FIELDS... - TYPE SOURCE OPTIONS; later
+	 * lines lie on top of earlier ones. */
 	while (getline(&line, &cap, f) > 0) {
 		struct mountinfo m;
 		unsigned major, minor;
 		char at[4096];
 		char *rest = strstr(line, " - ");
 
-		if (!rest || sscanf(line, "%*s %*s %u:%u %*s %4095s", &major, &minor, at) != 3 ||
-		    sscanf(rest, " - %63s %255s", m.type, m.source) != 2)
+		if (!rest ||
+		    sscanf(line, "%*s %*s %u:%u %*s %4095s %127s", &major, &minor, at, m.options) !=
+			    4 ||
+		    sscanf(rest, " - %63s %255s %511s", m.type, m.source, m.fs_options) != 3)
 			continue;
 		mountinfo_unescape(at);
 		if (strcmp(at, path) != 0)

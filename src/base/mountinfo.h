@@ -11,6 +11,8 @@ struct mountinfo {
 	dev_t dev;
 	char type[64];
 	char source[256];
+	char options[128];    /* of the mount: "rw,nosuid,relatime" */
+	char fs_options[512]; /* of its file system */
 };
 
 /* The topmost mount at exactly this canonical path. False: none. */

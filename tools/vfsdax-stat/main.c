@@ -23,6 +23,7 @@
 
 /* The longest line of a report: a string of which each byte may be six characters long. */
 #define LINE_BYTES 2048
+#define EXIT_USAGE 2
 
 struct options {
 	bool json, list, help, version;
@@ -270,7 +271,7 @@ int main(int argc, char **argv)
 	log_set_name("vfsdax-stat");
 	first = options_read(&table, &o, argc, argv);
 	if (first < 0)
-		return 1;
+		return EXIT_USAGE;
 	if (o.help || o.version || o.list) {
 		if (o.help)
 			help();
@@ -282,7 +283,7 @@ int main(int argc, char **argv)
 	}
 	if (argc - first != 1) {
 		log_error("name one mountpoint; usage: vfsdax-stat [--json] [--watch] MOUNTPOINT");
-		return 1;
+		return EXIT_USAGE;
 	}
 	return o.watch_s ? watch_counters(argv[first], o.watch_s) : show(argv[first], o.json);
 }
