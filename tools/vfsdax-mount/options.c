@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -44,14 +43,19 @@ static int set_word(void *to, const struct option_table *t, const struct option_
 	return add_list(to, row->letter == 'r' ? "ro" : "rw");
 }
 
-/* Of all values that are text the list itself is kept, for as long as the process. */
 int options_read_mount(struct options *o, const char *given)
 {
 	struct option_table t = mount_table;
-	char *list = strdup(given);
+	char *list = o->words + o->words_used;
+	int n = snprintf(list, sizeof(o->words) - o->words_used, "%s", given);
 
+	if (n < 0 || (size_t)n >= sizeof(o->words) - o->words_used) {
+		log_error("the mount options are too long");
+		return -EINVAL;
+	}
+	o->words_used += (size_t)n + 1;
 	t.sloppy = o->sloppy;
-	return list ? options_read_list(&t, o, list) : -ENOMEM;
+	return options_read_list(&t, o, list);
 }
 
 /* ------------------------------------------------------------------ the command line */

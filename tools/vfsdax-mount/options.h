@@ -39,7 +39,9 @@ struct options {
 	const char *context, *fscontext, *defcontext, *rootcontext;
 	const struct option_row *foreign_owner; /* user_id= or group_id= of another user; NULL */
 	struct fusemnt_flags flags;
-	char given[1024];  /* of -o, as they came */
+	char given[1024]; /* of -o, as they came */
+	char words[2048]; /* the same cut up, to which text points; and once more in a remount */
+	size_t words_used;
 	char kernel[1024]; /* what libfuse3 and the kernel get, comma-separated */
 };
 
