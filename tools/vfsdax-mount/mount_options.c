@@ -127,11 +127,13 @@ static int set_label(void *to, const struct option_table *t, const struct option
 {
 	if (access("/sys/fs/selinux", F_OK) == 0)
 		return pass_on(to, t, row, value);
-	return option_refuse(t, row, value, "it with a kernel that runs SELinux; leave it out here");
+	return option_refuse(t, row, value,
+			     "it with a kernel that runs SELinux; leave it out here");
 }
 
 /* ------------------------------------------------------------------ the table */
 
+/* clang-format off */
 #define AT(field)	  OPTION_FIELD(struct options, field)
 #define ALLOW(whom)	  OPTION_CALL, AT(allow), .set = set_allow, .max = whom
 #define FLAG(on, off)	  OPTION_CALL, .set = set_flag, .max = (on), .min = (off)
@@ -294,6 +296,7 @@ static const struct option_row rows[] = {
 	{"msize", REFUSED(OF_9P)},
 	{"access", REFUSED(OF_9P)},
 };
+/* clang-format on */
 
 const struct option_table mount_table = {
 	.program = "vfsdax-mount", .prefix = "-o ", .rows = rows, .count = ARRAY_SIZE(rows)};
