@@ -36,8 +36,10 @@ void mountinfo_each(void (*see)(void *ctx, const char *path, const struct mounti
 		char at[4096];
 		char *rest = strstr(line, " - ");
 
-		if (!rest || sscanf(line, "%*s %*s %u:%u %*s %4095s", &major, &minor, at) != 3 ||
-		    sscanf(rest, " - %63s %255s", m.type, m.source) != 2)
+		if (!rest ||
+		    sscanf(line, "%*s %*s %u:%u %*s %4095s %127s", &major, &minor, at, m.options) !=
+			    4 ||
+		    sscanf(rest, " - %63s %255s %511s", m.type, m.source, m.fs_options) != 3)
 			continue;
 		mountinfo_unescape(at);
 		mountinfo_unescape(m.source);

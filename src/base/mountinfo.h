@@ -11,6 +11,8 @@ struct mountinfo {
 	dev_t dev;
 	char type[64];
 	char source[256];
+	char options[128];    /* of the mount: "rw,nosuid,relatime" */
+	char fs_options[512]; /* of its file system */
 };
 
 /* Each mount, in the order in which they were made: later ones lie on top of earlier ones. */

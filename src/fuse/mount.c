@@ -218,16 +218,21 @@ int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out)
 	}
 	m->fd = fuse_session_fd(m->se);
 	m->mounted = true;
-	err = 0;
+	err = fusemnt_set_flags(m->mountpoint, &params->flags);
+	if (err) {
+		log_error("%s: its mount flags cannot be set: %s", m->mountpoint, strerror(-err));
+		fusemnt_close(m);
+		m = NULL;
+	}
+	goto out_args;
 out:
+	free(m->mountpoint);
+	free(m);
+	m = NULL;
+out_args:
 	fuse_opt_free_args(&args);
 	free(options);
 	free(fsname);
-	if (err) {
-		free(m->mountpoint);
-		free(m);
-		m = NULL;
-	}
 	*out = m;
 	return err;
 }
