@@ -142,8 +142,9 @@ static int mount_afresh(struct daemon *d)
 	d->kept = bridge_kept_create(goes_on(d));
 	if (!err && !d->kept)
 		err = -ENOMEM;
-	/* Before there are threads. Without it the mount ends with this process. */
-	if (!err && goes_on(d) && hold_start(&d->hold))
+	/* Before there are threads. Without it the mount ends with this process, which is what
+	 * auto_unmount is for. */
+	if (!err && goes_on(d) && !d->o.auto_unmount && hold_start(&d->hold))
 		log_info("the mount will not survive this process: no holder");
 	if (!err)
 		err = device_open(d, FIRST_ATTEMPT_MS);
