@@ -40,6 +40,8 @@ int bridge_kept_resume(struct bridge_kept *kept, int noted_fd);
 /* Which device, and its tag, once there has been one. */
 const char *bridge_kept_source(const struct bridge_kept *kept);
 const char *bridge_kept_tag(const struct bridge_kept *kept);
+/* How often a driver has followed another one. */
+uint64_t bridge_kept_takeovers(const struct bridge_kept *kept);
 /* No other device will follow: the bridge that is there fails for good, if its device does. */
 void bridge_kept_end(struct bridge_kept *kept);
 

@@ -127,6 +127,11 @@ const char *bridge_kept_tag(const struct bridge_kept *k)
 	return k->state->tag;
 }
 
+uint64_t bridge_kept_takeovers(const struct bridge_kept *k)
+{
+	return ledger_get(k->state->takeovers);
+}
+
 static int find_state(void *ctx, void *record, size_t size)
 {
 	struct bridge_kept *k = ctx;
@@ -246,6 +251,7 @@ int bridge_kept_resume(struct bridge_kept *k, int noted_fd)
 	if (!err)
 		err = notes_load(k, &unanswered);
 	omap_clear(&again);
+	atomic_fetch_add(&k->state->takeovers, 1);
 	return err;
 }
 

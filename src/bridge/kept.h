@@ -29,6 +29,7 @@ struct kept_state {
 	struct ledger_mark mark;
 	_Atomic uint32_t ready; /* the kernel was told: what follows INIT's is valid */
 	_Atomic uint64_t last_node, last_handle, last_dir;
+	_Atomic uint64_t takeovers;
 	/* INIT: what the kernel offered, and what it was told. */
 	struct fuse_init_in offered;
 	struct fuse_init_out told;
