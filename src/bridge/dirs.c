@@ -81,6 +81,7 @@ static struct dir **place_of(struct dirs *t, uint64_t id, uint64_t nodeid)
 uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state, uint64_t by)
 {
 	struct dir *d = ledger_new(t->ledger, sizeof(*d));
+	uint64_t id;
 
 	if (!d)
 		return 0;
@@ -88,12 +89,12 @@ uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state
 	d->by = by;
 	d->state = *state;
 	pthread_mutex_lock(&t->lock);
-	d->id = ledger_get(*t->last) + 1;
-	ledger_set(*t->last, d->id);
+	d->id = id = ledger_get(*t->last) + 1;
+	ledger_set(*t->last, id);
 	ledger_enter(d, RECORD_DIR);
-	*place_of(t, d->id, nodeid) = d;
+	*place_of(t, id, nodeid) = d;
 	pthread_mutex_unlock(&t->lock);
-	return d->id;
+	return id;
 }
 
 struct loading {
