@@ -87,7 +87,20 @@ static int init_device(struct bridge *b)
 	return -EPERM;
 }
 
-/* The first device: the kernel waits for what it may do with it. */
+/* The first device, with what is offered to it. */
+static int init_first(struct bridge *b)
+{
+	struct bridge_kept *k = b->kept;
+	int err = init_device(b);
+
+	if (err)
+		return err;
+	fs_init_reply(&k->offered, fs_limits(b->session), &k->told);
+	k->root = *fs_root_attr(b->session);
+	return 0;
+}
+
+/* The same, where the kernel waits for what it may do with it. */
 static int negotiate(struct bridge *b, int fuse_fd)
 {
 	struct bridge_kept *k = b->kept;
@@ -96,13 +109,11 @@ static int negotiate(struct bridge *b, int fuse_fd)
 
 	if (err)
 		return err;
-	err = init_device(b);
+	err = init_first(b);
 	if (err) {
 		fuse_reply_error(fuse_fd, h.unique, err == -EPERM ? err : -EIO);
 		return err;
 	}
-	fs_init_reply(&k->offered, fs_limits(b->session), &k->told);
-	k->root = *fs_root_attr(b->session);
 	err = fuse_reply_data(fuse_fd, h.unique, &k->told, sizeof(k->told));
 	if (err)
 		log_error("the kernel did not take the answer to INIT: %s", strerror(-err));
@@ -236,7 +247,7 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	return b;
 }
 
-int bridge_ready(struct bridge *b)
+static int bridge_ready(struct bridge *b)
 {
 	struct node *root = node_find(b->nodes, FUSE_ROOT_ID);
 
@@ -261,12 +272,31 @@ void bridge_unbind(struct bridge *b)
 	dirs_unbind(k->dirs);
 }
 
+int bridge_begin(struct bridge *b, int fuse_fd)
+{
+	struct bridge_kept *k = b->kept;
+	bool again = k->bridges > 0;
+	int err = again ? init_device(b) : fuse_fd < 0 ? init_first(b) : negotiate(b, fuse_fd);
+
+	b->kernel_flags = fs_init_out_flags(&k->told);
+	if (!err)
+		err = dirs_begin(b);
+	if (!err)
+		err = bridge_ready(b);
+	if (!err && again)
+		err = rebuild(b);
+	if (!err)
+		k->bridges++;
+	else if (again)
+		bridge_unbind(b);
+	return err;
+}
+
 int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
 		struct bridge **out)
 {
 	struct bridge *b = bridge_new(s, params);
 	int err = -ENOMEM;
-	bool again;
 
 	if (!b)
 		return err;
@@ -278,24 +308,13 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
 	if (fuse_pool_create(params->polling, b->cpus, params->workers, &b->pool))
 		goto failed;
-	again = b->kept->bridges > 0;
-	err = again ? init_device(b) : negotiate(b, fuse_fd);
-	b->kernel_flags = fs_init_out_flags(&b->kept->told);
-	if (!err)
-		err = dirs_begin(b);
-	if (!err)
-		err = bridge_ready(b);
-	if (!err && again)
-		err = rebuild(b);
+	err = bridge_begin(b, fuse_fd);
 	if (err)
 		goto failed;
-	b->kept->bridges++;
 	*out = b;
 	return 0;
 
 failed:
-	if (b->kept->bridges)
-		bridge_unbind(b);
 	bridge_free(b);
 	return err;
 }

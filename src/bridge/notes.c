@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "base/bytes.h"
 #include "bridge/rebuild.h"
 
 #define EXT_UNITS (AGREEMENT_EXT_NOTE_BYTES / 8)
@@ -49,8 +50,7 @@ static bool is_worth_one(struct op *op)
 
 static bool is_agreed(const struct op *op)
 {
-	return op->bridge->kept->goes_on && !op->call &&
-	       fs_limits(op->bridge->session)->agreed & AGREE_NOTES;
+	return op->bridge->kept->goes_on && fs_limits(op->bridge->session)->agreed & AGREE_NOTES;
 }
 
 size_t note_in_message(const struct fuse_in_header *h)
@@ -111,11 +111,25 @@ static bool is_empty(const struct agreement_note *note)
 	return memcmp(note, &none, sizeof(none)) == 0;
 }
 
-bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES])
+/* The extension, and the header of a message that it is put behind. */
+static void write_ext(struct fuse_in_header *h, const struct agreement_note *note,
+		      uint8_t ext[AGREEMENT_EXT_NOTE_BYTES])
 {
-	struct fuse_ext_header head = {.size = sizeof(head) + sizeof(op->note),
+	struct fuse_ext_header head = {.size = sizeof(head) + sizeof(*note),
 				       .type = AGREEMENT_EXT_NOTE};
 
+	if (!note_in_message(h)) {
+		h->len += AGREEMENT_EXT_NOTE_BYTES;
+		h->total_extlen += (uint16_t)EXT_UNITS;
+		h->padding |= AGREEMENT_NOTED;
+	}
+	memset(ext, 0, AGREEMENT_EXT_NOTE_BYTES);
+	memcpy(ext, &head, sizeof(head));
+	memcpy(ext + sizeof(head), note, sizeof(*note));
+}
+
+bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES])
+{
 	if (op->note_at)
 		memcpy(&op->note, op->req->out + op->note_at, sizeof(op->note));
 	else if (note_in_message(h))
@@ -124,13 +138,20 @@ bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_E
 		return false;
 	if (is_empty(&op->note) && !note_in_message(h))
 		return false;
-	if (!note_in_message(h)) {
-		h->len += AGREEMENT_EXT_NOTE_BYTES;
-		h->total_extlen += (uint16_t)EXT_UNITS;
-		h->padding |= AGREEMENT_NOTED;
-	}
-	memset(ext, 0, AGREEMENT_EXT_NOTE_BYTES);
-	memcpy(ext, &head, sizeof(head));
-	memcpy(ext + sizeof(head), &op->note, sizeof(op->note));
+	write_ext(h, &op->note, ext);
 	return true;
+}
+
+void note_bring(struct bridge_worker *w, struct fuse_in_header *h,
+		const struct agreement_note *note)
+{
+	const struct iovec message[2] = {
+		{w->slot->in, FS_IN_BYTES},
+		{w->payload ? w->payload->va : NULL, FS_PAYLOAD_BYTES},
+	};
+	uint8_t ext[AGREEMENT_EXT_NOTE_BYTES];
+	size_t end = h->len;
+
+	write_ext(h, note, ext);
+	bytes_put(message, end, ext, sizeof(ext));
 }

@@ -24,6 +24,7 @@ _Static_assert(sizeof(void *) == sizeof(uint64_t), "numbers are kept as values o
 struct node_name {
 	struct node_name *next;
 	uint64_t dir, key;
+	bool holds; /* its directory: hold_dir() */
 	char name[];
 };
 
@@ -43,6 +44,7 @@ void numbers_init(struct numbers *u, struct node_table *nodes)
 	omap_init(&u->by_name);
 	omap_init(&u->by_device);
 	omap_init(&u->by_file);
+	omap_init(&u->idle);
 }
 
 void numbers_fini(struct numbers *u)
@@ -50,6 +52,7 @@ void numbers_fini(struct numbers *u)
 	omap_clear(&u->by_name);
 	omap_clear(&u->by_device);
 	omap_clear(&u->by_file);
+	omap_clear(&u->idle);
 	pthread_mutex_destroy(&u->lock);
 }
 
@@ -154,6 +157,53 @@ static struct node_name *new_name(uint64_t dir, const char *name)
 	return made;
 }
 
+/* ------------------------------------------------------------------ directories of names */
+
+/* Another device is asked for a name in a directory that it knows: so the directory stays as long,
+ * though a program may have given it back. Both with the lock held. */
+static void hold_dir(struct numbers *u, struct node_name *name)
+{
+	struct shard *s = shard_lock(u->nodes, name->dir);
+	struct node *dir = shard_find_node(s, name->dir);
+
+	name->holds = dir;
+	if (dir)
+		dir->children++;
+	shard_unlock(s);
+}
+
+static void release_dir_of(struct numbers *u, const struct node_name *name)
+{
+	struct shard *s = shard_lock(u->nodes, name->dir);
+	struct node *dir = name->holds ? shard_find_node(s, name->dir) : NULL;
+	bool idle = false;
+
+	if (dir && dir->children)
+		idle = --dir->children == 0 && dir->nlookup == 0;
+	shard_unlock(s);
+	if (idle) {
+		put(&u->idle, name->dir, name->dir);
+		atomic_store(&u->any_idle, true);
+	}
+}
+
+uint64_t numbers_idle(struct numbers *u)
+{
+	uint64_t dir = 0;
+
+	if (!atomic_load_explicit(&u->any_idle, memory_order_relaxed))
+		return 0;
+	pthread_mutex_lock(&u->lock);
+	if (omap_floor(&u->idle, UINT64_MAX, &dir))
+		omap_remove(&u->idle, dir);
+	else
+		atomic_store(&u->any_idle, false);
+	pthread_mutex_unlock(&u->lock);
+	return dir;
+}
+
+/* ------------------------------------------------------------------ names */
+
 /* Called with the shard's lock held: where the pointer to the name is, or would be. */
 static struct node_name **name_at(struct node_origin *o, uint64_t key)
 {
@@ -168,11 +218,14 @@ static struct node_name **name_at(struct node_origin *o, uint64_t key)
  * is none. */
 static void give_name(struct numbers *u, uint64_t nodeid, struct node_name *made)
 {
-	struct shard *s = shard_lock(u->nodes, nodeid);
-	struct node *n = shard_find_node(s, nodeid);
 	struct node_name *last = NULL, **at;
 	unsigned count = 0;
+	struct shard *s;
+	struct node *n;
 
+	hold_dir(u, made);
+	s = shard_lock(u->nodes, nodeid);
+	n = shard_find_node(s, nodeid);
 	if (n && n->origin && !*name_at(n->origin, made->key)) {
 		made->next = n->origin->names;
 		n->origin->names = made;
@@ -184,8 +237,12 @@ static void give_name(struct numbers *u, uint64_t nodeid, struct node_name *made
 		*at = NULL;
 	}
 	shard_unlock(s);
-	if (last)
+	if (last) {
 		drop(&u->by_name, last->key, nodeid);
+		release_dir_of(u, last);
+	}
+	if (made)
+		release_dir_of(u, made);
 	free(last);
 	free(made);
 }
@@ -205,6 +262,8 @@ static void take_name(struct numbers *u, uint64_t nodeid, uint64_t key)
 	}
 	shard_unlock(s);
 	drop(&u->by_name, key, nodeid);
+	if (gone)
+		release_dir_of(u, gone);
 	free(gone);
 }
 
@@ -315,6 +374,8 @@ void numbers_gone(void *ctx, struct node *n)
 	if (!u->keeps)
 		return;
 	pthread_mutex_lock(&u->lock);
+	for (struct node_name *name = o ? o->names : NULL; name; name = name->next)
+		release_dir_of(u, name);
 	/* Unless it was named again meanwhile, as another node of the same number. */
 	if (!node_find(u->nodes, n->nodeid)) {
 		for (struct node_name *name = o ? o->names : NULL; name; name = name->next)

@@ -7,10 +7,12 @@
  *                       └─ call: one message and its answer
  *                            └─ wait: which thread reaps, which block
  *                                 └─ bridge/caller.h
+ *   away: another device in the place of one that failed
  *
  * Locks, none taken inside another except as noted: lane.lock (its lane's functions; done() of a
- * call runs under some lane's), wait_lock (the waiters), queue.lock and map.lock (leaves),
- * late_lock.
+ * call runs under some lane's, and away.c takes all of them, in their order), lane.gate (read:
+ * around what uses the bridge without a lane; not across a wait), wait_lock (the waiters),
+ * queue.lock, map.lock and away.lock (leaves), late_lock.
  */
 #ifndef VFSDAX_LIB_INTERNAL_H
 #define VFSDAX_LIB_INTERNAL_H
@@ -22,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "base/bytes.h"
 #include "base/list.h"
@@ -33,12 +36,30 @@
 #include "wire/fuse.h"
 
 struct claim;
+struct fuse_args;
+struct transport;
+
+/* ------------------------------------------------------------------ a device */
+
+/* A share has one at a time; those that failed are kept by the maps that were made of them, whose
+ * memory they are. */
+struct device {
+	atomic_uint refs;
+	struct transport *transport;
+	struct claim *claim; /* NULL for a socket */
+	/* NULL once it was left. */
+	struct fs_session *session;
+	struct bridge *bridge;
+};
 
 /* ------------------------------------------------------------------ a share */
 
 struct lane {
-	struct bridge_lane *bridge;
+	struct bridge_lane *bridge; /* NULL: the device is away; written under all lanes' locks */
 	pthread_mutex_t lock;
+	/* Who reads vfsdax.bridge and vfsdax.device locks one of them, who writes all. Taken only
+	 * where the share goes on with another device. */
+	pthread_rwlock_t gate;
 	atomic_uint watchers; /* descriptors of queues that need its calls */
 	atomic_flag polled;   /* a thread has claimed `spin` for the length of its wait */
 	struct spin spin;
@@ -58,20 +79,42 @@ struct waiter {
 	struct list link; /* vfsdax.waiters, while share_wait() runs */
 };
 
+/* away.c */
+struct away {
+	pthread_t thread;
+	int event_fd;	     /* the device was given up, or it is to end */
+	int back_fd;	     /* edge-triggered, never read: there is another device */
+	atomic_uint devices; /* that came back */
+	uint64_t wait_ms, since_ns;
+	struct log_sink log;	/* of its attempts, and of what they start */
+	char reason[256];	/* why the last one failed */
+	_Atomic uint64_t order; /* of calls */
+	pthread_mutex_t lock;	/* of what follows; nothing is taken inside */
+	struct list held;	/* calls, in their order */
+	struct list forgets;	/* lookups to be given back */
+	bool refuses;
+};
+
 struct vfsdax {
 	struct log_sink log;
 	void (*log_to)(void *ctx, enum vfsdax_log_level level, const char *line);
 	void *log_ctx;
 	unsigned timeout_ms;
-	bool readonly;
-	uint64_t map_budget_bytes;
+	bool readonly, no_dax;
+	bool goes_on;	    /* VFSDAX_ATTACH_RECONNECT */
+	bool checks_rights; /* the first device, so the others must */
+	unsigned queues;
+	uint64_t map_budget_wanted;
+	_Atomic uint64_t map_budget_bytes;
+	char *source;
 
-	struct transport *transport;
-	struct claim *claim; /* NULL for a socket */
-	struct fs_session *session;
-	struct bridge *bridge;
-	uint64_t flags;	 /* bridge_flags() */
-	uint32_t io_max; /* bytes of one READ or WRITE */
+	struct bridge_kept *kept;
+	struct device *device; /* NULL: away */
+	struct bridge *bridge; /* the device's; NULL: away */
+	struct away away;
+	struct vfsdax_info info; /* of the last device, as far as it does not change */
+	uint64_t flags;		 /* bridge_flags() */
+	uint32_t io_max;	 /* bytes of one READ or WRITE */
 	uint32_t uid, gid, pid, umask;
 	struct dir root;
 
@@ -90,6 +133,7 @@ struct vfsdax {
 
 	atomic_uint objects;	       /* files, maps and queues that are not closed */
 	atomic_uint posted;	       /* calls without a waiter */
+	atomic_bool ends;	       /* vfsdax_detach() has begun */
 	atomic_bool lost;	       /* the loss of the device was reported to the maps */
 	atomic_bool tending;	       /* a thread is in share_tend() */
 	_Atomic uint64_t mapped_bytes; /* of vfsdax_map(), by length */
@@ -103,6 +147,18 @@ struct vfsdax {
 /* vfsdax_attach(), to `transport`, which the share then owns, or where that is NULL to a source. */
 int share_attach(const char *source, struct transport *transport,
 		 const struct vfsdax_options *options, struct vfsdax **share);
+
+/* One log line, and -errno, if it cannot be had. `transport`: as above; it is closed in any case.
+ */
+int device_open(struct vfsdax *s, struct transport *transport, unsigned handshake_ms,
+		struct device **out);
+/* Its bridge and session end: with the share, or because it failed. */
+void device_leave(struct device *d, bool failed);
+struct device *device_get(struct device *d);
+/* With the last reference it is closed. NULL is fine. */
+void device_put(struct device *d);
+/* Notes what a new device is like. */
+void share_describe(struct vfsdax *s, struct device *d);
 
 /* Around the body of each public function: log lines go to the share's handler. */
 struct scope {
@@ -131,8 +187,14 @@ void share_tend(struct vfsdax *s);
 int wait_open(struct vfsdax *s);
 void wait_close(struct vfsdax *s);
 /* Adds to an epoll descriptor: `fds` level-triggered, each lane's call edge-triggered. 0 or -errno.
- */
+ * Again for another device. No lane is locked. */
 int wait_watch(struct vfsdax *s, int epoll_fd, const int *fds, unsigned n);
+int wait_watch_edge(int epoll_fd, int fd);
+/* Whoever leads looks at the lanes again. */
+static inline void wait_again(struct vfsdax *s)
+{
+	eventfd_write(s->wake_fd, 1);
+}
 static inline void waiter_init(struct waiter *w)
 {
 	atomic_init(&w->state, WAITER_RUNS);
@@ -151,6 +213,12 @@ void share_pause(struct vfsdax *s, struct lane *lane, uint64_t until_ns);
 unsigned lane_reap(struct lane *lane);
 /* The same with the lock held. */
 unsigned lane_reap_locked(struct lane *lane);
+/* With the lock held. */
+static inline void lane_flush(struct lane *lane)
+{
+	if (lane->bridge)
+		bridge_lane_flush(lane->bridge);
+}
 unsigned share_reap(struct vfsdax *s);
 /* The lane for this thread, now. */
 struct lane *share_lane(struct vfsdax *s);
@@ -158,6 +226,66 @@ struct lane *share_lane(struct vfsdax *s);
 uint64_t share_deadline(struct vfsdax *s);
 /* Asks the device to signal all lanes. True: something is there already. */
 bool share_calls_on(struct vfsdax *s);
+
+/* ------------------------------------------------------------------ away.c */
+
+/* 0 or -errno; then, also after a failure, away_free(). */
+int away_init(struct vfsdax *s);
+void away_free(struct vfsdax *s);
+/* The thread that waits for the device's end, and then for its return. 0 or -errno. */
+int away_start(struct vfsdax *s);
+/* ... ends; calls that wait fail. No other thread is in the share. */
+void away_stop(struct vfsdax *s);
+
+/* Keeps s->bridge and s->device as they are until gate_unlock(). */
+static inline struct lane *gate_lock(struct vfsdax *s)
+{
+	struct lane *lane = s->lanes;
+
+	if (s->goes_on) {
+		lane = share_lane(s);
+		pthread_rwlock_rdlock(&lane->gate);
+	}
+	return lane;
+}
+static inline void gate_unlock(struct vfsdax *s, struct lane *lane)
+{
+	if (s->goes_on)
+		pthread_rwlock_unlock(&lane->gate);
+}
+/* The same, for what needs the device: NULL where it is away. */
+static inline struct lane *share_enter(struct vfsdax *s)
+{
+	struct lane *lane = gate_lock(s);
+
+	if (s->bridge)
+		return lane;
+	gate_unlock(s, lane);
+	return NULL;
+}
+/* Inside: the device has failed, and another one may follow. */
+static inline bool device_may_return(const struct vfsdax *s)
+{
+	struct transport *t = s->device->transport;
+
+	return s->goes_on && transport_failed(t) && transport_may_return(t);
+}
+/* The same from outside; also where it has gone. */
+bool share_is_away(struct vfsdax *s);
+
+/* Gives a lookup back: now, or when the device is there. */
+void share_forget(struct vfsdax *s, uint64_t nodeid);
+
+/* A message of a program, from the first time that it is sent. */
+struct share_call {
+	struct bridge_call call;
+	struct vfsdax *share;
+	const struct fuse_args *args;
+	uint64_t order;	  /* 0: not sent yet */
+	struct list link; /* away.held */
+};
+/* bridge_call.held: it is sent to the next device, or ends with -EIO. */
+void share_hold(struct bridge_call *call);
 
 /* ------------------------------------------------------------------ call.c */
 
@@ -194,10 +322,16 @@ int share_call(struct vfsdax *s, const struct fuse_args *args);
 int call_if_known(struct vfsdax *s, const struct fuse_args *args, atomic_bool *unknown);
 /* Sends it without waiting; the answer is dropped. -EAGAIN: no buffer is free. */
 int share_post(struct vfsdax *s, const struct fuse_args *args);
-/* Sends it, under the lane's lock and without a flush; call->done() follows. False: no buffer is
- * free. */
-bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args,
-	       struct bridge_call *call);
+static inline void
+share_call_init(struct share_call *c, struct vfsdax *s, const struct fuse_args *args,
+		void (*done)(struct bridge_call *call, int err, const uint8_t *payload, size_t len))
+{
+	*c = (struct share_call){
+		.call = {.done = done, .held = share_hold}, .share = s, .args = args};
+}
+/* Sends it, under the lane's lock and without a flush; call.done() follows, perhaps with another
+ * device. False: no buffer is free. */
+bool lane_send(struct lane *lane, struct share_call *c);
 /* What done() got: checks its length and copies it. As share_call(), but for -EINTR. */
 int args_take_answer(const struct fuse_args *args, int err, const uint8_t *payload, size_t len);
 /* -errno as a program may see it: -EINTR would mean a signal of its own. */
