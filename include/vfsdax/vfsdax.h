@@ -420,9 +420,16 @@ VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
  * The range stays pinned in the mount's window until vfsdax_direct_unmap(), or the end of the
  * connection and of its last map. One thread at a time on a connection.
  *
+ * Where the mount has another device, or its daemon was started again, this connects again by
+ * itself, to the mount of `fd`: it waits for that mount as every access to the file does, and then
+ * for its socket for three seconds. Earlier maps are not the mount's any more: over a unix: source
+ * they stay what they are, pages of the file that was open then, which may be another one by now;
+ * over VFIO they are as after the loss of a device (vfsdax_map()). They are unmapped as ever.
+ *
  * -EBADF: `fd` is not a file of this mount, or not open for that; -ENODATA, -ENOSPC, -EOPNOTSUPP,
  * -ENODEV as vfsdax_map(); -EPERM: the mount does not share its window (see vfsdax_conn_reason()),
- * or the connection is that of a parent process; -ECONNRESET: the mount has ended; -ETIMEDOUT.
+ * or the connection is that of a parent process; -ECONNRESET: the mount has ended, and is not there
+ * again; -ETIMEDOUT.
  */
 VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off, size_t len,
 				 unsigned flags, void **addr, size_t *mapped);
