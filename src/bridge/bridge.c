@@ -75,7 +75,7 @@ static int read_init(int fd, struct fuse_in_header *h, struct fuse_init_in *in)
 
 static int init_device(struct bridge *b)
 {
-	const struct fuse_init_in *in = &b->kept->offered;
+	const struct fuse_init_in *in = &b->kept->state->offered;
 	int err = fs_session_init(b->session, fs_init_in_flags(in), in->max_readahead);
 
 	if (err || !b->params.check_permissions ||
@@ -90,22 +90,25 @@ static int init_device(struct bridge *b)
 /* The first device, with what is offered to it. */
 static int init_first(struct bridge *b)
 {
-	struct bridge_kept *k = b->kept;
+	struct kept_state *s = b->kept->state;
 	int err = init_device(b);
 
 	if (err)
 		return err;
-	fs_init_reply(&k->offered, fs_limits(b->session), &k->told);
-	k->root = *fs_root_attr(b->session);
+	fs_init_reply(&s->offered, fs_limits(b->session), &s->told);
+	s->root = *fs_root_attr(b->session);
+	snprintf(s->source, sizeof(s->source), "%s", b->transport->source);
+	snprintf(s->tag, sizeof(s->tag), "%s", fs_tag(b->session));
+	ledger_set(s->ready, true);
 	return 0;
 }
 
 /* The same, where the kernel waits for what it may do with it. */
 static int negotiate(struct bridge *b, int fuse_fd)
 {
-	struct bridge_kept *k = b->kept;
+	struct kept_state *s = b->kept->state;
 	struct fuse_in_header h;
-	int err = read_init(fuse_fd, &h, &k->offered);
+	int err = read_init(fuse_fd, &h, &s->offered);
 
 	if (err)
 		return err;
@@ -114,7 +117,7 @@ static int negotiate(struct bridge *b, int fuse_fd)
 		fuse_reply_error(fuse_fd, h.unique, err == -EPERM ? err : -EIO);
 		return err;
 	}
-	err = fuse_reply_data(fuse_fd, h.unique, &k->told, sizeof(k->told));
+	err = fuse_reply_data(fuse_fd, h.unique, &s->told, sizeof(s->told));
 	if (err)
 		log_error("the kernel did not take the answer to INIT: %s", strerror(-err));
 	return err;
@@ -225,7 +228,7 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->transport = fs_transport(s);
 	b->params = *params;
 	b->own_kept = !params->kept;
-	b->kept = params->kept ? params->kept : bridge_kept_create(false);
+	b->kept = params->kept ? params->kept : bridge_kept_create(false, false);
 	pthread_mutex_init(&b->reap_lock, NULL);
 	pthread_mutex_init(&b->interrupt_lock, NULL);
 	pthread_mutex_init(&b->map_lock, NULL);
@@ -252,7 +255,7 @@ static int bridge_ready(struct bridge *b)
 	struct node *root = node_find(b->nodes, FUSE_ROOT_ID);
 
 	if (!root)
-		root = node_lookup(b->nodes, FUSE_ROOT_ID, FUSE_ROOT_ID);
+		root = node_lookup(b->nodes, FUSE_ROOT_ID, FUSE_ROOT_ID, 0);
 	if (!root)
 		return -ENOMEM;
 	node_note_attr(b->nodes, root, fs_root_attr(b->session), false, 0);
@@ -278,9 +281,8 @@ int bridge_begin(struct bridge *b, int fuse_fd)
 	bool again = k->bridges > 0;
 	int err = again ? init_device(b) : fuse_fd < 0 ? init_first(b) : negotiate(b, fuse_fd);
 
-	b->kernel_flags = fs_init_out_flags(&k->told);
-	if (!err)
-		err = dirs_begin(b);
+	b->kernel_flags = fs_init_out_flags(&k->state->told);
+	dirs_begin(b);
 	if (!err)
 		err = bridge_ready(b);
 	if (!err && again)

@@ -56,7 +56,7 @@ int bridge_open_caller(struct fs_session *s, const struct bridge_params *params,
 
 	if (!err && !b->kept->bridges) {
 		rights_take_own_groups(b->kept);
-		b->kept->offered.flags = CALLER_FLAGS;
+		b->kept->state->offered.flags = CALLER_FLAGS;
 	}
 	if (!err)
 		err = bridge_begin(b, -1);

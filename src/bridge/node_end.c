@@ -111,6 +111,8 @@ void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlook
 		n->nlookup -= MIN(nlookup, n->nlookup);
 		if (nlookup == UINT64_MAX)
 			n->children = 0;
+		if (n->origin)
+			ledger_set(n->origin->nlookup, n->nlookup);
 		close = n->nlookup == 0 && !n->children && !n->closing;
 		if (close) {
 			n->closing = true;

@@ -48,6 +48,12 @@ bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_E
  * *h. */
 void note_bring(struct bridge_worker *w, struct fuse_in_header *h,
 		const struct agreement_note *note);
+/* It has its answer. */
+void notes_end(struct op *op);
+/* Another driver begins: its notes are in the ledger; 0 or -errno. Then, once the device has
+ * nothing of that driver's in hand any more: what is held gets its notes. */
+int notes_load(struct bridge_kept *k, const struct records_unanswered *unanswered);
+void notes_bring(struct bridge *b);
 
 /* ------------------------------------------------------------------ kept.c: what answers say */
 

@@ -160,7 +160,7 @@ static struct vfsdax *new_share(const char *source, const struct vfsdax_options 
 	s->goes_on = options->flags & VFSDAX_ATTACH_RECONNECT;
 	s->away.wait_ms = options->reconnect_ms ? options->reconnect_ms : RECONNECT_MS_DEFAULT;
 	s->source = source ? strdup(source) : NULL;
-	s->kept = bridge_kept_create(s->goes_on);
+	s->kept = bridge_kept_create(s->goes_on, false);
 	s->queues = options->queues;
 	s->no_dax = options->flags & VFSDAX_ATTACH_NO_DAX;
 	s->map_budget_wanted = options->map_budget_bytes;
