@@ -44,6 +44,10 @@ static void give_up(struct rig *r, struct vfsdax_file *f)
 	OK(vfsdax_map(f, 0, PAGE, 0, &m));
 	step(r, 2); /* it is killed */
 	IS(0, vfsdax_reap(q, &result, 1, 1, 0));
+	/* (until it is noticed the window serves) */
+	do
+		OK(vfsdax_get_info(r->s, &info));
+	while (!info.device_failure);
 	IS(-EIO, vfsdax_read(f, &c, 1, 8 * MB - 1));
 	CHECK(now_ms() - began >= 1000);
 	IS(-EIO, vfsdax_stat(r->s, "kept", &st));
