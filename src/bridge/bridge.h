@@ -22,8 +22,9 @@ enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
 /* What outlives a device: see kept.h. */
 struct bridge_kept;
 
-/* `goes_on`: a device that fails may be followed by another one. NULL: out of memory. */
-struct bridge_kept *bridge_kept_create(bool goes_on);
+/* `goes_on`: a device that fails may be followed by another one; `lasts`: and this driver, too. NULL:
+ * out of memory. */
+struct bridge_kept *bridge_kept_create(bool goes_on, bool lasts);
 /* After the last bridge. Requests that were held get no answer. NULL is fine. */
 void bridge_kept_destroy(struct bridge_kept *kept);
 struct fuse_held *bridge_held(struct bridge_kept *kept);
