@@ -461,16 +461,12 @@ static int load_node(void *ctx, void *record, size_t size)
 	(void)size;
 	if (record_unanswered(l->unanswered, ledger_get(o->by)))
 		less = ledger_get(o->by_count);
-	if (nlookup <= less) {
-		ledger_remove(l->u->ledger, o);
-		return 0;
-	}
 	if (node_find(nodes, o->nodeid))
 		return -EPROTO;
 	n = node_lookup(nodes, o->nodeid, 0, 0);
 	if (!n)
 		return -ENOMEM;
-	ledger_set(o->nlookup, nlookup - less);
+	ledger_set(o->nlookup, nlookup - MIN(less, nlookup));
 	ledger_set(o->by_count, 0);
 	o->names = NULL;
 	node_restore(nodes, n, o);
@@ -489,6 +485,17 @@ static int load_name(void *ctx, void *record, size_t size)
 	return 0;
 }
 
+/* Not a directory of what is known either. */
+static void find_idle(void *ctx, struct node *n)
+{
+	struct numbers *u = ctx;
+
+	if (n->nlookup || n->children)
+		return;
+	put(&u->idle, n->nodeid, n->nodeid);
+	atomic_store(&u->any_idle, true);
+}
+
 int numbers_load(struct numbers *u, const struct records_unanswered *unanswered)
 {
 	struct loading l = {u, unanswered};
@@ -497,9 +504,11 @@ int numbers_load(struct numbers *u, const struct records_unanswered *unanswered)
 	if (!err)
 		err = ledger_each(u->ledger, RECORD_NAME, sizeof(struct node_name) + 1, load_name,
 				  &l);
-	if (!err)
-		numbers_unbind(u);
-	return err;
+	if (err)
+		return err;
+	numbers_unbind(u);
+	node_each(u->nodes, find_idle, u);
+	return 0;
 }
 
 int numbers_ask(struct numbers *u, uint64_t nodeid, struct numbers_question *q)

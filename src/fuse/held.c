@@ -248,6 +248,12 @@ int fuse_held_read(struct fuse_held *h, int fd)
 
 /* ------------------------------------------------------------------ the waiting room */
 
+/* Nobody waits for it; and what it gives back would never be given back. */
+static bool gives_back(uint32_t opcode)
+{
+	return opcode == FUSE_RELEASE || opcode == FUSE_RELEASEDIR;
+}
+
 /* True: it has its answer. */
 static bool is_answered(struct fuse_held *h, int fd, const void *message, size_t len, int refuse)
 {
@@ -256,7 +262,7 @@ static bool is_answered(struct fuse_held *h, int fd, const void *message, size_t
 	if (h->answer(h->answer_ctx, fd, message, len))
 		return true;
 	memcpy(&head, message, sizeof(head));
-	if (!refuse || !fuse_wants_answer(head.opcode))
+	if (!refuse || !fuse_wants_answer(head.opcode) || gives_back(head.opcode))
 		return false;
 	fuse_reply_error(fd, head.unique, refuse);
 	return true;
