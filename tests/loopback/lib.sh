@@ -138,12 +138,14 @@ source_of_share() {
 
 is_mounted() { grep -q " $MOUNTPOINT fuse" /proc/self/mounts; }
 
-# Our mount's process: the one whose arguments hold our private mountpoint.
+# Our mount's process: the one whose arguments hold our private mountpoint. (What it forks to keep the mount for the next
+# driver may show the same.)
 find_mount_pid() {
 	local file pid
 	for file in $(grep -slzxF -- "$MOUNTPOINT" /proc/[0-9]*/cmdline || true); do
 		pid=${file//[!0-9]/}
 		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != vfsdax-holder ] || continue
 		gone "$pid" || { echo "$pid"; return 0; }
 	done
 	return 1

@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# What the themes about a driver's death have in common (takeover.sh, takeover_mounts.sh, upgrade.sh).
+
+# shellcheck source=tests/loopback/lib_reconnect.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
+
+# ---- what keeps a mount whose driver is dead --------------------------------------------------------------------------------
+
+# below_us NAME: processes of that name that this test has started: below the supervisor, whose child its shell is
+below_us() {
+	local pid above
+	for pid in $(pgrep -x "$1" || true); do
+		above=$pid
+		while [ "${above:-0}" -gt 1 ] && [ "$above" != "$PPID" ]; do
+			above=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$above/status" 2>/dev/null || true)
+		done
+		[ "$above" != "$PPID" ] || gone "$pid" || echo "$pid"
+	done
+}
+holders() { below_us vfsdax-holder; }
+no_holder() { [ -z "$(holders)" ]; }
+has_one_holder() { [ "$(holders | wc -w)" = 1 ]; }
+expect_one_holder() {
+	wait_until 5 "there is one holder (there are: $(holders | tr '\n' ' '))" has_one_holder
+}
+run_dir() {
+	local dir=/run/vfsdax
+	[ "$(id -u)" = 0 ] || dir=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/vfsdax}
+	echo "${dir:-/tmp/vfsdax-$(id -u)}"
+}
+# expect_nothing_left NUMBER OF THE MOUNT
+expect_nothing_left() {
+	[ -n "$1" ] || fail "the mount had no number"
+	wait_until 10 "no holder is left" no_holder
+	expect_eq "$(find "$(run_dir)" -name "$1.*" -o -name "*[!0-9]$1.*" 2>/dev/null)" "" "files of mount $1 in the run-time directory"
+}
+mounts() { grep -c " ${1:-$MOUNTPOINT} fuse" /proc/self/mounts || true; }
+expect_taken_over() { # NUMBER OF THE MOUNT
+	expect_eq "$(number_of_mount)" "$1" "the mount's number"
+	expect_eq "$(mounts)" 1 "mounts at the mountpoint"
+	expect_one_holder
+}
+
+# ---- callers ----------------------------------------------------------------------------------------------------------------
+
+CALLERS=() CALLS=()
+# call COMMAND...: in the background
+call() {
+	LC_ALL=C "$@" >"$TEST_DIR/call.${#CALLERS[@]}" 2>&1 &
+	CALLERS+=($!)
+	CALLS+=("$*")
+}
+callers_wait() {
+	local i
+	sleep 1
+	for i in "${!CALLERS[@]}"; do
+		! gone "${CALLERS[i]}" || fail "'${CALLS[i]}' does not wait: $(cat "$TEST_DIR/call.$i")"
+	done
+}
+callers_succeed() {
+	local i
+	for i in "${!CALLERS[@]}"; do
+		ended "${CALLERS[i]}" "'${CALLS[i]}'" 20 || fail "'${CALLS[i]}': status $?: $(cat "$TEST_DIR/call.$i")"
+	done
+	CALLERS=() CALLS=()
+}
+DEAD='not connected|connection abort|Input/output error|No such device'
+callers_fail() {
+	local i status
+	for i in "${!CALLERS[@]}"; do
+		status=0
+		ended "${CALLERS[i]}" "'${CALLS[i]}'" 20 || status=$?
+		[ "$status" != 0 ] || fail "'${CALLS[i]}' succeeded without a driver"
+		expect_log "$TEST_DIR/call.$i" "'${CALLS[i]}'" "$DEAD"
+	done
+	CALLERS=() CALLS=()
+}
+
+# ---- a share to begin with --------------------------------------------------------------------------------------------------
+
+# served: the device, and what it serves; share [OPTIONS OF vfsdax-mount]: and a driver, which has seen it
+served() {
+	needs_takeover
+	revive_device
+	[ -e "$HOST_DIR/f" ] || host_run bash -c 'head -c 3000001 /dev/urandom >f; mkdir d; for i in $(seq 100); do echo $i >d/n$i; done'
+}
+share() {
+	served
+	drive "$@"
+	NUMBER=$(number_of_mount)
+	cat "$MNT/f" "$MNT"/d/* >/dev/null
+}
+# keep_open FILE: as keep(); still_open: it reads as it did then
+keep_open() {
+	KEPT_FILE=$1
+	keep "$1"
+	KEPT_AS=$(kept "$1")
+}
+still_open() {
+	ask_keeper
+	expect_eq "$(kept "$KEPT_FILE")" "$KEPT_AS" "what the old descriptor of $KEPT_FILE reads"
+}
+# refused_in_one_line WHAT REGEX COMMAND...
+refused_in_one_line() {
+	local what=$1 regex=$2 status=0
+	shift 2
+	bounded 20 "$@" >"$TEST_DIR/refused" 2>&1 || status=$?
+	expect_eq "$status" 1 "$what: status ($(head -n 2 "$TEST_DIR/refused"))"
+	expect_eq "$(wc -l <"$TEST_DIR/refused")" 1 "$what: lines of message ($(head -n 3 "$TEST_DIR/refused" | tr '\n' '|'))"
+	expect_log "$TEST_DIR/refused" "$what" "$regex"
+}
+# It works as a mount does that nothing has happened to.
+works() {
+	expect_same_tree
+	mkdir "$MNT/works"
+	echo 1 >"$MNT/works/new"
+	expect_on_host works/new "$MNT/works/new"
+	rm -r "$MNT/works"
+}
