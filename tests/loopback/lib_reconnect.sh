@@ -101,10 +101,10 @@ kill_driver() {
 }
 # start_driver [--upgrade]: does not wait; await_driver does, until it serves the mount
 start_driver() {
-	local what=("$(source_of_share)" "$MOUNTPOINT" "${DRIVER_OPTIONS[@]}")
-	[ $# = 0 ] || what=(--upgrade "$MOUNTPOINT")
-	TAKEN_OVER=$(times_said 'taken over') MOUNTED=$(times_said 'is mounted at')
-	"${MOUNT_WRAP[@]}" "$MOUNT" "${what[@]}" -f >>"$MOUNT_LOG" 2>&1 &
+	local words=("$(source_of_share)" "$MOUNTPOINT" "${DRIVER_OPTIONS[@]}")
+	[ $# = 0 ] || words=(--upgrade "$MOUNTPOINT")
+	TAKEN_OVER=$(times_said 'is taken over') MOUNTED=$(times_said 'is mounted at')
+	"${MOUNT_WRAP[@]}" "$MOUNT" "${words[@]}" -f >>"$MOUNT_LOG" 2>&1 &
 	MOUNT_PID=$!
 }
 await_driver() {
@@ -114,7 +114,7 @@ await_driver() {
 	! gone "$MOUNT_PID" || fail "the driver ends: $(tail -n 3 "$MOUNT_LOG")"
 }
 times_said() { grep -c "$1" "$MOUNT_LOG" || true; }
-took_over() { [ "$(times_said 'taken over')" -gt "$TAKEN_OVER" ]; }
+took_over() { [ "$(times_said 'is taken over')" -gt "$TAKEN_OVER" ]; }
 serves() { took_over || [ "$(times_said 'is mounted at')" -gt "$MOUNTED" ] || gone "$MOUNT_PID"; }
 revive_driver() {
 	[ -z "$MOUNT_PID" ] || return 0

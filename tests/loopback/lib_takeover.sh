@@ -34,6 +34,8 @@ expect_nothing_left() {
 	wait_until 10 "no holder is left" no_holder
 	expect_eq "$(find "$(run_dir)" -name "$1.*" -o -name "*[!0-9]$1.*" 2>/dev/null)" "" "files of mount $1 in the run-time directory"
 }
+# mounts [MOUNTPOINT]
+# shellcheck disable=SC2120 # the themes have arguments for it
 mounts() { grep -c " ${1:-$MOUNTPOINT} fuse" /proc/self/mounts || true; }
 expect_taken_over() { # NUMBER OF THE MOUNT
 	expect_eq "$(number_of_mount)" "$1" "the mount's number"
@@ -100,7 +102,7 @@ still_open() {
 	ask_keeper
 	expect_eq "$(kept "$KEPT_FILE")" "$KEPT_AS" "what the old descriptor of $KEPT_FILE reads"
 }
-# refused_in_one_line WHAT REGEX COMMAND...
+# refused_in_one_line WHAT REGEX COMMAND...: with status 1
 refused_in_one_line() {
 	local what=$1 regex=$2 status=0
 	shift 2
@@ -116,4 +118,16 @@ works() {
 	echo 1 >"$MNT/works/new"
 	expect_on_host works/new "$MNT/works/new"
 	rm -r "$MNT/works"
+}
+# Another share, beside the first one.
+second_device() {
+	mkdir "$TEST_DIR/other"
+	echo other >"$TEST_DIR/other/f"
+	"$DEVICE" --shared-dir "$TEST_DIR/other" --socket-path "$TEST_DIR/sock2" 2>"$TEST_DIR/device2.log" &
+	SECOND=$!
+	wait_until 10 "the second device listens" grep -q 'listening on' "$TEST_DIR/device2.log"
+}
+end_second_device() {
+	kill "$SECOND"
+	wait "$SECOND" || fail "the second device ended with status $?"
 }

@@ -89,22 +89,19 @@ test_auto_unmount() {
 test_a_mount_below_a_mount() {
 	local outer=$MOUNTPOINT outer_pid inner_pid
 	share
-	mkdir "$MNT/inner" "$TEST_DIR/other"
-	echo inner >"$TEST_DIR/other/g"
-	"$DEVICE" --shared-dir "$TEST_DIR/other" --socket-path "$TEST_DIR/sock2" 2>"$TEST_DIR/device2.log" &
-	local second=$!
-	wait_until 10 "the second device listens" grep -q 'listening on' "$TEST_DIR/device2.log"
+	mkdir "$MNT/inner"
+	second_device
 	inner() { "$MOUNT" "unix:$TEST_DIR/sock2" "$outer/inner" -f 2>>"$TEST_DIR/inner.log" & inner_pid=$!; }
 	inner
 	wait_until 20 "the inner mount" grep -q " $outer/inner fuse" /proc/self/mounts
-	expect_eq "$(cat "$outer/inner/g")" inner
+	expect_eq "$(cat "$outer/inner/f")" other
 	# the outer one alone, the inner one alone, both
 	kill_driver
-	call cat "$outer/inner/g"
+	call cat "$outer/inner/f"
 	revive_driver
 	callers_succeed
 	kill -KILL $inner_pid
-	call cat "$outer/inner/g"
+	call cat "$outer/inner/f"
 	inner
 	callers_succeed
 	outer_pid=$MOUNT_PID
@@ -112,7 +109,7 @@ test_a_mount_below_a_mount() {
 	wait_until 10 "the inner driver is dead" gone $inner_pid
 	kill_driver
 	wait_until 10 "the outer driver is dead" gone "$outer_pid"
-	call cat "$outer/inner/g"
+	call cat "$outer/inner/f"
 	inner
 	revive_driver
 	callers_succeed
@@ -123,8 +120,7 @@ test_a_mount_below_a_mount() {
 	expect_one_holder
 	rmdir "$MNT/inner"
 	works
-	kill $second
-	wait $second
+	end_second_device
 }
 test_bind_mounts_go_on() {
 	need_root "mount --bind"
@@ -220,7 +216,7 @@ users_mount() {
 	mkdir "$MOUNTPOINT"
 	chown $NOBODY:$NOBODY "$MOUNTPOINT"
 	MOUNT_WRAP=(setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups)
-	drive "$@"
+	drive
 	NUMBER=$(number_of_mount)
 }
 test_an_ordinary_users_mount() {

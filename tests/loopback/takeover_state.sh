@@ -139,3 +139,147 @@ test_many_takeovers_leak_nothing() {
 	end_keeper
 	works
 }
+# Which other mounts have had meanwhile is none of this one's: the kernel gives a number again at once.
+test_mounts_that_follow_each_other_at_once() {
+	local i
+	share
+	for i in 1 2 3 4 5 6; do
+		unmount_share
+		drive
+		kill_driver
+		call cat "$MNT/d/n$i"
+		revive_driver
+		callers_succeed
+		expect_eq "$(mounts)" 1 mounts
+	done
+	NUMBER=$(number_of_mount)
+	unmount_share
+	expect_nothing_left "$NUMBER"
+}
+
+# ---- a holder that is spoken to --------------------------------------------------------------------------------------------------
+
+holders_sockets() { find "$(run_dir)" -type s -name "*$NUMBER*" ! -name "*.sock" ! -name "*.direct"; }
+test_nonsense_to_a_holder_does_nothing() {
+	local socket deaf=() round
+	share
+	for round in driver-lives driver-is-dead; do
+		[ $round = driver-lives ] || kill_driver
+		for socket in $(holders_sockets); do
+			# (it takes a signal, or many bytes, for what it is)
+			"$FSOP" nonsense "$socket" 3000 7 2>/dev/null || true
+			perl -MSocket -e 'for (1 .. 100) { for $t (SOCK_STREAM, SOCK_SEQPACKET) {
+				socket($s, PF_UNIX, $t, 0) && connect($s, sockaddr_un($ARGV[0])) && push @all, $s; undef $s } }
+				send($_, pack("L*", map { rand 9 } 1 .. rand 60), MSG_DONTWAIT | MSG_NOSIGNAL) for @all; sleep 60' "$socket" 2>"$TEST_DIR/perl" &
+			deaf+=($!)
+		done
+		[ ${#deaf[@]} != 0 ] || skip "the holder has no socket in $(run_dir)"
+		sleep 0.5
+		expect_one_holder
+	done
+	call cat "$MNT/d/n5"
+	revive_driver
+	callers_succeed
+	expect_taken_over "$NUMBER"
+	kill "${deaf[@]}" 2>/dev/null || true
+	works
+}
+# It has no say in how long others wait, but in whether there is another driver.
+test_a_holder_that_does_not_answer_holds_up_nobody() {
+	local holder pid status=0
+	share
+	expect_one_holder
+	holder=$(holders)
+	stop_process "$holder"
+	works
+	kill_driver
+	"$MOUNT" "unix:$SOCK" "$MOUNTPOINT" -f 2>"$TEST_DIR/err" &
+	pid=$!
+	sleep 1
+	if gone $pid; then
+		must_fail wait $pid
+		note "while it stands still: $(cat "$TEST_DIR/err")"
+		kill -CONT "$holder"
+		revive_driver
+	else
+		sleep 20
+		if gone $pid; then
+			must_fail wait $pid
+			note "after a while: $(cat "$TEST_DIR/err")"
+			kill -CONT "$holder"
+			revive_driver
+		else
+			fail "vfsdax-mount waits for ever for a holder that stands still"
+		fi
+	fi
+	expect_taken_over "$NUMBER"
+	works
+	stop_process "$holder"
+	unmount_command
+	wait_until 20 "the driver ends, though its holder stands still" gone "$MOUNT_PID"
+	wait "$MOUNT_PID" || status=$?
+	MOUNT_PID=
+	kill -CONT "$holder"
+	expect_eq "$status" 0 "status of the driver"
+	expect_nothing_left "$NUMBER"
+}
+
+# ---- what is run, and what lies on it --------------------------------------------------------------------------------------------
+
+test_names_may_be_long_and_deep() {
+	local name path i
+	share
+	name=$(printf 'ü%.0s' $(seq 127))
+	path=$name
+	for i in $(seq 13); do path=$path/$i${name:${#i}}; done
+	mkdir -p "$MNT/${path%/*}"
+	head -c 100000 /dev/urandom >"$MNT/$path"
+	keep_open "$path"
+	(cd "$HOST_DIR" && cksum "$path" >"$TEST_DIR/sum")
+	for i in 1 2; do
+		kill_driver
+		revive_driver
+		still_open
+		(cd "$MNT" && cksum "$path" | cmp - "$TEST_DIR/sum") || fail "by its name"
+	done
+	end_keeper
+	works
+}
+test_programs_that_run_from_the_mount() {
+	local pids=() i
+	served
+	cp "$(command -v bash)" "$HOST_DIR/shell"
+	drive
+	for i in 1 2 3; do
+		"$MNT/shell" -c 'for i in $(seq 1000); do "$0" -c "echo $i" >/dev/null || exit 1; [ ! -e "$1" ] || exit 0; done' \
+			"$MNT/shell" "$TEST_DIR/enough" 2>"$TEST_DIR/run$i" &
+		pids+=($!)
+	done
+	for i in 1 2 3 4; do
+		sleep 0.2
+		kill_driver
+		[ "$(id -u)" != 0 ] || echo 1 >/proc/sys/vm/drop_caches
+		sleep_ms 100
+		revive_driver
+	done
+	touch "$TEST_DIR/enough"
+	for i in 0 1 2; do ended "${pids[i]}" "a program" 30 || fail "a program: status $?: $(cat "$TEST_DIR"/run?)"; done
+	nothing_waits
+}
+test_an_overlay_on_it() {
+	need_root "mount -t overlay"
+	share
+	mkdir "$TEST_DIR"/{upper,work,merged}
+	mount -t overlay -o "lowerdir=$MNT,upperdir=$TEST_DIR/upper,workdir=$TEST_DIR/work" overlay "$TEST_DIR/merged" 2>/dev/null ||
+		skip "no overlay file system"
+	cat "$TEST_DIR/merged/d/n1" >/dev/null
+	kill_driver
+	call cat "$TEST_DIR/merged/d/n2"
+	call sh -c "echo new >>$TEST_DIR/merged/d/n3"
+	revive_driver
+	callers_succeed
+	expect_eq "$(cat "$TEST_DIR/merged/d/n3")" "$(printf '3\nnew')" "a file that was copied up"
+	cmp "$TEST_DIR/merged/f" "$HOST_DIR/f"
+	umount "$TEST_DIR/merged"
+	works
+}

@@ -91,7 +91,7 @@ test_an_upgrade_that_cannot_be_changes_nothing() {
 	must_fail bounded 10 "$MOUNT" --upgrade 2>"$TEST_DIR/err"
 	must_fail bounded 10 "$MOUNT" --upgrade "$MOUNTPOINT" "$MOUNTPOINT" third 2>"$TEST_DIR/err"
 	! gone "$MOUNT_PID" || fail "the driver has ended"
-	! grep -q 'taken over' "$MOUNT_LOG" || fail "taken over"
+	! grep -q 'is taken over' "$MOUNT_LOG" || fail "taken over"
 	works
 	unmount_share
 	share -o reconnect=0
@@ -253,4 +253,15 @@ test_paths_may_hold_anything() {
 	umount "$MOUNTPOINT"
 	MOUNT_PID=
 	wait_until 10 "no holder is left" no_holder
+}
+test_after_the_time_another_source_may_have_the_mountpoint() {
+	share -o reconnect=1
+	second_device
+	kill_driver
+	wait_until 10 "the holder ends" no_holder
+	bounded 20 "$MOUNT" "unix:$TEST_DIR/sock2" "$MOUNTPOINT" 2>>"$MOUNT_LOG"
+	expect_eq "$(cat "$MNT/f")" other "what is there"
+	MOUNT_PID=$(find_mount_pid)
+	unmount_share
+	end_second_device
 }
