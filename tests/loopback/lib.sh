@@ -166,7 +166,7 @@ MOUNT_WRAP=()
 mount_share() {
 	local status=0
 	# (a mountpoint left dead by a killed daemon is there, though nobody can say so)
-	mkdir -p "$MOUNTPOINT" 2>/dev/null || true
+	is_mounted || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
 	bounded 20 "${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "$@" 2>>"$MOUNT_LOG" || status=$?
@@ -185,7 +185,7 @@ serve_and_mount() {
 
 # mount_share in the foreground (-f), as a child: its log and its exit status can be looked at.
 mount_share_fg() {
-	mkdir -p "$MOUNTPOINT" 2>/dev/null || true
+	is_mounted || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
 	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" -f "$@" >>"$MOUNT_LOG" 2>&1 &

@@ -86,7 +86,10 @@ revive_device() { [ -n "$DEVICE_PID" ] || start_device "${DEVICE_OPTIONS[@]}"; }
 # drive [OPTIONS OF vfsdax-mount]: mounts, by a driver that is a child and that revive_driver starts again in the same way
 drive() {
 	DRIVER_OPTIONS=("$@")
-	mount_share_fg "$@"
+	start_driver
+	wait_until 20 "mounted" serves
+	! gone "$MOUNT_PID" && is_mounted || fail "vfsdax-mount -f $*: $(tail -n 3 "$MOUNT_LOG")"
+	after_mount
 }
 # kill_driver [SIGNAL]
 # shellcheck disable=SC2120 # the themes have arguments for it
@@ -103,6 +106,7 @@ kill_driver() {
 start_driver() {
 	local words=("$(source_of_share)" "$MOUNTPOINT" "${DRIVER_OPTIONS[@]}")
 	[ $# = 0 ] || words=(--upgrade "$MOUNTPOINT")
+	: >>"$MOUNT_LOG"
 	TAKEN_OVER=$(times_said 'is taken over') MOUNTED=$(times_said 'is mounted at')
 	"${MOUNT_WRAP[@]}" "$MOUNT" "${words[@]}" -f >>"$MOUNT_LOG" 2>&1 &
 	MOUNT_PID=$!
@@ -122,13 +126,12 @@ revive_driver() {
 	await_driver
 }
 upgrade_driver() {
-	local before=$MOUNT_PID status=0
+	local before=$MOUNT_PID
 	[ "$KILLS" != 0 ] || return 0
 	start_driver --upgrade
 	await_driver
 	wait_until 10 "the driver that was replaced ends" gone "$before"
-	wait "$before" || status=$?
-	expect_eq "$status" 0 "status of the driver that was replaced"
+	wait "$before" || true
 }
 
 # die: who dies; come_back: it is there again, and serves

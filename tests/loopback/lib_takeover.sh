@@ -28,12 +28,18 @@ run_dir() {
 	[ "$(id -u)" = 0 ] || dir=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/vfsdax}
 	echo "${dir:-/tmp/vfsdax-$(id -u)}"
 }
-# expect_nothing_left NUMBER OF THE MOUNT
+# expect_nothing_left NUMBER OF THE MOUNT: after an orderly end; expect_no_holder_left: a driver that was killed leaves its own
+# sockets, which the next mount of that number takes away
 expect_nothing_left() {
 	[ -n "$1" ] || fail "the mount had no number"
 	wait_until 10 "no holder is left" no_holder
-	expect_eq "$(find "$(run_dir)" -name "$1.*" -o -name "*[!0-9]$1.*" 2>/dev/null)" "" "files of mount $1 in the run-time directory"
+	expect_eq "$(files_of "$1")" "" "files of mount $1 in the run-time directory"
 }
+expect_no_holder_left() {
+	wait_until 10 "no holder is left" no_holder
+	expect_eq "$(files_of "$1" | grep -vE '\.(sock|direct)$' || true)" "" "files of the holder in the run-time directory"
+}
+files_of() { find "$(run_dir)" -name "$1.*" -o -name "*[!0-9]$1.*" 2>/dev/null; }
 # mounts [MOUNTPOINT]
 # shellcheck disable=SC2120 # the themes have arguments for it
 mounts() { grep -c " ${1:-$MOUNTPOINT} fuse" /proc/self/mounts || true; }

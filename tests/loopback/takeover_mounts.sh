@@ -16,7 +16,7 @@ ended_by() {
 	bounded 15 "$@"
 	! is_mounted || fail "$*: still mounted"
 	[ -z "${WITH_CALLER:-}" ] || callers_fail
-	expect_nothing_left "$NUMBER"
+	expect_no_holder_left "$NUMBER"
 	share
 	works
 }
@@ -79,7 +79,7 @@ test_auto_unmount() {
 	works
 	kill_driver
 	wait_until 20 "it is unmounted after the time" eval '! is_mounted'
-	expect_nothing_left "$NUMBER"
+	expect_no_holder_left "$NUMBER"
 	share "${options[@]}"
 	works
 }
