@@ -75,6 +75,11 @@ int rundir_direct_socket(const char *dir, dev_t dev, char *buf, size_t len)
 	return fits(snprintf(buf, len, "%s/%u:%u.direct", dir, major(dev), minor(dev)), len);
 }
 
+int rundir_holder_socket(const char *dir, dev_t dev, char *buf, size_t len)
+{
+	return fits(snprintf(buf, len, "%s/%u:%u.holder", dir, major(dev), minor(dev)), len);
+}
+
 int rundir_bind(int fd, const char *path, ino_t *ino)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};

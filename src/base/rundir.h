@@ -15,8 +15,10 @@ int rundir_make(char *buf, size_t len);
 int rundir_make_public(char *buf, size_t len);
 /* The socket of the mount with this device number, in the directory `dir`: of the counters ... */
 int rundir_socket(const char *dir, dev_t dev, char *buf, size_t len);
-/* ... and of direct mmap (wire/direct.h). */
+/* ... of direct mmap (wire/direct.h), ... */
 int rundir_direct_socket(const char *dir, dev_t dev, char *buf, size_t len);
+/* ... and of the process that outlives a killed vfsdax-mount (tools/vfsdax-mount/holder.c). */
+int rundir_holder_socket(const char *dir, dev_t dev, char *buf, size_t len);
 
 /*
  * A device number is one mount's alone while it is mounted, so what has the name already is of a

@@ -75,7 +75,7 @@ static int read_init(int fd, struct fuse_in_header *h, struct fuse_init_in *in)
 
 static int init_device(struct bridge *b)
 {
-	const struct fuse_init_in *in = &b->kept->offered;
+	const struct fuse_init_in *in = &b->kept->state->offered;
 	int err = fs_session_init(b->session, fs_init_in_flags(in), in->max_readahead);
 
 	if (err || !b->params.check_permissions ||
@@ -90,9 +90,9 @@ static int init_device(struct bridge *b)
 /* The first device: the kernel waits for what it may do with it. */
 static int negotiate(struct bridge *b, int fuse_fd)
 {
-	struct bridge_kept *k = b->kept;
+	struct kept_state *s = b->kept->state;
 	struct fuse_in_header h;
-	int err = read_init(fuse_fd, &h, &k->offered);
+	int err = read_init(fuse_fd, &h, &s->offered);
 
 	if (err)
 		return err;
@@ -101,9 +101,12 @@ static int negotiate(struct bridge *b, int fuse_fd)
 		fuse_reply_error(fuse_fd, h.unique, err == -EPERM ? err : -EIO);
 		return err;
 	}
-	fs_init_reply(&k->offered, fs_limits(b->session), &k->told);
-	k->root = *fs_root_attr(b->session);
-	err = fuse_reply_data(fuse_fd, h.unique, &k->told, sizeof(k->told));
+	fs_init_reply(&s->offered, fs_limits(b->session), &s->told);
+	s->root = *fs_root_attr(b->session);
+	snprintf(s->source, sizeof(s->source), "%s", b->transport->source);
+	snprintf(s->tag, sizeof(s->tag), "%s", fs_tag(b->session));
+	ledger_set(s->ready, true);
+	err = fuse_reply_data(fuse_fd, h.unique, &s->told, sizeof(s->told));
 	if (err)
 		log_error("the kernel did not take the answer to INIT: %s", strerror(-err));
 	return err;
@@ -241,7 +244,7 @@ int bridge_ready(struct bridge *b)
 	struct node *root = node_find(b->nodes, FUSE_ROOT_ID);
 
 	if (!root)
-		root = node_lookup(b->nodes, FUSE_ROOT_ID, FUSE_ROOT_ID);
+		root = node_lookup(b->nodes, FUSE_ROOT_ID, FUSE_ROOT_ID, 0);
 	if (!root)
 		return -ENOMEM;
 	node_note_attr(b->nodes, root, fs_root_attr(b->session), false, 0);
@@ -280,9 +283,8 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 		goto failed;
 	again = b->kept->bridges > 0;
 	err = again ? init_device(b) : negotiate(b, fuse_fd);
-	b->kernel_flags = fs_init_out_flags(&b->kept->told);
-	if (!err)
-		err = dirs_begin(b);
+	b->kernel_flags = fs_init_out_flags(&b->kept->state->told);
+	dirs_begin(b);
 	if (!err)
 		err = bridge_ready(b);
 	if (!err && again)

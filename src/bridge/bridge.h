@@ -27,6 +27,19 @@ struct bridge_kept *bridge_kept_create(bool goes_on);
 /* After the last bridge. Requests that were held get no answer. NULL is fine. */
 void bridge_kept_destroy(struct bridge_kept *kept);
 struct fuse_held *bridge_held(struct bridge_kept *kept);
+/* What is kept, as a file that lasts if somebody else has it open; -1: it does not go on. */
+int bridge_kept_fd(const struct bridge_kept *kept);
+/* What another driver, which has died, has kept in this file: closed if it fails. *why is NULL, or
+ * with -EPROTO says in words that continue "the state is ..." why it cannot be used. */
+int bridge_kept_load(int fd, struct bridge_kept **out, const char **why);
+/* The same question while that driver lives; the descriptor stays the caller's. */
+int bridge_kept_check(int fd, const char **why);
+/* After bridge_kept_load(), when bridge_held() has all requests that the kernel has sent again; `noted_fd`: the memory
+ * that driver shared with its device (fs_memory_fd()), which is closed when it has been read. */
+int bridge_kept_resume(struct bridge_kept *kept, int noted_fd);
+/* Which device, and its tag, once there has been one. */
+const char *bridge_kept_source(const struct bridge_kept *kept);
+const char *bridge_kept_tag(const struct bridge_kept *kept);
 /* No other device will follow: the bridge that is there fails for good, if its device does. */
 void bridge_kept_end(struct bridge_kept *kept);
 

@@ -22,26 +22,34 @@
 
 #define BUCKETS 1024u
 
+/* A record of the ledger. */
 struct dir {
-	struct dir *next;
+	struct ledger_mark mark;
 	uint64_t id, nodeid;
+	uint64_t by; /* the request that opened it */
+	/* Of this process: */
+	struct dir *next;
 	struct dir_state state;
 };
 
 struct dirs {
-	pthread_mutex_t lock; /* guards all of it; taken inside nothing, nothing is taken inside */
-	uint64_t last_id;
+	pthread_mutex_t lock; /* guards all of it; taken inside nothing, the ledger's inside */
+	struct ledger *ledger;
+	_Atomic uint64_t *last;
 	struct dir *buckets[BUCKETS];
 };
 
 /* ------------------------------------------------------------------ the table */
 
-struct dirs *dirs_create(void)
+struct dirs *dirs_create(struct ledger *ledger, _Atomic uint64_t *last)
 {
 	struct dirs *t = calloc(1, sizeof(*t));
 
-	if (t)
+	if (t) {
 		pthread_mutex_init(&t->lock, NULL);
+		t->ledger = ledger;
+		t->last = last;
+	}
 	return t;
 }
 
@@ -54,7 +62,7 @@ void dirs_destroy(struct dirs *t)
 			struct dir *d = t->buckets[i];
 
 			t->buckets[i] = d->next;
-			free(d);
+			ledger_remove(t->ledger, d);
 		}
 	pthread_mutex_destroy(&t->lock);
 	free(t);
@@ -70,19 +78,51 @@ static struct dir **place_of(struct dirs *t, uint64_t id, uint64_t nodeid)
 	return at;
 }
 
-uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state)
+uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state, uint64_t by)
 {
-	struct dir *d = malloc(sizeof(*d)), **at;
+	struct dir *d = ledger_new(t->ledger, sizeof(*d));
 
 	if (!d)
 		return 0;
-	*d = (struct dir){.nodeid = nodeid, .state = *state};
+	d->nodeid = nodeid;
+	d->by = by;
+	d->state = *state;
 	pthread_mutex_lock(&t->lock);
-	d->id = ++t->last_id;
-	at = place_of(t, d->id, nodeid);
-	*at = d;
+	d->id = ledger_get(*t->last) + 1;
+	ledger_set(*t->last, d->id);
+	ledger_enter(d, RECORD_DIR);
+	*place_of(t, d->id, nodeid) = d;
 	pthread_mutex_unlock(&t->lock);
 	return d->id;
+}
+
+struct loading {
+	struct dirs *t;
+	const struct records_unanswered *unanswered;
+};
+
+static int load(void *ctx, void *record, size_t size)
+{
+	struct loading *l = ctx;
+	struct dir *d = record, **at = place_of(l->t, d->id, d->nodeid);
+
+	(void)size;
+	if (*at)
+		return -EPROTO;
+	d->next = NULL;
+	d->state = (struct dir_state){0};
+	if (record_unanswered(l->unanswered, d->by))
+		ledger_remove(l->t->ledger, d);
+	else
+		*at = d;
+	return 0;
+}
+
+int dirs_load(struct dirs *t, const struct records_unanswered *unanswered)
+{
+	struct loading l = {t, unanswered};
+
+	return ledger_each(t->ledger, RECORD_DIR, sizeof(struct dir), load, &l);
 }
 
 bool dirs_look(struct dirs *t, uint64_t id, uint64_t nodeid, struct dir_state *state)
@@ -111,7 +151,7 @@ bool dirs_remove(struct dirs *t, uint64_t id, uint64_t nodeid, struct dir_state 
 		*state = d->state;
 	}
 	pthread_mutex_unlock(&t->lock);
-	free(d);
+	ledger_remove(t->ledger, d);
 	return there;
 }
 
@@ -167,20 +207,14 @@ void dirs_unbind(struct dirs *t)
 
 /* ------------------------------------------------------------------ OPENDIR, RELEASEDIR */
 
-int dirs_begin(struct bridge *b)
+void dirs_begin(struct bridge *b)
 {
 	uint32_t agreed = fs_limits(b->session)->agreed;
 	struct bridge_kept *k = b->kept;
 
 	b->listing_opens = agreed & AGREE_LISTING_OPENS && !(agreed & AGREE_CHECK_PERMISSIONS);
 	atomic_store(&b->dir_flags, DIR_FLAGS_UNKNOWN);
-	if (!k->dirs && (b->listing_opens || k->goes_on)) {
-		k->dirs = dirs_create();
-		if (!k->dirs)
-			return -ENOMEM;
-	}
-	b->dirs = k->dirs;
-	return 0;
+	b->dirs = b->listing_opens || k->goes_on ? k->dirs : NULL;
 }
 
 /* Every argument of a request on an open directory begins with the handle. */
@@ -207,7 +241,8 @@ void start_opendir(struct op *op)
 		op_forward(op);
 		return;
 	}
-	op->dir_id = out.fh = dirs_add(b->dirs, op->h.nodeid, &(struct dir_state){0});
+	op->dir_id = out.fh = dirs_add(b->dirs, op->h.nodeid, &(struct dir_state){0},
+					     request_id(op->h.unique));
 	op_end(op, out.fh ? 0 : -ENOMEM, &out, sizeof(out));
 }
 
@@ -220,7 +255,8 @@ int finish_opendir(struct op *op, uint8_t *payload, size_t len)
 	if (err || !b->dirs)
 		return err;
 	op->dir_id =
-		dirs_add(b->dirs, op->h.nodeid, &(struct dir_state){.opened = true, .fh = out->fh});
+		dirs_add(b->dirs, op->h.nodeid, &(struct dir_state){.opened = true, .fh = out->fh},
+			 request_id(op->h.unique));
 	out->fh = op->dir_id;
 	atomic_store(&b->dir_flags, out->open_flags);
 	return op->dir_id ? 0 : -ENOMEM;

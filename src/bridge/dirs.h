@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bridge/records.h"
+
 struct dirs;
 
 struct dir_state {
@@ -15,12 +17,13 @@ struct dir_state {
 	uint64_t fh, end;
 };
 
-/* NULL: out of memory. */
-struct dirs *dirs_create(void);
+/* They are kept in `ledger`; *last, which is 0 at first, is the last handle. NULL: out of memory. */
+struct dirs *dirs_create(struct ledger *ledger, _Atomic uint64_t *last);
 void dirs_destroy(struct dirs *t);
 
-/* A new handle; 0: out of memory. All others: false, there is no such handle of that node. */
-uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state);
+/* A new handle, for the request `by`; 0: out of memory. All others: false, there is no such handle
+ * of that node. */
+uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state, uint64_t by);
 bool dirs_look(struct dirs *t, uint64_t id, uint64_t nodeid, struct dir_state *state);
 bool dirs_remove(struct dirs *t, uint64_t id, uint64_t nodeid, struct dir_state *state);
 /* Or the device has one for it already. */
@@ -28,6 +31,8 @@ bool dirs_opened(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t fh);
 void dirs_ended(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t end);
 /* Another device: it has none of them. No other thread is here. */
 void dirs_unbind(struct dirs *t);
+/* Another driver begins, with what is in the ledger. 0 or -errno. */
+int dirs_load(struct dirs *t, const struct records_unanswered *unanswered);
 /* Or more may follow at `offset`. What the last answer said is no longer known then. */
 bool dirs_take_end(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t offset);
 

@@ -33,14 +33,15 @@ struct node *note_entry(struct op *op, struct fuse_entry_out *entry, const char 
 	*err = 0;
 	if (!device_id)
 		return NULL;
-	node = numbers_lookup(b->numbers, entry);
+	node = numbers_lookup(b->numbers, entry, request_id(op->h.unique));
 	if (!node) {
 		fs_forget(b->session, device_id, 1);
 		*err = -ENOMEM;
 		return NULL;
 	}
 	if (name)
-		numbers_name(b->numbers, node, op->h.nodeid, name, &entry->attr, entry->generation);
+		numbers_name(b->numbers, node, op->h.nodeid, name, &entry->attr, entry->generation,
+			     request_id(op->h.unique));
 	if (fs_limits(b->session)->agreed & AGREE_BIRTH)
 		entry->generation = 0; /* between the device and us */
 	note_attr(op, node, &entry->attr);
@@ -149,7 +150,8 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 		node_note_opened(b->nodes, node, open_writes(op->open_flags));
 	if (node && !op->call)
 		out->fh = op->given_number =
-			handles_add(b->kept->handles, node_id(node), out->fh, op->open_flags);
+			handles_add(b->kept->handles, node_id(node), out->fh, op->open_flags,
+				    request_id(op->h.unique));
 	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
 	if (node)
 		node_look(b->nodes, node, &view);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bridge/handles.h"
 
+#include "base/bytes.h"
 #include "base/hash.h"
 
 #include <errno.h>
@@ -12,26 +13,31 @@
 /* Above what a device may give that counts, or that gives addresses. */
 #define FIRST_OWN   (UINT64_C(1) << 63)
 
+/* A record of the ledger. */
 struct handle {
-	struct handle *next;
+	struct ledger_mark mark;
+	_Atomic uint32_t open_flags;
 	uint64_t nodeid;
-	uint64_t number; /* the kernel's */
-	uint64_t fh;	 /* the device's, if `err` is 0 */
+	uint64_t number;	/* the kernel's */
+	uint64_t by;		/* the request that opened it first */
+	_Atomic uint32_t count; /* how often that number was given */
+	/* Of this process: */
 	int err;
-	unsigned count;
-	uint32_t open_flags;
+	uint64_t fh; /* the device's, if `err` is 0 */
+	struct handle *next;
 	bool reads, writes;
 };
 
 struct handles {
-	pthread_mutex_t lock; /* guards all of it; taken inside nothing, nothing is taken inside */
+	pthread_mutex_t lock; /* guards all of it; taken inside nothing, the ledger's inside */
 	size_t n, n_buckets;
 	struct handle **buckets;
 	bool own_numbers; /* there has been another device */
-	uint64_t last;
+	struct ledger *ledger;
+	_Atomic uint64_t *last;
 };
 
-int handles_create(struct handles **out)
+int handles_create(struct ledger *ledger, _Atomic uint64_t *last, struct handles **out)
 {
 	struct handles *h = calloc(1, sizeof(*h));
 
@@ -43,7 +49,8 @@ int handles_create(struct handles **out)
 		free(h);
 		return -ENOMEM;
 	}
-	h->last = FIRST_OWN;
+	h->ledger = ledger;
+	h->last = last;
 	pthread_mutex_init(&h->lock, NULL);
 	*out = h;
 	return 0;
@@ -58,7 +65,7 @@ void handles_destroy(struct handles *h)
 			struct handle *one = h->buckets[i];
 
 			h->buckets[i] = one->next;
-			free(one);
+			ledger_remove(h->ledger, one);
 		}
 	free(h->buckets);
 	pthread_mutex_destroy(&h->lock);
@@ -96,36 +103,63 @@ static void grow(struct handles *h)
 	h->n_buckets *= 2;
 }
 
-uint64_t handles_add(struct handles *h, uint64_t nodeid, uint64_t fh, uint32_t open_flags)
+static bool may_read(uint32_t open_flags)
 {
-	bool reads = (open_flags & O_ACCMODE) != O_WRONLY;
-	bool writes = (open_flags & O_ACCMODE) != O_RDONLY;
+	return (open_flags & O_ACCMODE) != O_WRONLY;
+}
+
+static bool may_write(uint32_t open_flags)
+{
+	return (open_flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Called with the lock held. */
+static uint64_t next_number(struct handles *h)
+{
+	uint64_t number = MAX(ledger_get(*h->last), FIRST_OWN) + 1;
+
+	ledger_set(*h->last, number);
+	return number;
+}
+
+/* Called with the lock held. */
+static void insert(struct handles *h, struct handle **at, struct handle *one)
+{
+	one->next = NULL;
+	one->reads = may_read(one->open_flags);
+	one->writes = may_write(one->open_flags);
+	*at = one;
+	if (++h->n > h->n_buckets)
+		grow(h);
+}
+
+uint64_t handles_add(struct handles *h, uint64_t nodeid, uint64_t fh, uint32_t open_flags,
+		     uint64_t by)
+{
 	struct handle **at, *one;
 	uint64_t number = fh;
 
 	pthread_mutex_lock(&h->lock);
 	if (h->own_numbers)
-		number = ++h->last;
+		number = next_number(h);
 	at = place_of(h, nodeid, number);
 	one = *at;
 	if (one) {
 		/* Opened again it must do for all of them. */
 		if ((one->open_flags ^ open_flags) & O_ACCMODE)
 			one->open_flags = (one->open_flags & ~(uint32_t)O_ACCMODE) | O_RDWR;
-		one->reads &= reads;
-		one->writes &= writes;
+		one->reads &= may_read(open_flags);
+		one->writes &= may_write(open_flags);
 		one->count++;
-	} else if ((one = malloc(sizeof(*one)))) {
-		*one = (struct handle){.nodeid = nodeid,
-				       .number = number,
-				       .fh = fh,
-				       .count = 1,
-				       .open_flags = open_flags,
-				       .reads = reads,
-				       .writes = writes};
-		*at = one;
-		if (++h->n > h->n_buckets)
-			grow(h);
+	} else if ((one = ledger_new(h->ledger, sizeof(*one)))) {
+		one->nodeid = nodeid;
+		one->number = number;
+		one->by = by;
+		one->fh = fh;
+		one->count = 1;
+		one->open_flags = open_flags;
+		ledger_enter(one, RECORD_HANDLE);
+		insert(h, at, one);
 	} else {
 		number = fh;
 	}
@@ -143,7 +177,7 @@ void handles_drop(struct handles *h, uint64_t nodeid, uint64_t number)
 	if (one && --one->count == 0) {
 		*at = one->next;
 		h->n--;
-		free(one);
+		ledger_remove(h->ledger, one);
 	}
 	pthread_mutex_unlock(&h->lock);
 }
@@ -203,4 +237,40 @@ int handles_reopen(struct handles *h, int fatal,
 				return fatal;
 		}
 	return 0;
+}
+
+struct loading {
+	struct handles *h;
+	const struct records_unanswered *unanswered;
+	void (*opened)(void *ctx, uint64_t nodeid, bool writes);
+	void *ctx;
+};
+
+static int load(void *ctx, void *record, size_t size)
+{
+	struct loading *l = ctx;
+	struct handle *one = record, **at = place_of(l->h, one->nodeid, one->number);
+
+	(void)size;
+	if (*at)
+		return -EPROTO;
+	if (record_unanswered(l->unanswered, one->by) && ledger_get(one->count))
+		one->count--;
+	if (!ledger_get(one->count)) {
+		ledger_remove(l->h->ledger, one);
+		return 0;
+	}
+	one->err = -EBADF; /* no device has it yet */
+	insert(l->h, at, one);
+	for (unsigned i = 0; i < ledger_get(one->count); i++)
+		l->opened(l->ctx, one->nodeid, one->writes);
+	return 0;
+}
+
+int handles_load(struct handles *h, const struct records_unanswered *unanswered,
+		 void (*opened)(void *ctx, uint64_t nodeid, bool writes), void *ctx)
+{
+	struct loading l = {h, unanswered, opened, ctx};
+
+	return ledger_each(h->ledger, RECORD_HANDLE, sizeof(struct handle), load, &l);
 }

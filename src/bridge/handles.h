@@ -9,17 +9,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bridge/records.h"
+
 struct handles;
 
-int handles_create(struct handles **out);
+/* They are kept in `ledger`; *last, which is 0 at first, is the last number that we have given. */
+int handles_create(struct ledger *ledger, _Atomic uint64_t *last, struct handles **out);
 void handles_destroy(struct handles *h);
 
 /*
- * The device has opened a file: the kernel's number for it; `open_flags` as of open(2). A device
+ * The device has opened a file, for the request `by`: the kernel's number for it; `open_flags` as
+ * of open(2). A device
  * may give the same handle for several open files: then what counts is what all of them may do.
  * Where there is no memory it is the device's number, and not noted. Any thread.
  */
-uint64_t handles_add(struct handles *h, uint64_t nodeid, uint64_t fh, uint32_t open_flags);
+uint64_t handles_add(struct handles *h, uint64_t nodeid, uint64_t fh, uint32_t open_flags,
+		     uint64_t by);
 void handles_drop(struct handles *h, uint64_t nodeid, uint64_t number);
 /* False: not known. */
 bool handles_find(struct handles *h, uint64_t nodeid, uint64_t number, bool *reads, bool *writes);
@@ -37,5 +42,9 @@ void handles_lose(struct handles *h, uint64_t nodeid, int err);
 int handles_reopen(struct handles *h, int fatal,
 		   int (*open)(void *ctx, uint64_t nodeid, uint32_t open_flags, uint64_t *fh),
 		   void *ctx);
+
+/* Another driver begins, with what is in the ledger; each is told to opened(). 0 or -errno. */
+int handles_load(struct handles *h, const struct records_unanswered *unanswered,
+		 void (*opened)(void *ctx, uint64_t nodeid, bool writes), void *ctx);
 
 #endif

@@ -345,8 +345,8 @@ void names_end(struct op *op);
 /* True: a GETATTR was answered from what is kept. */
 bool names_getattr(struct op *op);
 
-/* dirs.c: open directories, of a mount. 0 or -ENOMEM. */
-int dirs_begin(struct bridge *b);
+/* dirs.c: open directories, of a mount; the session is there. */
+void dirs_begin(struct bridge *b);
 void start_opendir(struct op *op);
 void start_releasedir(struct op *op);
 void start_readdir(struct op *op);

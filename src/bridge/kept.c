@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bridge/kept.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "bridge/node_internal.h"
@@ -42,22 +44,51 @@ static bool answer_alone(void *ctx, int fd, const void *message, size_t len)
 	return true;
 }
 
-struct bridge_kept *bridge_kept_create(bool goes_on)
+/* ------------------------------------------------------------------ begin, end */
+
+/* What is kept in the ledger, which may be full already. */
+static int open_tables(struct bridge_kept *k)
+{
+	struct kept_state *state = k->state;
+
+	k->dirs = dirs_create(k->ledger, &state->last_dir);
+	if (!k->dirs || node_table_create(&k->nodes) ||
+	    handles_create(k->ledger, &state->last_handle, &k->handles) ||
+	    locks_create(k->ledger, &k->locks) || fuse_held_create(answer_alone, k, &k->held))
+		return -ENOMEM;
+	numbers_init(&k->numbers, k->nodes, k->ledger, &state->last_node);
+	k->numbers.keeps = k->goes_on;
+	k->nodes->ended = numbers_gone;
+	k->nodes->ended_ctx = &k->numbers;
+	return 0;
+}
+
+static struct bridge_kept *new_kept(bool goes_on)
 {
 	struct bridge_kept *k = calloc(1, sizeof(*k));
 
 	if (!k)
 		return NULL;
 	k->goes_on = goes_on;
-	if (node_table_create(&k->nodes) || handles_create(&k->handles) ||
-	    locks_create(&k->locks) || fuse_held_create(answer_alone, k, &k->held)) {
+	k->noted_fd = -1;
+	list_init(&k->notes);
+	pthread_mutex_init(&k->note_lock, NULL);
+	return k;
+}
+
+struct bridge_kept *bridge_kept_create(bool goes_on)
+{
+	struct bridge_kept *k = new_kept(goes_on);
+
+	if (!k)
+		return NULL;
+	if (ledger_create(RECORDS_VERSION, goes_on, &k->ledger) == 0)
+		k->state = ledger_new(k->ledger, sizeof(*k->state));
+	if (!k->state || open_tables(k)) {
 		bridge_kept_destroy(k);
 		return NULL;
 	}
-	numbers_init(&k->numbers, k->nodes);
-	k->numbers.keeps = goes_on;
-	k->nodes->ended = numbers_gone;
-	k->nodes->ended_ctx = &k->numbers;
+	ledger_enter(k->state, RECORD_STATE);
 	return k;
 }
 
@@ -72,7 +103,150 @@ void bridge_kept_destroy(struct bridge_kept *k)
 	dirs_destroy(k->dirs);
 	locks_destroy(k->locks);
 	fuse_held_destroy(k->held);
+	if (k->noted_fd >= 0)
+		close(k->noted_fd);
+	ledger_destroy(k->ledger);
+	pthread_mutex_destroy(&k->note_lock);
 	free(k);
+}
+
+/* ------------------------------------------------------------------ another driver's */
+
+int bridge_kept_fd(const struct bridge_kept *k)
+{
+	return ledger_fd(k->ledger);
+}
+
+const char *bridge_kept_source(const struct bridge_kept *k)
+{
+	return k->state->source;
+}
+
+const char *bridge_kept_tag(const struct bridge_kept *k)
+{
+	return k->state->tag;
+}
+
+static int find_state(void *ctx, void *record, size_t size)
+{
+	struct bridge_kept *k = ctx;
+
+	(void)size;
+	if (k->state)
+		return -EPROTO;
+	k->state = record;
+	return 0;
+}
+
+static const char *check_state(const struct kept_state *state)
+{
+	if (!state)
+		return "damaged";
+	if (!ledger_get(state->ready))
+		return "that of a mount that was not through yet";
+	if (!memchr(state->source, 0, sizeof(state->source)) ||
+	    !memchr(state->tag, 0, sizeof(state->tag)))
+		return "damaged";
+	return NULL;
+}
+
+int bridge_kept_check(int fd, const char **why)
+{
+	return ledger_check(fd, RECORDS_VERSION, why);
+}
+
+int bridge_kept_load(int fd, struct bridge_kept **out, const char **why)
+{
+	struct bridge_kept *k = new_kept(true);
+	int err;
+
+	*why = NULL;
+	if (!k) {
+		close(fd);
+		return -ENOMEM;
+	}
+	err = ledger_load(fd, RECORDS_VERSION, &k->ledger, why);
+
+	if (err) {
+		bridge_kept_destroy(k);
+		return err;
+	}
+	if (ledger_each(k->ledger, RECORD_STATE, sizeof(*k->state), find_state, k))
+		*why = "damaged";
+	else
+		*why = check_state(k->state);
+	err = *why ? -EPROTO : open_tables(k);
+	if (err) {
+		bridge_kept_destroy(k);
+		return err;
+	}
+	k->bridges = 1;
+	k->root_attr = k->state->root;
+	*out = k;
+	return 0;
+}
+
+/* Requests that the last driver had read and not answered: the kernel has sent them again. */
+static void note_again(void *ctx, const void *message, size_t len)
+{
+	struct omap *again = ctx;
+	struct fuse_in_header h;
+
+	(void)len;
+	memcpy(&h, message, sizeof(h));
+	if (h.unique & FUSE_UNIQUE_RESEND_BIT)
+		omap_insert(again, request_id(h.unique), again);
+}
+
+static bool is_unanswered(void *ctx, uint64_t request)
+{
+	uint64_t found;
+
+	return omap_floor(ctx, request, &found) && found == request;
+}
+
+static void was_opened(void *ctx, uint64_t nodeid, bool writes)
+{
+	struct bridge_kept *k = ctx;
+	struct node *n = node_find(k->nodes, nodeid);
+
+	if (!n)
+		return;
+	node_note_opened(k->nodes, n, writes);
+	if (writes)
+		node_note_written(k->nodes, n); /* perhaps */
+}
+
+static void has_lock(void *ctx, uint64_t nodeid)
+{
+	struct bridge_kept *k = ctx;
+	struct node *n = node_find(k->nodes, nodeid);
+
+	if (n)
+		node_note_locked(k->nodes, n);
+}
+
+int bridge_kept_resume(struct bridge_kept *k, int noted_fd)
+{
+	struct omap again;
+	const struct records_unanswered unanswered = {is_unanswered, &again};
+	int err;
+
+	k->noted_fd = noted_fd;
+	k->notes_due = true;
+	omap_init(&again);
+	fuse_held_each(k->held, note_again, &again);
+	err = numbers_load(&k->numbers, &unanswered);
+	if (!err)
+		err = handles_load(k->handles, &unanswered, was_opened, k);
+	if (!err)
+		err = dirs_load(k->dirs, &unanswered);
+	if (!err)
+		err = locks_load(k->locks, has_lock, k);
+	if (!err)
+		err = notes_load(k, &unanswered);
+	omap_clear(&again);
+	return err;
 }
 
 struct fuse_held *bridge_held(struct bridge_kept *k)

@@ -12,25 +12,29 @@
 
 #define BUCKETS 1024u
 
+/* A record of the ledger. */
 struct lock {
-	struct list link;
+	struct ledger_mark mark;
+	struct list link; /* of this process */
 	uint64_t nodeid;
 	struct fuse_lk_in in;
 };
 
 struct locks {
-	pthread_mutex_t lock; /* guards all of it; taken inside nothing, nothing is taken inside */
+	pthread_mutex_t lock; /* guards all of it; taken inside nothing, the ledger's inside */
+	struct ledger *ledger;
 	unsigned n;
 	struct list buckets[BUCKETS];
 };
 
-int locks_create(struct locks **out)
+int locks_create(struct ledger *ledger, struct locks **out)
 {
 	struct locks *l = malloc(sizeof(*l));
 
 	if (!l)
 		return -ENOMEM;
 	pthread_mutex_init(&l->lock, NULL);
+	l->ledger = ledger;
 	l->n = 0;
 	for (unsigned i = 0; i < BUCKETS; i++)
 		list_init(&l->buckets[i]);
@@ -43,7 +47,7 @@ static void remove_lock(struct locks *l, struct lock *k)
 {
 	list_del(&k->link);
 	l->n--;
-	free(k);
+	ledger_remove(l->ledger, k);
 }
 
 void locks_destroy(struct locks *l)
@@ -71,13 +75,15 @@ static bool is_of(const struct lock *k, uint64_t nodeid, uint64_t owner, uint32_
 static void add_to(struct locks *l, struct list *to, const struct lock *like, uint64_t start,
 		   uint64_t end)
 {
-	struct lock *k = malloc(sizeof(*k));
+	struct lock *k = ledger_new(l->ledger, sizeof(*k));
 
 	if (!k)
 		return;
-	*k = *like;
+	k->nodeid = like->nodeid;
+	k->in = like->in;
 	k->in.lk.start = start;
 	k->in.lk.end = end;
+	ledger_enter(k, RECORD_LOCK);
 	list_push_back(to, &k->link);
 	l->n++;
 }
@@ -169,4 +175,29 @@ int locks_again(struct locks *l, int fatal,
 		}
 	}
 	return 0;
+}
+
+struct loading {
+	struct locks *l;
+	void (*has)(void *ctx, uint64_t nodeid);
+	void *ctx;
+};
+
+static int load(void *ctx, void *record, size_t size)
+{
+	struct loading *to = ctx;
+	struct lock *k = record;
+
+	(void)size;
+	list_push_back(bucket_of(to->l, k->nodeid), &k->link);
+	to->l->n++;
+	to->has(to->ctx, k->nodeid);
+	return 0;
+}
+
+int locks_load(struct locks *l, void (*has)(void *ctx, uint64_t nodeid), void *ctx)
+{
+	struct loading to = {l, has, ctx};
+
+	return ledger_each(l->ledger, RECORD_LOCK, sizeof(struct lock), load, &to);
 }

@@ -9,11 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "wire/fuse.h"
+#include "bridge/records.h"
 
 struct locks;
 
-int locks_create(struct locks **out);
+/* They are kept in `ledger`. */
+int locks_create(struct ledger *ledger, struct locks **out);
 void locks_destroy(struct locks *l);
 
 /* A SETLK or SETLKW of this node has succeeded, also one that unlocks; `fh` is the kernel's number.
@@ -29,5 +30,8 @@ unsigned locks_count(struct locks *l);
  * lost, unless it is `fatal`, which ends it and is returned. */
 int locks_again(struct locks *l, int fatal,
 		int (*again)(void *ctx, uint64_t nodeid, const struct fuse_lk_in *in), void *ctx);
+
+/* Another driver begins, with what is in the ledger; each is told to has(). 0 or -errno. */
+int locks_load(struct locks *l, void (*has)(void *ctx, uint64_t nodeid), void *ctx);
 
 #endif

@@ -15,6 +15,7 @@ int node_table_create(struct node_table **out)
 	if (!t)
 		return -ENOMEM;
 	t->ended = NULL;
+	t->ledger = NULL;
 	for (int i = 0; i < SHARDS; i++) {
 		struct shard *s = &t->shards[i];
 
@@ -92,7 +93,7 @@ uint64_t node_id(const struct node *n)
 	return n->nodeid;
 }
 
-struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_id)
+struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_id, uint64_t by)
 {
 	struct shard *s = shard_lock(t, nodeid);
 	struct node *n;
@@ -116,9 +117,23 @@ struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_
 		n->nlookup++;
 		n->device_id = device_id;
 		n->device_lookups++;
+		if (n->origin)
+			origin_named(n->origin, n->nlookup, by);
 	}
 	shard_unlock(s);
 	return n;
+}
+
+void node_restore(struct node_table *t, struct node *n, struct node_origin *o)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->origin = o;
+	n->nlookup = ledger_get(o->nlookup);
+	n->device_id = n->device_lookups = 0;
+	n->mode = o->type;
+	n->mtime_late = n->written = ledger_get(o->mtime_late);
+	shard_unlock(s);
 }
 
 void node_look(struct node_table *t, struct node *n, struct node_view *view)
@@ -337,6 +352,8 @@ void node_set_mtime_late(struct node_table *t, struct node *n)
 	struct shard *s = shard_lock(t, n->nodeid);
 
 	n->mtime_late = n->written = true;
+	if (n->origin)
+		ledger_set(n->origin->mtime_late, true);
 	shard_unlock(s);
 }
 
@@ -347,6 +364,8 @@ bool node_take_mtime_late(struct node_table *t, struct node *n)
 
 	late = n->mtime_late;
 	n->mtime_late = false;
+	if (late && n->origin)
+		ledger_set(n->origin->mtime_late, false);
 	shard_unlock(s);
 	return late;
 }

@@ -54,9 +54,9 @@ void node_table_destroy(struct node_table *t);
 struct node *node_find(struct node_table *t, uint64_t nodeid);
 uint64_t node_id(const struct node *n);
 
-/* Raises the count of a node, made if need be, which the device has just called `device_id`; NULL:
- * out of memory. */
-struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_id);
+/* Raises the count of a node, made if need be, which the device has just called `device_id`, in its
+ * answer to the request `by` (fuse_request_of()); NULL: out of memory. */
+struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_id, uint64_t by);
 
 void node_look(struct node_table *t, struct node *n, struct node_view *view);
 

@@ -109,6 +109,8 @@ void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlook
 	n = shard_find_node(s, nodeid);
 	if (n) {
 		n->nlookup -= MIN(nlookup, n->nlookup);
+		if (n->origin)
+			ledger_set(n->origin->nlookup, n->nlookup);
 		close = n->nlookup == 0 && !n->closing;
 		if (close) {
 			n->closing = true;

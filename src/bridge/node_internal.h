@@ -8,9 +8,30 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/ledger.h"
 #include "bridge/node.h"
 
 #define SHARDS 64
+
+struct node_name;
+
+/*
+ * What another device, or another driver, must know of a node: a record of the ledger. Guarded by
+ * the shard's lock.
+ */
+struct node_origin {
+	struct ledger_mark mark;
+	uint16_t type; /* S_IFMT */
+	_Atomic uint16_t mtime_late;
+	uint64_t nodeid;
+	_Atomic uint64_t nlookup;
+	uint64_t ino, generation;
+	/* By which request it was named last, and how often: if the driver dies before it has
+	 * answered that, the kernel does not count them. */
+	_Atomic uint64_t by;
+	struct node_name *names; /* numbers.c; of this process */
+	_Atomic uint32_t by_count;
+};
 
 struct node {
 	struct node *next; /* in its bucket */
@@ -61,7 +82,22 @@ struct node_table {
 	/* A node is no more; without locks. */
 	void (*ended)(void *ctx, struct node *n);
 	void *ended_ctx;
+	struct ledger *ledger; /* NULL: nodes have no origin */
 };
+
+/* A node as another driver had it. */
+void node_restore(struct node_table *t, struct node *n, struct node_origin *o);
+
+/* Called with the shard's lock held. In this order: a kill in between counts one too many. */
+static inline void origin_named(struct node_origin *o, uint64_t nlookup, uint64_t by)
+{
+	ledger_set(o->nlookup, nlookup);
+	if (ledger_get(o->by) != by) {
+		ledger_set(o->by_count, 0);
+		ledger_set(o->by, by);
+	}
+	ledger_set(o->by_count, ledger_get(o->by_count) + 1);
+}
 
 /* Called with the shard's lock held. */
 static inline struct node **bucket_of(struct shard *s, uint64_t nodeid)
@@ -87,12 +123,13 @@ static inline struct shard *shard_lock(struct node_table *t, uint64_t nodeid)
 	return s;
 }
 
-void node_origin_free(struct node_origin *o);
+void node_origin_free(struct ledger *l, struct node_origin *o);
 
 static inline void node_free(struct node *n)
 {
 	free(n->names);
-	node_origin_free(n->origin);
+	if (n->origin)
+		node_origin_free(n->table->ledger, n->origin);
 	free(n);
 }
 

@@ -5,15 +5,63 @@
  * with the note at its end, and the next device finds out from that whether it was done.
  *
  * What is in a note is the device's business.
+ *
+ * If the driver dies, the note is found by a record of the ledger: it says where in the memory of
+ * that driver the device has stored it, or, of a request that is held, has a copy.
  */
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <string.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "bridge/rebuild.h"
 
 #define EXT_UNITS (AGREEMENT_EXT_NOTE_BYTES / 8)
+
+/* A record of the ledger: either an op's or, of what is held, in bridge_kept.notes. */
+struct kept_note {
+	struct ledger_mark mark;
+	uint32_t unused;
+	uint64_t request;    /* request_id() */
+	_Atomic uint64_t at; /* in the driver's memory (fs_memory_fd()); 0: what follows is it */
+	struct agreement_note note;
+	struct list link; /* of this process */
+};
+
+static struct kept_note *new_kept(struct op *op)
+{
+	struct kept_note *n = ledger_new(op->bridge->kept->ledger, sizeof(*n));
+
+	if (n)
+		n->request = request_id(op->h.unique);
+	return n;
+}
+
+/* That of a request that was held, if there is one. */
+static struct kept_note *take_kept(struct bridge_kept *k, uint64_t request)
+{
+	struct kept_note *found = NULL;
+
+	pthread_mutex_lock(&k->note_lock);
+	for (struct list *pos = k->notes.next; pos != &k->notes && !found; pos = pos->next) {
+		struct kept_note *n = container_of(pos, struct kept_note, link);
+
+		if (n->request == request)
+			found = n;
+	}
+	if (found)
+		list_del(&found->link);
+	pthread_mutex_unlock(&k->note_lock);
+	return found;
+}
+
+static void put_kept(struct bridge_kept *k, struct kept_note *n)
+{
+	pthread_mutex_lock(&k->note_lock);
+	list_push_back(&k->notes, &n->link);
+	pthread_mutex_unlock(&k->note_lock);
+}
 
 /* Would a second time find something else than the first? */
 static bool is_worth_one(struct op *op)
@@ -78,8 +126,10 @@ void notes_begin(struct op *op)
 	bool wanted = notes_room(op);
 
 	memset(&op->note, 0, sizeof(op->note));
-	if (brought)
+	if (brought) {
 		read_note(op, op->h.len);
+		op->kept_note = take_kept(op->bridge->kept, request_id(op->h.unique));
+	}
 	if (brought && !is_agreed(op)) {
 		/* Another make of device: it does it again, for better or worse. */
 		op->h.len -= (uint32_t)brought;
@@ -102,6 +152,20 @@ void notes_put(struct op *op)
 		return;
 	op->note_at = req->out_len - AGREEMENT_NOTE_BYTES;
 	memcpy(req->out + op->note_at, &op->note, sizeof(op->note));
+	if (!op->kept_note) {
+		op->kept_note = new_kept(op);
+		if (!op->kept_note)
+			return; /* if the driver dies, too, it may be done twice */
+	}
+	ledger_set(op->kept_note->at,
+		   fs_memory_offset(op->bridge->session, req->out + op->note_at));
+	ledger_enter(op->kept_note, RECORD_NOTE);
+}
+
+void notes_end(struct op *op)
+{
+	ledger_remove(op->bridge->kept->ledger, op->kept_note);
+	op->kept_note = NULL;
 }
 
 static bool is_empty(const struct agreement_note *note)
@@ -111,11 +175,39 @@ static bool is_empty(const struct agreement_note *note)
 	return memcmp(note, &none, sizeof(none)) == 0;
 }
 
-bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES])
+static void add_note(struct fuse_in_header *h)
 {
-	struct fuse_ext_header head = {.size = sizeof(head) + sizeof(op->note),
+	h->len += AGREEMENT_EXT_NOTE_BYTES;
+	h->total_extlen += (uint16_t)EXT_UNITS;
+	h->padding |= AGREEMENT_NOTED;
+}
+
+static void write_ext(uint8_t *to, const struct agreement_note *note)
+{
+	struct fuse_ext_header head = {.size = sizeof(head) + sizeof(*note),
 				       .type = AGREEMENT_EXT_NOTE};
 
+	memset(to, 0, AGREEMENT_EXT_NOTE_BYTES);
+	memcpy(to, &head, sizeof(head));
+	memcpy(to + sizeof(head), note, sizeof(*note));
+}
+
+/* A copy for another driver, instead of where it is. */
+static void keep_note(struct op *op)
+{
+	struct kept_note *n = op->kept_note ? op->kept_note : new_kept(op);
+
+	op->kept_note = NULL;
+	if (!n)
+		return;
+	n->note = op->note;
+	ledger_set(n->at, 0);
+	ledger_enter(n, RECORD_NOTE);
+	put_kept(op->bridge->kept, n);
+}
+
+bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES])
+{
 	if (op->note_at)
 		memcpy(&op->note, op->req->out + op->note_at, sizeof(op->note));
 	else if (note_in_message(h))
@@ -124,13 +216,85 @@ bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_E
 		return false;
 	if (is_empty(&op->note) && !note_in_message(h))
 		return false;
-	if (!note_in_message(h)) {
-		h->len += AGREEMENT_EXT_NOTE_BYTES;
-		h->total_extlen += (uint16_t)EXT_UNITS;
-		h->padding |= AGREEMENT_NOTED;
-	}
-	memset(ext, 0, AGREEMENT_EXT_NOTE_BYTES);
-	memcpy(ext, &head, sizeof(head));
-	memcpy(ext + sizeof(head), &op->note, sizeof(op->note));
+	if (!note_in_message(h))
+		add_note(h);
+	write_ext(ext, &op->note);
+	keep_note(op);
 	return true;
+}
+
+/* ------------------------------------------------------------------ another driver's */
+
+struct loading {
+	struct bridge_kept *k;
+	const struct records_unanswered *unanswered;
+};
+
+static int load(void *ctx, void *record, size_t size)
+{
+	struct loading *l = ctx;
+	struct kept_note *n = record;
+
+	(void)size;
+	if (record_unanswered(l->unanswered, n->request))
+		put_kept(l->k, n);
+	else
+		ledger_remove(l->k->ledger, n);
+	return 0;
+}
+
+int notes_load(struct bridge_kept *k, const struct records_unanswered *unanswered)
+{
+	struct loading l = {k, unanswered};
+
+	return ledger_each(k->ledger, RECORD_NOTE, sizeof(struct kept_note), load, &l);
+}
+
+/* The device may write there no more. It has the file, too, so it is read, not mapped. */
+static void copy_note(struct kept_note *n, int fd)
+{
+	uint64_t at = ledger_get(n->at);
+
+	if (!at)
+		return;
+	if (fd < 0 || pread(fd, &n->note, sizeof(n->note), (off_t)at) != sizeof(n->note))
+		memset(&n->note, 0, sizeof(n->note));
+	ledger_set(n->at, 0);
+}
+
+/* As notes_hold() would have held it. */
+static size_t bring(void *ctx, uint8_t *message, size_t len)
+{
+	struct bridge_kept *k = ctx;
+	struct fuse_in_header h;
+	struct kept_note *n;
+
+	memcpy(&h, message, sizeof(h));
+	n = h.unique & FUSE_UNIQUE_RESEND_BIT ? take_kept(k, request_id(h.unique)) : NULL;
+	if (!n)
+		return len;
+	if (is_empty(&n->note)) {
+		ledger_remove(k->ledger, n);
+		return len;
+	}
+	put_kept(k, n);
+	add_note(&h);
+	memcpy(message, &h, sizeof(h));
+	write_ext(message + len, &n->note);
+	return h.len;
+}
+
+void notes_bring(struct bridge *b)
+{
+	struct bridge_kept *k = b->kept;
+
+	if (!k->notes_due)
+		return;
+	k->notes_due = false;
+	for (struct list *pos = k->notes.next; pos != &k->notes; pos = pos->next)
+		copy_note(container_of(pos, struct kept_note, link), k->noted_fd);
+	if (k->noted_fd >= 0)
+		close(k->noted_fd);
+	k->noted_fd = -1;
+	fuse_held_extend(k->held, AGREEMENT_EXT_NOTE_BYTES, bring, k);
 }

@@ -2,7 +2,6 @@
 #include "bridge/numbers.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -21,24 +20,22 @@ _Static_assert(sizeof(void *) == sizeof(uint64_t), "numbers are kept as values o
 /* A node is looked for by the names that it was given last. Host and kernel may give it more. */
 #define NAMES_MAX 8
 
+/* A record of the ledger. Guarded by the lock of its node's shard. */
 struct node_name {
-	struct node_name *next;
-	uint64_t dir, key;
+	struct ledger_mark mark;
+	uint32_t part; /* of its key */
+	uint64_t nodeid, dir;
+	struct node_name *next; /* of this process */
 	char name[];
 };
 
-/* What a node was. Guarded by its shard's lock. */
-struct node_origin {
-	uint64_t ino, generation;
-	uint32_t type; /* S_IFMT */
-	struct node_name *names;
-};
-
-void numbers_init(struct numbers *u, struct node_table *nodes)
+void numbers_init(struct numbers *u, struct node_table *nodes, struct ledger *ledger,
+		  _Atomic uint64_t *last)
 {
 	memset(u, 0, sizeof(*u));
 	u->nodes = nodes;
-	u->last = FIRST_OWN;
+	u->ledger = nodes->ledger = ledger;
+	u->last = last;
 	pthread_mutex_init(&u->lock, NULL);
 	omap_init(&u->by_name);
 	omap_init(&u->by_device);
@@ -70,6 +67,11 @@ static uint64_t name_key(uint64_t dir, const char *name)
 		len -= n;
 	}
 	return key;
+}
+
+static uint64_t key_of(const struct node_name *name)
+{
+	return name_key(name->dir, name->name);
 }
 
 static uint64_t file_key(uint64_t ino, uint64_t generation, uint32_t type)
@@ -107,6 +109,15 @@ static void drop(struct omap *m, uint64_t key, uint64_t nodeid)
 /* ------------------------------------------------------------------ up: what the device names */
 
 /* Called with the lock held. */
+static uint64_t next_number(struct numbers *u)
+{
+	uint64_t number = MAX(ledger_get(*u->last), FIRST_OWN) + 1;
+
+	ledger_set(*u->last, number);
+	return number;
+}
+
+/* Called with the lock held. */
 static uint64_t kernel_number(struct numbers *u, const struct fuse_entry_out *e)
 {
 	uint64_t nodeid = get(&u->by_device, e->nodeid);
@@ -121,34 +132,38 @@ static uint64_t kernel_number(struct numbers *u, const struct fuse_entry_out *e)
 		omap_remove(&u->by_file, key);
 	} else {
 		do
-			nodeid = ++u->last;
+			nodeid = next_number(u);
 		while (node_find(u->nodes, nodeid));
 	}
 	put(&u->by_device, e->nodeid, nodeid);
 	return nodeid;
 }
 
-struct node *numbers_lookup(struct numbers *u, struct fuse_entry_out *e)
+struct node *numbers_lookup(struct numbers *u, struct fuse_entry_out *e, uint64_t by)
 {
 	uint64_t device_id = e->nodeid;
 	struct node *n;
 
 	if (!u->translates)
-		return node_lookup(u->nodes, device_id, device_id);
+		return node_lookup(u->nodes, device_id, device_id, by);
 	pthread_mutex_lock(&u->lock);
 	e->nodeid = kernel_number(u, e);
-	n = node_lookup(u->nodes, e->nodeid, device_id);
+	n = node_lookup(u->nodes, e->nodeid, device_id, by);
 	pthread_mutex_unlock(&u->lock);
 	return n;
 }
 
-static struct node_name *new_name(uint64_t dir, const char *name)
+/* Not in the ledger yet. */
+static struct node_name *new_name(struct numbers *u, uint64_t nodeid, uint64_t dir,
+				  const char *name)
 {
 	size_t len = strlen(name);
-	struct node_name *made = malloc(sizeof(*made) + len + 1);
+	struct node_name *made = ledger_new(u->ledger, sizeof(*made) + len + 1);
 
 	if (made) {
-		*made = (struct node_name){.dir = dir, .key = name_key(dir, name)};
+		made->nodeid = nodeid;
+		made->dir = dir;
+		made->part = (uint32_t)name_key(dir, name);
 		memcpy(made->name, name, len + 1);
 	}
 	return made;
@@ -159,24 +174,27 @@ static struct node_name **name_at(struct node_origin *o, uint64_t key)
 {
 	struct node_name **at = &o->names;
 
-	while (*at && (*at)->key != key)
+	while (*at && ((*at)->part != (uint32_t)key || key_of(*at) != key))
 		at = &(*at)->next;
 	return at;
 }
 
-/* Called with the lock held: `made` is the node's first name now, or freed. A node that is not kept
+/* Called with the lock held: `made` is its node's first name now, or freed. A node that is not kept
  * is none. */
-static void give_name(struct numbers *u, uint64_t nodeid, struct node_name *made)
+static void give_name(struct numbers *u, struct node_name *made)
 {
+	uint64_t nodeid = made->nodeid;
 	struct shard *s = shard_lock(u->nodes, nodeid);
 	struct node *n = shard_find_node(s, nodeid);
 	struct node_name *last = NULL, **at;
+	uint64_t key = key_of(made);
 	unsigned count = 0;
 
-	if (n && n->origin && !*name_at(n->origin, made->key)) {
+	if (n && n->origin && !*name_at(n->origin, key)) {
+		ledger_enter(made, RECORD_NAME);
 		made->next = n->origin->names;
 		n->origin->names = made;
-		put(&u->by_name, made->key, nodeid);
+		put(&u->by_name, key, nodeid);
 		made = NULL;
 		for (at = &n->origin->names; *at && count < NAMES_MAX; at = &(*at)->next)
 			count++;
@@ -185,9 +203,9 @@ static void give_name(struct numbers *u, uint64_t nodeid, struct node_name *made
 	}
 	shard_unlock(s);
 	if (last)
-		drop(&u->by_name, last->key, nodeid);
-	free(last);
-	free(made);
+		drop(&u->by_name, key_of(last), nodeid);
+	ledger_remove(u->ledger, last);
+	ledger_remove(u->ledger, made);
 }
 
 /* Called with the lock held. */
@@ -205,26 +223,32 @@ static void take_name(struct numbers *u, uint64_t nodeid, uint64_t key)
 	}
 	shard_unlock(s);
 	drop(&u->by_name, key, nodeid);
-	free(gone);
+	ledger_remove(u->ledger, gone);
 }
 
 /* Called with the shard's lock held. False: out of memory. */
-static bool has_origin(struct node *n, const struct fuse_attr *attr, uint64_t generation)
+static bool has_origin(struct numbers *u, struct node *n, const struct fuse_attr *attr,
+		       uint64_t generation, uint64_t by)
 {
-	struct node_origin *o = n->origin;
+	struct node_origin *o = n->origin ? n->origin : ledger_new(u->ledger, sizeof(*o));
 
-	if (!o)
-		o = n->origin = calloc(1, sizeof(*o));
 	if (!o)
 		return false;
 	o->ino = attr->ino;
 	o->generation = generation;
 	o->type = attr->mode & S_IFMT;
+	if (n->origin)
+		return true;
+	o->nodeid = n->nodeid;
+	o->mtime_late = n->mtime_late;
+	origin_named(o, n->nlookup, by);
+	ledger_enter(o, RECORD_NODE);
+	n->origin = o;
 	return true;
 }
 
 void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *name,
-		  const struct fuse_attr *attr, uint64_t generation)
+		  const struct fuse_attr *attr, uint64_t generation, uint64_t by)
 {
 	size_t len = strlen(name);
 	struct node_name *made;
@@ -234,13 +258,14 @@ void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *n
 	if (!u->keeps || !len || len > NUMBERS_NAME_MAX || n->nodeid == FUSE_ROOT_ID)
 		return;
 	s = shard_lock(u->nodes, n->nodeid);
-	needed = has_origin(n, attr, generation) && !*name_at(n->origin, name_key(dir, name));
+	needed = has_origin(u, n, attr, generation, by) &&
+		 !*name_at(n->origin, name_key(dir, name));
 	shard_unlock(s);
-	made = needed ? new_name(dir, name) : NULL;
+	made = needed ? new_name(u, n->nodeid, dir, name) : NULL;
 	if (!made)
 		return;
 	pthread_mutex_lock(&u->lock);
-	give_name(u, n->nodeid, made);
+	give_name(u, made);
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -260,10 +285,10 @@ void numbers_unname(struct numbers *u, uint64_t dir, const char *name)
 /* Called with the lock held. */
 static void give_copy(struct numbers *u, uint64_t nodeid, uint64_t dir, const char *name)
 {
-	struct node_name *made = nodeid ? new_name(dir, name) : NULL;
+	struct node_name *made = nodeid ? new_name(u, nodeid, dir, name) : NULL;
 
 	if (made)
-		give_name(u, nodeid, made);
+		give_name(u, made);
 }
 
 void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
@@ -278,13 +303,17 @@ void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t 
 	replaced = get(&u->by_name, new);
 	if (moved == replaced)
 		replaced = 0; /* two names of one file: nothing happens */
-	if (moved && !(how & NUMBERS_PERHAPS))
-		take_name(u, moved, old);
-	if (replaced && !(how & NUMBERS_PERHAPS))
-		take_name(u, replaced, new);
+	/* A name too many does no harm, for what answers to it is looked at; one too few does. So
+	 * a driver that is killed in between has given, and not taken yet; and where nothing is
+	 * known to move this was done before. */
 	give_copy(u, moved, newdir, newname);
 	if (how & NUMBERS_EXCHANGE)
 		give_copy(u, replaced, dir, name);
+	if (moved && !(how & NUMBERS_PERHAPS)) {
+		take_name(u, moved, old);
+		if (replaced)
+			take_name(u, replaced, new);
+	}
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -318,7 +347,7 @@ void numbers_gone(void *ctx, struct node *n)
 	/* Unless it was named again meanwhile, as another node of the same number. */
 	if (!node_find(u->nodes, n->nodeid)) {
 		for (struct node_name *name = o ? o->names : NULL; name; name = name->next)
-			drop(&u->by_name, name->key, n->nodeid);
+			drop(&u->by_name, key_of(name), n->nodeid);
 		if (o)
 			drop(&u->by_file, file_key(o->ino, o->generation, o->type), n->nodeid);
 		drop(&u->by_device, n->device_id, n->nodeid);
@@ -326,15 +355,15 @@ void numbers_gone(void *ctx, struct node *n)
 	pthread_mutex_unlock(&u->lock);
 }
 
-void node_origin_free(struct node_origin *o)
+void node_origin_free(struct ledger *l, struct node_origin *o)
 {
-	while (o && o->names) {
+	while (o->names) {
 		struct node_name *gone = o->names;
 
 		o->names = gone->next;
-		free(gone);
+		ledger_remove(l, gone);
 	}
-	free(o);
+	ledger_remove(l, o);
 }
 
 static void index_file(void *ctx, struct node *n)
@@ -355,6 +384,63 @@ void numbers_unbind(struct numbers *u)
 	node_each(u->nodes, index_file, u);
 }
 
+struct loading {
+	struct numbers *u;
+	const struct records_unanswered *unanswered;
+};
+
+static int load_node(void *ctx, void *record, size_t size)
+{
+	struct loading *l = ctx;
+	struct node_table *nodes = l->u->nodes;
+	struct node_origin *o = record;
+	uint64_t nlookup = ledger_get(o->nlookup), less = 0;
+	struct node *n;
+
+	(void)size;
+	if (record_unanswered(l->unanswered, ledger_get(o->by)))
+		less = ledger_get(o->by_count);
+	if (nlookup <= less) {
+		ledger_remove(l->u->ledger, o);
+		return 0;
+	}
+	if (node_find(nodes, o->nodeid))
+		return -EPROTO;
+	n = node_lookup(nodes, o->nodeid, 0, 0);
+	if (!n)
+		return -ENOMEM;
+	ledger_set(o->nlookup, nlookup - less);
+	ledger_set(o->by_count, 0);
+	o->names = NULL;
+	node_restore(nodes, n, o);
+	return 0;
+}
+
+static int load_name(void *ctx, void *record, size_t size)
+{
+	struct loading *l = ctx;
+	struct node_name *name = record;
+
+	if (!memchr(name->name, '\0', size - sizeof(*name)))
+		return -EPROTO;
+	name->part = (uint32_t)key_of(name);
+	give_name(l->u, name);
+	return 0;
+}
+
+int numbers_load(struct numbers *u, const struct records_unanswered *unanswered)
+{
+	struct loading l = {u, unanswered};
+	int err = ledger_each(u->ledger, RECORD_NODE, sizeof(struct node_origin), load_node, &l);
+
+	if (!err)
+		err = ledger_each(u->ledger, RECORD_NAME, sizeof(struct node_name) + 1, load_name,
+				  &l);
+	if (!err)
+		numbers_unbind(u);
+	return err;
+}
+
 int numbers_ask(struct numbers *u, uint64_t nodeid, struct numbers_question *q)
 {
 	if (!u->translates)
@@ -368,7 +454,7 @@ int numbers_ask(struct numbers *u, uint64_t nodeid, struct numbers_question *q)
 		q->nodeid = nodeid;
 		if (!known && name) {
 			memcpy(q->name, name->name, strlen(name->name) + 1);
-			q->key = name->key;
+			q->key = key_of(name);
 			nodeid = name->dir;
 		}
 		shard_unlock(s);

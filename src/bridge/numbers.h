@@ -18,6 +18,7 @@
 
 #include "base/omap.h"
 #include "bridge/node.h"
+#include "bridge/records.h"
 #include "wire/fuse.h"
 
 #define NUMBERS_NAME_MAX 255
@@ -34,21 +35,24 @@ struct numbers {
 	struct omap by_device; /* where they differ: the device's number -> the kernel's */
 	struct omap by_file;   /* hash of identity -> the kernel's number, of nodes that this device
 				  has not been asked for */
-	uint64_t last;	       /* number that we have given */
+	struct ledger *ledger;
+	_Atomic uint64_t *last; /* number that we have given */
 };
 
-void numbers_init(struct numbers *u, struct node_table *nodes);
+/* Names and nodes are kept in `ledger`; *last, which is 0 at first, as well. */
+void numbers_init(struct numbers *u, struct node_table *nodes, struct ledger *ledger,
+		  _Atomic uint64_t *last);
 void numbers_fini(struct numbers *u);
 
 /*
- * The device has named a node: counted, found or made, and entry->nodeid is the kernel's number
- * then. NULL: out of memory.
+ * The device has named a node, in its answer to the request `by`: counted, found or made, and
+ * entry->nodeid is the kernel's number then. NULL: out of memory.
  */
-struct node *numbers_lookup(struct numbers *u, struct fuse_entry_out *entry);
+struct node *numbers_lookup(struct numbers *u, struct fuse_entry_out *entry, uint64_t by);
 /* ... as `name` of this directory. Where they cannot be kept, for want of memory, another device
  * will not find the node. */
 void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *name,
-		  const struct fuse_attr *attr, uint64_t generation);
+		  const struct fuse_attr *attr, uint64_t generation, uint64_t by);
 void numbers_unname(struct numbers *u, uint64_t dir, const char *name);
 void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
 		    const char *newname, unsigned how);
@@ -63,6 +67,8 @@ uint64_t numbers_device(struct numbers *u, uint64_t nodeid);
 
 /* Another device begins; nobody else is here, and node_table_unbind() is through. */
 void numbers_unbind(struct numbers *u);
+/* Another driver begins, with what is in the ledger. 0 or -errno. */
+int numbers_load(struct numbers *u, const struct records_unanswered *unanswered);
 
 /*
  * What has to be asked first, before the device knows a node: a LOOKUP, whose answer is for

@@ -72,6 +72,7 @@ void op_free(struct op *op)
 	struct bridge_worker *worker = op->worker;
 
 	op->state = OP_ENDED;
+	notes_end(op);
 	fs_req_put(op->req, op->here);
 	/* The op may be another one by now. */
 	atomic_fetch_sub(&worker->outstanding->n, 1);

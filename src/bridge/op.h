@@ -11,6 +11,7 @@
 #include "window/window.h"
 
 struct bridge_worker;
+struct kept_note;
 struct op;
 struct route;
 
@@ -81,6 +82,7 @@ struct op {
 	uint64_t asked_node, asked_name;
 	uint64_t given_number; /* the kernel's, of given_fh */
 	uint32_t note_at;      /* in req->out; 0: the device was not asked for one */
+	struct kept_note *kept_note; /* the same for another driver; NULL: none */
 	struct window_waiter waiter;
 	struct fs_payload_waiter payload_waiter;
 	struct list link; /* INTERRUPT: bridge.interrupts */

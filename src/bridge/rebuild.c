@@ -126,15 +126,15 @@ static bool is_enough(struct bridge *b)
 	struct fuse_init_out out;
 	uint64_t missing;
 
-	fs_init_reply(&k->offered, limits, &out);
+	fs_init_reply(&k->state->offered, limits, &out);
 	missing = b->kernel_flags & ~fs_init_out_flags(&out);
-	if (missing || out.max_write < k->told.max_write || out.max_pages < k->told.max_pages) {
+	if (missing || out.max_write < k->state->told.max_write || out.max_pages < k->state->told.max_pages) {
 		log_error("%s: this device cannot do what the last one could (flags %#" PRIx64
 			  ", requests of %u bytes): unmount, and mount again",
-			  b->transport->source, missing, k->told.max_write);
+			  b->transport->source, missing, k->state->told.max_write);
 		return false;
 	}
-	if (fs_root_attr(b->session)->ino != k->root.ino) {
+	if (fs_root_attr(b->session)->ino != k->state->root.ino) {
 		log_error("%s: another directory is shared there now: unmount, and mount again",
 			  b->transport->source);
 		return false;
@@ -149,6 +149,7 @@ int rebuild(struct bridge *b)
 
 	if (!is_enough(b))
 		return -EXDEV;
+	notes_bring(b);
 	settle_held(b);
 	err = handles_reopen(k->handles, FAILED, open_again, b);
 	if (!err)

@@ -44,6 +44,12 @@ void notes_put(struct op *op);
 /* True: the message is held with this at its end, in the place of that which it has, and *h is its
  * header then. */
 bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES]);
+/* It has its answer. */
+void notes_end(struct op *op);
+/* Another driver begins: its notes are in the ledger; 0 or -errno. Then, once the device has
+ * nothing of that driver's in hand any more: what is held gets its notes. */
+int notes_load(struct bridge_kept *k, const struct records_unanswered *unanswered);
+void notes_bring(struct bridge *b);
 
 /* ------------------------------------------------------------------ kept.c: what answers say */
 

@@ -149,6 +149,10 @@ const char *fs_tag(const struct fs_session *s); /* valid until close */
 const struct fs_limits *fs_limits(const struct fs_session *s);
 /* The attributes of the root as fs_session_init() found them. */
 const struct fuse_attr *fs_root_attr(const struct fs_session *s);
+/* The memory that is shared with the device: a file, the session's; and where in it a slot's or a
+ * buffer's byte is. What is there lasts if somebody else has it open. */
+int fs_memory_fd(const struct fs_session *s);
+uint64_t fs_memory_offset(const struct fs_session *s, const void *va);
 unsigned fs_channel_count(const struct fs_session *s);
 struct fs_channel *fs_channel(struct fs_session *s, unsigned i);
 /* All slots, whatever their state. */

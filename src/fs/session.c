@@ -363,6 +363,16 @@ const struct fs_limits *fs_limits(const struct fs_session *s)
 	return &s->limits;
 }
 
+int fs_memory_fd(const struct fs_session *s)
+{
+	return s->arena.mem.fd;
+}
+
+uint64_t fs_memory_offset(const struct fs_session *s, const void *va)
+{
+	return (uint64_t)((const uint8_t *)va - s->arena.mem.va);
+}
+
 const struct fuse_attr *fs_root_attr(const struct fs_session *s)
 {
 	return &s->root;

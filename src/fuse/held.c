@@ -207,6 +207,45 @@ bool fuse_held_interrupt(struct fuse_held *h, uint64_t unique)
 	return true;
 }
 
+bool fuse_held_extend(struct fuse_held *h, size_t room,
+		      size_t (*extend)(void *ctx, uint8_t *message, size_t len), void *ctx)
+{
+	bool all = true;
+
+	for (unsigned n = fuse_held_count(h); n; n--) {
+		struct message *m = pop(h), *bigger = realloc(m, sizeof(*m) + m->len + room);
+
+		all &= bigger != NULL;
+		if (bigger) {
+			m = bigger;
+			m->len = extend(ctx, m->bytes, m->len);
+		}
+		push_back(h, m);
+	}
+	return all;
+}
+
+int fuse_held_read(struct fuse_held *h, int fd)
+{
+	uint8_t *buffer = malloc(READ_BYTES);
+	struct iovec iov = {buffer, 0};
+	ssize_t n;
+	int err;
+
+	if (!buffer)
+		return -ENOMEM;
+	fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+	do {
+		n = read(fd, buffer, READ_BYTES);
+		iov.iov_len = n > 0 ? (size_t)n : 0;
+		if (iov.iov_len >= sizeof(struct fuse_in_header))
+			fuse_held_add(h, fd, &iov, 1, iov.iov_len);
+	} while (n > 0 || (n < 0 && (errno == EINTR || errno == ENOENT)));
+	err = n < 0 && errno == EAGAIN ? 0 : -ENOTCONN;
+	free(buffer);
+	return err;
+}
+
 /* ------------------------------------------------------------------ the waiting room */
 
 /* True: it has its answer. */

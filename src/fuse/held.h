@@ -33,6 +33,12 @@ long fuse_held_take(struct fuse_held *h, const struct iovec *iov, unsigned n, in
 /* Looks at each, in their order. No other thread is here. */
 void fuse_held_each(struct fuse_held *h, void (*look)(void *ctx, const void *message, size_t len),
 		    void *ctx);
+/* Each is given room for so many bytes more, and told by extend() how long it is then. No other
+ * thread is here. False: out of memory, and some are as they were. */
+bool fuse_held_extend(struct fuse_held *h, size_t room,
+		      size_t (*extend)(void *ctx, uint8_t *message, size_t len), void *ctx);
+/* Those that the kernel has ready now, without a waiting room. 0 or -errno. */
+int fuse_held_read(struct fuse_held *h, int fd);
 /* The caller of this request was killed: it is answered with EINTR. False: it is not here. */
 bool fuse_held_interrupt(struct fuse_held *h, uint64_t unique);
 

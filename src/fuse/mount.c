@@ -17,12 +17,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/mountinfo.h"
 #include "wire/fuse.h"
 
+#define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND; FUSE 7.40 */
+
 struct fusemnt {
-	struct fuse_session *se;
+	struct fuse_session *se; /* NULL: adopted */
+	int fd;
 	char *mountpoint;
 	bool mounted;
 	unsigned n_clones;
@@ -53,13 +57,18 @@ static int run_fusermount(const char *path)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
-/* Takes away what a killed daemon left. */
-static int clean_dead_mount(const char *path)
+static int detach(const char *path)
 {
 	int err = umount2(path, MNT_DETACH) == 0 ? 0 : -errno;
 
-	if (err == -EPERM)
-		err = run_fusermount(path);
+	return err == -EPERM ? run_fusermount(path) : err;
+}
+
+/* Takes away what a killed daemon left. */
+static int clean_dead_mount(const char *path)
+{
+	int err = detach(path);
+
 	if (err)
 		log_error("%s is a dead mount (its daemon was killed) and cannot be unmounted: %s; "
 			  "run umount -l %s",
@@ -207,6 +216,7 @@ int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out)
 		fuse_session_destroy(m->se);
 		goto out;
 	}
+	m->fd = fuse_session_fd(m->se);
 	m->mounted = true;
 	err = 0;
 out:
@@ -234,7 +244,7 @@ int fusemnt_device(const struct fusemnt *m, dev_t *dev)
 
 int fusemnt_fd(const struct fusemnt *m)
 {
-	return fuse_session_fd(m->se);
+	return m->fd;
 }
 
 static int clone_connection(const struct fusemnt *m)
@@ -264,6 +274,51 @@ int fusemnt_clone(struct fusemnt *m, unsigned i)
 	return m->clones[i] < 0 ? m->clones[i] : m->clones[m->n_clones++];
 }
 
+unsigned fusemnt_clones(const struct fusemnt *m)
+{
+	return m->n_clones;
+}
+
+static void close_clones(struct fusemnt *m)
+{
+	while (m->n_clones)
+		close(m->clones[--m->n_clones]);
+}
+
+int fusemnt_adopt(const char *path, int fd, const int *clones, unsigned n, struct fusemnt **out)
+{
+	struct fusemnt *m = calloc(1, sizeof(*m));
+
+	if (m)
+		m->mountpoint = strdup(path);
+	if (!m || !m->mountpoint) {
+		free(m);
+		close(fd);
+		while (n)
+			close(clones[--n]);
+		return -ENOMEM;
+	}
+	m->fd = fd;
+	m->mounted = true;
+	m->n_clones = MIN(n, FUSEMNT_CLONES);
+	memcpy(m->clones, clones, m->n_clones * sizeof(*clones));
+	*out = m;
+	return 0;
+}
+
+int fusemnt_resend(struct fusemnt *m)
+{
+	struct fuse_out_header h = {.len = sizeof(h), .error = NOTIFY_RESEND};
+
+	if (write(m->fd, &h, sizeof(h)) == sizeof(h))
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	/* What was read from a clone ends with it; from the first descriptor nothing was. */
+	close_clones(m);
+	return -ENOTSUP;
+}
+
 void fusemnt_unmount(struct fusemnt *m)
 {
 	struct mountinfo mount;
@@ -273,8 +328,12 @@ void fusemnt_unmount(struct fusemnt *m)
 	m->mounted = false;
 	/* Somebody may have unmounted us and mounted something else at the same place. The table
 	 * is asked, not the mountpoint: no worker may be left to answer. */
-	if (mounted_by_us(m->mountpoint, &mount))
+	if (!mounted_by_us(m->mountpoint, &mount))
+		return;
+	if (m->se)
 		fuse_session_unmount(m->se);
+	else
+		detach(m->mountpoint);
 }
 
 void fusemnt_close(struct fusemnt *m)
@@ -282,9 +341,11 @@ void fusemnt_close(struct fusemnt *m)
 	if (!m)
 		return;
 	fusemnt_unmount(m);
-	for (unsigned i = 0; i < m->n_clones; i++)
-		close(m->clones[i]);
-	fuse_session_destroy(m->se);
+	close_clones(m);
+	if (m->se)
+		fuse_session_destroy(m->se);
+	else
+		close(m->fd);
 	free(m->mountpoint);
 	free(m);
 }

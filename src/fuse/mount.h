@@ -29,12 +29,23 @@ int fusemnt_check(const struct fusemnt_params *params);
 
 /* Mounts. 0 or -errno after one log line. The kernel's INIT waits on fusemnt_fd() then. */
 int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out);
+/*
+ * The mount of another driver, which has died, at this canonical path: its connection and its
+ * clones of that, which are the mount's from here on, also if it fails. 0 or -errno.
+ */
+int fusemnt_adopt(const char *path, int fd, const int *clones, unsigned n, struct fusemnt **out);
+/*
+ * Then: what that driver has read and not answered is there to be read again, before all else. 0;
+ * -ENOTSUP: before Linux 6.9 the kernel cannot, and their callers got ECONNABORTED; or -errno.
+ */
+int fusemnt_resend(struct fusemnt *m);
 int fusemnt_fd(const struct fusemnt *m);
 /* The i-th further descriptor of the same connection, i < FUSEMNT_CLONES, with a processing list of
  * its own: requests that were read from it are answered on it, and lost when it is closed. So it is
  * the mount's, and the same as long as that. -errno. */
 #define FUSEMNT_CLONES 1024
 int fusemnt_clone(struct fusemnt *m, unsigned i);
+unsigned fusemnt_clones(const struct fusemnt *m); /* how many there are */
 /* The device number that files of the mount have (st_dev). -ENOENT: it is not mounted any more. */
 int fusemnt_device(const struct fusemnt *m, dev_t *dev);
 /* Detaches the mount, also when it is busy or has been unmounted already. */

@@ -94,7 +94,8 @@ static int pci_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *
 	if (ret)
 		return ret;
 	*out = (struct dma_mem){
-		.va = p->arena.va, .iova = p->arena.iova, .len_bytes = p->arena.len_bytes};
+		.va = p->arena.va, .iova = p->arena.iova, .len_bytes = p->arena.len_bytes,
+				 .fd = p->arena.fd};
 	return 0;
 }
 

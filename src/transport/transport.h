@@ -28,6 +28,7 @@ struct dma_mem {
 	uint8_t *va;
 	uint64_t iova; /* never 0 */
 	size_t len_bytes;
+	int fd; /* the transport's, of the file that it is, from 0 on */
 };
 
 /* Where the three areas of a split ring lie (virtio 1.3, 2.7), inside the DMA arena. */

@@ -108,14 +108,15 @@ static int vu_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *o
 
 	if (v->arena.va)
 		return -EBUSY;
-	err = vu_arena_create(&v->arena, len_bytes);
+	err = shared_memory_create(&v->arena, len_bytes);
 	if (err) {
 		log_error("%s: no shared memory of %zu bytes for the queues: %s", t->source,
 			  len_bytes, strerror(-err));
 		return err;
 	}
 	*out = (struct dma_mem){
-		.va = v->arena.va, .iova = vu_iova_base(v), .len_bytes = v->arena.len_bytes};
+		.va = v->arena.va, .iova = vu_iova_base(v), .len_bytes = v->arena.len_bytes,
+				 .fd = v->arena.fd};
 	return 0;
 }
 
@@ -276,7 +277,7 @@ static void vu_close(struct transport *t)
 		close(atomic_load(&q->call));
 	}
 	vu_window_destroy(&v->window);
-	vu_arena_destroy(&v->arena);
+	shared_memory_destroy(&v->arena);
 	close_fd(&v->channel);
 	close_fd(&v->sock);
 	close_fd(&v->quit_fd);

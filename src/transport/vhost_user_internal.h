@@ -7,7 +7,7 @@
  *   vhost_user_rings.c     memory and rings, as they are sent to the back end
  *   vhost_user_request.c   one request and its answer on the main socket
  *   vhost_user_channel.c   the thread: the back end's requests, hang-up, errors
- *   vhost_user_window.c    what the back end mapped      vhost_user_arena.c    DMA memory
+ *   vhost_user_window.c    what the back end mapped      base/shared_memory.c  DMA memory
  *   vhost_user_share.c     the same for other processes
  *   vhost_user_message.c   a message with a time limit; wire/vhost_user_frame.c is its frame
  *
@@ -26,7 +26,7 @@
 #include "base/log.h"
 #include "transport/transport.h"
 #include "transport/vhost_user.h"
-#include "transport/vhost_user_arena.h"
+#include "base/shared_memory.h"
 #include "transport/vhost_user_message.h"
 #include "transport/vhost_user_window.h"
 #include "wire/virtio.h"
@@ -71,7 +71,7 @@ struct vhost_user {
 
 	/* Set before start() */
 	bool iommu; /* ACCESS_PLATFORM was accepted */
-	struct vu_arena arena;
+	struct shared_memory arena;
 	struct vu_queue queues[VU_QUEUES_MAX];
 	bool started;
 	bool refusal_logged;

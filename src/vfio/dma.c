@@ -4,15 +4,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/shared_memory.h"
 #include "vfio/internal.h"
 
 #define HUGE_PAGE (2 * MIB)
-#ifndef MAP_HUGE_2MB
-#define MAP_HUGE_2MB (21 << 26) /* linux/mman.h */
-#endif
 
 /* Addresses below 4 GiB are also where a guest's memory and its holes are: an IOVA that is taken
  * for a physical address by mistake shall not hit any of it, if there is a choice. */
@@ -30,36 +29,6 @@ static int pick_iova(struct vfio_device *d, size_t len, uint64_t *iova)
 	if (ret && !from)
 		ret = vfio_iova_pick(&d->limits, IOVA_LOWEST, len, align, iova);
 	return ret;
-}
-
-/* Plain pages, at an address where the kernel may make huge ones of them by itself. */
-static uint8_t *map_plain(size_t len)
-{
-	uint8_t *space = mmap(NULL, len + HUGE_PAGE, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	size_t head;
-
-	if (space == MAP_FAILED)
-		return NULL;
-	head = (size_t)(-(uintptr_t)space & (HUGE_PAGE - 1));
-	if (head)
-		munmap(space, head);
-	munmap(space + head + len, HUGE_PAGE - head);
-	madvise(space + head, len, MADV_HUGEPAGE);
-	return space + head;
-}
-
-static uint8_t *map_memory(const struct vfio_device *d, size_t len, bool *huge)
-{
-	uint8_t *va = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
-
-	*huge = va != MAP_FAILED;
-	if (*huge)
-		return va;
-	log_info("%s: no huge pages for %zu MiB of DMA memory (vm.nr_hugepages), using plain ones",
-		 d->address, len / MIB);
-	return map_plain(len);
 }
 
 static void log_map_failure(const struct vfio_device *d, size_t len, uint64_t iova, int err)
@@ -81,8 +50,7 @@ static void log_map_failure(const struct vfio_device *d, size_t len, uint64_t io
 int vfio_dma_alloc(struct vfio_device *d, size_t len, struct vfio_dma *out)
 {
 	uint64_t iova = 0;
-	uint8_t *va;
-	bool huge;
+	struct shared_memory memory;
 	int ret;
 
 	*out = (struct vfio_dma){0};
@@ -97,30 +65,29 @@ int vfio_dma_alloc(struct vfio_device *d, size_t len, struct vfio_dma *out)
 			  d->address, len / MIB, d->limits.range_count, d->limits.dma_avail);
 		return ret;
 	}
-	va = map_memory(d, len, &huge);
-	if (!va) {
-		log_map_failure(d, len, iova, -ENOMEM);
-		return -ENOMEM;
+	ret = shared_memory_create(&memory, len);
+	if (ret) {
+		log_map_failure(d, len, iova, ret);
+		return ret;
 	}
-	/* A child that shared these pages would make the kernel copy them on our next write, and
-	 * the device would go on with the old ones. */
-	if (madvise(va, len, MADV_DONTFORK)) {
-		ret = -errno;
-		goto unmap;
-	}
-	ret = d->iommu->map(d, va, iova, len);
+	if (!memory.huge)
+		log_info("%s: no huge pages for %zu MiB of DMA memory (vm.nr_hugepages), using "
+			 "plain ones",
+			 d->address, len / MIB);
+	ret = d->iommu->map(d, memory.va, iova, len);
 	if (ret < 0) {
 		log_map_failure(d, len, iova, ret);
-		goto unmap;
+		shared_memory_destroy(&memory);
+		return ret;
 	}
 	d->iova_next = iova + len;
 	d->limits.dma_avail--;
-	*out = (struct vfio_dma){.va = va, .iova = iova, .len_bytes = len, .huge = huge};
+	*out = (struct vfio_dma){.va = memory.va,
+				 .fd = memory.fd,
+				 .iova = iova,
+				 .len_bytes = len,
+				 .huge = memory.huge};
 	return 0;
-
-unmap:
-	munmap(va, len);
-	return ret;
 }
 
 int vfio_dma_revoke(struct vfio_device *d, struct vfio_dma *m)
@@ -141,5 +108,6 @@ void vfio_dma_free(struct vfio_device *d, struct vfio_dma *m)
 	/* Memory that the device may still reach must not go back to the allocator. */
 	if (vfio_dma_revoke(d, m) == 0)
 		munmap(m->va, m->len_bytes);
+	close(m->fd);
 	*m = (struct vfio_dma){0};
 }

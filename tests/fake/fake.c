@@ -492,7 +492,7 @@ static int fake_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem 
 	if (!dev->arena)
 		return -ENOMEM;
 	memset(dev->arena, 0, dev->arena_bytes);
-	*out = (struct dma_mem){dev->arena, FAKE_IOVA, dev->arena_bytes};
+	*out = (struct dma_mem){dev->arena, FAKE_IOVA, dev->arena_bytes, -1};
 	return 0;
 }
 

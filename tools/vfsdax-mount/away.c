@@ -118,10 +118,12 @@ bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out))
 	bool waiting = true;
 
 	d->away_since_ns = clock_now_ns();
-	device_close(d, true);
-	log_warn("%s is gone: callers wait for it", d->name);
+	if (d->source) {
+		device_close(d, true);
+		log_warn("%s is gone: callers wait for it", d->name);
+	} /* else the driver has just begun */
 	for (;;) {
-		if (fuse_held_open(held, fusemnt_fd(d->mount)))
+		if (fuse_held_open(held, daemon_clone(d, 0)))
 			return false;
 		if (waiting && !d->o.hard && seconds_since(d->away_since_ns) >= d->o.reconnect_s) {
 			give_up_waiting(d);
@@ -136,11 +138,13 @@ bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out))
 		if (!try(d))
 			break;
 		device_close(d, true);
+		daemon_ready(d);
 		pause_ms = waiting ? MIN(2 * pause_ms, PAUSE_MAX_MS) : PAUSE_LATER_MS;
 	}
 	d->reconnects++;
 	log_info("%s is back after %u ms", d->name,
 		 (unsigned)((clock_now_ns() - d->away_since_ns) / NS_PER_MS));
 	d->away_since_ns = 0;
+	daemon_ready(d);
 	return true;
 }

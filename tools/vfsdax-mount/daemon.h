@@ -13,6 +13,7 @@
 #include "control.h"
 #include "direct.h"
 #include "fuse/mount.h"
+#include "hold.h"
 #include "options.h"
 #include "source.h"
 
@@ -20,6 +21,10 @@
 
 struct daemon {
 	struct options o;
+	char *arguments; /* what it was started with, word for word, each with its NUL */
+	size_t arguments_len;
+	int ready_fd; /* background.h; -1: in the foreground, or said already */
+	struct hold *hold; /* NULL: the mount ends with this process */
 	struct fusemnt *mount;
 	struct bridge_kept *kept;
 	struct control control;
@@ -46,6 +51,8 @@ int device_open(struct daemon *d, unsigned timeout_ms);
 int device_serve(struct daemon *d);
 /* `leave`: what the kernel knows is kept for another device. */
 void device_close(struct daemon *d, bool leave);
+/* Says to who waits for it that the mount is there. */
+void daemon_ready(struct daemon *d);
 /* A worker a CPU that we may run on: how many, and which. */
 unsigned device_cpus(int cpus[WORKERS_MAX]);
 
@@ -55,5 +62,20 @@ unsigned device_cpus(int cpus[WORKERS_MAX]);
  * False: the mount is gone, or its end was asked for. `report`: as control_serve() has it.
  */
 bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out));
+
+/*
+ * takeover.c: the mountpoint's driver has died, and this is the next: 0, it has its mount and what
+ * that driver kept, and no device yet. -ENOENT: there is no such thing; or -errno after a log line.
+ */
+int takeover(struct daemon *d);
+/* The mount is there: what another driver needs. */
+void takeover_prepare(struct daemon *d, dev_t dev);
+/* Before the command line is parsed, which takes it to pieces. 0 or -ENOMEM. */
+int takeover_remember(struct daemon *d, int argc, char **argv);
+/* With --upgrade: d->o becomes the options of the driver that is to be replaced, and these. 0 or
+ * -errno after a log line: it cannot be. */
+int takeover_options(struct daemon *d);
+/* As fusemnt_clone(); another driver gets it, too. */
+int daemon_clone(struct daemon *d, unsigned i);
 
 #endif

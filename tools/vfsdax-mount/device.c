@@ -45,7 +45,7 @@ int device_open(struct daemon *d, unsigned timeout_ms)
 static int start_workers(struct daemon *d)
 {
 	for (unsigned i = 0; i < d->o.bridge.workers; i++) {
-		int fd = fusemnt_clone(d->mount, i);
+		int fd = daemon_clone(d, i);
 		int err;
 
 		if (fd < 0) {
@@ -91,6 +91,10 @@ int device_serve(struct daemon *d)
 	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
 	if (!err && !d->o.no_direct_maps)
 		err = bridge_authorisations_create(d->bridge, &d->authorisations);
+	/* No request is there that must not be done twice; what the last device, or the last
+	 * driver's, had noted is read. */
+	if (!err && d->hold)
+		hold_put(d->hold, "memory", fs_memory_fd(d->session));
 	if (!err)
 		err = start_workers(d);
 	if (!err)

@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -121,23 +122,21 @@ static void raise_file_limit_for_maps(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int daemon_start(struct daemon *d)
+static int mount_afresh(struct daemon *d)
 {
 	struct fusemnt_params mount = {
 		.mountpoint = d->o.mountpoint,
 		.options = d->o.kernel,
 		.nonempty = d->o.nonempty,
 	};
-	dev_t dev;
 	int err = fusemnt_check(&mount);
 
 	d->kept = bridge_kept_create(goes_on(d));
 	if (!err && !d->kept)
 		err = -ENOMEM;
-	if (!err)
-		err = open_signals(d);
-	if (!d->o.no_direct_maps)
-		raise_file_limit_for_maps();
+	/* Before there are threads. Without it the mount ends with this process. */
+	if (!err && goes_on(d) && hold_start(&d->hold))
+		log_info("the mount will not survive this process: no holder");
 	if (!err)
 		err = device_open(d, FIRST_ATTEMPT_MS);
 	if (err)
@@ -148,11 +147,24 @@ static int daemon_start(struct daemon *d)
 		return -ENOMEM;
 	mount.fsname = d->name;
 	err = fusemnt_open(&mount, &d->mount);
+	return err ? err : device_serve(d);
+}
+
+static int daemon_start(struct daemon *d)
+{
+	dev_t dev;
+	int err = open_signals(d);
+
+	if (!d->o.no_direct_maps)
+		raise_file_limit_for_maps();
 	if (!err)
-		err = device_serve(d);
-	if (err)
+		err = takeover(d);
+	if (err == -ENOENT)
+		err = mount_afresh(d);
+	if (err || fusemnt_device(d->mount, &dev))
 		return err;
-	if (fusemnt_device(d->mount, &dev) == 0 && control_open(&d->control, dev) < 0)
+	takeover_prepare(d, dev);
+	if (control_open(&d->control, dev) < 0)
 		log_info("counters cannot be served: no socket in the run-time directory");
 	return 0;
 }
@@ -165,6 +177,7 @@ static void daemon_end(struct daemon *d)
 		fusemnt_unmount(d->mount);
 	device_close(d, false);
 	fusemnt_close(d->mount);
+	hold_end(d->hold);
 	bridge_kept_destroy(d->kept);
 	free(d->name);
 	free(d->tag);
@@ -200,36 +213,67 @@ static bool serve_device(struct daemon *d)
 	return false;
 }
 
+void daemon_ready(struct daemon *d)
+{
+	if (d->ready_fd >= 0)
+		background_detach(d->ready_fd);
+	d->ready_fd = -1;
+}
+
+static void say_mounted(struct daemon *d)
+{
+	const char *reason = bridge_no_dax_reason(d->bridge);
+
+	if (reason && d->o.bridge.dax != BRIDGE_DAX_NEVER)
+		log_warn("DAX is not used: %s", reason);
+	daemon_ready(d);
+	log_info("%s (tag '%s') is mounted at %s, %u workers, %s", d->name, d->tag, d->o.mountpoint,
+		 d->o.bridge.workers, reason ? reason : "through the DAX window");
+}
+
 static void daemon_serve(struct daemon *d)
 {
+	if (d->bridge)
+		say_mounted(d);
+	else if (!away_wait(d, report_counters))
+		return;
 	while (serve_device(d) && away_wait(d, report_counters))
 		;
 }
 
-/* `ready_fd`: background.h; -1: in the foreground. */
 static int daemon_run(void *ctx, int ready_fd)
 {
 	struct daemon *d = ctx;
-	const char *reason;
-	int err = daemon_start(d);
+	int err;
 	bool failed;
 
+	d->ready_fd = ready_fd;
+	err = daemon_start(d);
 	if (err) {
 		daemon_end(d);
 		return err == -ENOTUNIQ ? 2 : 1;
 	}
 	d->started_ns = clock_now_ns();
-	reason = bridge_no_dax_reason(d->bridge);
-	if (reason && d->o.bridge.dax != BRIDGE_DAX_NEVER)
-		log_warn("DAX is not used: %s", reason);
-	if (ready_fd >= 0)
-		background_detach(ready_fd);
-	log_info("%s (tag '%s') is mounted at %s, %u workers, %s", d->name, d->tag, d->o.mountpoint,
-		 d->o.bridge.workers, reason ? reason : "through the DAX window");
 	daemon_serve(d);
 	failed = !d->source || transport_failed(source_transport(d->source));
 	daemon_end(d);
 	return failed ? 1 : 0;
+}
+
+/* The daemon leaves this directory, and looks for the socket again when a device comes back. One
+ * whose whole path is too long for a socket's is left as it is. */
+static const char *absolute_source(const char *source)
+{
+	struct sockaddr_un addr;
+	char *dir, *whole = NULL;
+
+	if (!source || strncmp(source, "unix:", 5) != 0 || source[5] == '/' || !source[5])
+		return source;
+	dir = getcwd(NULL, 0);
+	if (!dir || asprintf(&whole, "unix:%s/%s", dir, source + 5) < 0)
+		whole = NULL;
+	free(dir);
+	return whole && strlen(whole + 5) < sizeof(addr.sun_path) ? whole : source;
 }
 
 int main(int argc, char **argv)
@@ -238,7 +282,7 @@ int main(int argc, char **argv)
 	int cpus[WORKERS_MAX];
 
 	log_set_name("vfsdax-mount");
-	if (options_parse(argc, argv, &d.o))
+	if (takeover_remember(&d, argc, argv) || options_parse(argc, argv, &d.o))
 		return 1;
 	if (d.o.help) {
 		options_help();
@@ -252,6 +296,9 @@ int main(int argc, char **argv)
 		log_set_level((enum log_level)d.o.log_level);
 	if (d.o.list)
 		return source_list(d.o.json);
+	if (d.o.upgrade && takeover_options(&d))
+		return 1;
+	d.o.source = absolute_source(d.o.source);
 	if (!d.o.bridge.workers)
 		d.o.bridge.workers = device_cpus(cpus);
 	d.control.fd = d.signal_fd = d.ended_fd = -1;

@@ -158,6 +158,7 @@ static const struct option_row rows[] = {
 	 .help = "the above, separated by commas"},
 	{"foreground", OPTION_FLAG, AT(foreground), .letter = 'f', .help = "and log to stderr"},
 	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = ""},
+	{"upgrade", OPTION_FLAG, AT(upgrade), .help = "goes on with a mount in another driver's place"},
 	{"list", OPTION_FLAG, AT(list), .letter = 'l', .help = "the virtio-fs functions there are"},
 	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "the list as JSON"},
 	{"help", OPTION_LAST, AT(help), .letter = 'h', .help = ""},
@@ -170,6 +171,7 @@ static const struct option_table table = {
 void options_help(void)
 {
 	puts("Usage: vfsdax-mount [SOURCE] MOUNTPOINT [-o LIST] [-f]\n"
+	     "       vfsdax-mount --upgrade MOUNTPOINT [-o LIST] [-f]\n"
 	     "       vfsdax-mount --list [--json]\n"
 	     "Mounts a virtio-fs share. SOURCE: unix:SOCKET (vfsdax-device, virtiofsd), a PCI\n"
 	     "function such as 0000:00:04.0, or its tag; default: the only function there is.");
@@ -220,6 +222,10 @@ int options_parse(int argc, char **argv, struct options *o)
 	argv += first;
 	if (o->help || o->version || (o->list && argc == 0))
 		return 0;
+	if (o->upgrade && argc != 1) {
+		log_error("--upgrade takes the mountpoint, and no source");
+		return -EINVAL;
+	}
 	if (o->list || argc < 1 || argc > 2) {
 		log_error(argc < 1 ? "no mountpoint given; usage: vfsdax-mount [SOURCE] MOUNTPOINT"
 				   : "too many arguments; usage: vfsdax-mount [SOURCE] MOUNTPOINT");
@@ -228,4 +234,14 @@ int options_parse(int argc, char **argv, struct options *o)
 	o->mountpoint = argv[argc - 1];
 	o->source = argc == 2 ? argv[0] : NULL;
 	return settle_rights(o);
+}
+
+int options_parse_over(int argc, char **argv, struct options *o)
+{
+	const char *source = o->source, *mountpoint = o->mountpoint;
+	int first = options_read(&table, o, argc, argv);
+
+	o->source = source;
+	o->mountpoint = mountpoint;
+	return first < 0 ? first : 0;
 }

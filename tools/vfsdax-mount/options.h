@@ -15,6 +15,7 @@ struct options {
 	const char *source; /* NULL: the only virtio-fs function of this machine */
 	const char *mountpoint;
 	bool foreground, list, json, nonempty, help, version;
+	bool upgrade; /* of a mount whose driver lives */
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
 	unsigned reconnect_s; /* how long callers wait for a device that is gone; 0: not at all */
@@ -30,6 +31,8 @@ struct options {
 
 /* 0, or -EINVAL after one log line. */
 int options_parse(int argc, char **argv, struct options *o);
+/* The same, but what is not given stays, and source and mountpoint do. */
+int options_parse_over(int argc, char **argv, struct options *o);
 void options_help(void);
 
 #endif

@@ -145,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pthread_mutex_init(&v->send_lock, NULL);
 	vu_window_init(&v->window);
 	if (vu_window_reserve(&v->window, WINDOW_BYTES) != 0 ||
-	    vu_arena_create(&v->arena, 8192) != 0)
+	    shared_memory_create(&v->arena, 8192) != 0)
 		abort();
 	vu_window_open(&v->window);
 	v->translating = choice & 16;
@@ -169,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 
 	vu_window_destroy(&v->window);
-	vu_arena_destroy(&v->arena);
+	shared_memory_destroy(&v->arena);
 	for (unsigned i = 0; i < 2; i++) {
 		close(main_pair[i]);
 		close(channel_pair[i]);

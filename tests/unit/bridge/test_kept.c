@@ -13,6 +13,18 @@
 #include "fuse/held.h"
 #include "rig.h"
 
+static struct ledger *ledger;
+static _Atomic uint64_t last;
+
+/* The test's, until the next one. */
+static struct ledger *ledger_open(void)
+{
+	ledger_destroy(ledger);
+	last = 0;
+	assert_int_equal(ledger_create(RECORDS_VERSION, false, &ledger), 0);
+	return ledger;
+}
+
 /* ------------------------------------------------------------------ handles */
 
 static void handles_that_are_one_number_may_what_all_of_them_may(void **state)
@@ -21,11 +33,11 @@ static void handles_that_are_one_number_may_what_all_of_them_may(void **state)
 	struct handles *h;
 
 	(void)state;
-	assert_int_equal(handles_create(&h), 0);
+	assert_int_equal(handles_create(ledger_open(), &last, &h), 0);
 	assert_false(handles_find(h, 1, 0, &reads, &writes));
-	assert_int_equal(handles_add(h, 1, 0, O_RDWR | O_APPEND), 0);
+	assert_int_equal(handles_add(h, 1, 0, O_RDWR | O_APPEND, 0), 0);
 	assert_true(handles_find(h, 1, 0, &reads, &writes) && reads && writes);
-	handles_add(h, 1, 0, O_RDONLY);
+	handles_add(h, 1, 0, O_RDONLY, 0);
 	assert_true(handles_find(h, 1, 0, &reads, &writes) && reads && !writes);
 	handles_drop(h, 1, 0);
 	assert_true(handles_find(h, 1, 0, &reads, &writes) && !writes);
@@ -33,7 +45,7 @@ static void handles_that_are_one_number_may_what_all_of_them_may(void **state)
 	handles_drop(h, 1, 0);
 	assert_false(handles_find(h, 1, 0, &reads, &writes));
 	for (uint64_t i = 0; i < 100000; i++)
-		handles_add(h, i, i, O_RDONLY);
+		handles_add(h, i, i, O_RDONLY, 0);
 	for (uint64_t i = 0; i < 100000; i++)
 		assert_true(handles_find(h, i, i, &reads, &writes));
 	handles_destroy(h);
@@ -64,9 +76,9 @@ static void handles_keep_their_numbers_at_another_device(void **state)
 	unsigned n = 0;
 
 	(void)state;
-	assert_int_equal(handles_create(&h), 0);
+	assert_int_equal(handles_create(ledger_open(), &last, &h), 0);
 	for (uint64_t i = 0; i < 100; i++)
-		handles_add(h, i, 7, O_RDWR | O_CREAT | O_TRUNC | O_EXCL);
+		handles_add(h, i, 7, O_RDWR | O_CREAT | O_TRUNC | O_EXCL, 0);
 	assert_int_equal(handles_reopen(h, -ENOLINK, open_fails, NULL), -ENOLINK);
 	assert_int_equal(handles_reopen(h, -ENOLINK, open_even, &n), 0);
 	assert_int_equal(n, 100);
@@ -77,7 +89,7 @@ static void handles_keep_their_numbers_at_another_device(void **state)
 			assert_int_equal(fh, i + 1000);
 	}
 	/* The device's numbers begin anew. */
-	number = handles_add(h, 2, 7, O_RDONLY);
+	number = handles_add(h, 2, 7, O_RDONLY, 0);
 	assert_int_not_equal(number, 7);
 	assert_int_equal(handles_device(h, 2, number, &fh), 0);
 	assert_int_equal(fh, 7);
@@ -130,7 +142,7 @@ static void locks_are_those_that_a_model_has(void **state)
 	struct locks *l;
 
 	(void)state;
-	assert_int_equal(locks_create(&l), 0);
+	assert_int_equal(locks_create(ledger_open(), &l), 0);
 	for (unsigned round = 0; round < 20000; round++) {
 		struct bytes_locked is = {0};
 		uint64_t start, end;
@@ -164,7 +176,7 @@ static void flush_ends_ranges_and_release_ends_flock(void **state)
 	struct locks *l;
 
 	(void)state;
-	assert_int_equal(locks_create(&l), 0);
+	assert_int_equal(locks_create(ledger_open(), &l), 0);
 	note(l, 5, 1, 0, UINT64_MAX, F_WRLCK, 0);
 	note(l, 5, 1, 0, UINT64_MAX, F_WRLCK, FUSE_LK_FLOCK);
 	note(l, 6, 1, 0, 9, F_WRLCK, 0);
@@ -196,11 +208,11 @@ static void table_open(struct table *t)
 {
 	memset(t, 0, sizeof(*t));
 	assert_int_equal(node_table_create(&t->nodes), 0);
-	numbers_init(&t->u, t->nodes);
+	numbers_init(&t->u, t->nodes, ledger_open(), &last);
 	t->u.keeps = true;
 	t->nodes->ended = numbers_gone;
 	t->nodes->ended_ctx = &t->u;
-	node_lookup(t->nodes, FUSE_ROOT_ID, FUSE_ROOT_ID);
+	node_lookup(t->nodes, FUSE_ROOT_ID, FUSE_ROOT_ID, 0);
 }
 
 static void count_forget(void *ctx, uint64_t device_id, uint64_t n)
@@ -228,11 +240,11 @@ static uint64_t named(struct table *t, uint64_t dir, const char *name, uint64_t 
 		      uint64_t ino)
 {
 	struct fuse_entry_out e = entry(nodeid, ino);
-	struct node *n = numbers_lookup(&t->u, &e);
+	struct node *n = numbers_lookup(&t->u, &e, 0);
 
 	assert_non_null(n);
 	assert_int_equal(node_id(n), e.nodeid);
-	numbers_name(&t->u, n, dir, name, &e.attr, e.generation);
+	numbers_name(&t->u, n, dir, name, &e.attr, e.generation, 0);
 	return e.nodeid;
 }
 

@@ -33,7 +33,7 @@ static void a_node_lives_until_its_count_is_zero(void **state)
 	assert_int_equal(node_table_create(&t), 0);
 	assert_null(node_find(t, 7));
 	for (unsigned i = 0; i < 5; i++)
-		assert_int_equal(node_id(node_lookup(t, 7, 7)), 7);
+		assert_int_equal(node_id(node_lookup(t, 7, 7, 0)), 7);
 	assert_int_equal(node_count(t), 1);
 	node_forget(t, NULL, 7, 4, tell, &told);
 	assert_int_equal(told.calls, 0);
@@ -46,7 +46,7 @@ static void a_node_lives_until_its_count_is_zero(void **state)
 	/* one that is not known, and more than there were */
 	node_forget(t, NULL, 7, 1, tell, &told);
 	assert_int_equal(told.calls, 1);
-	node_lookup(t, 7, 7);
+	node_lookup(t, 7, 7, 0);
 	node_forget(t, NULL, 7, UINT64_MAX, tell, &told);
 	assert_int_equal(told.nlookup, 1);
 	node_table_destroy(t);
@@ -61,7 +61,7 @@ static void many_nodes_are_all_found_and_all_forgotten(void **state)
 	(void)state;
 	assert_int_equal(node_table_create(&t), 0);
 	for (uint64_t id = 1; id <= 20000; id++)
-		assert_non_null(node_lookup(t, id * 0x10001, id * 0x10001));
+		assert_non_null(node_lookup(t, id * 0x10001, id * 0x10001, 0));
 	for (uint64_t id = 1; id <= 20000; id++)
 		assert_int_equal(node_id(node_find(t, id * 0x10001)), id * 0x10001);
 	assert_int_equal(node_count(t), 20000);
@@ -101,7 +101,7 @@ static void attributes_from_before_a_truncation_may_only_lower_the_size(void **s
 
 	(void)state;
 	assert_int_equal(node_table_create(&t), 0);
-	n = node_lookup(t, 7, 7);
+	n = node_lookup(t, 7, 7, 0);
 	note(t, n, 1000, 0);
 	assert_int_equal(size_of(t, n), 1000);
 	assert_true(dax_of(t, n));
@@ -138,7 +138,7 @@ static void truncations_nest(void **state)
 
 	(void)state;
 	assert_int_equal(node_table_create(&t), 0);
-	n = node_lookup(t, 7, 7);
+	n = node_lookup(t, 7, 7, 0);
 	note(t, n, 1000, 0);
 	node_truncate_begin(t, n, 500);
 	node_truncate_begin(t, n, 700);
@@ -159,7 +159,7 @@ static void only_regular_files_are_for_the_window(void **state)
 
 	(void)state;
 	assert_int_equal(node_table_create(&t), 0);
-	n = node_lookup(t, 7, 7);
+	n = node_lookup(t, 7, 7, 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
 		struct fuse_attr attr = {.size = 1 << 20, .mode = modes[i] | 0777};
 
@@ -176,7 +176,7 @@ static void lateness_of_times_is_taken_once(void **state)
 
 	(void)state;
 	assert_int_equal(node_table_create(&t), 0);
-	n = node_lookup(t, 7, 7);
+	n = node_lookup(t, 7, 7, 0);
 	assert_false(node_take_mtime_late(t, n));
 	node_set_mtime_late(t, n);
 	assert_true(node_take_mtime_late(t, n));
@@ -204,7 +204,7 @@ static void *churn_main(void *arg)
 
 	for (unsigned i = 0; i < 5000; i++) {
 		uint64_t id = 1 + rand_r(&c->seed) % 8;
-		struct node *n = node_lookup(c->t, id, id);
+		struct node *n = node_lookup(c->t, id, id, 0);
 
 		note(c->t, n, i, 0);
 		c->looked++;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "transport/vhost_user_arena.h"
+#include "base/shared_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #define HUGE_PAGE (2 * MIB)
 
 /* Allocates every page now: a shmem page that cannot be had later is SIGBUS, not an error. */
-static int populate(struct vu_arena *a)
+static int populate(struct shared_memory *a)
 {
 	if (madvise(a->va, a->len_bytes, MADV_POPULATE_WRITE) == 0)
 		return 0;
@@ -26,12 +26,13 @@ static int populate(struct vu_arena *a)
 	return fallocate(a->fd, 0, 0, (off_t)a->len_bytes) == 0 ? 0 : -errno;
 }
 
-static int create_with(struct vu_arena *a, size_t len_bytes, unsigned memfd_flags,
+static int create_with(struct shared_memory *a, size_t len_bytes, unsigned memfd_flags,
 		       size_t page_bytes)
 {
 	int err;
 
 	a->len_bytes = round_up(len_bytes, page_bytes);
+	a->huge = memfd_flags & MFD_HUGETLB;
 	a->fd = memfd_create("vfsdax-dma", MFD_CLOEXEC | MFD_ALLOW_SEALING | memfd_flags);
 	if (a->fd < 0)
 		return -errno;
@@ -65,7 +66,7 @@ fail_fd:
 	return err;
 }
 
-int vu_arena_create(struct vu_arena *a, size_t len_bytes)
+int shared_memory_create(struct shared_memory *a, size_t len_bytes)
 {
 	memset(a, 0, sizeof(*a));
 	if (!len_bytes || len_bytes > SIZE_MAX / 2)
@@ -77,7 +78,7 @@ int vu_arena_create(struct vu_arena *a, size_t len_bytes)
 	return create_with(a, len_bytes, 0, (size_t)sysconf(_SC_PAGESIZE));
 }
 
-void vu_arena_destroy(struct vu_arena *a)
+void shared_memory_destroy(struct shared_memory *a)
 {
 	if (!a->va)
 		return;
