@@ -98,8 +98,9 @@ kill_driver() {
 	[ "$KILLS" != 0 ] || return 0
 	! gone "$pid" || fail "the driver ended by itself: $(tail -n 3 "$MOUNT_LOG")"
 	kill "-${1:-KILL}" "$pid"
-	wait_until 10 "the driver's process ends" gone "$pid"
+	# (a process can be a zombie while threads of it end)
 	wait "$pid" 2>/dev/null || true
+	wait_until 10 "the driver's process ends" test ! -e "/proc/$pid"
 	MOUNT_PID=
 }
 # start_driver [--upgrade]: does not wait; await_driver does, until it serves the mount

@@ -10,7 +10,7 @@
 # ended_by COMMAND...: a dead driver's mount, with somebody who waits for it
 ended_by() {
 	need_root "$*"
-	share -o reconnect=100
+	share -o "reconnect=${TIME:-100}"
 	kill_driver
 	[ -z "${WITH_CALLER:-}" ] || { call cat "$MNT/d/nosuch"; callers_wait; }
 	bounded 15 "$@"
@@ -20,8 +20,11 @@ ended_by() {
 	share
 	works
 }
-test_umount_without_a_driver() { ended_by umount "$MOUNTPOINT"; }
-test_umount_f_without_a_driver() { WITH_CALLER=1 ended_by umount -f -l "$MOUNTPOINT"; }
+test_umount_f_without_a_driver() { ended_by umount -f "$MOUNTPOINT"; }
+test_umount_f_l_without_a_driver() { WITH_CALLER=1 ended_by umount -f -l "$MOUNTPOINT"; }
+test_umount_l_without_a_driver() { ended_by umount -l "$MOUNTPOINT"; }
+# (umount(8) looks at the mountpoint, for which there is nobody)
+test_umount_without_a_driver_waits_no_longer_than_others() { TIME=3 ended_by umount "$MOUNTPOINT"; }
 test_fusermount_without_a_driver() { ended_by fusermount3 -u "$MOUNTPOINT"; }
 # The kernel's own way out.
 test_an_abort_without_a_driver() {
@@ -101,12 +104,13 @@ test_a_mount_below_a_mount() {
 	revive_driver
 	callers_succeed
 	kill -KILL $inner_pid
+	wait_until 10 "the inner driver is dead" test ! -e /proc/$inner_pid
 	call cat "$outer/inner/f"
 	inner
 	callers_succeed
 	outer_pid=$MOUNT_PID
 	kill -KILL $inner_pid
-	wait_until 10 "the inner driver is dead" gone $inner_pid
+	wait_until 10 "the inner driver is dead" test ! -e /proc/$inner_pid
 	kill_driver
 	wait_until 10 "the outer driver is dead" gone "$outer_pid"
 	call cat "$outer/inner/f"

@@ -20,9 +20,8 @@ many_nodes() {
 	before=$(state_bytes)
 	find "$MNT/many" -type f -printf '%i %P\n' | sort >"$TEST_DIR/inodes"
 	expect_eq "$(wc -l <"$TEST_DIR/inodes")" "$n" "files"
-	expect_ge "$(stat_counter nodes)" "$n" nodes
 	after=$(state_bytes)
-	note "$(stat_counter nodes) nodes, memory files of $before bytes before, $after after"
+	note "$(stat_counter nodes) nodes (others may have dropped the kernel's caches), memory files of $before bytes before, $after after"
 	expect_le $(((after - before) / n)) 200 "bytes of state for a node"
 	kill_driver
 	call stat "$MNT/many/1/n1"
@@ -206,6 +205,7 @@ test_a_holder_that_does_not_answer_holds_up_nobody() {
 		if gone $pid; then
 			must_fail wait $pid
 			note "after a while: $(cat "$TEST_DIR/err")"
+			[ -s "$TEST_DIR/err" ] || fail "no message of a holder that does not answer"
 			kill -CONT "$holder"
 			revive_driver
 		else
@@ -219,7 +219,7 @@ test_a_holder_that_does_not_answer_holds_up_nobody() {
 	wait_until 20 "the driver ends, though its holder stands still" gone "$MOUNT_PID"
 	wait "$MOUNT_PID" || status=$?
 	MOUNT_PID=
-	kill -CONT "$holder"
+	kill -CONT "$holder" 2>/dev/null || true
 	expect_eq "$status" 0 "status of the driver"
 	expect_nothing_left "$NUMBER"
 }

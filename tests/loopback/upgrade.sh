@@ -67,7 +67,9 @@ test_an_upgrade_is_by_the_program_that_was_called() {
 }
 test_an_upgrade_may_change_options() {
 	DEVICE_OPTIONS=(--num-request-queues 4)
-	share -o workers=2
+	served
+	mount_share -o workers=2
+	cat "$MNT/f" >/dev/null
 	read_on 2>"$TEST_DIR/read.err" &
 	READER=$!
 	expect_eq "$(dax_used)" true dax.used
@@ -78,6 +80,15 @@ test_an_upgrade_may_change_options() {
 	note "dax.used after an upgrade without options: $(dax_used)"
 	MOUNT_PID=$(below_us vfsdax-mount)
 	enough
+	works
+}
+# (-f is the old process's, not the mount's)
+test_an_upgrade_of_a_driver_in_the_foreground_returns() {
+	share
+	bounded 20 "$MOUNT" --upgrade "$MOUNTPOINT" 2>"$TEST_DIR/err" || fail "status $?: $(cat "$TEST_DIR/err")"
+	wait "$MOUNT_PID" || true
+	MOUNT_PID=$(below_us vfsdax-mount)
+	expect_taken_over "$NUMBER"
 	works
 }
 test_an_upgrade_that_cannot_be_changes_nothing() {
@@ -100,7 +111,9 @@ test_an_upgrade_that_cannot_be_changes_nothing() {
 	works
 }
 test_an_upgrade_of_a_dead_driver() {
-	share
+	served
+	mount_share
+	NUMBER=$(number_of_mount)
 	keep_open f
 	kill_driver
 	if bounded 20 "$MOUNT" --upgrade "$MOUNTPOINT" 2>"$TEST_DIR/err"; then
@@ -133,7 +146,9 @@ test_an_upgrade_while_the_device_is_away() {
 }
 test_of_several_upgrades_at_once_one_serves() {
 	local i pids=() status done_=0
-	share
+	served
+	mount_share
+	NUMBER=$(number_of_mount)
 	read_on 2>"$TEST_DIR/read.err" &
 	READER=$!
 	for i in 1 2 3; do
