@@ -21,37 +21,57 @@ void mountinfo_unescape(char *s)
 	*to = '\0';
 }
 
-bool mountinfo_find(const char *path, struct mountinfo *out)
+void mountinfo_each(void (*see)(void *ctx, const char *path, const struct mountinfo *m), void *ctx)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	char *line = NULL;
 	size_t cap = 0;
-	bool found = false;
 
 	if (!f)
-		return false;
-	/* ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS FIELDS... - TYPE SOURCE OPTIONS; later lines
-	 * lie on top of earlier ones. */
+		return;
+	/* ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS FIELDS... - TYPE SOURCE OPTIONS */
 	while (getline(&line, &cap, f) > 0) {
 		struct mountinfo m;
 		unsigned major, minor;
 		char at[4096];
 		char *rest = strstr(line, " - ");
 
-		if (!rest || sscanf(line, "%*s %*s %u:%u %*s %4095s", &major, &minor, at) != 3 ||
-		    sscanf(rest, " - %63s %255s", m.type, m.source) != 2)
+		if (!rest ||
+		    sscanf(line, "%*s %*s %u:%u %*s %4095s %127s", &major, &minor, at, m.options) !=
+			    4 ||
+		    sscanf(rest, " - %63s %255s %511s", m.type, m.source, m.fs_options) != 3)
 			continue;
 		mountinfo_unescape(at);
-		if (strcmp(at, path) != 0)
-			continue;
 		mountinfo_unescape(m.source);
 		m.dev = makedev(major, minor);
-		*out = m;
-		found = true;
+		see(ctx, at, &m);
 	}
 	free(line);
 	fclose(f);
-	return found;
+}
+
+struct wanted {
+	const char *path;
+	struct mountinfo *out;
+	bool found;
+};
+
+static void take_last(void *ctx, const char *path, const struct mountinfo *m)
+{
+	struct wanted *w = ctx;
+
+	if (strcmp(path, w->path) != 0)
+		return;
+	*w->out = *m;
+	w->found = true;
+}
+
+bool mountinfo_find(const char *path, struct mountinfo *out)
+{
+	struct wanted w = {path, out, false};
+
+	mountinfo_each(take_last, &w);
+	return w.found;
 }
 
 char *mountinfo_canonical(const char *path)

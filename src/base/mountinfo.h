@@ -11,7 +11,12 @@ struct mountinfo {
 	dev_t dev;
 	char type[64];
 	char source[256];
+	char options[128];    /* of the mount: "rw,nosuid,relatime" */
+	char fs_options[512]; /* of its file system */
 };
+
+/* Each mount, in the order in which they were made: later ones lie on top of earlier ones. */
+void mountinfo_each(void (*see)(void *ctx, const char *path, const struct mountinfo *m), void *ctx);
 
 /* The topmost mount at exactly this canonical path. False: none. */
 bool mountinfo_find(const char *path, struct mountinfo *out);

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/nearest.h"
 #include "base/parse.h"
 
 #define ROWS_MAX    64
@@ -86,14 +87,21 @@ static const char *join_names(const char *const *names, bool for_people, char *o
 int option_choose(const struct option_table *t, const struct option_row *row, void *to,
 		  const char *value)
 {
-	char known[160];
+	struct nearest meant = {.word = value};
+	char known[160], way_out[256];
 
-	for (size_t i = 0; row->names[i]; i++)
+	for (size_t i = 0; row->names[i]; i++) {
+		nearest_try(&meant, row->names[i]);
 		if (strcmp(value, row->names[i]) == 0) {
 			store_uint(row, (char *)to + row->at, row->min + i);
 			return 0;
 		}
-	return option_refuse(t, row, value, join_names(row->names, true, known, sizeof(known)));
+	}
+	snprintf(way_out, sizeof(way_out), "%s%s%s%s",
+		 join_names(row->names, true, known, sizeof(known)),
+		 meant.best ? "; did you mean " : "", meant.best ? meant.best : "",
+		 meant.best ? "?" : "");
+	return option_refuse(t, row, value, way_out);
 }
 
 static bool takes_value(const struct option_row *row)
@@ -108,6 +116,13 @@ static int option_set(const struct option_table *t, const struct option_row *row
 	void *at = (char *)to + row->at;
 	int err = 0;
 
+	if (row->kind == OPTION_IGNORED)
+		return 0;
+	if (row->kind == OPTION_REFUSED) {
+		log_error("%s%s%s%s%s: %s", where(t), t->prefix, row->name, value ? "=" : "",
+			  value ? value : "", row->why);
+		return -EINVAL;
+	}
 	if (!value)
 		value = row->without;
 	if (takes_value(row) ? !value : value != NULL) {
@@ -142,15 +157,32 @@ static int option_set(const struct option_table *t, const struct option_row *row
 			err = option_refuse(t, row, value, "a value that is not empty");
 		break;
 	case OPTION_CALL:
+	case OPTION_IGNORED:
+	case OPTION_REFUSED:
 		break;
 	}
 	return err || !row->set ? err : row->set(to, t, row, value);
 }
 
+/* `name` as it was written: on a command line with its dashes and its value. */
 static int unknown_option(const struct option_table *t, const char *prefix, const char *name)
 {
-	log_error("%s%s%s is no option; %s --help lists those that there are", where(t), prefix,
-		  name, t->program);
+	struct nearest meant = {0};
+	char bare[64];
+
+	snprintf(bare, sizeof(bare), "%s", name + strspn(name, "-"));
+	bare[strcspn(bare, "=")] = '\0';
+	meant.word = bare;
+	for (const struct option_row *row = t->rows; row < t->rows + t->count; row++) {
+		if (row->kind == OPTION_REFUSED)
+			continue;
+		nearest_try(&meant, row->name);
+		if (row->alias)
+			nearest_try(&meant, row->alias);
+	}
+	log_error("%s%s%s is no option; %s%s%s%s%s --help lists those that there are", where(t),
+		  prefix, name, meant.best ? "did you mean " : "", meant.best ? t->prefix : "",
+		  meant.best ? meant.best : "", meant.best ? "? " : "", t->program);
 	return -EINVAL;
 }
 
@@ -232,10 +264,18 @@ int options_read(const struct option_table *t, void *to, int argc, char **argv)
 
 /* ------------------------------------------------------------------ a list */
 
+static bool is_named(const char *pattern, const char *name)
+{
+	size_t len = strlen(pattern);
+
+	return len && pattern[len - 1] == '*' ? strncmp(pattern, name, len - 1) == 0
+					      : strcmp(pattern, name) == 0;
+}
+
 const struct option_row *option_find(const struct option_table *t, const char *name)
 {
 	for (size_t i = 0; i < t->count; i++)
-		if (strcmp(t->rows[i].name, name) == 0 ||
+		if (is_named(t->rows[i].name, name) ||
 		    (t->rows[i].alias && strcmp(t->rows[i].alias, name) == 0))
 			return &t->rows[i];
 	return NULL;
@@ -245,10 +285,13 @@ const struct option_row *option_find(const struct option_table *t, const char *n
 static char *cut_item(char *item)
 {
 	char *to = item, *at = item;
+	bool quoted = false;
 
-	for (; *at && *at != ','; *to++ = *at++)
+	for (; *at && (quoted || *at != ','); *to++ = *at++) {
+		quoted ^= *at == '"';
 		if (at[0] == '\\' && at[1] == ',')
 			at++;
+	}
 	at = *at ? at + 1 : NULL;
 	*to = '\0';
 	return at;
@@ -269,6 +312,10 @@ int options_read_list(const struct option_table *t, void *to, char *list)
 		if (equals)
 			*equals = '\0';
 		row = option_find(t, item);
+		if (!row && t->sloppy) {
+			log_warn("%s%s is no option: left out (sloppy)", t->prefix, item);
+			continue;
+		}
 		if (!row)
 			return unknown_option(t, t->prefix, item);
 		if (row->not_in_list) {

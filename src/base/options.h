@@ -24,12 +24,15 @@ enum option_kind {
 	OPTION_TIME,   /* nanoseconds: 5s, 500ms; seconds without a unit */
 	OPTION_STRING, /* a const char *, which points to the word; not empty */
 	OPTION_CALL,   /* `set` does all of it */
+	/* Of a list, with a value or without: */
+	OPTION_IGNORED, /* nothing is done */
+	OPTION_REFUSED, /* `why` is said */
 };
 
 struct option_table;
 
 struct option_row {
-	const char *name;
+	const char *name; /* in a list: "x-*" is each that begins so */
 	enum option_kind kind;
 	size_t at, size;      /* of what it sets; OPTION_FIELD() */
 	const char *argument; /* what --help calls the value */
@@ -40,6 +43,7 @@ struct option_row {
 	uint64_t min, max;
 	const char *const *names; /* NULL at the end */
 	bool not_in_list;	  /* options_read_list() refuses it */
+	const char *why;	  /* of OPTION_REFUSED: "it is the host's" */
 	/* After the value was stored. 0, or -EINVAL after one log line, as by option_refuse(). */
 	int (*set)(void *to, const struct option_table *t, const struct option_row *row,
 		   const char *value);
@@ -51,15 +55,16 @@ struct option_table {
 	const char *program; /* whose --help lists them */
 	const char *prefix;  /* in front of a name, in messages and --help: "--", "-o " */
 	const struct option_row *rows;
-	size_t count; /* at most 64 */
+	size_t count;	   /* at most 64 of a command line */
 	const char *where; /* in front of each message, as "column 2: "; NULL: nothing */
+	bool sloppy;	   /* of a list: what is no option is skipped, with a warning */
 };
 
 /* Reads a command line into `to`: the index of the first word that is no option, behind which
  * getopt(3) moved all the others; or -EINVAL after one log line. */
 int options_read(const struct option_table *t, void *to, int argc, char **argv);
-/* Reads "name=value,flag". Splits the list in place; "\," in a value is a comma. 0, or -EINVAL
- * after one log line. */
+/* Reads "name=value,flag". Splits the list in place; "\," is a comma in a value, and so is one
+ * between double quotes, which stay. 0, or -EINVAL after one log line. */
 int options_read_list(const struct option_table *t, void *to, char *list);
 /* The row of this name; NULL. */
 const struct option_row *option_find(const struct option_table *t, const char *name);

@@ -216,6 +216,7 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->session = s;
 	b->transport = fs_transport(s);
 	b->params = *params;
+	b->opened_ns = clock_now_ns();
 	b->own_kept = !params->kept;
 	b->kept = params->kept ? params->kept : bridge_kept_create(false);
 	pthread_mutex_init(&b->reap_lock, NULL);

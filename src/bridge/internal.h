@@ -10,7 +10,7 @@
  *   node*.c   the table of nodes             entry.c         nodes and handles that answers give
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
- *   measure.c the router's figures           stats.c         counters
+ *   measure.c latencies, the router's figures           stats.c         counters
  *   rights.c  the groups of callers          dirs.c          open directories
  *   names.c   what is kept of a directory's attributes after a change in it
  *   kept.h    what outlives a device    numbers.c, handles.c, locks.c   that
@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/latency.h"
 #include "bridge/bridge.h"
 #include "bridge/caller.h"
 #include "bridge/kept.h"
@@ -81,8 +82,11 @@ struct route {
 struct worker_stats {
 	_Atomic uint64_t window_read_bytes, window_write_bytes;
 	_Atomic uint64_t queue_read_bytes, queue_write_bytes;
+	_Atomic uint64_t window_reads, window_writes;
 	_Atomic uint64_t copy_faults, mtime_updates, interrupts;
 	_Atomic uint64_t queue_requests[OPCODES_COUNTED];
+	_Atomic uint64_t latency_ns[LATENCY_KIND_COUNT]; /* the sum of what the buckets count */
+	_Atomic uint64_t latency[LATENCY_KIND_COUNT][LATENCY_BUCKETS];
 } __attribute__((aligned(64)));
 
 static inline void stats_add(_Atomic uint64_t *counter, uint64_t n)
@@ -121,7 +125,8 @@ struct bridge_worker {
 	struct outstanding *outstanding; /* of its channel; of `aside`, its own */
 	/* The slot that carries this worker's REMOVEMAPPING. */
 	struct fs_req *remover;
-	unsigned sample; /* counts what may be measured */
+	unsigned sample;	 /* counts what may be measured ... */
+	unsigned latency_sample; /* ... and, apart from that, the READs and WRITEs that begin */
 	struct worker_stats stats;
 };
 
@@ -133,6 +138,7 @@ struct bridge {
 	bool own_kept;		  /* of a program: it ends with the bridge */
 	struct node_table *nodes;
 	struct numbers *numbers;
+	uint64_t opened_ns;		 /* since when its counters count */
 	_Atomic uint64_t drop_closed_ns; /* when bridge_drop_closed() looks again */
 	uint64_t kernel_flags;		 /* granted to the kernel by our INIT answer */
 	/* Of a program, whose calls are all its own. */
@@ -415,7 +421,10 @@ int maps_revoke(struct bridge *b, struct node *node);
 /* authorise.c: direct maps */
 void start_ioctl(struct op *op);
 
-/* measure.c: the router's figures */
+/* measure.c: latencies, of requests that are answered ... */
+void measure_begun(struct op *op);
+void measure_ended(struct op *op);
+/* ... and the router's figures */
 void measure_sent(struct op *op);
 void measure_answered(struct op *op);
 /* The queue is the faster way for this, though a range may be there. */

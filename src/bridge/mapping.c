@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/delay.h"
+#include "base/probe.h"
 #include "bridge/internal.h"
 
 /* Counted as outstanding before it goes out, so that its answer is reaped. */
@@ -68,6 +69,7 @@ static void setup_done(struct fs_req *req, void *ctx, int err)
 		err = req->answer.error;
 	if (!err)
 		err = claim_mapping(sender->bridge, &setup->map);
+	PROBE(mapping_end, setup->map.nodeid, setup->map.win_off, setup->map.len_bytes, err);
 	if (!err)
 		router_note_setup(&sender->bridge->router, clock_now_ns() - setup->sent_ns);
 	fs_req_put(req, ctx);
@@ -99,6 +101,8 @@ static void mapping_setup(void *ctx, void *by, struct window_range *range,
 	}
 	if (node)
 		node_note_mapped(b->nodes, node, map->file_off + map->len_bytes);
+	PROBE(mapping_begin, map->nodeid, map->file_off, map->win_off, map->len_bytes,
+	      map->writable);
 	stats_add(&here->stats.queue_requests[FUSE_SETUPMAPPING], 1);
 	*(struct setup *)req->user = (struct setup){here, range, *map, clock_now_ns()};
 	fs_req_header(req, FUSE_SETUPMAPPING, numbers_device(b->numbers, map->nodeid), sizeof(in));
@@ -125,6 +129,7 @@ static void remove_done(struct fs_req *req, void *ctx, int err)
 	struct bridge_worker *sender = removal->sender;
 	struct bridge *b = sender->bridge;
 
+	PROBE(removal_end, removal->n, err ? err : req->answer.error);
 	if (!err)
 		router_note_remove(&b->router, removal->n, clock_now_ns() - removal->sent_ns);
 	/* The slot is kept for the next removal, so that one can always be sent. */
@@ -163,6 +168,7 @@ static void mapping_remove(void *ctx, void *by, const struct window_extent *exte
 			.len = extents[i].len_bytes,
 		};
 
+		PROBE(removal_begin, one.moffset, one.len);
 		memcpy(at, &one, sizeof(one));
 	}
 	req->done = remove_done;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bridge/measure: where the router's figures come from: a sample of the requests that are served
- * anyway. It owns when a request is timed; what follows from the figures is decided in
- * window/router.c and window/policy_auto.c.
+ * bridge/measure: where latencies and the router's figures come from: a sample of the requests that
+ * are served anyway. It owns when a request is timed; what follows from the router's figures is
+ * decided in window/router.c and window/policy_auto.c.
  *
- * Each worker takes one request of SAMPLE_EVERY, and every one of a kind of which little is known.
+ * For the router each worker takes one request of SAMPLE_EVERY, and every one of a kind of which
+ * little is known.
  */
 
 #include "base/bytes.h"
@@ -18,6 +19,46 @@ static bool every(struct bridge_worker *here, unsigned n)
 {
 	/* `aside` is not one thread's alone, so it takes no samples. */
 	return here != here->bridge->aside && !(here->sample++ & (n - 1));
+}
+
+/* ------------------------------------------------------------------ latencies */
+
+/* Of READs and WRITEs, which the window makes short: then two looks at the clock are a percent or
+ * two. */
+#define LATENCY_EVERY 8u /* a power of two */
+
+static bool moves_data(const struct op *op)
+{
+	return op->h.opcode == FUSE_READ || op->h.opcode == FUSE_WRITE;
+}
+
+void measure_begun(struct op *op)
+{
+	if (!moves_data(op) || !(op->worker->latency_sample++ & (LATENCY_EVERY - 1)))
+		op->begun_ns = clock_now_ns();
+}
+
+static enum latency_kind latency_kind(const struct op *op)
+{
+	if (!moves_data(op))
+		return LATENCY_other;
+	if (op->h.opcode == FUSE_READ)
+		return op->forwarded ? LATENCY_queue_read : LATENCY_window_read;
+	return op->forwarded ? LATENCY_queue_write : LATENCY_window_write;
+}
+
+void measure_ended(struct op *op)
+{
+	struct worker_stats *stats = &op->here->stats;
+	enum latency_kind kind = latency_kind(op);
+	uint64_t ns;
+
+	/* Who waits for a lock waits for its holder. */
+	if (!op->begun_ns || op->req->untimed)
+		return;
+	ns = clock_now_ns() - op->begun_ns;
+	stats_add(&stats->latency[kind][latency_bucket(ns)], 1);
+	stats_add(&stats->latency_ns[kind], ns);
 }
 
 /* ------------------------------------------------------------------ the queue */

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/delay.h"
+#include "base/probe.h"
 #include "bridge/rebuild.h"
 
 /* ------------------------------------------------------------------ begin, end */
@@ -43,6 +44,7 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	op->h = *h;
 	op->route = route_find(h->opcode);
 	op->size_clock = atomic_load(&op->bridge->size_clock);
+	PROBE(request_begin, h->unique, h->opcode, h->nodeid, h->len);
 	memcpy(req->in, h, sizeof(*h));
 	if (op->bridge->kept->goes_on && !call)
 		keep_message(op);
@@ -62,6 +64,7 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 		op_end(op, err, NULL, 0);
 		return;
 	}
+	measure_begun(op);
 	op_message(op);
 	if (rebuild_ready(op))
 		op->route->start(op);
@@ -82,6 +85,9 @@ void op_free(struct op *op)
 static void op_answered(struct op *op, int err, int refused, const void *payload, size_t len)
 {
 	DELAY_POINT("op.after_answer");
+	PROBE(request_end, op->h.unique, op->h.opcode, err);
+	if (!refused)
+		measure_ended(op);
 	if (refused == -ENOENT || err)
 		give_back(op, payload, len);
 	else

@@ -56,6 +56,7 @@ struct op {
 	enum op_state state;
 	op_then then;	     /* while it is parked or at the device */
 	op_then after_times; /* op_set_times() */
+	bool forwarded;	     /* to the device, as a request of the caller's */
 	bool answered;	     /* while it was parked: its caller was killed */
 	uint8_t attempts;    /* through the window */
 	uint64_t size_clock; /* bridge.size_clock when the request went out */
@@ -74,6 +75,7 @@ struct op {
 	uint32_t head_len;	   /* bytes of a READ that the window delivered already */
 	uint32_t sent_among; /* if it is measured: as one of how many it went to the device ... */
 	uint64_t sent_ns;    /* ... and when */
+	uint64_t begun_ns;   /* op_begin(), if its latency is measured */
 	/* What the answer gave, to be given back when it is not wanted. */
 	uint64_t given_nodeid, given_fh;
 	bool given_open;

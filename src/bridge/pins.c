@@ -163,6 +163,7 @@ ssize_t bridge_read(struct bridge *b, struct node *node, void *buf, size_t len, 
 		return -EAGAIN;
 	}
 	stats_add(&b->aside->stats.window_read_bytes, got);
+	stats_add(&b->aside->stats.window_reads, 1);
 	return (ssize_t)got;
 }
 
@@ -191,5 +192,6 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 		return -EAGAIN;
 	}
 	stats_add(&b->aside->stats.window_write_bytes, len);
+	stats_add(&b->aside->stats.window_writes, 1);
 	return (ssize_t)len;
 }

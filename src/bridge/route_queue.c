@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/probe.h"
 #include "bridge/rebuild.h"
 
 /* ------------------------------------------------------------------ down to the ring */
@@ -51,6 +52,8 @@ static void forward_now(struct op *op)
 		op_end(op, err, NULL, 0);
 		return;
 	}
+	PROBE(request_route, op->h.unique, op->h.opcode, false, op->arg_off, op->arg_len);
+	op->forwarded = true;
 	stats_add(&op->here->stats.queue_requests[opcode], 1);
 	measure_sent(op);
 	op_submit(op, forward_answered);

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/probe.h"
 #include "bridge/rebuild.h"
 
 /* A read that runs over the last whole page goes through the queue for its tail anyway; a head
@@ -150,11 +151,14 @@ static void read_try(struct op *op)
 			file_shrank(op->here, node, op->arg_off);
 		goto queue;
 	}
+	PROBE(request_route, op->h.unique, op->h.opcode, true, op->arg_off, len);
 	stats_add(&op->here->stats.window_read_bytes, len);
-	if (len < op->arg_len)
+	if (len < op->arg_len) {
 		forward_tail(op, len);
-	else
-		op_end_data(op, to, len);
+		return;
+	}
+	stats_add(&op->here->stats.window_reads, 1);
+	op_end_data(op, to, len);
 	return;
 queue:
 	op_forward(op);
@@ -234,7 +238,9 @@ static void write_try(struct op *op)
 		file_shrank(op->here, node, op->arg_off);
 		goto queue;
 	}
+	PROBE(request_route, op->h.unique, op->h.opcode, true, op->arg_off, op->arg_len);
 	stats_add(&op->here->stats.window_write_bytes, op->arg_len);
+	stats_add(&op->here->stats.window_writes, 1);
 	struct fuse_write_out out = {.size = (uint32_t)op->arg_len};
 
 	op_end(op, 0, &out, sizeof(out));

@@ -110,6 +110,38 @@ static void emit_copy_costs(const struct snapshot *s, emit_fn emit, void *ctx)
 	emit_means("window_write", s->b->router.copy[ROUTER_WRITE], emit, ctx);
 }
 
+static const char *const latency_names[] = {
+#define X(name) #name,
+	LATENCY_KINDS(X)
+#undef X
+};
+
+static void emit_latencies(const struct snapshot *s, emit_fn emit, void *ctx)
+{
+	char name[64];
+
+	for (unsigned kind = 0; kind < LATENCY_KIND_COUNT; kind++)
+		for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
+			if (!s->stats.latency[kind][i])
+				continue;
+			snprintf(name, sizeof(name), "latency.%s.%llu", latency_names[kind],
+				 (unsigned long long)latency_from_ns(i));
+			emit(ctx, name, s->stats.latency[kind][i]);
+		}
+}
+
+static void emit_latency_sums(const struct snapshot *s, emit_fn emit, void *ctx)
+{
+	char name[64];
+
+	for (unsigned kind = 0; kind < LATENCY_KIND_COUNT; kind++) {
+		if (!s->stats.latency_ns[kind])
+			continue;
+		snprintf(name, sizeof(name), "latency_sum.%s_ns", latency_names[kind]);
+		emit(ctx, name, s->stats.latency_ns[kind]);
+	}
+}
+
 void bridge_emit_stats(struct bridge *b, emit_fn emit, void *ctx)
 {
 	struct snapshot snapshot, *s = &snapshot;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/linkname.h"
 #include "base/log.h"
 #include "claim.h"
@@ -156,13 +157,38 @@ static void describe(const struct claim_env *env, struct claim_function *f)
 		claim_mounted(env, "virtiofs", f->tag, f->mounted_at, sizeof(f->mounted_at));
 }
 
+/* By what tag take.c has taken it; "": by none. */
+static void read_noted_tag(const struct claim_env *env, const char *address, char *out,
+			   size_t out_len)
+{
+	char path[CLAIM_PATH_MAX], note[128];
+	int n;
+
+	snprintf(path, sizeof(path), "%s/%s", env->run, address);
+	n = claim_read(path, note, sizeof(note) - 1);
+	note[MAX(n, 0)] = '\0';
+	snprintf(out, out_len, "%s", strchr(note, '\n') ? strchr(note, '\n') + 1 : "");
+	out[strcspn(out, "\n")] = '\0';
+}
+
 /* What is in use is not ours to open: where it is mounted says whom to ask, vfsdax-stat(1). */
 static void ask_function(const struct claim_env *env, struct claim_function *f)
 {
+	char tag[sizeof(f->tag)];
+
 	if (claim_is_lost(env, f->address) || env->ask(env->ctx, f) != -EBUSY)
 		return;
 	f->in_use = true;
-	claim_mounted(env, "fuse.vfsdax", f->address, f->mounted_at, sizeof(f->mounted_at));
+	/* Mounts are shown by the source that was given: the address, also without 0000:, or a tag.
+	 */
+	if (claim_mounted(env, "fuse.vfsdax", f->address, f->mounted_at, sizeof(f->mounted_at)) ||
+	    (strncmp(f->address, "0000:", 5) == 0 &&
+	     claim_mounted(env, "fuse.vfsdax", f->address + 5, f->mounted_at,
+			   sizeof(f->mounted_at))))
+		return;
+	read_noted_tag(env, f->address, tag, sizeof(tag));
+	if (tag[0])
+		claim_mounted(env, "fuse.vfsdax", tag, f->mounted_at, sizeof(f->mounted_at));
 }
 
 static int by_address(const void *a, const void *b)

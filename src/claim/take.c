@@ -7,6 +7,7 @@
  *   locked                      another process of ours has it
  *   not locked, names a driver  its owner was killed: it is ours to give back
  *   not locked, empty           likewise, but it was with vfio-pci before
+ *   its second line             the tag, if it was asked for: the mount's source, maybe
  */
 #include <dirent.h>
 #include <errno.h>
@@ -88,13 +89,12 @@ static void read_note(struct claim *c)
 		c->previous[0] = '\0';
 }
 
-static int write_note(struct claim *c)
+static int write_note(struct claim *c, const char *tag)
 {
-	ssize_t len = (ssize_t)strlen(c->previous);
-
 	if (c->note_fd < 0)
 		return -EACCES;
-	if (ftruncate(c->note_fd, 0) || pwrite(c->note_fd, c->previous, (size_t)len, 0) != len)
+	if (ftruncate(c->note_fd, 0) || lseek(c->note_fd, 0, SEEK_SET) ||
+	    dprintf(c->note_fd, "%s\n%s\n", c->previous, tag) < 0)
 		return -errno;
 	return 0;
 }
@@ -340,7 +340,7 @@ static int take_over(struct claim *c, const struct claim_function *f)
 	if (err)
 		return err;
 	snprintf(c->previous, sizeof(c->previous), "%s", f->driver[0] ? f->driver : NO_DRIVER);
-	err = write_note(c);
+	err = write_note(c, f->tag);
 	if (err) {
 		log_error("cannot write %s: %s", c->note, strerror(-err));
 		return err;
@@ -366,10 +366,12 @@ int claim_take(const struct claim_env *env, const struct claim_function *f, stru
 		err = lock_note(c);
 	if (err)
 		goto free_claim;
-	if (claim_is_vfio(f->driver))
+	if (claim_is_vfio(f->driver)) {
 		read_note(c);
-	else
+		write_note(c, f->tag); /* for the list, which can do without */
+	} else {
 		err = take_over(c, f);
+	}
 	if (err)
 		goto drop;
 	*out = c;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -22,6 +24,8 @@
 #include "base/mountinfo.h"
 #include "wire/fuse.h"
 
+/* A live mount's driver answers at once. */
+#define ANSWERS_WITHIN_MS 3000u
 #define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND; FUSE 7.40 */
 
 struct fusemnt {
@@ -102,17 +106,39 @@ static int check_empty(const char *path)
 	return 0;
 }
 
-/* A mount whose daemon is dead is -ENOTCONN, also while the kernel remembers the attributes of its
- * root: statfs(2) always asks. */
+/*
+ * A mount of ours is asked by a child, for its driver may be dead and kept for another one, or
+ * stand still: 0, -ENOTCONN for one that is dead, which the kernel does not say while it remembers
+ * the attributes of its root (statfs(2) always asks), -ETIMEDOUT.
+ */
+static int ask_mount(const char *path)
+{
+	struct timespec pause = {0, 5000000};
+	struct statfs fs;
+	int status;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		_exit(statfs(path, &fs) == 0 ? 0 : errno == ENOTCONN ? 1 : 2);
+	for (unsigned i = 0; i < ANSWERS_WITHIN_MS / 5; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) && WEXITSTATUS(status) == 1 ? -ENOTCONN : 0;
+		nanosleep(&pause, NULL);
+	}
+	kill(pid, SIGKILL); /* it is waited for by nobody: it may be stuck */
+	return -ETIMEDOUT;
+}
+
 static int look_at_mountpoint(const char *path, struct stat *st)
 {
 	struct mountinfo mount;
-	struct statfs fs;
+	int err = mounted_by_us(path, &mount) ? ask_mount(path) : 0;
 
-	if (stat(path, st) < 0)
-		return -errno;
-	return mounted_by_us(path, &mount) && statfs(path, &fs) < 0 && errno == ENOTCONN ? -ENOTCONN
-											 : 0;
+	if (!err && stat(path, st) < 0)
+		err = -errno;
+	return err;
 }
 
 int fusemnt_check(const struct fusemnt_params *params)
@@ -132,6 +158,11 @@ int fusemnt_check(const struct fusemnt_params *params)
 	if (err) {
 		if (err == -ENOTCONN && mounted_by_us(real, &mount))
 			err = clean_dead_mount(real);
+		else if (err == -ETIMEDOUT)
+			log_error("mountpoint %s: a mount is there that does not answer: its "
+				  "driver is stopped, or has died and is waited for; run umount -l "
+				  "%s",
+				  path, path);
 		else
 			log_error("mountpoint %s: %s%s", path, strerror(-err),
 				  err == -ENOENT ? "; create it first" : "");
@@ -218,16 +249,21 @@ int fusemnt_open(const struct fusemnt_params *params, struct fusemnt **out)
 	}
 	m->fd = fuse_session_fd(m->se);
 	m->mounted = true;
-	err = 0;
+	err = fusemnt_set_flags(m->mountpoint, &params->flags);
+	if (err) {
+		log_error("%s: its mount flags cannot be set: %s", m->mountpoint, strerror(-err));
+		fusemnt_close(m);
+		m = NULL;
+	}
+	goto out_args;
 out:
+	free(m->mountpoint);
+	free(m);
+	m = NULL;
+out_args:
 	fuse_opt_free_args(&args);
 	free(options);
 	free(fsname);
-	if (err) {
-		free(m->mountpoint);
-		free(m);
-		m = NULL;
-	}
 	*out = m;
 	return err;
 }

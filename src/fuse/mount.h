@@ -11,6 +11,13 @@
 
 #define FUSE_MOUNT_SUBTYPE "vfsdax"
 
+/* Flags of mount(2), MS_*, that are set and cleared; those that are in neither stay. */
+struct fusemnt_flags {
+	unsigned long set, clear;
+};
+/* Older headers do not have it. */
+#define MOUNT_NOSYMFOLLOW 256ul
+
 struct fusemnt;
 
 struct fusemnt_params {
@@ -19,6 +26,8 @@ struct fusemnt_params {
 	/* Options for the kernel and libfuse3, comma-separated: "ro,allow_other"; may be "". */
 	const char *options;
 	bool nonempty;
+	/* What libfuse3 knows nothing of. */
+	struct fusemnt_flags flags;
 };
 
 /*
@@ -39,6 +48,9 @@ int fusemnt_adopt(const char *path, int fd, const int *clones, unsigned n, struc
  * -ENOTSUP: before Linux 6.9 the kernel cannot, and their callers got ECONNABORTED; or -errno.
  */
 int fusemnt_resend(struct fusemnt *m);
+/* Changes the flags of what is mounted there, and nothing if they are so already; -errno of
+ * mount(2) or, where nothing of ours is mounted, -EINVAL. */
+int fusemnt_set_flags(const char *mountpoint, const struct fusemnt_flags *flags);
 int fusemnt_fd(const struct fusemnt *m);
 /* The i-th further descriptor of the same connection, i < FUSEMNT_CLONES, with a processing list of
  * its own: requests that were read from it are answered on it, and lost when it is closed. So it is

@@ -37,7 +37,8 @@ static void log_connect_error(const char *path, int err)
 		log_error("%s is a datagram socket, not that of a vhost-user back end", path);
 		break;
 	case ETIMEDOUT:
-		log_error("%s: the back end takes no more connections; it serves somebody else",
+		log_error("%s: the back end is busy: it takes no more connections while another "
+			  "front end is connected",
 			  path);
 		break;
 	default:

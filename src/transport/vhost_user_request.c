@@ -20,10 +20,14 @@ static int lost(struct vhost_user *v, int err, uint32_t request, const char *why
 			"the back end closed the connection at %s: it exited, crashed or does "
 			"not speak vhost-user; see its log",
 			name);
+	else if (err == -EBUSY)
+		transport_fail(&v->base, err,
+			       "busy: another front end is connected, and the device serves one at "
+			       "a time; unmount it there, or start another device");
 	else if (err == -ETIMEDOUT)
 		transport_fail(&v->base, err,
-			       "no answer to %s within %u ms: the back end hangs, serves somebody "
-			       "else, or does not speak vhost-user",
+			       "no answer to %s within %u ms: the back end is busy with another "
+			       "front end, hangs, or does not speak vhost-user",
 			       name, v->timeout_ms);
 	else if (err == -EPROTO)
 		transport_fail(&v->base, err,
@@ -63,6 +67,13 @@ static bool is_iotlb_answer(struct vhost_user *v, const struct vhost_user_messag
 	return due;
 }
 
+static bool is_busy(const struct vhost_user_message *m)
+{
+	static const struct vhost_user_header busy = VHOST_USER_BUSY;
+
+	return memcmp(&m->header, &busy, sizeof(busy)) == 0;
+}
+
 /* The answer to `request`, past those to IOTLB messages. The caller holds request_lock. */
 static int vu_receive_answer(struct vhost_user *v, struct vhost_user_message *m,
 			     uint64_t deadline_ns, char why[FRAME_WHY_BYTES])
@@ -95,7 +106,7 @@ int vu_call(struct vhost_user *v, struct vhost_user_message *m, uint32_t size_mi
 		err = vu_receive_answer(v, m, deadline_ns, why);
 	if (!err && !vu_reply_valid(m, request, size_min, size_max, why)) {
 		frame_release(m);
-		err = -EPROTO;
+		err = is_busy(m) ? -EBUSY : -EPROTO;
 	}
 	if (err)
 		lost(v, err, request, why);

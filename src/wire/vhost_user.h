@@ -80,6 +80,12 @@ struct vhost_user_header {
 	uint32_t size; /* of the payload, in bytes */
 };
 static_assert(sizeof(struct vhost_user_header) == 12, "vhost-user.rst, Header");
+/* Not of the specification: what our device says to a front end that it turns away, since another
+ * one is connected. An empty answer to what every front end asks first; others drop it as wrong. */
+#define VHOST_USER_BUSY                                                                \
+	{                                                                              \
+		VHOST_USER_GET_FEATURES, VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY, 0 \
+	}
 
 /* Largest payload that any message of ours has; longer ones are refused. */
 #define VHOST_USER_PAYLOAD_MAX	   4096u

@@ -30,6 +30,19 @@ test_unknown_options() {
 	mount_share
 }
 
+test_what_was_meant_is_named() {
+	start_device
+	refused "-o daxx" 'did you mean -o dax\?' "$MOUNT" "unix:$SOCK" "$MOUNTPOINT" -o daxx
+	refused "-o dax=alway" 'use always, never or inode; did you mean always\?' "$MOUNT" "unix:$SOCK" "$MOUNTPOINT" -o dax=alway
+	refused "--foregruond" 'did you mean --foreground\?' "$MOUNT" "unix:$SOCK" "$MOUNTPOINT" --foregruond
+	refused "a socket's path" "is a socket: the source is unix:$SOCK" "$MOUNT" "$SOCK" "$MOUNTPOINT"
+	refused "a path" "the source is unix:/run/nobody.sock" "$MOUNT" /run/nobody.sock "$MOUNTPOINT"
+	must_fail "$DEVICE" --share-dir "$HOST_DIR" --socket-path "$SOCK.2" 2>"$TEST_DIR/err"
+	expect_log "$TEST_DIR/err" "--share-dir" 'did you mean --shared-dir\?'
+	must_fail "$STAT" --jsno "$MOUNTPOINT" 2>"$TEST_DIR/err"
+	expect_log "$TEST_DIR/err" "--jsno" 'did you mean --json\?'
+}
+
 test_help_and_version() {
 	local program
 	for program in "$MOUNT" "$STAT" "$DEVICE"; do

@@ -17,16 +17,18 @@ bench_json() {
 }
 said() { jq -r "$1" "$TEST_DIR/json"; }
 holds() { jq -e "$1" "$TEST_DIR/json" >/dev/null || fail "$1 does not hold: $(head -c 2000 "$TEST_DIR/json")"; }
-# bench_refused REGEX ARGS...: status 1, one line that says why, nothing on stdout
+# bench_refused REGEX ARGS...: status 2, a mistake of the command line; one line that says why, nothing on stdout
 bench_refused() {
 	local regex=$1 status=0
 	shift
 	bench "$@" >"$TEST_DIR/out" 2>"$TEST_DIR/err" || status=$?
-	expect_eq "$status" 1 "status of vfsdax-bench $*"
+	expect_eq "$status" "${BENCH_STATUS:-2}" "status of vfsdax-bench $*"
 	expect_eq "$(wc -l <"$TEST_DIR/err")" 1 "lines of message of vfsdax-bench $*"
 	grep -qE -- "$regex" "$TEST_DIR/err" || fail "vfsdax-bench $*: $(cat "$TEST_DIR/err") does not match $regex"
 	[ ! -s "$TEST_DIR/out" ] || fail "vfsdax-bench $*: wrote to stdout"
 }
+# bench_fails REGEX ARGS...: the same with status 1: the command line was right
+bench_fails() { BENCH_STATUS=1 bench_refused "$@"; }
 # flip OFFSET: the byte there becomes another one
 flip() {
 	local byte
@@ -136,27 +138,27 @@ test_verify_finds_each_kind_of_fault() {
 		expect_eq "$(said '.jobs[0].verified_blocks')" 512 "blocks read back by $engine"
 		bench_json --engine $engine --filename "$FILE" --rw randread --bs 16k --verify
 		flip 5000123
-		bench_refused "verify: $FILE at offset 5000123: byte is 0x[0-9a-f]+, expected 0x" \
+		bench_fails "verify: $FILE at offset 5000123: byte is 0x[0-9a-f]+, expected 0x" \
 			--engine $engine --filename "$FILE" --rw read --bs 16k --verify
 		flip 5000123
 		bench_json --engine $engine --filename "$FILE" --rw read --bs 16k --verify
 	done
-	bench_refused 'offset 24: length' --filename "$FILE" --rw read --bs 8k --verify
-	bench_refused 'offset 16: seed' --filename "$FILE" --rw read --bs 16k --verify --randseed 4
+	bench_fails 'offset 24: length' --filename "$FILE" --rw read --bs 8k --verify
+	bench_fails 'offset 16: seed' --filename "$FILE" --rw read --bs 16k --verify --randseed 4
 	# a block in another's place
 	dd if="$FILE" of="$FILE" bs=16k skip=3 seek=5 count=1 conv=notrunc status=none
-	bench_refused 'offset 81928: file offset told by the block is 0xc000, expected 0x14000' \
+	bench_fails 'offset 81928: file offset told by the block is 0xc000, expected 0x14000' \
 		--filename "$FILE" --rw read --bs 16k --verify
 	# a block that was lost
 	dd if=/dev/zero of="$FILE" bs=16k seek=5 count=1 conv=notrunc status=none
-	bench_refused 'offset 81920: magic' --filename "$FILE" --rw read --bs 16k --verify
+	bench_fails 'offset 81920: magic' --filename "$FILE" --rw read --bs 16k --verify
 	bench_refused '--bs=64' --filename "$FILE" --rw read --bs 32 --verify
 	bench_refused '--touch=copy' --engine mmap --filename "$FILE" --rw read --verify --touch=byte
 }
 
 test_files_are_created_and_extended_where_it_was_asked_for() {
 	need_bench
-	bench_refused 'with --size it is created' --filename "$TEST_DIR/new" --rw read
+	bench_fails 'with --size it is created' --filename "$TEST_DIR/new" --rw read
 	bench_json --filename "$TEST_DIR/new" --rw read --size 1m 2>/dev/null
 	expect_eq "$(stat -c %s "$TEST_DIR/new")" 1048576 "size of the file"
 	# contents that are worth reading
@@ -206,7 +208,7 @@ test_plot_is_drawn_where_gnuplot_is() {
 	grep -q '<svg' "$svg" || fail "no SVG in $svg"
 	grep -q 'psync' "$svg" || fail "the column's name is not in the picture"
 	bench_refused 'ends in .svg' --filename "$FILE" --plot "$TEST_DIR/x.png"
-	bench_refused "nowhere" --filename "$FILE" --plot "$TEST_DIR/nowhere/x.svg"
+	bench_fails "nowhere" --filename "$FILE" --plot "$TEST_DIR/nowhere/x.svg"
 }
 
 test_an_interrupt_prints_what_there_is() {
@@ -248,7 +250,7 @@ test_progress_is_for_terminals_only() {
 test_what_does_not_fit_is_refused() {
 	need_bench
 	bench_refused 'filename' --rw read
-	bench_refused "$TEST_DIR/nothing" --filename "$TEST_DIR/nothing"
+	bench_fails "$TEST_DIR/nothing" --filename "$TEST_DIR/nothing"
 	bench_refused 'neither a file' --filename /dev/null
 	bench_refused 'one I/O at a time' --engine psync --filename "$FILE" --iodepth 2
 	bench_refused 'uring' --engine mmap --filename "$FILE" --fixedbufs
@@ -362,7 +364,7 @@ test_lib_and_map_move_the_bytes_that_the_host_has() {
 		bench_json $args --filename "unix:$SOCK:/f" --rw randread --bs 16k --verify
 		flip 5000123
 		# shellcheck disable=SC2086
-		bench_refused 'f at offset 5000123: byte' $args --share "unix:$SOCK" --filename f --rw randread --bs 16k --verify
+		bench_fails 'f at offset 5000123: byte' $args --share "unix:$SOCK" --filename f --rw randread --bs 16k --verify
 		flip 5000123
 	done
 }
@@ -385,15 +387,15 @@ test_lib_creates_and_compares_in_one_connection() {
 
 test_what_lib_and_map_cannot_do_is_said() {
 	need_lib --cache-size 16M
-	bench_refused "$TEST_DIR/nobody" --engine lib --share "unix:$TEST_DIR/nobody" --filename f
-	bench_refused 'with --size it is created' --engine lib --share "unix:$SOCK" --filename nothing
+	bench_fails "$TEST_DIR/nobody" --engine lib --share "unix:$TEST_DIR/nobody" --filename f
+	bench_fails 'with --size it is created' --engine lib --share "unix:$SOCK" --filename nothing
 	bench_refused 'name the share' --engine lib --filename "$FILE"
 	truncate -s 64M "$HOST_DIR/big"
-	bench_refused 'no more room for maps, lower --size' --engine map --share "unix:$SOCK" --filename big --rw read
+	bench_fails 'no more room for maps, lower --size' --engine map --share "unix:$SOCK" --filename big --rw read
 	bench_json --engine map --share "unix:$SOCK" --filename big --rw read --size 8m
 	stop_device
 	start_device --cache-size 0
-	bench_refused 'there is no window, use --engine lib' --engine map --share "unix:$SOCK" --filename big --rw read
+	bench_fails 'there is no window, use --engine lib' --engine map --share "unix:$SOCK" --filename big --rw read
 	bench_json --engine lib --share "unix:$SOCK" --filename big --rw read --size 1m
 }
 

@@ -159,6 +159,6 @@ int main(int argc, char **argv)
 		return rc < 0 ? 2 : box.status;
 	if (sandbox_drop(&o) || sandbox_filter(&o))
 		return 2;
-	sandbox_ready(&box);
+	sandbox_tell(&box, SANDBOX_LISTENS);
 	return attempt(argv[4], argc > 5 ? argv[5] : "");
 }

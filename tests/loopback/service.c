@@ -59,6 +59,14 @@ static void become_device(int listening, const char *notify, char **argv)
 	_exit(127);
 }
 
+static void hear(int heard, const char *expected)
+{
+	char said[64] = "";
+
+	need(recv(heard, said, sizeof(said) - 1, 0) > 0, "nothing was said to NOTIFY_SOCKET");
+	need(!strcmp(said, expected), said);
+}
+
 static int manage(const char *folder, char **argv)
 {
 	/* GET_FEATURES, whose answer is a header and 8 bytes */
@@ -76,12 +84,15 @@ static int manage(const char *folder, char **argv)
 	pid = fork();
 	if (!pid)
 		become_device(listening, notify.sun_path, argv);
-	need(recv(heard, said, sizeof(said) - 1, 0) > 0, "nothing was said to NOTIFY_SOCKET");
-	need(!strcmp(said, "READY=1"), said);
+	hear(heard, "READY=1\nSTATUS=waiting for a front end");
 	need(!connect(asking, (struct sockaddr *)&handed, sizeof(handed)), "connect");
 	need(send(asking, question, sizeof(question), 0) == sizeof(question), "send");
 	need(recv(asking, said, 20, MSG_WAITALL) == 20, "the answer to GET_FEATURES");
+	hear(heard, "STATUS=a front end is connected");
+	close(asking);
+	hear(heard, "STATUS=waiting for a front end");
 	kill(pid, SIGTERM);
+	hear(heard, "STOPPING=1\nSTATUS=stopping");
 	need(waitpid(pid, &status, 0) == pid && status == 0, "status of the device");
 	unlink(handed.sun_path);
 	unlink(notify.sun_path);

@@ -25,9 +25,11 @@ prefix=$work/prefix
 cmake --install "$build" --prefix "$prefix" >"$work/install.log"
 libdir=$(dirname "$(find "$prefix" -name libvfsdax.so)")
 for file in include/vfsdax/vfsdax.h share/man/man3/vfsdax.3 share/man/man8/vfsdax-mount.8 bin/vfsdax-device bin/vfsdax-stat share/qemu/vhost-user/50-vfsdax.json \
-	sbin/vfsdax-mount; do
+	sbin/vfsdax-mount sbin/mount.vfsdax sbin/mount.fuse.vfsdax share/man/man8/mount.vfsdax.8 lib/systemd/system/vfsdax-device@.service \
+	lib/systemd/system/vfsdax-device@.socket; do
 	[ -s "$prefix/$file" ] || fail "$file was not installed"
 done
+same "$("$prefix/sbin/mount.vfsdax" --version)" "$("$prefix/sbin/vfsdax-mount" --version)" "the helper of mount(8)"
 ! grep -rIl --include='*.pc' --include='*.cmake' -e "$root" "$prefix" || fail "these name the build tree"
 
 # Neither libfuse3 nor libpci, which is GPL, at link time or later; and nothing to see but the functions of the header.

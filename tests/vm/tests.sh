@@ -131,6 +131,7 @@ if [ -n "$long" ]; then
     boot 300 "${dev[@]}" --monitor --cpus 1 --device-args '--cache-size 1G' -- suspend-often $g/suspend.sh often
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-library $g/suspend.sh lib
     boot 240 "${dev[@]}" --boots 3 --device-args '--cache-size 16M' -- reboot-and-poweroff $g/reboot.sh
+    boot 180 "${dev[@]}" --boots 2 --device-args '--cache-size 1G' -- mounted-by-fstab $g/fstab.sh
     boot 180 "${dev[@]}" --place root --device-args '--cache-size 1G' -- function-on-bus-0 $g/place.sh root
     boot 180 "${dev[@]}" --place shared --device-args '--cache-size 1G' -- shared-iommu-group $g/place.sh shared
     boot 180 "${dev[@]}" --cpus 1 --device-args '--cache-size 1G' -- snapshot-is-refused $g/snapshot.sh

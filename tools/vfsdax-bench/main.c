@@ -14,6 +14,7 @@
 #include "vfsdax-bench/engine/mem.h"
 #include "vfsdax-bench/report/report.h"
 
+#define EXIT_USAGE	 2
 #define EXIT_INTERRUPTED 130
 
 static void set_defaults(struct options *o, bool compare)
@@ -74,17 +75,20 @@ static int print_report(const struct session *n, bool compare)
 	return err;
 }
 
+/* The exit status. */
 static int run_session(const struct options *o, char **specs, size_t columns)
 {
 	struct session *n = calloc(1, sizeof(*n));
+	bool begun = false;
 	int err;
 
 	if (!n)
-		return -ENOMEM;
+		return 1;
 	err = o->plot ? plot_check(o->plot) : 0;
 	if (!err)
 		err = session_open(n, o, specs, columns);
 	if (!err) {
+		begun = true;
 		err = session_run(n);
 		if ((!err || err == -EINTR) && print_report(n, specs != NULL) && !err)
 			err = -EIO;
@@ -93,20 +97,23 @@ static int run_session(const struct options *o, char **specs, size_t columns)
 		_exit(EXIT_INTERRUPTED);
 	session_close(n);
 	free(n);
-	return err;
+	if (err && run_interrupted())
+		return EXIT_INTERRUPTED;
+	/* What cannot be measured as it was asked for is found out only here. */
+	return !err ? 0 : err == -EINVAL && !begun ? EXIT_USAGE : 1;
 }
 
 int main(int argc, char **argv)
 {
 	struct options o;
 	bool compare;
-	int first, words, err;
+	int first, words;
 
 	log_set_name("vfsdax-bench");
 	options_init(&o);
 	first = options_parse(&o, argc, argv);
 	if (first < 0)
-		return 1;
+		return EXIT_USAGE;
 	if (o.help) {
 		options_help(engine_names());
 		return 0;
@@ -119,11 +126,9 @@ int main(int argc, char **argv)
 	words = argc - first;
 	compare = words > 0 && strcmp(argv[0], "compare") == 0;
 	set_defaults(&o, compare);
-	err = check_words(&o, argv, words);
-	if (err)
-		return 1;
+	if (check_words(&o, argv, words))
+		return EXIT_USAGE;
 	run_catch_signals();
 	mem_catch_sigbus();
-	err = run_session(&o, compare ? argv + 1 : NULL, compare ? (size_t)words - 1 : 1);
-	return !err ? 0 : run_interrupted() ? EXIT_INTERRUPTED : 1;
+	return run_session(&o, compare ? argv + 1 : NULL, compare ? (size_t)words - 1 : 1);
 }

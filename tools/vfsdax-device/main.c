@@ -99,7 +99,7 @@ static int set_fd_limit(uint64_t wanted)
 }
 
 /* Serves one front end after the other. 0 on a signal; -EBUSY as vhost_serve(). */
-static int serve_front_ends(struct vhost *v, int listen_fd, int stop_fd)
+static int serve_front_ends(struct vhost *v, int listen_fd, int stop_fd, struct sandbox *s)
 {
 	struct pollfd p[2] = {{.fd = listen_fd, .events = POLLIN},
 			      {.fd = stop_fd, .events = POLLIN}};
@@ -119,10 +119,13 @@ static int serve_front_ends(struct vhost *v, int listen_fd, int stop_fd)
 			continue;
 		}
 		log_info("a front end connected");
+		sandbox_tell(s, SANDBOX_SERVES);
 		rc = vhost_serve(v, sock, listen_fd, stop_fd);
 		close(sock);
-		if (!rc)
-			log_info("the front end left; waiting for the next one");
+		if (rc)
+			break;
+		log_info("the front end left; waiting for the next one");
+		sandbox_tell(s, SANDBOX_WAITS);
 	}
 	return rc == -ECANCELED ? 0 : rc;
 }
@@ -181,8 +184,10 @@ static int serve(const struct device_options *o, struct vhost *v, int listen_fd,
 		log_info("listening on %s", o->listen.path);
 	else
 		log_info("listening on descriptor %d", o->listen.fd);
-	sandbox_ready(s);
-	return serve_front_ends(v, listen_fd, stop_fd);
+	sandbox_tell(s, SANDBOX_LISTENS);
+	rc = serve_front_ends(v, listen_fd, stop_fd, s);
+	sandbox_tell(s, SANDBOX_STOPS);
+	return rc;
 }
 
 static int run_device(const struct device_options *o, int listen_fd, int stop_fd, struct sandbox *s)

@@ -21,8 +21,6 @@
 
 struct daemon {
 	struct options o;
-	char *arguments; /* what it was started with, word for word, each with its NUL */
-	size_t arguments_len;
 	int ready_fd; /* background.h; -1: in the foreground, or said already */
 	struct hold *hold; /* NULL: the mount ends with this process */
 	struct fusemnt *mount;
@@ -70,8 +68,6 @@ bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out));
 int takeover(struct daemon *d);
 /* The mount is there: what another driver needs. */
 void takeover_prepare(struct daemon *d, dev_t dev);
-/* Before the command line is parsed, which takes it to pieces. 0 or -ENOMEM. */
-int takeover_remember(struct daemon *d, int argc, char **argv);
 /* With --upgrade: d->o becomes the options of the driver that is to be replaced, and these. 0 or
  * -errno after a log line: it cannot be. */
 int takeover_options(struct daemon *d);

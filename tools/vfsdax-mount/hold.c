@@ -16,12 +16,14 @@
 
 #include "base/rundir.h"
 #include "hold_message.h"
+#include "hold_store.h"
 #include "holder.h"
 
 /* For a holder that is stopped, and for a driver that takes its time to die. */
 #define PATIENCE_S 10
 
 struct hold {
+	struct hold_store *store; /* else the rest */
 	int sock;
 	int pidfd;   /* of the holder; -1: the kernel has none */
 	pid_t child; /* 0: another process has forked it */
@@ -79,6 +81,8 @@ int hold_put(struct hold *h, const char *name, int fd)
 	struct hold_message m;
 	int err = named(&m, HOLD_PUT, name);
 
+	if (h->store)
+		return hold_store_put(h->store, name, fd);
 	if (!err && fd < 0)
 		err = -EBADF;
 	return err ? err : hold_message_send(h->sock, &m, fd, 0);
@@ -89,12 +93,14 @@ int hold_drop(struct hold *h, const char *name)
 	struct hold_message m;
 	int err = named(&m, HOLD_DROP, name);
 
+	if (h->store)
+		return hold_store_drop(h->store, name);
 	return err ? err : ask(h->sock, &m, -1, NULL);
 }
 
 int hold_get(struct hold *h, const char *name)
 {
-	return ask_descriptor(h->sock, name);
+	return h->store ? hold_store_get(h->store, name) : ask_descriptor(h->sock, name);
 }
 
 /* ------------------------------------------------------------------ the first driver */
@@ -112,20 +118,13 @@ static int pidfd_of(pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
-int hold_start(struct hold **out)
+static int fork_holder(struct hold *h)
 {
-	struct hold *h = calloc(1, sizeof(*h));
-	int socks[2], self_fd;
+	int socks[2], self_fd, err;
 	pid_t self = getpid();
-	int err;
 
-	if (!h)
-		return -ENOMEM;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0) {
-		err = -errno;
-		free(h);
-		return err;
-	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
+		return -errno;
 	self_fd = pidfd_of(self);
 	h->child = fork();
 	err = h->child < 0 ? -errno : 0;
@@ -136,12 +135,25 @@ int hold_start(struct hold **out)
 		close(self_fd);
 	if (err) {
 		close(socks[0]);
-		free(h);
 		return err;
 	}
 	h->sock = socks[0];
 	h->pidfd = pidfd_of(h->child);
 	set_patience(h->sock);
+	return 0;
+}
+
+int hold_start(struct hold **out)
+{
+	struct hold *h = calloc(1, sizeof(*h));
+	int err = h ? hold_store_open(&h->store) : -ENOMEM;
+
+	if (err == -ENOENT)
+		err = fork_holder(h);
+	if (err) {
+		free(h);
+		return err;
+	}
 	*out = h;
 	return 0;
 }
@@ -161,6 +173,8 @@ int hold_publish(struct hold *h, dev_t dev, const char *fuse_name, unsigned seco
 	ino_t ino;
 	int err = named(&m, HOLD_PUBLISH, fuse_name), fd;
 
+	if (h->store)
+		return hold_store_publish(h->store, dev);
 	m.seconds = seconds;
 	if (!err)
 		err = socket_path(dev, m.path, sizeof(m.path));
@@ -210,21 +224,18 @@ static int none_if_ended(int err)
 	return err == -EPIPE || err == -ECONNRESET ? -ENOENT : err;
 }
 
-int hold_take(dev_t dev, bool by_force, pid_t *pid, struct hold **out)
+static int take_from_holder(struct hold *h, dev_t dev, bool by_force, pid_t *pid)
 {
 	struct hold_message m = {.what = HOLD_TAKE, .by_force = by_force};
-	struct hold *h;
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	int sock = find_holder(dev), err;
 
 	if (sock < 0)
 		return sock;
-	h = calloc(1, sizeof(*h));
-	err = h ? none_if_ended(ask(sock, &m, -1, NULL)) : -ENOMEM;
+	err = none_if_ended(ask(sock, &m, -1, NULL));
 	if (err) {
 		*pid = m.pid;
-		free(h);
 		close(sock);
 		return err;
 	}
@@ -232,14 +243,31 @@ int hold_take(dev_t dev, bool by_force, pid_t *pid, struct hold **out)
 	/* Whose connection we accepted: it is who called listen(2). */
 	h->pidfd = getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? -1
 									      : pidfd_of(peer.pid);
+	return 0;
+}
+
+int hold_take(dev_t dev, bool by_force, pid_t *pid, struct hold **out)
+{
+	struct hold *h = calloc(1, sizeof(*h));
+	int err = h ? hold_store_take(dev, &h->store) : -ENOMEM;
+
+	if (err == -ENOENT)
+		err = take_from_holder(h, dev, by_force, pid);
+	if (err) {
+		free(h);
+		return err;
+	}
 	*out = h;
 	return 0;
 }
 
 int hold_peek(dev_t dev, const char *name)
 {
-	int sock = find_holder(dev), fd;
+	int fd = hold_store_peek(dev, name), sock;
 
+	if (fd != -ENOENT)
+		return fd;
+	sock = find_holder(dev);
 	if (sock < 0)
 		return sock;
 	fd = none_if_ended(ask_descriptor(sock, name));
@@ -256,13 +284,11 @@ static bool wait_for_exit(int pidfd)
 	return poll(&p, 1, PATIENCE_S * 1000) > 0;
 }
 
-void hold_end(struct hold *h)
+static void end_holder(struct hold *h)
 {
 	struct hold_message m = {.what = HOLD_END};
 	int ret;
 
-	if (!h)
-		return;
 	hold_message_send(h->sock, &m, -1, 0);
 	do
 		ret = hold_message_recv(h->sock, &m, NULL, 0);
@@ -274,9 +300,25 @@ void hold_end(struct hold *h)
 	}
 	if (h->child)
 		waitpid(h->child, NULL, WNOHANG);
+}
+
+static void disconnect(struct hold *h)
+{
 	if (h->pidfd >= 0)
 		close(h->pidfd);
 	close(h->sock);
+}
+
+void hold_end(struct hold *h)
+{
+	if (!h)
+		return;
+	if (h->store) {
+		hold_store_end(h->store);
+	} else {
+		end_holder(h);
+		disconnect(h);
+	}
 	free(h);
 }
 
@@ -286,9 +328,11 @@ void hold_leave(struct hold *h)
 
 	if (!h)
 		return;
-	hold_message_send(h->sock, &m, -1, 0);
-	if (h->pidfd >= 0)
-		close(h->pidfd);
-	close(h->sock);
+	if (h->store) {
+		hold_store_leave(h->store);
+	} else {
+		hold_message_send(h->sock, &m, -1, 0);
+		disconnect(h);
+	}
 	free(h);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * hold: what must not be closed when this process dies: copies of descriptors, by name, kept by a
- * tiny process of ours that does nothing else (holder.c). The next vfsdax-mount takes them over.
+ * tiny process of ours that does nothing else (holder.c), or by systemd (hold_store.c). The next
+ * vfsdax-mount takes them over.
  *
  * The driver is who has the connection to the holder; two processes never have it at once. One
  * thread at a time.
@@ -18,11 +19,12 @@
 
 struct hold;
 
-/* Forks the holder. Called before there are threads. 0 or -errno. */
+/* Forks the holder, unless systemd keeps descriptors. Called before there are threads. 0 or -errno.
+ */
 int hold_start(struct hold **out);
 /* The holder keeps a copy of fd by this name, in the place of what it had by it. Sending is all:
  * once this returns 0 the copy survives us. -EPIPE: the holder was killed. -EAGAIN: it is stopped.
- * -ENAMETOOLONG. */
+ * -ENAMETOOLONG; with systemd -EINVAL: a blank or a colon. */
 int hold_put(struct hold *h, const char *name, int fd);
 /* The copy by that name, if there is one, is closed when this returns. 0 or as hold_put(). */
 int hold_drop(struct hold *h, const char *name);

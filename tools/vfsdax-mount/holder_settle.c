@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Of what the parent had only the two are left, as 3 and 4; 0 to 2 are nothing. */
@@ -16,7 +15,7 @@ static void keep_only(int *sock, int *pidfd)
 
 	*sock = dup2(fcntl(*sock, F_DUPFD, 5), 3);
 	*pidfd = *pidfd < 0 ? -1 : dup2(fcntl(*pidfd, F_DUPFD, 5), 4);
-	syscall(SYS_close_range, *pidfd < 0 ? 4u : 5u, ~0u, 0u);
+	close_range(*pidfd < 0 ? 4 : 5, ~0u, 0);
 	null = open("/dev/null", O_RDWR);
 	for (int fd = 0; fd < 3; fd++)
 		if (null < 0 || dup2(null, fd) < 0)

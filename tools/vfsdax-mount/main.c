@@ -24,6 +24,7 @@
 #include "background.h"
 #include "daemon.h"
 #include "fs/fs.h"
+#include "helper.h"
 
 #define FIRST_ATTEMPT_MS 10000u
 
@@ -58,6 +59,12 @@ static uint64_t cpu_ms(void)
 	getrusage(RUSAGE_SELF, &use);
 	return (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000 +
 	       (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1000;
+}
+
+static bool is_refusing(const struct daemon *d)
+{
+	return d->away_since_ns && !d->o.hard &&
+	       clock_now_ns() - d->away_since_ns >= d->o.reconnect_s * NS_PER_S;
 }
 
 struct report {
@@ -128,14 +135,16 @@ static int mount_afresh(struct daemon *d)
 		.mountpoint = d->o.mountpoint,
 		.options = d->o.kernel,
 		.nonempty = d->o.nonempty,
+		.flags = d->o.flags,
 	};
 	int err = fusemnt_check(&mount);
 
 	d->kept = bridge_kept_create(goes_on(d));
 	if (!err && !d->kept)
 		err = -ENOMEM;
-	/* Before there are threads. Without it the mount ends with this process. */
-	if (!err && goes_on(d) && hold_start(&d->hold))
+	/* Before there are threads. Without it the mount ends with this process, which is what
+	 * auto_unmount is for. */
+	if (!err && goes_on(d) && !d->o.auto_unmount && hold_start(&d->hold))
 		log_info("the mount will not survive this process: no holder");
 	if (!err)
 		err = device_open(d, FIRST_ATTEMPT_MS);
@@ -145,7 +154,7 @@ static int mount_afresh(struct daemon *d)
 	d->tag = strdup(fs_tag(d->session));
 	if (!d->name || !d->tag)
 		return -ENOMEM;
-	mount.fsname = d->name;
+	mount.fsname = d->o.fsname ? d->o.fsname : d->o.source ? d->o.source : d->name;
 	err = fusemnt_open(&mount, &d->mount);
 	return err ? err : device_serve(d);
 }
@@ -251,7 +260,7 @@ static int daemon_run(void *ctx, int ready_fd)
 	err = daemon_start(d);
 	if (err) {
 		daemon_end(d);
-		return err == -ENOTUNIQ ? 2 : 1;
+		return err == -ENOTUNIQ ? EXIT_USAGE : 1;
 	}
 	d->started_ns = clock_now_ns();
 	daemon_serve(d);
@@ -276,31 +285,41 @@ static const char *absolute_source(const char *source)
 	return whole && strlen(whole + 5) < sizeof(addr.sun_path) ? whole : source;
 }
 
+/* Of the programs by this name, and of what they do without mounting. Negative: mount. */
+static int do_other_work(const struct options *o)
+{
+	if (o->help)
+		options_help();
+	else if (o->version)
+		puts("vfsdax-mount " VFSDAX_VERSION);
+	else if (o->list)
+		return source_list(o->json);
+	else if (o->remount)
+		return helper_enter(o) || helper_remount(o) ? 1 : 0;
+	else if (!o->fake)
+		return helper_enter(o) ? 1 : -1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct daemon d;
-	int cpus[WORKERS_MAX];
+	int cpus[WORKERS_MAX], status;
 
 	log_set_name("vfsdax-mount");
-	if (takeover_remember(&d, argc, argv) || options_parse(argc, argv, &d.o))
-		return 1;
-	if (d.o.help) {
-		options_help();
-		return 0;
-	}
-	if (d.o.version) {
-		puts("vfsdax-mount " VFSDAX_VERSION);
-		return 0;
-	}
+	if (options_parse(argc, argv, &d.o))
+		return helper_status(&d.o, EXIT_USAGE);
 	if (d.o.log_level >= 0)
 		log_set_level((enum log_level)d.o.log_level);
-	if (d.o.list)
-		return source_list(d.o.json);
+	status = do_other_work(&d.o);
+	if (status >= 0)
+		return helper_status(&d.o, status);
 	if (d.o.upgrade && takeover_options(&d))
 		return 1;
 	d.o.source = absolute_source(d.o.source);
 	if (!d.o.bridge.workers)
 		d.o.bridge.workers = device_cpus(cpus);
 	d.control.fd = d.signal_fd = d.ended_fd = -1;
-	return d.o.foreground ? daemon_run(&d, -1) : background_run(daemon_run, &d);
+	status = d.o.foreground ? daemon_run(&d, -1) : background_run(daemon_run, &d);
+	return helper_status(&d.o, status);
 }

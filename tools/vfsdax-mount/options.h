@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "bridge/bridge.h"
+#include "fuse/mount.h"
 
 /* Whom the kernel lets in. The default is all users for a mount of root's, else its owner. */
 enum mount_allow { ALLOW_DEFAULT, ALLOW_OWNER, ALLOW_ROOT, ALLOW_OTHER };
@@ -16,6 +17,13 @@ struct options {
 	const char *mountpoint;
 	bool foreground, list, json, nonempty, help, version;
 	bool upgrade; /* of a mount whose driver lives */
+	/* As a helper of mount(8), by the name mount.vfsdax or mount.fuse.vfsdax. */
+	bool helper;
+	bool fake;   /* all but mounting */
+	bool sloppy; /* unknown options of -o are skipped */
+	bool unused; /* what is of no use */
+	const char *mount_namespace, *type;
+	bool remount;  /* of what is mounted there */
 	int log_level; /* -1: the default */
 	unsigned timeout_s;
 	unsigned reconnect_s; /* how long callers wait for a device that is gone; 0: not at all */
@@ -26,13 +34,26 @@ struct options {
 	unsigned no_direct_maps;     /* 0 or 1 */
 	int64_t share_device;	     /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */
-	char kernel[1024];	     /* what libfuse3 and the kernel get, comma-separated */
+	const char *fsname;	     /* NULL: the source, as it was given */
+	bool auto_unmount;
+	uint32_t max_read;
+	const char *context, *fscontext, *defcontext, *rootcontext;
+	const struct option_row *foreign_owner; /* user_id= or group_id= of another user; NULL */
+	struct fusemnt_flags flags;
+	char given[1024]; /* of -o, as they came */
+	char words[2048]; /* the same cut up, to which text points; and once more in a remount */
+	size_t words_used;
+	char kernel[1024]; /* what libfuse3 and the kernel get, comma-separated */
 };
 
 /* 0, or -EINVAL after one log line. */
 int options_parse(int argc, char **argv, struct options *o);
-/* The same, but what is not given stays, and source and mountpoint do. */
-int options_parse_over(int argc, char **argv, struct options *o);
+/* Those of another driver's mount, which was mounted with the list `given`, and on top of them what
+ * is in o->given. Likewise. */
+int options_over(struct options *o, const char *given);
+/* What a mount has that was mounted with the list `given`; and a list on top. Likewise. */
+int options_of_mount(struct options *o, const char *given);
+int options_read_mount(struct options *o, const char *given);
 void options_help(void);
 
 #endif

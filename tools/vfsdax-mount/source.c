@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "claim/claim.h"
@@ -15,6 +16,13 @@ struct source {
 	struct transport *transport;
 	struct claim *claim; /* NULL for a socket */
 };
+
+static bool is_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
 
 int source_open(const char *name, unsigned timeout_ms, bool shares, struct source **out)
 {
@@ -29,8 +37,13 @@ int source_open(const char *name, unsigned timeout_ms, bool shares, struct sourc
 		err = -EINVAL;
 	} else if (name && strncmp(name, "unix:", 5) == 0) {
 		err = transport_vhost_user_open(name + 5, &params, &s->transport);
+	} else if (name && is_socket(name)) {
+		log_error("%s is a socket: the source is unix:%s", name, name);
+		err = -EINVAL;
 	} else {
 		err = claim_open(claim_pci_env(), name, &s->transport, &s->claim);
+		if (err == -ENODEV && name && *name == '/')
+			log_error("if %s is to be a socket, the source is unix:%s", name, name);
 	}
 	if (err) {
 		free(s);

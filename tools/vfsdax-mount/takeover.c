@@ -6,7 +6,7 @@
  *   fuse, clone0 ...   the connection, and where the requests under way were read from
  *   state              what the kernel knows (bridge_kept_fd())
  *   memory             what was shared with the device, which has left notes there
- *   arguments          of the command line
+ *   options            of -o, as they were given
  */
 #include <errno.h>
 #include <limits.h>
@@ -17,13 +17,15 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mountinfo.h"
 #include "daemon.h"
 #include "fs/fs.h"
 #include "fuse/held.h"
 
-#define ARGUMENTS_BYTES_MAX (64u * 1024)
+#define ENDS_WITHIN_NS (NS_PER_S / 2)
+#define LINKS_MAX      40
 
 /* ------------------------------------------------------------------ for the next one */
 
@@ -40,14 +42,15 @@ int daemon_clone(struct daemon *d, unsigned i)
 	return fd;
 }
 
-static void put_arguments(struct daemon *d)
+static void put_options(struct daemon *d)
 {
-	int fd = memfd_create("vfsdax-arguments", MFD_CLOEXEC);
+	int fd = memfd_create("vfsdax-options", MFD_CLOEXEC);
+	size_t len = strlen(d->o.given);
 
 	if (fd < 0)
 		return;
-	if (write(fd, d->arguments, d->arguments_len) == (ssize_t)d->arguments_len)
-		hold_put(d->hold, "arguments", fd);
+	if (write(fd, d->o.given, len) == (ssize_t)len)
+		hold_put(d->hold, "options", fd);
 	close(fd);
 }
 
@@ -55,7 +58,7 @@ void takeover_prepare(struct daemon *d, dev_t dev)
 {
 	if (!d->hold)
 		return;
-	put_arguments(d);
+	put_options(d);
 	hold_put(d->hold, "state", bridge_kept_fd(d->kept));
 	hold_put(d->hold, "fuse", fusemnt_fd(d->mount));
 	if (hold_publish(d->hold, dev, "fuse", d->o.hard ? UINT_MAX : d->o.reconnect_s))
@@ -65,74 +68,54 @@ void takeover_prepare(struct daemon *d, dev_t dev)
 
 /* ------------------------------------------------------------------ what it was started with */
 
+/* Where a link at `path` leads, itself not looked at: it may be a mount whose driver is dead. NULL:
+ * it is none. */
+static char *follow_link(char *path)
+{
+	char target[4096], *slash = strrchr(path, '/'), *whole = NULL, *canonical;
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	if (n < 0 || !slash)
+		return NULL;
+	target[n] = '\0';
+	if (asprintf(&whole, "%.*s/%s", target[0] == '/' ? 0 : (int)(slash - path), path, target) <
+	    0)
+		return NULL;
+	canonical = mountinfo_canonical(whole);
+	free(whole);
+	return canonical;
+}
+
+/* *path is the caller's to free, also where it is no mount of ours. */
 static bool find_mount(const char *mountpoint, char **path, struct mountinfo *mount)
 {
 	*path = mountinfo_canonical(mountpoint);
-	return *path && mountinfo_find(*path, mount) &&
-	       strcmp(mount->type, "fuse." FUSE_MOUNT_SUBTYPE) == 0;
+	for (unsigned links = 0; *path && links < LINKS_MAX; links++) {
+		char *next;
+
+		if (mountinfo_find(*path, mount))
+			return strcmp(mount->type, "fuse." FUSE_MOUNT_SUBTYPE) == 0;
+		next = follow_link(*path);
+		if (!next)
+			return false;
+		free(*path);
+		*path = next;
+	}
+	return false;
 }
 
-int takeover_remember(struct daemon *d, int argc, char **argv)
+/* How the mount was mounted; "" at the least. */
+static int read_given(dev_t dev, char given[sizeof(((struct options *)0)->given)])
 {
-	char *to;
-
-	for (int i = 0; i < argc; i++)
-		d->arguments_len += strlen(argv[i]) + 1;
-	d->arguments = to = malloc(d->arguments_len);
-	for (int i = 0; to && i < argc; i++)
-		to = stpcpy(to, argv[i]) + 1;
-	return to ? 0 : -ENOMEM;
-}
-
-/* The words of d->arguments, which stay there; ends with NULL. NULL: out of memory. */
-static char **split_arguments(char *words, size_t len, int *argc)
-{
-	char **argv = calloc(len + 1, sizeof(*argv)); /* more than there can be */
-
-	*argc = 0;
-	for (size_t at = 0; argv && at < len; at += strlen(words + at) + 1)
-		argv[(*argc)++] = words + at;
-	return argv;
-}
-
-static int read_words(dev_t dev, char **words, size_t *len)
-{
-	int fd = hold_peek(dev, "arguments");
-	ssize_t n = -1;
+	int fd = hold_peek(dev, "options");
+	ssize_t n;
 
 	if (fd < 0)
 		return fd;
-	*words = malloc(ARGUMENTS_BYTES_MAX);
-	if (*words)
-		n = pread(fd, *words, ARGUMENTS_BYTES_MAX, 0);
+	n = pread(fd, given, sizeof(((struct options *)0)->given) - 1, 0);
+	given[MAX(n, 0)] = '\0';
 	close(fd);
-	if (n <= 0 || (*words)[n - 1] != '\0') {
-		free(*words);
-		return -EPROTO;
-	}
-	*len = (size_t)n;
-	return 0;
-}
-
-/* The words of both stay as long as the process: the options point into them. */
-static int parse_both(struct daemon *d, char *old, size_t old_len)
-{
-	char *new = malloc(d->arguments_len);
-	int argc, err = -ENOMEM;
-	char **argv;
-
-	if (!new)
-		return err;
-	memcpy(new, d->arguments, d->arguments_len);
-	argv = split_arguments(old, old_len, &argc);
-	if (argv)
-		err = options_parse(argc, argv, &d->o);
-	free(argv);
-	argv = err ? NULL : split_arguments(new, d->arguments_len, &argc);
-	if (argv)
-		err = options_parse_over(argc, argv, &d->o);
-	free(argv);
-	return err;
+	return n < 0 ? -EIO : 0;
 }
 
 /* Is there what we can go on with? Before the other driver is ended. */
@@ -157,29 +140,24 @@ static int check_state(const char *mountpoint, dev_t dev)
 
 int takeover_options(struct daemon *d)
 {
-	const char *mountpoint = d->o.mountpoint;
+	char given[sizeof(d->o.given)], *path;
 	struct mountinfo mount;
-	size_t len;
-	char *path, *words;
 	int err;
 
-	if (!find_mount(mountpoint, &path, &mount)) {
-		log_error("%s is no mount of vfsdax-mount: nothing to upgrade", mountpoint);
+	if (!find_mount(d->o.mountpoint, &path, &mount)) {
+		log_error("%s is no mount of vfsdax-mount: nothing to upgrade", d->o.mountpoint);
 		free(path);
 		return -ENOENT;
 	}
-	err = check_state(mountpoint, mount.dev);
+	err = check_state(d->o.mountpoint, mount.dev);
 	if (!err) {
-		err = read_words(mount.dev, &words, &len);
+		err = read_given(mount.dev, given);
 		if (err)
 			log_error("%s cannot be upgraded: how it was mounted is not known: %s",
-				  mountpoint, strerror(-err));
+				  d->o.mountpoint, strerror(-err));
 	}
-	if (!err)
-		err = parse_both(d, words, len);
-	d->o.mountpoint = path; /* for as long as the process */
-	d->o.upgrade = true;
-	return err;
+	free(path);
+	return err ? err : options_over(&d->o, given);
 }
 
 /* ------------------------------------------------------------------ from the last one */
@@ -270,7 +248,7 @@ static int take(struct daemon *d, const char *path)
 		return -ENOMEM;
 	if (strncmp(d->name, "unix:", 5) == 0)
 		d->o.source = d->name; /* from wherever it was mounted */
-	put_arguments(d);
+	put_options(d);
 	err = adopt_connection(d, path);
 	if (!err)
 		err = fetch_requests(d);
@@ -282,6 +260,18 @@ static int take(struct daemon *d, const char *path)
 	return err == -ENOENT ? -EIO : err;
 }
 
+/* A process that was killed is there until the last of its threads has ended. */
+static int take_hold(struct daemon *d, dev_t dev, pid_t *pid)
+{
+	uint64_t end = clock_now_ns() + ENDS_WITHIN_NS;
+	int err;
+
+	while ((err = hold_take(dev, d->o.upgrade, pid, &d->hold)) == -EBUSY &&
+	       clock_now_ns() < end)
+		usleep(5000);
+	return err;
+}
+
 int takeover(struct daemon *d)
 {
 	struct mountinfo mount;
@@ -290,13 +280,19 @@ int takeover(struct daemon *d)
 	int err = -ENOENT;
 
 	if (find_mount(d->o.mountpoint, &path, &mount))
-		err = hold_take(mount.dev, d->o.upgrade, &pid, &d->hold);
+		err = take_hold(d, mount.dev, &pid);
 	if (err == -EBUSY)
 		log_error("mountpoint %s is busy: %s is mounted there already, by process %d; "
 			  "unmount it first",
 			  d->o.mountpoint, mount.source, (int)pid);
 	else if (!err)
 		err = take(d, path);
+	else if (err != -ENOENT)
+		log_error("mountpoint %s: %s is mounted there, and the process that keeps it does not "
+			  "give it to us: %s; run umount -l %s",
+			  d->o.mountpoint, mount.source,
+			  err == -EAGAIN ? "it does not answer" : strerror(-err),
+			  d->o.mountpoint);
 	free(path);
 	return err;
 }

@@ -1,40 +1,40 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * vfsdax-stat: the counters of a running mount, for people and for scripts. The mount sends
- * lines of "dotted.name value", grouped by prefix; a value is JSON.
- */
-#include <errno.h>
-#include <stdbool.h>
+/* vfsdax-stat: what running mounts do, for people (people.c) and for programs (json.c,
+ * openmetrics.c). */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/sysmacros.h>
-#include <sys/time.h>
-#include <sys/un.h>
+#include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "base/json.h"
+#include "base/clock.h"
 #include "base/log.h"
-#include "base/mountinfo.h"
 #include "base/options.h"
-#include "base/rundir.h"
+#include "known.h"
+#include "show.h"
 
-/* The longest line of a report: a string of which each byte may be six characters long. */
-#define LINE_BYTES 2048
+#define EXIT_USAGE   2
+/* Rates of now need two reports: so far apart, where nobody asked for more. */
+#define INTERVAL_NS  (NS_PER_S / 2)
+#define COLUMNS	     80
+#define SCREEN_BYTES (256 * KIB)
+#define COLUMNS_MIN  40
+#define COLUMNS_MAX  500
 
 struct options {
-	bool json, list, help, version;
-	uint32_t watch_s;
+	bool all, json, openmetrics, list, help, version;
+	uint64_t watch_ns; /* 0: once */
 };
 
 #define AT(field) OPTION_FIELD(struct options, field)
 static const struct option_row rows[] = {
-	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "one JSON object"},
-	{"watch", OPTION_NUMBER, AT(watch_s), "SECONDS",
-	 "what has changed, every second or so often", .letter = 'w', .without = "1", .min = 1,
-	 .max = 86400},
+	{"all", OPTION_FLAG, AT(all), .letter = 'a', .help = "all counters, as \"name value\""},
+	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "a line of JSON for each mount"},
+	{"openmetrics", OPTION_FLAG, AT(openmetrics),
+	 .help = "for Prometheus and others that scrape"},
+	{"watch", OPTION_TIME, AT(watch_ns), "SECONDS", "again and again, every second or as often",
+	 .letter = 'w', .without = "1", .min = NS_PER_S / 10, .max = 86400 * NS_PER_S},
 	{"list", OPTION_FLAG, AT(list), .letter = 'l', .help = "the counters and what they mean"},
 	{"help", OPTION_LAST, AT(help), .letter = 'h', .help = ""},
 	{"version", OPTION_LAST, AT(version), .letter = 'V', .help = ""},
@@ -44,222 +44,139 @@ static const struct option_table table = {
 
 static void help(void)
 {
-	puts("Usage: vfsdax-stat [--json] [--watch[=SECONDS]] MOUNTPOINT\n"
-	     "       vfsdax-stat --list\n"
-	     "Shows the counters of a mount of vfsdax-mount: bytes and requests by route (the\n"
-	     "DAX window or the queue), the window's ranges, and why DAX is not used.");
+	puts("Usage: vfsdax-stat [OPTION]... [MOUNTPOINT]...\n"
+	     "What mounts of vfsdax-mount do (all that there are, where none is named): is\n"
+	     "DAX used, how fast are they, how full is the window, is the device there; now,\n"
+	     "and since the mount began.");
 	options_print(&table);
+	puts("Exit status: 0; 1: a mount does not answer, or it is none; 2: usage.");
 }
 
-/* What vfsdax-mount may say, in its order. */
 static void list_counters(void)
 {
-#define COUNTER(when, name, kind, value, help) puts(name " (" #kind "): " help);
-#define FAMILY(when, name, kind, emit, help)   puts(name " (" #kind "): " help);
-#include "vfsdax-mount/counters.def"
-#include "bridge/counters.def"
-#undef COUNTER
-#undef FAMILY
+	for (size_t i = 0; i < known_count; i++)
+		printf("%s (%s): %s\n", known_counters[i].name, known_counters[i].kind_name,
+		       known_counters[i].help);
 }
 
-/* ------------------------------------------------------------------ asking */
+/* ------------------------------------------------------------------ once, and again and again */
 
-static int connect_to_daemon(const char *dir, dev_t dev)
+static unsigned terminal_columns(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd, err = rundir_socket(dir, dev, addr.sun_path, sizeof(addr.sun_path));
+	struct winsize size;
 
-	if (err)
-		return err;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-		err = -errno;
-		close(fd);
-		return err;
-	}
-	return fd;
+	if (!isatty(STDOUT_FILENO))
+		return COLUMNS_MAX; /* a file has room */
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col)
+		return COLUMNS;
+	return MAX(COLUMNS_MIN, MIN(COLUMNS_MAX, size.ws_col));
 }
 
-/* An open stream with the mount's report, or NULL after one log line. */
-static FILE *ask(const char *mountpoint)
+static void show(const struct options *o, const struct mounts *before, const struct mounts *now)
 {
-	struct timeval patience = {.tv_sec = 5};
-	char *path = mountinfo_canonical(mountpoint);
-	struct mountinfo m;
-	char dir[80];
-	int fd = -ENOENT;
-
-	if (!path) {
-		log_error("%s: %s", mountpoint, strerror(errno));
-		return NULL;
-	}
-	if (!mountinfo_find(path, &m) || strcmp(m.type, "fuse.vfsdax") != 0) {
-		log_error("%s is not a mount of vfsdax-mount; name the mountpoint itself",
-			  mountpoint);
-		free(path);
-		return NULL;
-	}
-	free(path);
-	if (rundir_path(geteuid(), dir, sizeof(dir)) == 0)
-		fd = connect_to_daemon(dir, m.dev);
-	if (fd < 0 && geteuid() != 0 && rundir_path(0, dir, sizeof(dir)) == 0)
-		fd = connect_to_daemon(dir, m.dev);
-	if (fd < 0) {
-		log_error("%s: its daemon does not answer (%s): it was killed, or belongs to "
-			  "another user",
-			  mountpoint, strerror(-fd));
-		return NULL;
-	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	return fdopen(fd, "r");
+	if (o->openmetrics)
+		show_openmetrics(now);
+	else if (o->json)
+		show_json(before, now);
+	else if (o->all)
+		show_all(before, now);
+	else
+		show_people(before, now, terminal_columns());
+	fflush(stdout);
 }
 
-/* Reads the next "name value"; false at the end. Both point into `line`. */
-static bool next(FILE *f, char *line, size_t len, char **name, char **value)
+/* Until `*next`, which is moved on by `every_ns`: steps do not drift. */
+static void pause_until(uint64_t *next, uint64_t every_ns)
 {
-	while (fgets(line, (int)len, f)) {
-		char *space = strchr(line, ' ');
-		char *end = strchr(line, '\n');
+	struct timespec until;
+	uint64_t now = clock_now_ns();
 
-		if (!space || !end)
-			continue;
-		*space = *end = '\0';
-		*name = line;
-		*value = space + 1;
-		return true;
-	}
-	return false;
+	*next = MAX(*next + every_ns, now);
+	until = clock_timespec(*next);
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
-/* ------------------------------------------------------------------ JSON */
-
-/* Closes and opens objects, so that the one that `name` belongs to is open: `open` is its path. */
-static void move_to(struct json *j, char *open, const char *name)
+static int show_once(const struct options *o, char **paths, size_t count)
 {
-	size_t have = strlen(open);
-	const char *dot;
-
-	while (have && (strncmp(open, name, have) != 0 || name[have] != '.')) {
-		const char *last = strrchr(open, '.');
-
-		json_end(j);
-		have = last ? (size_t)(last - open) : 0;
-		open[have] = '\0';
-	}
-	while ((dot = strchr(name + have + !!have, '.'))) {
-		size_t from = have + !!have;
-
-		have = (size_t)(dot - name);
-		memcpy(open, name, have);
-		open[have] = '\0';
-		json_object(j, open + from);
-	}
-}
-
-static int print_json(FILE *f)
-{
-	char line[LINE_BYTES], open[LINE_BYTES] = "", *name, *value;
-	struct json j;
-	unsigned n = 0;
-
-	json_init(&j, stdout);
-	json_object(&j, NULL);
-	for (; next(f, line, sizeof(line), &name, &value); n++) {
-		const char *dot = strrchr(name, '.');
-
-		move_to(&j, open, name);
-		json_raw(&j, dot ? dot + 1 : name, value);
-	}
-	move_to(&j, open, "");
-	json_end(&j);
-	putchar('\n');
-	return n ? 0 : 1;
-}
-
-/* ------------------------------------------------------------------ for people */
-
-/* A JSON string without its quotes. Control characters stay escaped: the terminal shall not obey
- * them. */
-static char *readable(char *value)
-{
-	char *to = value, *at = value + 1;
-
-	if (*value != '"')
-		return value;
-	for (; *at && *at != '"'; *to++ = *at++)
-		at += *at == '\\' && (at[1] == '"' || at[1] == '\\');
-	*to = '\0';
-	return value;
-}
-
-static int print_table(FILE *f)
-{
-	char line[LINE_BYTES], *name, *value;
-	unsigned n = 0;
-
-	for (; next(f, line, sizeof(line), &name, &value); n++) {
-		value = readable(value);
-		if (*value)
-			printf("%-32s %s\n", name, value);
-	}
-	return n ? 0 : 1;
-}
-
-struct sample {
-	char name[64];
-	unsigned long long value;
-};
-
-/* Prints what grew or shrank since the last round, a line a counter. */
-static int watch_counters(const char *mountpoint, unsigned seconds)
-{
-	static struct sample last[256];
-	size_t known = 0;
-
-	for (bool first = true;; first = false) {
-		char line[LINE_BYTES], *name, *value;
-		FILE *f = ask(mountpoint);
-
-		if (!f)
-			return 1;
-		while (next(f, line, sizeof(line), &name, &value)) {
-			unsigned long long v = strtoull(value, NULL, 10);
-			size_t i = 0;
-
-			while (i < known && strcmp(last[i].name, name) != 0)
-				i++;
-			if (i == ARRAY_SIZE(last))
-				continue;
-			if (i == known) {
-				snprintf(last[known++].name, sizeof(last[i].name), "%s", name);
-				last[i].value = first ? v : 0;
-			}
-			if (v != last[i].value && strcmp(name, "uptime_ms") != 0)
-				printf("%-32s %+lld\n", name, (long long)(v - last[i].value));
-			last[i].value = v;
-		}
-		fclose(f);
-		if (!first)
-			puts("");
-		fflush(stdout);
-		sleep(seconds);
-	}
-}
-
-static int show(const char *mountpoint, bool json)
-{
-	FILE *f = ask(mountpoint);
+	bool rates = !o->openmetrics && !o->json && !o->all;
+	uint64_t next = clock_now_ns();
+	struct mounts before = {0}, now;
 	int status;
 
-	if (!f)
-		return 1;
-	status = json ? print_json(f) : print_table(f);
-	fclose(f);
-	if (status)
-		log_error("%s: its daemon sent nothing", mountpoint);
+	if (rates) {
+		if (mounts_ask(paths, count, &before))
+			return EXIT_FAILURE;
+		pause_until(&next, INTERVAL_NS);
+	}
+	if (mounts_ask(paths, count, &now)) {
+		mounts_free(&before);
+		return EXIT_FAILURE;
+	}
+	show(o, rates ? &before : NULL, &now);
+	status = mounts_status(&now);
+	mounts_free(&before);
+	mounts_free(&now);
 	return status;
+}
+
+/* The screen is cleared and written by one write(2), so that nothing flickers. */
+static void draw(const struct options *o, const struct mounts *before, const struct mounts *now)
+{
+	char clock[32];
+	time_t t = time(NULL);
+
+	strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&t));
+	printf("\033[H\033[J%s, every %g s\n\n", clock, (double)o->watch_ns / (double)NS_PER_S);
+	show(o, before, now);
+}
+
+/* Until it is interrupted, or what it is to show is no longer there. */
+static int watch(const struct options *o, char **paths, size_t count)
+{
+	bool screen = !o->json && !o->all && isatty(STDOUT_FILENO);
+	uint64_t next = clock_now_ns();
+	struct mounts before = {0}, now;
+
+	if (screen)
+		setvbuf(stdout, NULL, _IOFBF, SCREEN_BYTES);
+	for (bool first = true; !ferror(stdout); first = false) {
+		int status = EXIT_FAILURE;
+
+		if (!mounts_ask(paths, count, &now)) {
+			status = now.count == 1 ? mounts_status(&now) : 0;
+			if (screen && !status)
+				draw(o, first ? NULL : &before, &now);
+			else if (!first && !status)
+				show(o, &before, &now);
+			if (!first && !screen && !status && !o->json)
+				puts("");
+		}
+		mounts_free(&before);
+		before = now;
+		if (status) {
+			mounts_free(&before);
+			return status;
+		}
+		pause_until(&next, o->watch_ns);
+	}
+	mounts_free(&before);
+	return EXIT_FAILURE;
+}
+
+/* ------------------------------------------------------------------ main */
+
+/* 0, or after one log line. */
+static int check(const struct options *o)
+{
+	if (o->all + o->json + o->openmetrics > 1) {
+		log_error("--all, --json, --openmetrics: choose one");
+		return EXIT_USAGE;
+	}
+	if (o->openmetrics && o->watch_ns) {
+		log_error("--openmetrics shows counters as they are now: without --watch");
+		return EXIT_USAGE;
+	}
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -270,7 +187,7 @@ int main(int argc, char **argv)
 	log_set_name("vfsdax-stat");
 	first = options_read(&table, &o, argc, argv);
 	if (first < 0)
-		return 1;
+		return EXIT_USAGE;
 	if (o.help || o.version || o.list) {
 		if (o.help)
 			help();
@@ -280,9 +197,7 @@ int main(int argc, char **argv)
 			list_counters();
 		return 0;
 	}
-	if (argc - first != 1) {
-		log_error("name one mountpoint; usage: vfsdax-stat [--json] [--watch] MOUNTPOINT");
-		return 1;
-	}
-	return o.watch_s ? watch_counters(argv[first], o.watch_s) : show(argv[first], o.json);
+	if (check(&o))
+		return EXIT_USAGE;
+	return (o.watch_ns ? watch : show_once)(&o, argv + first, (size_t)(argc - first));
 }

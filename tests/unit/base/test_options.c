@@ -59,6 +59,8 @@ static const struct option_row rows[] = {
 	{"time", OPTION_TIME, AT(time), "T", .max = INT64_MAX, .not_in_list = true},
 	{"text", OPTION_STRING, AT(text), "TEXT", "text"},
 	{"call", OPTION_CALL, .argument = "X", .set = call},
+	{"old-*", OPTION_IGNORED, .help = NULL},
+	{"other", OPTION_REFUSED, .why = "it is another's"},
 	{"help", OPTION_LAST, AT(help), .letter = 'h'},
 };
 static const struct option_table table = {
@@ -134,6 +136,9 @@ static void what_is_wrong_is_named_with_a_way_out(void **state)
 		{"--time=soon", "--time=soon: use a time"},
 		{"--text=", "--text=: use a value that is not empty"},
 		{"--call=bad", "--call=bad: use anything else"},
+		{"--numbr=3", "--numbr=3 is no option; did you mean --number? prog --help"},
+		{"--szie", "--szie is no option; did you mean --size? prog --help"},
+		{"--colour=geren", "--colour=geren: use red or green; did you mean green?"},
 	};
 
 	(void)state;
@@ -149,7 +154,9 @@ static void what_is_wrong_is_named_with_a_way_out(void **state)
 
 static void a_list_is_read_by_the_same_table(void **state)
 {
-	char good[] = "flag,text=a\\,b\\c=d,,onoff,number=3,", none[] = "";
+	char good[] = "flag,text=a\\,b\\c=d,,onoff,old-one,old-two=2,number=3,", none[] = "";
+	char quoted[] = "text=\"a,b\",number=4", unknown[] = "frob=1,number=5";
+	struct option_table sloppy = table;
 	struct values v = {0};
 
 	(void)state;
@@ -158,6 +165,12 @@ static void a_list_is_read_by_the_same_table(void **state)
 	assert_string_equal(v.text, "a,b\\c=d");
 	assert_int_equal(v.number, 3);
 	assert_int_equal(options_read_list(&table, &v, none), 0);
+	assert_int_equal(options_read_list(&table, &v, quoted), 0);
+	assert_string_equal(v.text, "\"a,b\"");
+	assert_int_equal(v.number, 4);
+	sloppy.sloppy = true;
+	assert_int_equal(options_read_list(&sloppy, &v, unknown), 0);
+	assert_int_equal(v.number, 5);
 }
 
 static void a_list_names_what_is_wrong(void **state)
@@ -171,6 +184,10 @@ static void a_list_names_what_is_wrong(void **state)
 		{"flag=1", "option --flag does not take a value"},
 		{"flag,time=5s", "--time is for the whole run"},
 		{"colour=blue", "--colour=blue: use red or green"},
+		{"other", "--other: it is another's"},
+		{"flag,other=1", "--other=1: it is another's"},
+		{"othe", "--othe is no option; prog --help"},
+		{"falg", "--falg is no option; did you mean --flag? prog --help"},
 	};
 
 	(void)state;

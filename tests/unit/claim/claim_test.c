@@ -26,6 +26,7 @@
 #include "tools/vfsdax-mount/claim_pci.h"
 
 #define F0 "0000:01:00.0"
+#define F1_SHORT "02:00.0"
 #define F1 "0000:02:00.0"
 
 static struct {
@@ -359,6 +360,12 @@ static void function_in_use_is_listed_with_its_mount(void **state)
 	add_function(F1, 8);
 	bind(F1, "vfio-pci");
 	assert_non_null(strstr(listed(false), "  /mnt/a b\n"));
+	/* A mount's source is what was given: the address without its domain, or the tag. */
+	make("mountinfo", "42 22 0:35 / /mnt/short rw - fuse.vfsdax " F1_SHORT " rw\n");
+	assert_non_null(strstr(listed(false), "  /mnt/short\n"));
+	make("mountinfo", "42 22 0:35 / /mnt/tagged rw - fuse.vfsdax atag rw\n");
+	make("run/" F1, "virtio-pci\natag\n");
+	assert_non_null(strstr(listed(false), "  /mnt/tagged\n"));
 	/* It is not the kernel's mount, which is to be unmounted first. */
 	assert_int_equal(claim_resolve(&env, F1, &f), 0);
 	assert_string_equal(f.mounted_at, "");

@@ -768,8 +768,9 @@ static void half_a_message_is_not_waited_for_for_ever(void **state)
 static void one_front_end_at_a_time(void **state)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	static const struct vhost_user_header busy = VHOST_USER_BUSY;
+	struct vhost_user_header said;
 	socklen_t len = sizeof(sa_family_t);
-	uint8_t byte;
 	int other;
 
 	(void)state;
@@ -783,7 +784,9 @@ static void one_front_end_at_a_time(void **state)
 	handshake();
 	other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(other, (struct sockaddr *)&a, len), 0);
-	assert_int_equal(recv(other, &byte, 1, 0), 0);
+	assert_int_equal(recv(other, &said, sizeof(said), MSG_WAITALL), sizeof(said));
+	assert_memory_equal(&said, &busy, sizeof(busy));
+	assert_int_equal(recv(other, &said, sizeof(said), 0), 0);
 	close(other);
 	assert_int_equal(ask_u64(VHOST_USER_GET_QUEUE_NUM), QUEUES);
 	leave();

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -21,6 +22,8 @@
 #include <cmocka.h>
 
 #include "base/rundir.h"
+
+struct stage stage;
 
 dev_t test_device(void)
 {
@@ -167,4 +170,57 @@ bool ends_soon(pid_t pid)
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	}
 	return false;
+}
+
+int set_up(void **state)
+{
+	(void)state;
+	thing_make(&stage.thing);
+	thing_make(&stage.fuse);
+	stage.hold = NULL;
+	stage.driver = 0;
+	return 0;
+}
+
+int tear_down(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	if (stage.driver)
+		kill_and_reap(stage.driver);
+	if (!stage.hold && hold_take(test_device(), true, &pid, &stage.hold))
+		stage.hold = NULL;
+	hold_end(stage.hold);
+	close(stage.thing.ours);
+	close(stage.fuse.ours);
+	close(stage.thing.theirs);
+	close(stage.fuse.theirs);
+	return 0;
+}
+
+int take(bool by_force)
+{
+	pid_t pid = 0;
+
+	return hold_take(test_device(), by_force, &pid, &stage.hold);
+}
+
+void start(unsigned seconds)
+{
+	stage.driver = driver_fork(&stage.thing, &stage.fuse, seconds);
+}
+
+void kill_driver(void)
+{
+	kill_and_reap(stage.driver);
+	stage.driver = 0;
+}
+
+bool same_file(int a, int b)
+{
+	struct stat sa, sb;
+
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_ino == sb.st_ino &&
+	       sa.st_dev == sb.st_dev;
 }

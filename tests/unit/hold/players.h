@@ -32,6 +32,26 @@ void kill_and_reap(pid_t pid);
 /* It was killed by SIGKILL, and can be reaped at once. */
 bool is_killed(pid_t pid);
 
+/* What a test has; it begins with two pipes, and what is left of the rest is ended after it. */
+#define LONG                                                                                 \
+	60 /* seconds: more than a test takes, and an end to a holder that a failed one left \
+	    */
+extern struct stage {
+	struct thing thing, fuse;
+	struct hold *hold; /* when the test itself is the driver */
+	pid_t driver;	   /* 0: it was reaped */
+} stage;
+int set_up(void **state);
+int tear_down(void **state);
+#define PLAYERS_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+/* hold_take() into t.hold. */
+int take(bool by_force);
+/* driver_fork() into t.driver, with both pipes. */
+void start(unsigned seconds);
+void kill_driver(void);
+bool same_file(int a, int b);
+
 /* A connection to the holder, as anybody may make it; -1: none listens. */
 int raw_connect(void);
 pid_t holder_pid(void);

@@ -27,8 +27,8 @@ for ((round = 0; round < rounds; round++)); do
     cat /tmp/err
     [ "$(grep -c 'no huge pages' /tmp/err)" = $((huge == 0)) ] || lab_die "huge pages: $huge, and it says '$(cat /tmp/err)'"
     verified ours
-    vfsdax-stat /mnt/share | grep -E '^(workers|queues|dax.used|window.read_bytes) '
-    [ "$(vfsdax-stat /mnt/share | awk '$1 == "window.read_bytes" { print $2 }')" -gt 0 ] || lab_die "nothing came through the window"
+    vfsdax-stat --all /mnt/share | grep -E '^(workers|queues|dax.used|window.read_bytes) '
+    [ "$(vfsdax-stat --all /mnt/share | awk '$1 == "window.read_bytes" { print $2 }')" -gt 0 ] || lab_die "nothing came through the window"
     [ "$huge" = 0 ] || [ "$(awk '/HugePages_Free/ { print $2 }' /proc/meminfo)" -lt "$huge" ] || lab_die "no huge page is in use"
     umount /mnt/share
     lab_wait 10 given_back || lab_die "the function is not given back"

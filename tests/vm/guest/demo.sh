@@ -9,7 +9,7 @@ typed() {
     printf '\nguest# %s\n' "$*"
     bash -c "$*" || lab_die "that failed (status $?)"
 }
-stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { sub(/^[^ ]+ +/, ""); print }'; }
+stat_of() { vfsdax-stat --all /mnt/share | awk -v n="$1" '$1 == n { sub(/^[^ ]+ +/, ""); print }'; }
 size() { numfmt --to=iec-i --suffix=B "$1"; }
 
 lab_modules

@@ -13,7 +13,7 @@ had=$(lab_driver "$function")
 drive() { vfsdax-mount -f -o window_admit=always /mnt/share 2>>/tmp/said & daemon=$!; }
 drive
 lab_wait 20 mountpoint -q /mnt/share || lab_die "no mount: $(cat /tmp/said)"
-stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { print $2 }'; }
+stat_of() { vfsdax-stat --all /mnt/share | awk -v n="$1" '$1 == n { print $2 }'; }
 
 mkdir -p /sys/fs/cgroup/callers
 in_group() { echo $BASHPID >/sys/fs/cgroup/callers/cgroup.procs; while [ ! -e /tmp/enough ]; do "$@" || exit 1; done; }

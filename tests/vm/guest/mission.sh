@@ -2,7 +2,7 @@
 # The sentence that the project exists for: `vfsdax-mount /mnt/share` with nothing else typed, served through the window.
 . "$LAB"
 set -e
-stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { print $2 }'; }
+stat_of() { vfsdax-stat --all /mnt/share | awk -v n="$1" '$1 == n { print $2 }'; }
 
 host 'mkdir -p tree/deep/er && cp -r /usr/include/linux/netfilter tree/'
 host 'for i in 1 4095 4096 4097 2097151 2097152 2097153 20000000; do head -c $i /dev/urandom >tree/deep/f$i; done'

@@ -23,7 +23,7 @@ works_again() {
     lab_wait 20 vfsdax-mount share /mnt/share || lab_die "no mount after the device_add"
     verify psync && verify io_uring || lab_die "fio fails after the device_add"
     [ "$(md5sum </mnt/share/psync)" = "$(host 'md5sum <psync')" ] || lab_die "the data differ"
-    [ "$(vfsdax-stat /mnt/share | awk '$1 == "dax.used" { print $2 }')" = true ] || lab_die "no window after the device_add"
+    [ "$(vfsdax-stat --all /mnt/share | awk '$1 == "dax.used" { print $2 }')" = true ] || lab_die "no window after the device_add"
     umount /mnt/share
     lab_wait 10 mount -t virtiofs share /mnt/share || lab_die "the kernel cannot mount it after the device_add"
     [ "$(md5sum </mnt/share/psync)" = "$(host 'md5sum <psync')" ] || lab_die "the kernel's data differ"

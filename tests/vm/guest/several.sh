@@ -15,6 +15,7 @@ vfsdax-mount share1 /mnt/b || lab_die "no mount by tag"
 # The other one is then the only one that is free, but still not the only one there is.
 vfsdax-mount "${f0#0000:}" /mnt/a || lab_die "no mount by a short address"
 vfsdax-mount --list | tee /tmp/list
+grep -q "$f1.* /mnt/b$" /tmp/list && grep -q "$f0.* /mnt/a$" /tmp/list || lab_die "the list does not say where they are mounted"
 vfsdax-mount --list --json | grep -q '^\[' || lab_die "--json is no array"
 umount /mnt/a /mnt/b
 lab_wait 10 eval '[ "$(lab_driver "$f0")$(lab_driver "$f1")" = virtio-pcivirtio-pci ]' || lab_die "not given back"

@@ -2,7 +2,7 @@
 # shape.sh SHAPE: a device of an unusual shape serves the same data. The host command line chose the shape.
 . "$LAB"
 set -e
-stat_of() { vfsdax-stat /mnt/share | awk -v n="$1" '$1 == n { sub(/^[^ ]+ +/, ""); print }'; }
+stat_of() { vfsdax-stat --all /mnt/share | awk -v n="$1" '$1 == n { sub(/^[^ ]+ +/, ""); print }'; }
 
 host 'for i in 1 4097 2097153 70000000; do head -c $i /dev/urandom >f$i; done; sha256sum f*' >/tmp/sums
 mkdir -p /mnt/share

@@ -42,7 +42,7 @@ mounts() {
     vfsdax-mount -f -o window_admit=always,reconnect=0 /mnt/share 2>/tmp/said & daemon=$!
     lab_wait 30 mountpoint -q /mnt/share || lab_die "no mount: $(cat /tmp/said)"
     md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "the data differ"
-    [ "$(vfsdax-stat /mnt/share | awk '$1 == "window.read_bytes" { print $2 }')" -gt 0 ] || lab_die "the window is not used"
+    [ "$(vfsdax-stat --all /mnt/share | awk '$1 == "window.read_bytes" { print $2 }')" -gt 0 ] || lab_die "the window is not used"
 }
 has_failed() {
     timeout 2 md5sum /mnt/share/data 2>/tmp/err && lab_die "a read succeeds"

@@ -52,6 +52,7 @@ int keeper_run(pid_t child, int child_fd, int stop_fd, struct follow *f);
 
 /* notify.c, as sd_notify(3): a socket to the service manager, or -1; -1 is fine for the other. */
 int notify_open(void);
-void notify_ready(int fd);
+/* An enum sandbox_state, or anything: it may come from inside. */
+void notify_state(int fd, unsigned char state);
 
 #endif

@@ -24,14 +24,14 @@ static void pass_signal(int stop_fd, pid_t child)
 		kill(child, (int)s.ssi_signo);
 }
 
-/* One byte: the device listens. The end of the file: it has ended, or is about to. */
+/* A byte is a state. The end of the file: it has ended, or is about to. */
 static bool hear_child(int child_fd, int notify_fd)
 {
-	char byte;
+	unsigned char state;
 
-	if (read(child_fd, &byte, 1) != 1)
+	if (read(child_fd, &state, 1) != 1)
 		return false;
-	notify_ready(notify_fd);
+	notify_state(notify_fd, state);
 	return true;
 }
 

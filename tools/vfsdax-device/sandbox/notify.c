@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* notify: the protocol of sd_notify(3): one datagram to the socket that NOTIFY_SOCKET names. */
+/*
+ * notify: the protocol of sd_notify(3): a datagram to the socket that NOTIFY_SOCKET names. By
+ * itself, since libsystemd would look for the socket each time, which is not there inside the
+ * sandbox.
+ */
 #include "internal.h"
 
 #include <errno.h>
@@ -10,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 
 static int connect_notify(const char *name, size_t len)
@@ -44,11 +49,18 @@ int notify_open(void)
 	return fd;
 }
 
-void notify_ready(int fd)
+void notify_state(int fd, unsigned char state)
 {
-	static const char state[] = "READY=1";
+	static const char *const texts[] = {
+		[SANDBOX_LISTENS] = "READY=1\nSTATUS=waiting for a front end",
+		[SANDBOX_SERVES] = "STATUS=a front end is connected",
+		[SANDBOX_WAITS] = "STATUS=waiting for a front end",
+		[SANDBOX_STOPS] = "STOPPING=1\nSTATUS=stopping",
+	};
 
-	if (fd >= 0 && send(fd, state, strlen(state), MSG_NOSIGNAL) < 0)
-		log_warn("the service manager does not learn that the device listens: %s",
+	if (fd < 0 || state >= ARRAY_SIZE(texts))
+		return;
+	if (send(fd, texts[state], strlen(texts[state]), MSG_NOSIGNAL) < 0)
+		log_warn("the service manager does not learn how the device is: %s",
 			 strerror(errno));
 }

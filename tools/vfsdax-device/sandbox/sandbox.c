@@ -223,10 +223,12 @@ int sandbox_enter(const struct sandbox_options *o, const char *dir, int stop_fd,
 	return rc;
 }
 
-void sandbox_ready(struct sandbox *s)
+void sandbox_tell(struct sandbox *s, enum sandbox_state state)
 {
+	unsigned char byte = (unsigned char)state;
+
 	if (s->parent_fd < 0)
-		notify_ready(s->notify_fd);
-	else if (send(s->parent_fd, "", 1, MSG_NOSIGNAL) != 1)
+		notify_state(s->notify_fd, byte);
+	else if (send(s->parent_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
 		log_debug("the process outside is gone");
 }

@@ -7,7 +7,7 @@
  *     sandbox_drop()    capabilities, no_new_privs          one thread
  *     (the device is set up)
  *     sandbox_filter()  system calls                        applies to every thread
- *     sandbox_ready()   whoever started us may go on
+ *     sandbox_tell()    the service manager learns that the device listens, and more
  */
 #ifndef VFSDAX_DEVICE_SANDBOX_H
 #define VFSDAX_DEVICE_SANDBOX_H
@@ -72,7 +72,13 @@ int sandbox_enter(const struct sandbox_options *o, const char *dir, int stop_fd,
 int sandbox_drop(const struct sandbox_options *o);
 int sandbox_filter(const struct sandbox_options *o);
 
-/* Tells the service manager (NOTIFY_SOCKET), if there is one, that the device listens. */
-void sandbox_ready(struct sandbox *s);
+/* What the service manager (NOTIFY_SOCKET) is told, if there is one. */
+enum sandbox_state {
+	SANDBOX_LISTENS, /* for the first time: who depends on us may go on */
+	SANDBOX_SERVES,	 /* a front end is connected */
+	SANDBOX_WAITS,	 /* it has left */
+	SANDBOX_STOPS,
+};
+void sandbox_tell(struct sandbox *s, enum sandbox_state state);
 
 #endif

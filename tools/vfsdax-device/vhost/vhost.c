@@ -26,6 +26,7 @@
  */
 static void turn_away(struct vhost *v)
 {
+	static const struct vhost_user_header busy = VHOST_USER_BUSY;
 	struct pollfd p = {.fd = v->listen_fd, .events = POLLIN};
 	int fd;
 
@@ -36,6 +37,8 @@ static void turn_away(struct vhost *v)
 	if (fd < 0)
 		return;
 	log_warn("another front end connected and was turned away: there is one already");
+	if (send(fd, &busy, sizeof(busy), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		log_debug("it did not learn why: %s", strerror(errno));
 	close(fd);
 }
 
