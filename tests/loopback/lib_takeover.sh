@@ -4,6 +4,9 @@
 # shellcheck source=tests/loopback/lib_reconnect.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
 
+# moments FEW ALL: in each of them something dies
+moments() { if [ "${VFSDAX_LONG:-}" ]; then echo "$2"; else echo "$1"; fi; }
+
 # ---- what keeps a mount whose driver is dead --------------------------------------------------------------------------------
 
 # below_us NAME: processes of that name that this test has started: below the supervisor, whose child its shell is
@@ -45,7 +48,7 @@ own_run_dir() {
 	if [ "$(id -u)" != 0 ]; then
 		export XDG_RUNTIME_DIR=$TEST_DIR
 	elif ! grep -q ' /run/vfsdax tmpfs' /proc/self/mounts; then
-		mkdir -p -m 700 /run/vfsdax
+		mkdir -p /run/vfsdax
 		mount -t tmpfs -o mode=700 tests /run/vfsdax
 	fi
 }

@@ -27,7 +27,7 @@ test_an_upgrade_is_no_error() {
 	keep_open f
 	read_on 2>"$TEST_DIR/read.err" &
 	READER=$!
-	for i in 1 2 3 4 5 6; do
+	for i in 1 2 3; do
 		sleep 0.3
 		upgrade_driver
 	done
@@ -174,7 +174,7 @@ test_an_upgrade_that_is_killed_is_a_death() {
 	local i
 	share
 	keep_open f
-	for i in 0 3 6 10 20 40 60 100; do
+	for i in $(moments "3 10 40" "0 3 6 10 20 40 60 100"); do
 		start_driver --upgrade
 		sleep_ms $((i * (SANITIZED ? 3 : 1)))
 		kill -KILL "$MOUNT_PID"
