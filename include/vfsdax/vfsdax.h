@@ -75,21 +75,45 @@ struct vfsdax_options {
 	 * also the library's own, until vfsdax_detach() returns. It must not call the library. */
 	void (*log)(void *ctx, enum vfsdax_log_level level, const char *line);
 	void *log_ctx;
-	uint64_t reserved[8]; /* 0 */
+	/* With VFSDAX_ATTACH_RECONNECT: how long calls wait for a device that is gone, in
+	 * milliseconds; 0: 30 000. */
+	uint64_t reconnect_ms;
+	uint64_t reserved[7]; /* 0 */
 };
 
-#define VFSDAX_OPTIONS_INIT                                            \
-	{                                                              \
-		sizeof(struct vfsdax_options), 0, 0, 0, 0, NULL, NULL, \
-		{                                                      \
-			0                                              \
-		}                                                      \
+#define VFSDAX_OPTIONS_INIT                                               \
+	{                                                                 \
+		sizeof(struct vfsdax_options), 0, 0, 0, 0, NULL, NULL, 0, \
+		{                                                         \
+			0                                                 \
+		}                                                         \
 	}
 
 /* Read-only: a change of the share is -EROFS. */
-#define VFSDAX_ATTACH_READONLY (1u << 0)
+#define VFSDAX_ATTACH_READONLY	(1u << 0)
 /* Without the window: all data through the queue; vfsdax_map() is -ENODEV. */
-#define VFSDAX_ATTACH_NO_DAX   (1u << 1)
+#define VFSDAX_ATTACH_NO_DAX	(1u << 1)
+/*
+ * Goes on with another device where the device ends and comes back, at the same source and with the
+ * same directory. Without it each call is -EIO from the device's end on. With it:
+ *
+ * - Calls wait for it, also those that were under way; what the device has not answered is sent
+ *   again, and with vfsdax-device done once. After vfsdax_options.reconnect_ms (and an attempt that
+ *   has begun) they are -EIO, until it does come back, which is tried for as long as the share is
+ *   attached. What may not wait does not: vfsdax_reap() with a time-out, VFSDAX_MAP_NOWAIT
+ *   (-EAGAIN), vfsdax_submit(), vfsdax_unmap().
+ * - What the program has open goes on: files, directories and their positions, queues and their
+ *   descriptors. A file that is gone, or that is another one now, is -ESTALE for who has it open,
+ *   and for nobody else; so is a file that had no name any more.
+ * - Maps are lost: stale() is called with -ENODEV, vfsdax_map_check() returns that for good, the
+ *   memory stays as it was left (see vfsdax_map()) until vfsdax_unmap(), and counts as mapped. Then
+ *   the file can be mapped again. A PCI function cannot come back before its maps are unmapped.
+ *
+ * The library has a thread for it, between vfsdax_attach() and vfsdax_detach(), with all signals
+ * blocked; it calls log() and stale(). A device that broke the protocol is not followed by another
+ * one.
+ */
+#define VFSDAX_ATTACH_RECONNECT (1u << 2)
 
 /*
  * Opens a share. `source` is as for vfsdax-mount(8): "unix:PATH" (a vhost-user-fs back end), a PCI
@@ -121,15 +145,16 @@ struct vfsdax_info {
 	uint64_t map_alignment;			 /* bytes; the device maps multiples of it */
 	uint64_t map_budget_bytes, mapped_bytes; /* of vfsdax_map(): allowed, in use */
 	unsigned queues;
-	int device_failure; /* 0, or the negative errno with which the device failed */
-	uint64_t reserved[8];
+	int device_failure;  /* 0, or the negative errno with which the device failed */
+	uint64_t reconnects; /* how often another device took its place */
+	uint64_t reserved[7];
 };
-#define VFSDAX_INFO_INIT                                                  \
-	{                                                                 \
-		sizeof(struct vfsdax_info), "", "", "", 0, 0, 0, 0, 0, 0, \
-		{                                                         \
-			0                                                 \
-		}                                                         \
+#define VFSDAX_INFO_INIT                                                     \
+	{                                                                    \
+		sizeof(struct vfsdax_info), "", "", "", 0, 0, 0, 0, 0, 0, 0, \
+		{                                                            \
+			0                                                    \
+		}                                                            \
 	}
 
 /* Fills `info`. -EINVAL: its struct_bytes is not set. Any thread. */
@@ -395,9 +420,16 @@ VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
  * The range stays pinned in the mount's window until vfsdax_direct_unmap(), or the end of the
  * connection and of its last map. One thread at a time on a connection.
  *
+ * Where the mount has another device, or its daemon was started again, this connects again by
+ * itself, to the mount of `fd`: it waits for that mount as every access to the file does, and then
+ * for its socket for three seconds. Earlier maps are not the mount's any more: over a unix: source
+ * they stay what they are, pages of the file that was open then, which may be another one by now;
+ * over VFIO they are as after the loss of a device (vfsdax_map()). They are unmapped as ever.
+ *
  * -EBADF: `fd` is not a file of this mount, or not open for that; -ENODATA, -ENOSPC, -EOPNOTSUPP,
  * -ENODEV as vfsdax_map(); -EPERM: the mount does not share its window (see vfsdax_conn_reason()),
- * or the connection is that of a parent process; -ECONNRESET: the mount has ended; -ETIMEDOUT.
+ * or the connection is that of a parent process; -ECONNRESET: the mount has ended, and is not there
+ * again; -ETIMEDOUT.
  */
 VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off, size_t len,
 				 unsigned flags, void **addr, size_t *mapped);

@@ -87,7 +87,23 @@ static int init_device(struct bridge *b)
 	return -EPERM;
 }
 
-/* The first device: the kernel waits for what it may do with it. */
+/* The first device, with what is offered to it. */
+static int init_first(struct bridge *b)
+{
+	struct kept_state *s = b->kept->state;
+	int err = init_device(b);
+
+	if (err)
+		return err;
+	fs_init_reply(&s->offered, fs_limits(b->session), &s->told);
+	s->root = *fs_root_attr(b->session);
+	snprintf(s->source, sizeof(s->source), "%s", b->transport->source);
+	snprintf(s->tag, sizeof(s->tag), "%s", fs_tag(b->session));
+	ledger_set(s->ready, true);
+	return 0;
+}
+
+/* The same, where the kernel waits for what it may do with it. */
 static int negotiate(struct bridge *b, int fuse_fd)
 {
 	struct kept_state *s = b->kept->state;
@@ -96,16 +112,11 @@ static int negotiate(struct bridge *b, int fuse_fd)
 
 	if (err)
 		return err;
-	err = init_device(b);
+	err = init_first(b);
 	if (err) {
 		fuse_reply_error(fuse_fd, h.unique, err == -EPERM ? err : -EIO);
 		return err;
 	}
-	fs_init_reply(&s->offered, fs_limits(b->session), &s->told);
-	s->root = *fs_root_attr(b->session);
-	snprintf(s->source, sizeof(s->source), "%s", b->transport->source);
-	snprintf(s->tag, sizeof(s->tag), "%s", fs_tag(b->session));
-	ledger_set(s->ready, true);
 	err = fuse_reply_data(fuse_fd, h.unique, &s->told, sizeof(s->told));
 	if (err)
 		log_error("the kernel did not take the answer to INIT: %s", strerror(-err));
@@ -218,7 +229,7 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	b->params = *params;
 	b->opened_ns = clock_now_ns();
 	b->own_kept = !params->kept;
-	b->kept = params->kept ? params->kept : bridge_kept_create(false);
+	b->kept = params->kept ? params->kept : bridge_kept_create(false, false);
 	pthread_mutex_init(&b->reap_lock, NULL);
 	pthread_mutex_init(&b->interrupt_lock, NULL);
 	pthread_mutex_init(&b->map_lock, NULL);
@@ -240,7 +251,7 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 	return b;
 }
 
-int bridge_ready(struct bridge *b)
+static int bridge_ready(struct bridge *b)
 {
 	struct node *root = node_find(b->nodes, FUSE_ROOT_ID);
 
@@ -265,12 +276,30 @@ void bridge_unbind(struct bridge *b)
 	dirs_unbind(k->dirs);
 }
 
+int bridge_begin(struct bridge *b, int fuse_fd)
+{
+	struct bridge_kept *k = b->kept;
+	bool again = k->bridges > 0;
+	int err = again ? init_device(b) : fuse_fd < 0 ? init_first(b) : negotiate(b, fuse_fd);
+
+	b->kernel_flags = fs_init_out_flags(&k->state->told);
+	dirs_begin(b);
+	if (!err)
+		err = bridge_ready(b);
+	if (!err && again)
+		err = rebuild(b);
+	if (!err)
+		k->bridges++;
+	else if (again)
+		bridge_unbind(b);
+	return err;
+}
+
 int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *params,
 		struct bridge **out)
 {
 	struct bridge *b = bridge_new(s, params);
 	int err = -ENOMEM;
-	bool again;
 
 	if (!b)
 		return err;
@@ -282,23 +311,13 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
 	if (fuse_pool_create(params->polling, b->cpus, params->workers, &b->pool))
 		goto failed;
-	again = b->kept->bridges > 0;
-	err = again ? init_device(b) : negotiate(b, fuse_fd);
-	b->kernel_flags = fs_init_out_flags(&b->kept->state->told);
-	dirs_begin(b);
-	if (!err)
-		err = bridge_ready(b);
-	if (!err && again)
-		err = rebuild(b);
+	err = bridge_begin(b, fuse_fd);
 	if (err)
 		goto failed;
-	b->kept->bridges++;
 	*out = b;
 	return 0;
 
 failed:
-	if (b->kept->bridges)
-		bridge_unbind(b);
 	bridge_free(b);
 	return err;
 }

@@ -22,8 +22,9 @@ enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
 /* What outlives a device: see kept.h. */
 struct bridge_kept;
 
-/* `goes_on`: a device that fails may be followed by another one. NULL: out of memory. */
-struct bridge_kept *bridge_kept_create(bool goes_on);
+/* `goes_on`: a device that fails may be followed by another one; `lasts`: and this driver, too. NULL:
+ * out of memory. */
+struct bridge_kept *bridge_kept_create(bool goes_on, bool lasts);
 /* After the last bridge. Requests that were held get no answer. NULL is fine. */
 void bridge_kept_destroy(struct bridge_kept *kept);
 struct fuse_held *bridge_held(struct bridge_kept *kept);
@@ -40,6 +41,8 @@ int bridge_kept_resume(struct bridge_kept *kept, int noted_fd);
 /* Which device, and its tag, once there has been one. */
 const char *bridge_kept_source(const struct bridge_kept *kept);
 const char *bridge_kept_tag(const struct bridge_kept *kept);
+/* How often a driver has followed another one. */
+uint64_t bridge_kept_takeovers(const struct bridge_kept *kept);
 /* No other device will follow: the bridge that is there fails for good, if its device does. */
 void bridge_kept_end(struct bridge_kept *kept);
 

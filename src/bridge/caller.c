@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "bridge/internal.h"
+#include "bridge/rebuild.h"
 
 /* What a program wants of the device. Without the rest: a file is always opened, the umask is the
  * library's, and rights are the host's to judge. */
@@ -29,7 +29,11 @@ static struct bridge_worker *as_worker(struct bridge_lane *lane)
 
 static int open_lanes(struct bridge *b)
 {
-	unsigned n = MIN(b->params.workers, fs_channel_count(b->session));
+	unsigned n = b->params.workers;
+
+	/* Another device may have fewer: then lanes share them. */
+	if (!b->kept->bridges)
+		n = MIN(n, fs_channel_count(b->session));
 
 	b->workers = calloc(n, sizeof(struct bridge_worker *));
 	if (!b->workers)
@@ -48,17 +52,14 @@ int bridge_open_caller(struct fs_session *s, const struct bridge_params *params,
 		       struct bridge **out)
 {
 	struct bridge *b = bridge_new(s, params);
-	int err = -ENOMEM;
+	int err = b ? open_lanes(b) : -ENOMEM;
 
-	if (b) {
-		rights_take_own_groups(b);
-		err = fs_session_init(s, CALLER_FLAGS, 0);
-		b->kernel_flags = fs_limits(s)->flags & CALLER_FLAGS;
-		if (!err)
-			err = bridge_ready(b);
-		if (!err)
-			err = open_lanes(b);
+	if (!err && !b->kept->bridges) {
+		rights_take_own_groups(b->kept);
+		b->kept->state->offered.flags = CALLER_FLAGS;
 	}
+	if (!err)
+		err = bridge_begin(b, -1);
 	if (err == -ENOMEM)
 		log_error("there is not enough memory for the share");
 	if (!err) {
@@ -83,6 +84,11 @@ struct bridge_lane *bridge_lane(struct bridge *b, unsigned i)
 	return as_lane(b->workers[i]);
 }
 
+struct bridge *bridge_of_lane(struct bridge_lane *lane)
+{
+	return as_worker(lane)->bridge;
+}
+
 /* ------------------------------------------------------------------ messages */
 
 bool bridge_lane_buffer(struct bridge_lane *lane, bool long_message, struct iovec iov[2])
@@ -102,9 +108,13 @@ void bridge_lane_request(struct bridge_lane *lane, const struct fuse_in_header *
 {
 	struct bridge_worker *w = as_worker(lane);
 
+	struct fuse_in_header head = *h;
+
 	assert(w->slot && h->len >= sizeof(*h));
-	assert(h->len <= FS_IN_BYTES + (w->payload ? FS_PAYLOAD_BYTES : 0));
-	op_begin(w, h, -1, call, h->len);
+	assert(h->len + note_of_call(call) <= FS_IN_BYTES + (w->payload ? FS_PAYLOAD_BYTES : 0));
+	if (note_of_call(call))
+		note_bring(w, &head, &call->note);
+	op_begin(w, &head, -1, call, head.len);
 }
 
 void bridge_lane_publish(struct bridge_lane *lane)
@@ -158,9 +168,9 @@ uint64_t bridge_unique(struct bridge *b)
 	return fs_unique(b->session);
 }
 
-struct node *bridge_node(struct bridge *b, uint64_t nodeid)
+struct node *bridge_kept_node(struct bridge_kept *kept, uint64_t nodeid)
 {
-	return node_find(b->nodes, nodeid);
+	return node_find(kept->nodes, nodeid);
 }
 
 static void forget_now(void *ctx, uint64_t nodeid, uint64_t nlookup)
@@ -173,11 +183,22 @@ void forget_lookups(struct bridge_worker *here, uint64_t nodeid, uint64_t nlooku
 	struct bridge *b = here->bridge;
 
 	node_forget(b->nodes, here, nodeid, nlookup, forget_now, b->session);
+	while ((nodeid = numbers_idle(b->numbers)))
+		node_forget(b->nodes, here, nodeid, 0, forget_now, b->session);
 }
 
 void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup)
 {
 	forget_lookups(b->aside, nodeid, nlookup);
+}
+
+uint64_t bridge_window_bytes(struct bridge *b)
+{
+	struct window_stats stats = {0};
+
+	if (b->window)
+		window_get_stats(b->window, &stats);
+	return stats.bytes_total;
 }
 
 uint64_t bridge_flags(struct bridge *b)

@@ -20,11 +20,15 @@
 #include "base/list.h"
 #include "bridge/bridge.h"
 #include "bridge/node.h"
+#include "wire/agreement.h"
 
 /*
  * Negotiates with the device and makes the window and params->workers lanes (at most one for each
  * channel of the session). params.polling, cache, cpus and ended_fd do not count. Ends with
  * bridge_close(), as every bridge: no lane is in use, no map left. 0 or -errno after one log line.
+ *
+ * Where params.kept goes on it may end with bridge_leave() instead, after bridge_abandon_maps(),
+ * and be followed by another one with as many lanes: see bridge_open().
  */
 int bridge_open_caller(struct fs_session *s, const struct bridge_params *params,
 		       struct bridge **out);
@@ -35,6 +39,7 @@ struct bridge_lane;
 
 unsigned bridge_lane_count(struct bridge *b);
 struct bridge_lane *bridge_lane(struct bridge *b, unsigned i);
+struct bridge *bridge_of_lane(struct bridge_lane *lane);
 
 /* A request of the program. Its memory stays until done() was called. */
 struct bridge_call {
@@ -45,10 +50,16 @@ struct bridge_call {
 	 * must not call the bridge.
 	 */
 	void (*done)(struct bridge_call *call, int err, const uint8_t *payload, size_t len);
+	/* Instead of done(), where the device has failed and another one may follow: the same
+	 * message is to be made for that one, with this call. Set where params.kept goes on. */
+	void (*held)(struct bridge_call *call);
 	/* READ: where its data is to be, `data_len` at least the size asked for; then done() has
 	 * payload == data and the number of bytes. NULL for the others. */
 	uint8_t *data;
 	size_t data_len;
+	/* The bridge's: the note that the device which failed has left of it (notes.c). */
+	bool noted;
+	struct agreement_note note;
 };
 
 /*
@@ -56,9 +67,13 @@ struct bridge_call {
  * in done() when it comes from a reap of that lane.
  */
 
-/* How much the bridge may add to a message: the caller's groups. With it a message of more than
- * FS_IN_BYTES is a long one. */
+/* How much the bridge may add to a message: the caller's groups, and the note of a call that was
+ * held. With it a message of more than FS_IN_BYTES is a long one. */
 size_t bridge_extension_room(struct bridge *b);
+static inline size_t note_of_call(const struct bridge_call *call)
+{
+	return call->noted ? AGREEMENT_EXT_NOTE_BYTES : 0;
+}
 /* Where the next message is to be written: iov[0] is FS_IN_BYTES, iov[1] a payload buffer for the
  * rest of a long one, absent (length 0) unless `long_message`. False: reap first, all are in use.
  */
@@ -83,10 +98,13 @@ int bridge_lane_call_fd(struct bridge_lane *lane);
 
 /* A unique number for a message. */
 uint64_t bridge_unique(struct bridge *b);
-/* The node that an answer named; valid as long as its lookup is not forgotten. NULL: not known. */
-struct node *bridge_node(struct bridge *b, uint64_t nodeid);
+/* The node that an answer named; valid as long as its lookup is not forgotten, whatever becomes of
+ * the device. NULL: not known. Any thread. */
+struct node *bridge_kept_node(struct bridge_kept *kept, uint64_t nodeid);
 /* Gives `nlookup` lookups of a node back: its FORGET. Any thread. */
 void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup);
+/* 0: it is not used. */
+uint64_t bridge_window_bytes(struct bridge *b);
 /* Flags of the device that count for the program (FUSE_HANDLE_KILLPRIV_V2, FUSE_SETXATTR_EXT ...).
  */
 uint64_t bridge_flags(struct bridge *b);
@@ -155,6 +173,9 @@ unsigned bridge_reap(struct bridge *b);
 unsigned bridge_maps(struct bridge *b, uint64_t *bytes);
 /* The device is lost: calls every map's revoke() with `err`. Once is enough. */
 void bridge_fail_maps(struct bridge *b, int err);
+/* The device has failed: all pins are given back, and the maps have nothing of the bridge any more.
+ * Nobody is in bridge_map() or bridge_unmap(), which must not follow either. */
+void bridge_abandon_maps(struct bridge *b);
 /* A wish that [off, off + len) be in the window: starts set-ups, at most what has room. 0 or -errno
  * as bridge_map(). */
 int bridge_prefetch(struct bridge *b, struct node *node, uint64_t off, uint64_t len);

@@ -9,8 +9,9 @@
  *   RELEASEDIR   here, if the device has no handle
  *   FSYNCDIR, IOCTL, a READDIR that begins elsewhere: after an OPENDIR, if there was none
  *
- * With another device, or one that checks rights at OPENDIR, only the numbers are ours, so that a
- * mount can go on with a device that follows; for programs they are the device's.
+ * With another device, or one that checks rights at OPENDIR, and for a program, only the numbers
+ * are ours, so that it can go on with a device that follows; where that cannot be they are the
+ * device's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -81,6 +82,7 @@ static struct dir **place_of(struct dirs *t, uint64_t id, uint64_t nodeid)
 uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state, uint64_t by)
 {
 	struct dir *d = ledger_new(t->ledger, sizeof(*d));
+	uint64_t id;
 
 	if (!d)
 		return 0;
@@ -88,12 +90,12 @@ uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state
 	d->by = by;
 	d->state = *state;
 	pthread_mutex_lock(&t->lock);
-	d->id = ledger_get(*t->last) + 1;
-	ledger_set(*t->last, d->id);
+	d->id = id = ledger_get(*t->last) + 1;
+	ledger_set(*t->last, id);
 	ledger_enter(d, RECORD_DIR);
-	*place_of(t, d->id, nodeid) = d;
+	*place_of(t, id, nodeid) = d;
 	pthread_mutex_unlock(&t->lock);
-	return d->id;
+	return id;
 }
 
 struct loading {
@@ -212,7 +214,9 @@ void dirs_begin(struct bridge *b)
 	uint32_t agreed = fs_limits(b->session)->agreed;
 	struct bridge_kept *k = b->kept;
 
-	b->listing_opens = agreed & AGREE_LISTING_OPENS && !(agreed & AGREE_CHECK_PERMISSIONS);
+	/* (who opens a directory in a program is to hear at once that it cannot) */
+	b->listing_opens =
+		b->pool && agreed & AGREE_LISTING_OPENS && !(agreed & AGREE_CHECK_PERMISSIONS);
 	atomic_store(&b->dir_flags, DIR_FLAGS_UNKNOWN);
 	b->dirs = b->listing_opens || k->goes_on ? k->dirs : NULL;
 }

@@ -148,7 +148,7 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 	op->given_fh = op->given_number = out->fh;
 	if (node)
 		node_note_opened(b->nodes, node, open_writes(op->open_flags));
-	if (node && !op->call)
+	if (node)
 		out->fh = op->given_number =
 			handles_add(b->kept->handles, node_id(node), out->fh, op->open_flags,
 				    request_id(op->h.unique));
@@ -230,7 +230,7 @@ void start_release(struct op *op)
 	handles_drop(b->kept->handles, op->h.nodeid, in.fh);
 	if (known)
 		memcpy(op_args(op), &fh, sizeof(fh));
-	if (!known && b->numbers->translates && !op->call)
+	if (!known && b->numbers->translates)
 		op_end(op, 0, NULL, 0); /* this device does not have it */
 	else
 		start_times(op);
@@ -309,7 +309,7 @@ void give_back(struct op *op, const void *payload, size_t len)
 		return;
 	}
 	op->given_open = false;
-	if (op->h.opcode != FUSE_OPENDIR && !op->call)
+	if (op->h.opcode != FUSE_OPENDIR)
 		handles_drop(op->bridge->kept->handles, nodeid, op->given_number);
 	note_released(op, nodeid, in.flags);
 	if (op->req->state == FS_REQ_OWNED) {

@@ -12,7 +12,25 @@
 
 bool op_may_hold(const struct op *op)
 {
-	return !op->call && !op->answered && bridge_goes_on(op->bridge);
+	return !op->answered && bridge_goes_on(op->bridge);
+}
+
+/* A program has the message, and makes it again. */
+static void hold_call(struct op *op)
+{
+	struct bridge_call *call = op->call;
+	uint8_t ext[AGREEMENT_EXT_NOTE_BYTES];
+	struct fuse_in_header h;
+	uint64_t newdir;
+
+	memcpy(&h, op->kept_head, sizeof(h));
+	call->noted = notes_hold(op, &h, ext);
+	call->note = op->note;
+	memcpy(&newdir, op->kept_head + sizeof(h), sizeof(newdir));
+	/* It has done that, perhaps. */
+	if (h.opcode == FUSE_RENAME || h.opcode == FUSE_RENAME2)
+		note_rename(op, newdir, NUMBERS_PERHAPS);
+	call->held(call);
 }
 
 void op_hold(struct op *op)
@@ -22,6 +40,10 @@ void op_hold(struct op *op)
 	struct fuse_in_header h;
 	size_t bare, head, slot;
 
+	if (op->call) {
+		hold_call(op);
+		return;
+	}
 	memcpy(&h, op->kept_head, sizeof(h));
 	bare = op->kept_len - note_in_message(&h);
 	notes_hold(op, &h, ext);

@@ -135,15 +135,12 @@ struct bridge {
 	struct transport *transport;
 	struct bridge_params params;
 	struct bridge_kept *kept; /* what follows is in it, too */
-	bool own_kept;		  /* of a program: it ends with the bridge */
+	bool own_kept;		  /* it ends with the bridge */
 	struct node_table *nodes;
 	struct numbers *numbers;
 	uint64_t opened_ns;		 /* since when its counters count */
 	_Atomic uint64_t drop_closed_ns; /* when bridge_drop_closed() looks again */
 	uint64_t kernel_flags;		 /* granted to the kernel by our INIT answer */
-	/* Of a program, whose calls are all its own. */
-	unsigned n_own_groups;
-	uint32_t own_groups[AGREEMENT_GROUPS_MAX];
 
 	struct window *window; /* NULL: no DAX */
 	uint8_t *window_va;    /* where it begins */
@@ -230,8 +227,9 @@ struct bridge *bridge_new(struct fs_session *s, const struct bridge_params *para
 void bridge_free(struct bridge *b);
 /* Before it ends, where another one may follow. */
 void bridge_unbind(struct bridge *b);
-/* INIT is through: the root's node and the window. */
-int bridge_ready(struct bridge *b);
+/* INIT, the root's node and the window, and what is kept, where there has been another device. The
+ * kernel's INIT comes on `fuse_fd`; -1: a program, whose is in `kept`. 0, or as bridge_open(). */
+int bridge_begin(struct bridge *b, int fuse_fd);
 /* NULL: out of memory. */
 struct bridge_worker *bridge_worker_new(struct bridge *b, unsigned channel);
 void bridge_worker_free(struct bridge_worker *w);
@@ -282,7 +280,7 @@ bool rights_owner_only(const struct op *op);
 /* Adds the caller's groups to the message, where the device is to know them. */
 void rights_add(struct op *op);
 /* Those of this process, for the requests of a program. */
-void rights_take_own_groups(struct bridge *b);
+void rights_take_own_groups(struct bridge_kept *k);
 /* From the text of /proc/PID/status: at most AGREEMENT_GROUPS_MAX; none where uid and gid are
  * others. How many. */
 unsigned rights_parse_groups(const char *status, uint32_t uid, uint32_t gid, uint32_t *groups);
@@ -351,7 +349,7 @@ void names_end(struct op *op);
 /* True: a GETATTR was answered from what is kept. */
 bool names_getattr(struct op *op);
 
-/* dirs.c: open directories, of a mount; the session is there. */
+/* dirs.c: open directories, of a mount or a program; the session is there. */
 void dirs_begin(struct bridge *b);
 void start_opendir(struct op *op);
 void start_releasedir(struct op *op);

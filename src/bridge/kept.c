@@ -76,13 +76,13 @@ static struct bridge_kept *new_kept(bool goes_on)
 	return k;
 }
 
-struct bridge_kept *bridge_kept_create(bool goes_on)
+struct bridge_kept *bridge_kept_create(bool goes_on, bool lasts)
 {
 	struct bridge_kept *k = new_kept(goes_on);
 
 	if (!k)
 		return NULL;
-	if (ledger_create(RECORDS_VERSION, goes_on, &k->ledger) == 0)
+	if (ledger_create(RECORDS_VERSION, lasts, &k->ledger) == 0)
 		k->state = ledger_new(k->ledger, sizeof(*k->state));
 	if (!k->state || open_tables(k)) {
 		bridge_kept_destroy(k);
@@ -125,6 +125,11 @@ const char *bridge_kept_source(const struct bridge_kept *k)
 const char *bridge_kept_tag(const struct bridge_kept *k)
 {
 	return k->state->tag;
+}
+
+uint64_t bridge_kept_takeovers(const struct bridge_kept *k)
+{
+	return ledger_get(k->state->takeovers);
 }
 
 static int find_state(void *ctx, void *record, size_t size)
@@ -246,6 +251,7 @@ int bridge_kept_resume(struct bridge_kept *k, int noted_fd)
 	if (!err)
 		err = notes_load(k, &unanswered);
 	omap_clear(&again);
+	atomic_fetch_add(&k->state->takeovers, 1);
 	return err;
 }
 
@@ -284,19 +290,24 @@ int finish_remove(struct op *op, uint8_t *payload, size_t len)
 	return 0;
 }
 
-int finish_rename(struct op *op, uint8_t *payload, size_t len)
+void note_rename(struct op *op, uint64_t newdir, unsigned how)
 {
 	struct fuse_rename2_in in = {0};
 	size_t at = op->h.opcode == FUSE_RENAME2 ? sizeof(in) : sizeof(struct fuse_rename_in);
 	const char *name = op_name(op, at, &at);
 	const char *newname = name ? op_name(op, at, &at) : NULL;
 
-	(void)payload, (void)len;
 	memcpy(&in, op_args(op), op->h.opcode == FUSE_RENAME2 ? sizeof(in) : sizeof(in.newdir));
-	/* The directory's number in the message may be the device's by now. */
 	if (newname)
-		numbers_rename(op->bridge->numbers, op->h.nodeid, name, op->arg_off, newname,
-			       in.flags & RENAME_EXCHANGE ? NUMBERS_EXCHANGE : 0);
+		numbers_rename(op->bridge->numbers, op->h.nodeid, name, newdir, newname,
+			       how | (in.flags & RENAME_EXCHANGE ? NUMBERS_EXCHANGE : 0));
+}
+
+int finish_rename(struct op *op, uint8_t *payload, size_t len)
+{
+	(void)payload, (void)len;
+	/* The directory's number in the message may be the device's by now. */
+	note_rename(op, op->arg_off, 0);
 	return 0;
 }
 
@@ -307,7 +318,7 @@ int finish_lock(struct op *op, uint8_t *payload, size_t len)
 	(void)payload, (void)len;
 	/* As the kernel sent it: with its number of the handle. */
 	memcpy(&in, op->kept_head + sizeof(op->h), sizeof(in));
-	if (op->bridge->kept->goes_on && !op->call)
+	if (op->bridge->kept->goes_on)
 		locks_note(op->bridge->kept->locks, op->h.nodeid, &in);
 	return 0;
 }
@@ -318,7 +329,6 @@ int finish_flush(struct op *op, uint8_t *payload, size_t len)
 
 	(void)payload, (void)len;
 	memcpy(&in, op_args(op), sizeof(in));
-	if (!op->call)
-		locks_end(op->bridge->kept->locks, op->h.nodeid, in.lock_owner, false);
+	locks_end(op->bridge->kept->locks, op->h.nodeid, in.lock_owner, false);
 	return 0;
 }

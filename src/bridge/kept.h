@@ -23,12 +23,14 @@
 #include "bridge/numbers.h"
 #include "bridge/records.h"
 #include "fuse/held.h"
+#include "wire/agreement.h"
 
 /* A record of the ledger, which has one. */
 struct kept_state {
 	struct ledger_mark mark;
 	_Atomic uint32_t ready; /* the kernel was told: what follows INIT's is valid */
 	_Atomic uint64_t last_node, last_handle, last_dir;
+	_Atomic uint64_t takeovers;
 	/* INIT: what the kernel offered, and what it was told. */
 	struct fuse_init_in offered;
 	struct fuse_init_out told;
@@ -41,12 +43,11 @@ struct bridge_kept {
 	atomic_bool goes_on;
 	struct node_table *nodes;
 	struct numbers numbers;
-	/* Of a mount; a program has its own. */
 	struct handles *handles;
 	struct dirs *dirs;
 	struct locks *locks;
-	struct fuse_held *held;
-	unsigned bridges; /* how many there have been */
+	struct fuse_held *held; /* of a mount; a program holds its calls itself */
+	unsigned bridges;	/* how many there have been */
 	/* All of the above but `held` is in it, for another driver; see records.h. */
 	struct ledger *ledger;
 	struct kept_state *state;
@@ -55,6 +56,9 @@ struct bridge_kept {
 	pthread_mutex_t note_lock;
 	bool notes_due; /* another driver's are to be read, in its memory, if that is there */
 	int noted_fd;
+	/* Of a program, whose calls are all its own. */
+	unsigned n_own_groups;
+	uint32_t own_groups[AGREEMENT_GROUPS_MAX];
 	/* The last answers about the root; guarded by the bridge's interrupt_lock, while there is
 	 * one. */
 	struct fuse_attr root_attr;

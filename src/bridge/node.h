@@ -114,9 +114,9 @@ void node_unkeep(struct node_table *t, struct node *n);
 struct list *node_maps(struct node *n);
 
 /*
- * Lowers the count. `forget(ctx, device_id, n)`, n being how often the device has named it, is
- * called once the count has reached 0 and its ranges have left the window; not where this device
- * never did.
+ * Lowers the count; UINT64_MAX: it ends, whatever else needs it. `forget(ctx, device_id, n)`, n
+ * being how often the device has named it, is called once the count has reached 0 and its ranges
+ * have left the window; not where this device never did.
  */
 typedef void (*node_forget_fn)(void *ctx, uint64_t device_id, uint64_t n);
 void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlookup,

@@ -34,7 +34,7 @@ static void node_closed(void *by, struct node *n)
 		window_unblock(n->leaving);
 	s = shard_lock(t, n->nodeid);
 	window = n->window;
-	if (n->nlookup == 0 && window != n->leaving) {
+	if (n->nlookup == 0 && !n->children && window != n->leaving) {
 		/* It had none, and was looked up, opened and forgotten again meanwhile. */
 		n->leaving = window;
 		shard_unlock(s);
@@ -42,7 +42,7 @@ static void node_closed(void *by, struct node *n)
 		return;
 	}
 	n->closing = false;
-	gone = n->nlookup == 0;
+	gone = n->nlookup == 0 && !n->children;
 	if (gone) {
 		unlink_node(s, n);
 		device_id = n->device_id;
@@ -109,9 +109,11 @@ void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlook
 	n = shard_find_node(s, nodeid);
 	if (n) {
 		n->nlookup -= MIN(nlookup, n->nlookup);
+		if (nlookup == UINT64_MAX)
+			n->children = 0;
 		if (n->origin)
 			ledger_set(n->origin->nlookup, n->nlookup);
-		close = n->nlookup == 0 && !n->closing;
+		close = n->nlookup == 0 && !n->children && !n->closing;
 		if (close) {
 			n->closing = true;
 			n->leaving = n->window;

@@ -42,6 +42,7 @@ struct node {
 	 * has named it: what it is given back at the end. */
 	uint64_t device_id, device_lookups;
 	struct node_origin *origin; /* numbers.c; NULL: not kept, or the root */
+	unsigned children;	    /* numbers.c: names in it, which need it; it stays as long */
 	uint64_t size;
 	uint64_t mapped_end;
 	uint64_t truncated_at; /* size_clock of the last truncation's end */

@@ -15,6 +15,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "bridge/rebuild.h"
 
 #define EXT_UNITS (AGREEMENT_EXT_NOTE_BYTES / 8)
@@ -29,9 +30,11 @@ struct kept_note {
 	struct list link; /* of this process */
 };
 
+/* NULL also where no other driver follows: a program has the notes of its calls itself. */
 static struct kept_note *new_kept(struct op *op)
 {
-	struct kept_note *n = ledger_new(op->bridge->kept->ledger, sizeof(*n));
+	struct ledger *l = op->bridge->kept->ledger;
+	struct kept_note *n = ledger_fd(l) < 0 ? NULL : ledger_new(l, sizeof(*n));
 
 	if (n)
 		n->request = request_id(op->h.unique);
@@ -97,8 +100,7 @@ static bool is_worth_one(struct op *op)
 
 static bool is_agreed(const struct op *op)
 {
-	return op->bridge->kept->goes_on && !op->call &&
-	       fs_limits(op->bridge->session)->agreed & AGREE_NOTES;
+	return op->bridge->kept->goes_on && fs_limits(op->bridge->session)->agreed & AGREE_NOTES;
 }
 
 size_t note_in_message(const struct fuse_in_header *h)
@@ -221,6 +223,20 @@ bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_E
 	write_ext(ext, &op->note);
 	keep_note(op);
 	return true;
+}
+
+void note_bring(struct bridge_worker *w, struct fuse_in_header *h,
+		const struct agreement_note *note)
+{
+	const struct iovec message[2] = {
+		{w->slot->in, FS_IN_BYTES},
+		{w->payload ? w->payload->va : NULL, FS_PAYLOAD_BYTES},
+	};
+	uint8_t ext[AGREEMENT_EXT_NOTE_BYTES];
+
+	write_ext(ext, note);
+	bytes_put(message, h->len, ext, sizeof(ext));
+	add_note(h);
 }
 
 /* ------------------------------------------------------------------ another driver's */

@@ -26,6 +26,7 @@ struct node_name {
 	uint32_t part; /* of its key */
 	uint64_t nodeid, dir;
 	struct node_name *next; /* of this process */
+	bool holds;		/* its directory: hold_dir() */
 	char name[];
 };
 
@@ -40,6 +41,7 @@ void numbers_init(struct numbers *u, struct node_table *nodes, struct ledger *le
 	omap_init(&u->by_name);
 	omap_init(&u->by_device);
 	omap_init(&u->by_file);
+	omap_init(&u->idle);
 }
 
 void numbers_fini(struct numbers *u)
@@ -47,6 +49,7 @@ void numbers_fini(struct numbers *u)
 	omap_clear(&u->by_name);
 	omap_clear(&u->by_device);
 	omap_clear(&u->by_file);
+	omap_clear(&u->idle);
 	pthread_mutex_destroy(&u->lock);
 }
 
@@ -169,6 +172,53 @@ static struct node_name *new_name(struct numbers *u, uint64_t nodeid, uint64_t d
 	return made;
 }
 
+/* ------------------------------------------------------------------ directories of names */
+
+/* Another device is asked for a name in a directory that it knows: so the directory stays as long,
+ * though a program may have given it back. Both with the lock held. */
+static void hold_dir(struct numbers *u, struct node_name *name)
+{
+	struct shard *s = shard_lock(u->nodes, name->dir);
+	struct node *dir = shard_find_node(s, name->dir);
+
+	name->holds = dir;
+	if (dir)
+		dir->children++;
+	shard_unlock(s);
+}
+
+static void release_dir_of(struct numbers *u, const struct node_name *name)
+{
+	struct shard *s = shard_lock(u->nodes, name->dir);
+	struct node *dir = name->holds ? shard_find_node(s, name->dir) : NULL;
+	bool idle = false;
+
+	if (dir && dir->children)
+		idle = --dir->children == 0 && dir->nlookup == 0;
+	shard_unlock(s);
+	if (idle) {
+		put(&u->idle, name->dir, name->dir);
+		atomic_store(&u->any_idle, true);
+	}
+}
+
+uint64_t numbers_idle(struct numbers *u)
+{
+	uint64_t dir = 0;
+
+	if (!atomic_load_explicit(&u->any_idle, memory_order_relaxed))
+		return 0;
+	pthread_mutex_lock(&u->lock);
+	if (omap_floor(&u->idle, UINT64_MAX, &dir))
+		omap_remove(&u->idle, dir);
+	else
+		atomic_store(&u->any_idle, false);
+	pthread_mutex_unlock(&u->lock);
+	return dir;
+}
+
+/* ------------------------------------------------------------------ names */
+
 /* Called with the shard's lock held: where the pointer to the name is, or would be. */
 static struct node_name **name_at(struct node_origin *o, uint64_t key)
 {
@@ -184,12 +234,15 @@ static struct node_name **name_at(struct node_origin *o, uint64_t key)
 static void give_name(struct numbers *u, struct node_name *made)
 {
 	uint64_t nodeid = made->nodeid;
-	struct shard *s = shard_lock(u->nodes, nodeid);
-	struct node *n = shard_find_node(s, nodeid);
 	struct node_name *last = NULL, **at;
 	uint64_t key = key_of(made);
 	unsigned count = 0;
+	struct shard *s;
+	struct node *n;
 
+	hold_dir(u, made);
+	s = shard_lock(u->nodes, nodeid);
+	n = shard_find_node(s, nodeid);
 	if (n && n->origin && !*name_at(n->origin, key)) {
 		ledger_enter(made, RECORD_NAME);
 		made->next = n->origin->names;
@@ -202,8 +255,12 @@ static void give_name(struct numbers *u, struct node_name *made)
 		*at = NULL;
 	}
 	shard_unlock(s);
-	if (last)
+	if (last) {
 		drop(&u->by_name, key_of(last), nodeid);
+		release_dir_of(u, last);
+	}
+	if (made)
+		release_dir_of(u, made);
 	ledger_remove(u->ledger, last);
 	ledger_remove(u->ledger, made);
 }
@@ -223,6 +280,8 @@ static void take_name(struct numbers *u, uint64_t nodeid, uint64_t key)
 	}
 	shard_unlock(s);
 	drop(&u->by_name, key, nodeid);
+	if (gone)
+		release_dir_of(u, gone);
 	ledger_remove(u->ledger, gone);
 }
 
@@ -344,6 +403,8 @@ void numbers_gone(void *ctx, struct node *n)
 	if (!u->keeps)
 		return;
 	pthread_mutex_lock(&u->lock);
+	for (struct node_name *name = o ? o->names : NULL; name; name = name->next)
+		release_dir_of(u, name);
 	/* Unless it was named again meanwhile, as another node of the same number. */
 	if (!node_find(u->nodes, n->nodeid)) {
 		for (struct node_name *name = o ? o->names : NULL; name; name = name->next)

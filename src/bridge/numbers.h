@@ -33,8 +33,10 @@ struct numbers {
 	pthread_mutex_t lock;
 	struct omap by_name;   /* hash of directory and name -> the kernel's number */
 	struct omap by_device; /* where they differ: the device's number -> the kernel's */
-	struct omap by_file;   /* hash of identity -> the kernel's number, of nodes that this device
-				  has not been asked for */
+	struct omap idle;      /* numbers_idle() */
+	atomic_bool any_idle;
+	struct omap by_file; /* hash of identity -> the kernel's number, of nodes that this device
+				has not been asked for */
 	struct ledger *ledger;
 	_Atomic uint64_t *last; /* number that we have given */
 };
@@ -61,6 +63,9 @@ void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t 
 
 /* node_table.ended: the node is no more. */
 void numbers_gone(void *ctx, struct node *n);
+/* A directory that nobody has a lookup of, and that stayed for a name in it which is no more; once.
+ * 0: none. It is to be forgotten (node_forget() of 0 lookups). */
+uint64_t numbers_idle(struct numbers *u);
 
 /* The device's number of a node; 0: this device has not been asked for it, or does not have it. */
 uint64_t numbers_device(struct numbers *u, uint64_t nodeid);

@@ -46,7 +46,7 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	op->size_clock = atomic_load(&op->bridge->size_clock);
 	PROBE(request_begin, h->unique, h->opcode, h->nodeid, h->len);
 	memcpy(req->in, h, sizeof(*h));
-	if (op->bridge->kept->goes_on && !call)
+	if (op->bridge->kept->goes_on)
 		keep_message(op);
 	/* Also where rights_add() may need it. */
 	if (h->len + bridge_extension_room(op->bridge) > FS_IN_BYTES) {

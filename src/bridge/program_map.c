@@ -25,6 +25,8 @@ static int may_hold(struct bridge *b, struct node *node, uint64_t off, uint64_t 
 	if (!b->window || bridge_failure(b))
 		return -ENODEV;
 	node_look(b->nodes, node, view);
+	if (!view->asked_ns)
+		return -ESTALE; /* another device, which may not have it */
 	if (!S_ISREG(view->mode) || !view->wanted)
 		return -EOPNOTSUPP;
 	if (!view->dax)
@@ -138,6 +140,16 @@ void bridge_unmap(struct bridge_map *map)
 		node_set_mtime_late(b->nodes, map->node);
 	unlist_hold(b, map);
 	window_unpin(b->aside, &map->pin);
+}
+
+void bridge_abandon_maps(struct bridge *b)
+{
+	while (!list_empty(&b->maps)) {
+		struct bridge_map *map = container_of(b->maps.next, struct bridge_map, link);
+
+		unlist_hold(b, map);
+		window_unpin(b->aside, &map->pin);
+	}
 }
 
 unsigned bridge_maps(struct bridge *b, uint64_t *bytes)

@@ -241,7 +241,7 @@ bool rebuild_ready(struct op *op)
 	size_t at;
 	int err;
 
-	if (!op->bridge->numbers->translates || op->call || needs_no_node(op))
+	if (!op->bridge->numbers->translates || needs_no_node(op))
 		return true;
 	err = ask_for(op, op->h.nodeid);
 	if (!err && other_node_at(op->h.opcode, &at))
@@ -314,7 +314,7 @@ int rebuild_translate(struct op *op)
 	size_t at;
 	int err = 0;
 
-	if (!op->bridge->numbers->translates || op->call || !op->h.nodeid)
+	if (!op->bridge->numbers->translates || !op->h.nodeid)
 		return 0;
 	if (handle_at(op, &at))
 		err = translate_handle(op, op->h.nodeid, at);

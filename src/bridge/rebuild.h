@@ -44,6 +44,10 @@ void notes_put(struct op *op);
 /* True: the message is held with this at its end, in the place of that which it has, and *h is its
  * header then. */
 bool notes_hold(struct op *op, struct fuse_in_header *h, uint8_t ext[AGREEMENT_EXT_NOTE_BYTES]);
+/* A program repeats a call: the note goes to the end of the message in w's slot, whose header is
+ * *h. */
+void note_bring(struct bridge_worker *w, struct fuse_in_header *h,
+		const struct agreement_note *note);
 /* It has its answer. */
 void notes_end(struct op *op);
 /* Another driver begins: its notes are in the ledger; 0 or -errno. Then, once the device has
@@ -60,6 +64,8 @@ const char *op_name(struct op *op, size_t at, size_t *end);
 const char *entry_name(struct op *op);
 int finish_remove(struct op *op, uint8_t *payload, size_t len);
 int finish_rename(struct op *op, uint8_t *payload, size_t len);
+/* The op's RENAME into this directory of the kernel's; `how` as of numbers_rename(). */
+void note_rename(struct op *op, uint64_t newdir, unsigned how);
 int finish_lock(struct op *op, uint8_t *payload, size_t len);
 int finish_flush(struct op *op, uint8_t *payload, size_t len);
 

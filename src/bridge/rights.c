@@ -173,19 +173,19 @@ unsigned rights_parse_groups(const char *status, uint32_t uid, uint32_t gid, uin
 /* A process that is gone has none. */
 static unsigned groups_of_caller(struct op *op, uint32_t *groups)
 {
-	struct bridge *b = op->bridge;
+	const struct bridge_kept *k = op->bridge->kept;
 	char status[16384];
 
 	if (op->call) {
-		memcpy(groups, b->own_groups, b->n_own_groups * sizeof(*groups));
-		return b->n_own_groups;
+		memcpy(groups, k->own_groups, k->n_own_groups * sizeof(*groups));
+		return k->n_own_groups;
 	}
 	return op->h.pid && read_status(op->h.pid, status, sizeof(status))
 		       ? rights_parse_groups(status, op->h.uid, op->h.gid, groups)
 		       : 0;
 }
 
-void rights_take_own_groups(struct bridge *b)
+void rights_take_own_groups(struct bridge_kept *k)
 {
 	gid_t *all;
 	int n = getgroups(0, NULL);
@@ -194,9 +194,9 @@ void rights_take_own_groups(struct bridge *b)
 		return;
 	all = malloc((size_t)n * sizeof(*all));
 	n = all ? getgroups(n, all) : 0;
-	b->n_own_groups = n < 0 ? 0 : MIN((unsigned)n, AGREEMENT_GROUPS_MAX);
-	for (unsigned i = 0; i < b->n_own_groups; i++)
-		b->own_groups[i] = all[i];
+	k->n_own_groups = n < 0 ? 0 : MIN((unsigned)n, AGREEMENT_GROUPS_MAX);
+	for (unsigned i = 0; i < k->n_own_groups; i++)
+		k->own_groups[i] = all[i];
 	free(all);
 }
 

@@ -13,35 +13,48 @@
 
 /* ------------------------------------------------------------------ sending */
 
-bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args,
-	       struct bridge_call *call)
+static bool send_now(struct lane *lane, struct share_call *c)
 {
+	struct bridge *b = bridge_of_lane(lane->bridge);
+	const struct vfsdax *s = c->share;
+	const struct fuse_args *args = c->args;
 	struct fuse_in_header h = {
 		.len = sizeof(h),
 		.opcode = args->opcode,
-		.unique = bridge_unique(s->bridge),
+		.unique = bridge_unique(b),
 		.nodeid = args->nodeid,
 		.uid = s->uid,
 		.gid = s->gid,
 		.pid = s->pid,
 	};
-	size_t at = sizeof(h);
+	size_t at = sizeof(h), room = bridge_extension_room(b) + note_of_call(&c->call);
 	struct iovec iov[2];
 
 	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++)
 		h.len += (uint32_t)args->in[i].len;
-	if (!bridge_lane_buffer(lane->bridge,
-				h.len + bridge_extension_room(s->bridge) > FS_IN_BYTES, iov))
+	if (!bridge_lane_buffer(lane->bridge, h.len + room > FS_IN_BYTES, iov))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(args->in); i++) {
 		bytes_put(iov, at, args->in[i].p, args->in[i].len);
 		at += args->in[i].len;
 	}
 	if (args->in_place) {
-		call->data = args->out;
-		call->data_len = args->out_len;
+		c->call.data = args->out;
+		c->call.data_len = args->out_len;
 	}
-	bridge_lane_request(lane->bridge, &h, call);
+	bridge_lane_request(lane->bridge, &h, &c->call);
+	return true;
+}
+
+bool lane_send(struct lane *lane, struct share_call *c)
+{
+	struct vfsdax *s = c->share;
+
+	if (s->goes_on && !c->order)
+		c->order = atomic_fetch_add(&s->away.order, 1) + 1;
+	if (lane->bridge)
+		return send_now(lane, c);
+	c->call.held(&c->call);
 	return true;
 }
 
@@ -59,19 +72,17 @@ int args_take_answer(const struct fuse_args *args, int err, const uint8_t *paylo
 /* ------------------------------------------------------------------ with a waiter */
 
 struct waited_call {
-	struct bridge_call call;
-	struct vfsdax *share;
-	const struct fuse_args *args;
+	struct share_call sent;
 	int result;
 	struct waiter waiter;
 };
 
 static void waited_call_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
 {
-	struct waited_call *c = container_of(call, struct waited_call, call);
+	struct waited_call *c = container_of(call, struct waited_call, sent.call);
 
-	c->result = args_take_answer(c->args, err, payload, len);
-	waiter_wake(c->share, &c->waiter); /* `c` is the other thread's from here on */
+	c->result = args_take_answer(c->sent.args, err, payload, len);
+	waiter_wake(c->sent.share, &c->waiter); /* `c` is the other thread's from here on */
 }
 
 /* Waits for a buffer where all are at the device. */
@@ -80,7 +91,7 @@ static int send_when_possible(struct vfsdax *s, struct lane *lane, struct waited
 	uint64_t now = clock_now_ns(), until = now + s->timeout_ms * NS_PER_MS;
 
 	pthread_mutex_lock(&lane->lock);
-	while (!lane_send(s, lane, c->args, &c->call)) {
+	while (!lane_send(lane, &c->sent)) {
 		if (lane_reap_locked(lane))
 			continue;
 		pthread_mutex_unlock(&lane->lock);
@@ -90,7 +101,7 @@ static int send_when_possible(struct vfsdax *s, struct lane *lane, struct waited
 		share_pause(s, lane, MIN(now + NS_PER_MS, until));
 		pthread_mutex_lock(&lane->lock);
 	}
-	bridge_lane_flush(lane->bridge);
+	lane_flush(lane);
 	pthread_mutex_unlock(&lane->lock);
 	return 0;
 }
@@ -98,14 +109,15 @@ static int send_when_possible(struct vfsdax *s, struct lane *lane, struct waited
 static int call_and_wait(struct vfsdax *s, const struct fuse_args *args)
 {
 	struct lane *lane = share_lane(s);
-	struct waited_call c = {.call.done = waited_call_done, .share = s, .args = args};
+	struct waited_call c;
 	int err;
 
+	share_call_init(&c.sent, s, args, waited_call_done);
 	waiter_init(&c.waiter);
 	err = send_when_possible(s, lane, &c);
 	if (err)
 		return err;
-	/* The floors below end it with its time-out. */
+	/* The floors below end it with its time-out; if it is held, away.c. */
 	share_wait(s, &c.waiter, lane, UINT64_MAX);
 	return c.result;
 }
@@ -136,20 +148,25 @@ int call_if_known(struct vfsdax *s, const struct fuse_args *args, atomic_bool *u
 /* ------------------------------------------------------------------ without a waiter */
 
 struct posted_call {
-	struct bridge_call call;
-	struct vfsdax *share;
+	struct share_call sent;
 };
 
 static void posted_call_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
 {
-	struct posted_call *c = container_of(call, struct posted_call, call);
-	struct vfsdax *s = c->share;
+	struct posted_call *c = container_of(call, struct posted_call, sent.call);
+	struct vfsdax *s = c->sent.share;
 
 	(void)err;
 	(void)payload;
 	(void)len;
 	free(c);
 	atomic_fetch_sub(&s->posted, 1);
+}
+
+/* The arguments were its caller's: it is not repeated. */
+static void posted_call_held(struct bridge_call *call)
+{
+	posted_call_done(call, -EIO, NULL, 0);
 }
 
 int share_post(struct vfsdax *s, const struct fuse_args *args)
@@ -160,15 +177,16 @@ int share_post(struct vfsdax *s, const struct fuse_args *args)
 
 	if (!c)
 		return -ENOMEM;
-	*c = (struct posted_call){.call.done = posted_call_done, .share = s};
+	share_call_init(&c->sent, s, args, posted_call_done);
+	c->sent.call.held = posted_call_held;
 	atomic_fetch_add(&s->posted, 1);
 	pthread_mutex_lock(&lane->lock);
-	sent = lane_send(s, lane, args, &c->call);
+	sent = lane_send(lane, &c->sent);
 	if (sent)
-		bridge_lane_flush(lane->bridge);
+		lane_flush(lane);
 	pthread_mutex_unlock(&lane->lock);
 	if (sent)
 		return 0;
-	posted_call_done(&c->call, 0, NULL, 0);
+	posted_call_done(&c->sent.call, 0, NULL, 0);
 	return -EAGAIN;
 }

@@ -169,7 +169,11 @@ static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, u
 	struct direct_answer a = {0};
 	int map_fd = -1, err;
 
-	err = check_mount_file(c, fd, flags);
+	err = direct_is_over(c) ? direct_connect_again(c, fd) : 0;
+	if (!err)
+		err = check_mount_file(c, fd, flags);
+	if (!err && off % c->alignment)
+		err = direct_fail(c, -EINVAL, "the offset is no multiple of the mapping alignment");
 	if (!err)
 		err = request_map(c, fd, off, len, flags, &a, &map_fd, &piece->life);
 	if (err)
@@ -194,7 +198,7 @@ static int check_conn(struct vfsdax_conn *c)
 {
 	if (c->pid != getpid())
 		return direct_fail(c, -EPERM, "the connection is the parent's");
-	return c->broken ? -ECONNRESET : 0;
+	return 0;
 }
 
 VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off, size_t len,
@@ -202,6 +206,7 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 {
 	const struct timespec pause = {.tv_nsec = TRY_PAUSE_NS};
 	struct direct_piece *piece;
+	bool again = false;
 	int err;
 
 	if (!conn || !addr || !mapped || !len || flags & ~MAP_FLAGS)
@@ -209,14 +214,15 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 	err = check_conn(conn);
 	if (err)
 		return err;
-	if (off % conn->alignment)
-		return direct_fail(conn, -EINVAL,
-				   "the offset is no multiple of the mapping alignment");
 	piece = calloc(1, sizeof(*piece));
 	if (!piece)
 		return -ENOMEM;
 	for (int i = 0; i < TRIES; i++) {
 		err = map_once(conn, fd, off, len, flags, piece);
+		if (err == -ECONNRESET && !again) {
+			again = true; /* it has just ended */
+			continue;
+		}
 		if (err != -EAGAIN && err != -ESTALE)
 			break;
 		nanosleep(&pause, NULL);
@@ -309,7 +315,8 @@ VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr)
 	if (piece->life >= 0)
 		close(piece->life);
 	/* A child may still have memory of the window: then the end of `life` is the unmap. */
-	if (conn->pid == getpid() && !conn->broken && (piece->life < 0 || piece->dontfork))
+	if (conn->pid == getpid() && !conn->broken && piece->id &&
+	    (piece->life < 0 || piece->dontfork))
 		err = request_unmap(conn, piece->id);
 	free(piece);
 	/* The memory is gone in any case, and a mount that has ended has no pin left. */

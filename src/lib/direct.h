@@ -15,7 +15,7 @@ struct direct_piece {
 	struct direct_piece *next;
 	uint8_t *addr;
 	size_t len, bytes; /* what the mount gave, and the whole pages around it */
-	uint64_t id;
+	uint64_t id;	   /* 0: of a connection that has ended */
 	/* As /proc/self/maps shows the file, and its offset less the address. The offset is not
 	 * always that of mmap(2): vfio-pci of Linux 6.1 makes it a physical address. */
 	unsigned long skew;
@@ -51,6 +51,11 @@ int direct_recv(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *
 		unsigned *n_fds);
 /* The same without descriptors. */
 int direct_recv_plain(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a);
+/* The other side has ended it. */
+bool direct_is_over(struct vfsdax_conn *c);
+/* Connects again, to the mount of the open file `fd`, within a bounded time once that answers. 0 or
+ * -ECONNRESET. */
+int direct_connect_again(struct vfsdax_conn *c, int fd);
 void direct_close_fds(const int *fds, unsigned n);
 
 #endif

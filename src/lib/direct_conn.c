@@ -16,13 +16,17 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "direct.h"
 
 /* Time for an answer, which needs nothing from the mount's device. */
-#define ANSWER_MS 10000u
+#define ANSWER_MS      10000u
+/* A mount that answers again has its socket soon. */
+#define AGAIN_MS       3000u
+#define AGAIN_PAUSE_NS 10000000
 
 int direct_fail(struct vfsdax_conn *c, int err, const char *reason)
 {
@@ -277,11 +281,29 @@ static int say_hello(struct vfsdax_conn *c)
 
 /* ------------------------------------------------------------------ connect, disconnect */
 
+/* To the mount with c's device number. */
+static int open_conn(struct vfsdax_conn *c)
+{
+	uid_t owner = 0;
+	int err = find_owner(c->major, c->minor, &owner);
+
+	if (!err) {
+		c->sock = connect_to_owner(c, owner);
+		err = c->sock < 0 ? c->sock : check_server(c->sock, owner);
+	}
+	if (!err)
+		err = say_hello(c);
+	if (err && c->sock >= 0) {
+		close(c->sock);
+		c->sock = -1;
+	}
+	return err;
+}
+
 VFSDAX_API int vfsdax_connect(const char *path, struct vfsdax_conn **conn)
 {
 	struct vfsdax_conn *c;
 	struct statx stx;
-	uid_t owner = 0;
 	int err;
 
 	if (!path || !conn)
@@ -296,20 +318,56 @@ VFSDAX_API int vfsdax_connect(const char *path, struct vfsdax_conn **conn)
 	c->pid = getpid();
 	c->major = stx.stx_dev_major;
 	c->minor = stx.stx_dev_minor;
-	err = find_owner(c->major, c->minor, &owner);
-	if (!err) {
-		c->sock = connect_to_owner(c, owner);
-		err = c->sock < 0 ? c->sock : check_server(c->sock, owner);
-	}
-	if (!err)
-		err = say_hello(c);
+	err = open_conn(c);
 	if (err) {
-		if (c->sock >= 0)
-			close(c->sock);
 		free(c);
 		return err;
 	}
 	*conn = c;
+	return 0;
+}
+
+bool direct_is_over(struct vfsdax_conn *c)
+{
+	struct pollfd p = {.fd = c->sock, .events = POLLRDHUP};
+
+	return c->broken || (poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+int direct_connect_again(struct vfsdax_conn *c, int fd)
+{
+	const struct timespec pause = {.tv_nsec = AGAIN_PAUSE_NS};
+	struct vfsdax_conn again = {.sock = -1};
+	uint64_t end = 0;
+	struct statx stx;
+	int err;
+
+	/* The file's answers come first, and wait for a device that is away; then the socket. */
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &stx) < 0)
+		return direct_break(c, -ECONNRESET, "the mount has ended");
+	again.major = stx.stx_dev_major;
+	again.minor = stx.stx_dev_minor;
+	while ((err = open_conn(&again)) == -ENOENT || err == -ECONNREFUSED || err == -ECONNRESET) {
+		uint64_t now = clock_now_ns();
+
+		end = end ? end : now + AGAIN_MS * NS_PER_MS;
+		if (now >= end)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	if (err) {
+		c->broken = true;
+		return -ECONNRESET;
+	}
+	close(c->sock);
+	c->sock = again.sock;
+	c->major = again.major;
+	c->minor = again.minor;
+	c->alignment = again.alignment;
+	c->broken = false;
+	/* What the mount had pinned is no longer. */
+	for (struct direct_piece *piece = c->pieces; piece; piece = piece->next)
+		piece->id = 0;
 	return 0;
 }
 

@@ -7,10 +7,12 @@
  *                       └─ call: one message and its answer
  *                            └─ wait: which thread reaps, which block
  *                                 └─ bridge/caller.h
+ *   away: another device in the place of one that failed
  *
  * Locks, none taken inside another except as noted: lane.lock (its lane's functions; done() of a
- * call runs under some lane's), wait_lock (the waiters), queue.lock and map.lock (leaves),
- * late_lock.
+ * call runs under some lane's, and away.c takes all of them, in their order), lane.gate (read:
+ * around what uses the bridge without a lane; not across a wait), wait_lock (the waiters),
+ * queue.lock, map.lock and away.lock (leaves), late_lock.
  */
 #ifndef VFSDAX_LIB_INTERNAL_H
 #define VFSDAX_LIB_INTERNAL_H
@@ -22,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "base/bytes.h"
 #include "base/list.h"
@@ -29,16 +32,18 @@
 #include "base/spin.h"
 #include "bridge/caller.h"
 #include "fs/fs.h"
+#include "lib/away.h"
 #include "vfsdax/vfsdax.h"
 #include "wire/fuse.h"
-
-struct claim;
 
 /* ------------------------------------------------------------------ a share */
 
 struct lane {
-	struct bridge_lane *bridge;
+	struct bridge_lane *bridge; /* NULL: the device is away; written under all lanes' locks */
 	pthread_mutex_t lock;
+	/* Who reads vfsdax.bridge and vfsdax.device locks one of them, who writes all. Taken only
+	 * where the share goes on with another device. */
+	pthread_rwlock_t gate;
 	atomic_uint watchers; /* descriptors of queues that need its calls */
 	atomic_flag polled;   /* a thread has claimed `spin` for the length of its wait */
 	struct spin spin;
@@ -63,15 +68,21 @@ struct vfsdax {
 	void (*log_to)(void *ctx, enum vfsdax_log_level level, const char *line);
 	void *log_ctx;
 	unsigned timeout_ms;
-	bool readonly;
-	uint64_t map_budget_bytes;
+	bool readonly, no_dax;
+	bool goes_on;	    /* VFSDAX_ATTACH_RECONNECT */
+	bool checks_rights; /* the first device, so the others must */
+	unsigned queues;
+	uint64_t map_budget_wanted;
+	_Atomic uint64_t map_budget_bytes;
+	char *source;
 
-	struct transport *transport;
-	struct claim *claim; /* NULL for a socket */
-	struct fs_session *session;
-	struct bridge *bridge;
-	uint64_t flags;	 /* bridge_flags() */
-	uint32_t io_max; /* bytes of one READ or WRITE */
+	struct bridge_kept *kept;
+	struct device *device; /* NULL: away */
+	struct bridge *bridge; /* the device's; NULL: away */
+	struct away away;
+	struct vfsdax_info info; /* of the last device, as far as it does not change */
+	uint64_t flags;		 /* bridge_flags() */
+	uint32_t io_max;	 /* bytes of one READ or WRITE */
 	uint32_t uid, gid, pid, umask;
 	struct dir root;
 
@@ -90,6 +101,7 @@ struct vfsdax {
 
 	atomic_uint objects;	       /* files, maps and queues that are not closed */
 	atomic_uint posted;	       /* calls without a waiter */
+	atomic_bool ends;	       /* vfsdax_detach() has begun */
 	atomic_bool lost;	       /* the loss of the device was reported to the maps */
 	atomic_bool tending;	       /* a thread is in share_tend() */
 	_Atomic uint64_t mapped_bytes; /* of vfsdax_map(), by length */
@@ -131,8 +143,14 @@ void share_tend(struct vfsdax *s);
 int wait_open(struct vfsdax *s);
 void wait_close(struct vfsdax *s);
 /* Adds to an epoll descriptor: `fds` level-triggered, each lane's call edge-triggered. 0 or -errno.
- */
+ * Again for another device. No lane is locked. */
 int wait_watch(struct vfsdax *s, int epoll_fd, const int *fds, unsigned n);
+int wait_watch_edge(int epoll_fd, int fd);
+/* Whoever leads looks at the lanes again. */
+static inline void wait_again(struct vfsdax *s)
+{
+	eventfd_write(s->wake_fd, 1);
+}
 static inline void waiter_init(struct waiter *w)
 {
 	atomic_init(&w->state, WAITER_RUNS);
@@ -151,6 +169,12 @@ void share_pause(struct vfsdax *s, struct lane *lane, uint64_t until_ns);
 unsigned lane_reap(struct lane *lane);
 /* The same with the lock held. */
 unsigned lane_reap_locked(struct lane *lane);
+/* With the lock held. */
+static inline void lane_flush(struct lane *lane)
+{
+	if (lane->bridge)
+		bridge_lane_flush(lane->bridge);
+}
 unsigned share_reap(struct vfsdax *s);
 /* The lane for this thread, now. */
 struct lane *share_lane(struct vfsdax *s);
@@ -158,6 +182,45 @@ struct lane *share_lane(struct vfsdax *s);
 uint64_t share_deadline(struct vfsdax *s);
 /* Asks the device to signal all lanes. True: something is there already. */
 bool share_calls_on(struct vfsdax *s);
+
+/* ------------------------------------------------------------------ the device, which may be away
+ */
+
+/* Keeps s->bridge and s->device as they are until gate_unlock(). */
+static inline struct lane *gate_lock(struct vfsdax *s)
+{
+	struct lane *lane = s->lanes;
+
+	if (s->goes_on) {
+		lane = share_lane(s);
+		pthread_rwlock_rdlock(&lane->gate);
+	}
+	return lane;
+}
+static inline void gate_unlock(struct vfsdax *s, struct lane *lane)
+{
+	if (s->goes_on)
+		pthread_rwlock_unlock(&lane->gate);
+}
+/* The same, for what needs the device: NULL where it is away. */
+static inline struct lane *share_enter(struct vfsdax *s)
+{
+	struct lane *lane = gate_lock(s);
+
+	if (s->bridge)
+		return lane;
+	gate_unlock(s, lane);
+	return NULL;
+}
+/* Inside: the device has failed, and another one may follow. */
+static inline bool device_may_return(const struct vfsdax *s)
+{
+	struct transport *t = s->device->transport;
+
+	return s->goes_on && transport_failed(t) && transport_may_return(t);
+}
+/* The same from outside; also where it has gone. */
+bool share_is_away(struct vfsdax *s);
 
 /* ------------------------------------------------------------------ call.c */
 
@@ -194,10 +257,16 @@ int share_call(struct vfsdax *s, const struct fuse_args *args);
 int call_if_known(struct vfsdax *s, const struct fuse_args *args, atomic_bool *unknown);
 /* Sends it without waiting; the answer is dropped. -EAGAIN: no buffer is free. */
 int share_post(struct vfsdax *s, const struct fuse_args *args);
-/* Sends it, under the lane's lock and without a flush; call->done() follows. False: no buffer is
- * free. */
-bool lane_send(struct vfsdax *s, struct lane *lane, const struct fuse_args *args,
-	       struct bridge_call *call);
+static inline void
+share_call_init(struct share_call *c, struct vfsdax *s, const struct fuse_args *args,
+		void (*done)(struct bridge_call *call, int err, const uint8_t *payload, size_t len))
+{
+	*c = (struct share_call){
+		.call = {.done = done, .held = share_hold}, .share = s, .args = args};
+}
+/* Sends it, under the lane's lock and without a flush; call.done() follows, perhaps with another
+ * device. False: no buffer is free. */
+bool lane_send(struct lane *lane, struct share_call *c);
 /* What done() got: checks its length and copies it. As share_call(), but for -EINTR. */
 int args_take_answer(const struct fuse_args *args, int err, const uint8_t *payload, size_t len);
 /* -errno as a program may see it: -EINTR would mean a signal of its own. */

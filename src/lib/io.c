@@ -21,15 +21,20 @@ int file_check_io(const struct vfsdax_file *f, bool write, size_t len, uint64_t 
 
 ssize_t file_copy(struct vfsdax_file *f, bool write, void *buf, size_t len, uint64_t off)
 {
-	const struct vfsdax *s = f->share;
+	struct vfsdax *s = f->share;
+	struct lane *lane = f->node ? share_enter(s) : NULL;
+	ssize_t n;
 
-	if (!f->node)
+	if (!lane)
 		return -EAGAIN;
-	if (!write)
-		return bridge_read(s->bridge, f->node, buf, len, off);
 	/* Without KILLPRIV_V2 the device is not asked to clear the bits: then each write does. */
-	return bridge_write(s->bridge, f->node, buf, len, off, (uint32_t)f->flags,
-			    !(s->flags & FUSE_HANDLE_KILLPRIV_V2) || share_kills_suid(s));
+	if (write)
+		n = bridge_write(s->bridge, f->node, buf, len, off, (uint32_t)f->flags,
+				 !(s->flags & FUSE_HANDLE_KILLPRIV_V2) || share_kills_suid(s));
+	else
+		n = bridge_read(s->bridge, f->node, buf, len, off);
+	gate_unlock(s, lane);
+	return n;
 }
 
 void io_request_init(struct io_request *r, const struct vfsdax_file *f, bool write, void *buf,

@@ -18,6 +18,7 @@
 struct vfsdax_map {
 	struct bridge_map map;
 	struct vfsdax_file *file;
+	struct device *device; /* whose memory it is */
 	size_t budget_bytes;
 	pthread_mutex_t lock; /* of the two below */
 	void (*stale)(void *ctx, struct vfsdax_map *map, int err);
@@ -87,6 +88,26 @@ static void window_wait_done(struct window_waiter *w, void *by, int err)
 	waiter_wake(wait->share, &wait->waiter);
 }
 
+/* bridge_map(); also -ESTALE where the device is away: a GETATTR waits until it is back. */
+static int map_here(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags,
+		    struct window_waiter *waiter)
+{
+	struct vfsdax_file *f = m->file;
+	struct vfsdax *s = f->share;
+	struct lane *lane = share_enter(s);
+	int err;
+
+	if (!lane)
+		return -ESTALE;
+	err = bridge_map(s->bridge, f->node, off, len, flags, &m->map, waiter);
+	if (!err)
+		m->device = device_get(s->device);
+	else if (err != -EINPROGRESS && device_may_return(s))
+		err = -ESTALE;
+	gate_unlock(s, lane);
+	return err;
+}
+
 /* Attempt number `n`: 0, -errno, or 1: to be repeated. */
 static int try_map(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flags, unsigned n)
 {
@@ -97,13 +118,13 @@ static int try_map(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flag
 	int err;
 
 	waiter_init(&wait.waiter);
-	err = bridge_map(s->bridge, f->node, off, len, flags, &m->map, &wait.window);
+	err = map_here(m, off, len, flags, &wait.window);
 	switch (err) {
 	case -EINPROGRESS:
 		/* Ends with the device's answer, or with its time-out. */
 		share_wait(s, &wait.waiter, share_lane(s), UINT64_MAX);
 		/* The reason of the first failure may be gone by now: it is tried once more. */
-		if (!wait.err || !n)
+		if (!wait.err || !n || share_is_away(s))
 			return 1;
 		/* No space was freed in the time that the window waits for it. */
 		return wait.err == -ETIMEDOUT ? -ENOSPC : wait.err;
@@ -142,8 +163,7 @@ static int map_nowait(struct vfsdax_map *m, uint64_t off, size_t len, unsigned f
 
 	/* Answers to what an earlier call started, on any lane. */
 	share_reap(f->share);
-	err = bridge_map(f->share->bridge, f->node, off, len, flags | BRIDGE_MAP_NOWAIT, &m->map,
-			 NULL);
+	err = map_here(m, off, len, flags | BRIDGE_MAP_NOWAIT, NULL);
 	if (err == -ESTALE)
 		share_post(f->share, &getattr);
 	return err == -ESTALE || err == -EINPROGRESS ? -EAGAIN : err;
@@ -211,17 +231,25 @@ no_map:
 void vfsdax_unmap(struct vfsdax_map *m)
 {
 	struct vfsdax_file *f;
+	struct device *device;
 	struct vfsdax *s;
+	struct lane *lane;
 
 	if (!m)
 		return;
 	f = m->file;
 	s = f->share;
+	device = m->device;
 	IN_SCOPE_OF(s);
-	/* Waits for the map's stale() on another thread. */
-	bridge_unmap(&m->map);
+	lane = gate_lock(s);
+	/* Waits for the map's stale() on another thread. (Of a device that was left only the memory
+	 * is there.) */
+	if (device == s->device)
+		bridge_unmap(&m->map);
+	gate_unlock(s, lane);
 	budget_give(s, m->budget_bytes);
 	free_map(m);
+	device_put(device);
 	file_put(f, !in_stale);
 	atomic_fetch_sub(&s->objects, 1);
 }
@@ -251,7 +279,7 @@ int vfsdax_map_check(const struct vfsdax_map *m)
 		return stale;
 	/* Of what was loaded before. The transport may know it before it is reported. */
 	barrier_loads();
-	return transport_failed_meanwhile(m->file->share->transport) ? -ENODEV : 0;
+	return transport_failed_meanwhile(m->device->transport) ? -ENODEV : 0;
 }
 
 void vfsdax_map_on_stale(struct vfsdax_map *m,
@@ -263,6 +291,22 @@ void vfsdax_map_on_stale(struct vfsdax_map *m,
 	pthread_mutex_unlock(&m->lock);
 }
 
+/* As map_here(). */
+static int prefetch_here(struct vfsdax_file *f, uint64_t off, uint64_t len)
+{
+	struct vfsdax *s = f->share;
+	struct lane *lane = share_enter(s);
+	int err;
+
+	if (!lane)
+		return -ESTALE;
+	err = bridge_prefetch(s->bridge, f->node, off, len);
+	if (err && device_may_return(s))
+		err = -ESTALE;
+	gate_unlock(s, lane);
+	return err;
+}
+
 int vfsdax_prefetch(struct vfsdax_file *f, uint64_t off, uint64_t len)
 {
 	struct vfsdax *s = f->share;
@@ -272,10 +316,9 @@ int vfsdax_prefetch(struct vfsdax_file *f, uint64_t off, uint64_t len)
 	if (err || !len)
 		return err;
 	IN_SCOPE_OF(s);
-	err = bridge_prefetch(s->bridge, f->node, off, len);
+	err = prefetch_here(f, off, len);
 	if (err == -ESTALE)
-		err = node_getattr(s, f->nodeid, &attr)
-			      ?: bridge_prefetch(s->bridge, f->node, off, len);
+		err = node_getattr(s, f->nodeid, &attr) ?: prefetch_here(f, off, len);
 	/* Nothing to prefetch, or not now, is no failure. */
 	return err == -ENODATA || err == -EAGAIN || err == -ESTALE ? 0 : err;
 }

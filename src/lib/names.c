@@ -74,7 +74,7 @@ static int make_name(struct vfsdax *s, const char *path, const struct fuse_args 
 	if (err)
 		return err;
 	if (entry.nodeid && entry.nodeid != FUSE_ROOT_ID)
-		bridge_forget(s->bridge, entry.nodeid, 1);
+		share_forget(s, entry.nodeid);
 	return entry.nodeid && entry_sane(&entry) ? 0 : -EIO;
 }
 

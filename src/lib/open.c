@@ -16,7 +16,7 @@
 
 /* ------------------------------------------------------------------ the end of a file */
 
-static void send_release(struct vfsdax_file *f)
+static int send_release(struct vfsdax_file *f)
 {
 	struct fuse_release_in in = {.fh = f->fh, .flags = (uint32_t)f->flags};
 	struct fuse_args args = {.opcode = f->dir ? FUSE_RELEASEDIR : FUSE_RELEASE,
@@ -24,37 +24,44 @@ static void send_release(struct vfsdax_file *f)
 				 .in = {ARG_OF(in)}};
 
 	/* The file is gone: an error is of no use to the program. */
-	if (!f->no_handle)
-		share_call(f->share, &args);
+	return f->no_handle ? 0 : share_call(f->share, &args);
+}
+
+static void release_late(struct vfsdax_file *f)
+{
+	struct vfsdax *s = f->share;
+
+	pthread_mutex_lock(&s->late_lock);
+	list_push_back(&s->late, &f->late);
+	atomic_fetch_add(&s->n_late, 1);
+	pthread_mutex_unlock(&s->late_lock);
 }
 
 void file_release(struct vfsdax_file *f)
 {
 	struct vfsdax *s = f->share;
 
-	send_release(f);
+	/* The next device would open it again, for nobody. */
+	if (send_release(f) == -EIO && !atomic_load(&s->ends) && share_is_away(s)) {
+		release_late(f);
+		return;
+	}
 	if (f->dir)
 		dir_put(s, f->dir);
 	else
-		bridge_forget(s->bridge, f->nodeid, 1);
+		share_forget(s, f->nodeid);
 	free(f->listing);
 	free(f);
 }
 
 void file_put(struct vfsdax_file *f, bool may_send)
 {
-	struct vfsdax *s = f->share;
-
 	if (atomic_fetch_sub(&f->refs, 1) != 1)
 		return;
-	if (may_send) {
+	if (may_send)
 		file_release(f);
-		return;
-	}
-	pthread_mutex_lock(&s->late_lock);
-	list_push_back(&s->late, &f->late);
-	atomic_fetch_add(&s->n_late, 1);
-	pthread_mutex_unlock(&s->late_lock);
+	else
+		release_late(f);
 }
 
 static int flush_file(struct vfsdax_file *f)
@@ -182,7 +189,7 @@ static int open_resolved(struct vfsdax *s, struct path_node *p, int flags, struc
 		free(f);
 		return err;
 	}
-	f->node = bridge_node(s->bridge, f->nodeid);
+	f->node = bridge_kept_node(s->kept, f->nodeid);
 	p->owned = false;
 	err = truncate_opened(f, flags);
 	if (err)
@@ -235,7 +242,7 @@ static int create_missing(struct vfsdax *s, const struct path_node *p, int flags
 		file_put(f, true);
 		return -EIO;
 	}
-	f->node = bridge_node(s->bridge, f->nodeid);
+	f->node = bridge_kept_node(s->kept, f->nodeid);
 	*out = f;
 	return 0;
 }

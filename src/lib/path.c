@@ -29,7 +29,7 @@ void dir_put(struct vfsdax *s, struct dir *dir)
 		struct dir *parent = dir->parent;
 
 		/* (the share has a reference to the root) */
-		bridge_forget(s->bridge, dir->nodeid, 1);
+		share_forget(s, dir->nodeid);
 		free(dir);
 		dir = parent;
 	}
@@ -41,7 +41,7 @@ static int dir_enter(struct vfsdax *s, struct dir **dir, uint64_t nodeid)
 	struct dir *next = malloc(sizeof(*next));
 
 	if (!next) {
-		bridge_forget(s->bridge, nodeid, 1);
+		share_forget(s, nodeid);
 		return -ENOMEM;
 	}
 	*next = (struct dir){.nodeid = nodeid, .parent = *dir};
@@ -95,7 +95,7 @@ static int send_lookup(struct vfsdax *s, uint64_t parent, const char *name,
 	if (entry_sane(entry))
 		return 0;
 	if (entry->nodeid != FUSE_ROOT_ID)
-		bridge_forget(s->bridge, entry->nodeid, 1);
+		share_forget(s, entry->nodeid);
 	return -EIO;
 }
 
@@ -177,7 +177,7 @@ static int enter_entry(struct walk *w, const struct fuse_entry_out *entry, bool 
 	else
 		p->owned = true;
 	if (!p->owned)
-		bridge_forget(w->share->bridge, entry->nodeid, 1);
+		share_forget(w->share, entry->nodeid);
 	return err ? err : p->owned;
 }
 
@@ -275,7 +275,7 @@ int path_walk(struct vfsdax *s, struct dir *from, const char *path, unsigned how
 void path_put(struct vfsdax *s, struct path_node *p)
 {
 	if (p->owned)
-		bridge_forget(s->bridge, p->nodeid, 1);
+		share_forget(s, p->nodeid);
 	p->owned = false;
 	dir_put(s, p->dir);
 	p->dir = NULL;

@@ -139,7 +139,7 @@ static void complete_entry(struct queue_entry *e)
 
 static void queue_entry_done(struct bridge_call *call, int err, const uint8_t *payload, size_t len)
 {
-	struct queue_entry *e = container_of(call, struct queue_entry, call);
+	struct queue_entry *e = container_of(call, struct queue_entry, sent.call);
 	ssize_t n = args_take_answer(&e->io.args, err, payload, len);
 
 	e->more = false;
@@ -203,9 +203,9 @@ static bool send_entry(struct queue_entry *e)
 		e->io.args = (struct fuse_args){
 			.opcode = e->opcode, .nodeid = f->nodeid, .in = {ARG_OF(e->in.fsync)}};
 	}
-	e->call = (struct bridge_call){.done = queue_entry_done};
+	share_call_init(&e->sent, q->share, &e->io.args, queue_entry_done);
 	list_del(&e->link);
-	if (lane_send(q->share, q->lane, &e->io.args, &e->call))
+	if (lane_send(q->lane, &e->sent))
 		return true;
 	list_push_front(&q->to_send, &e->link);
 	return false;
@@ -245,10 +245,10 @@ static void send_entries(struct vfsdax_queue *q)
 	for (unsigned n = 1; !list_empty(&q->to_send); n++) {
 		if (!send_entry(container_of(q->to_send.next, struct queue_entry, link)))
 			break;
-		if (n % PUBLISH_EVERY == 0)
+		if (n % PUBLISH_EVERY == 0 && q->lane->bridge)
 			bridge_lane_publish(q->lane->bridge);
 	}
-	bridge_lane_flush(q->lane->bridge);
+	lane_flush(q->lane);
 	pthread_mutex_unlock(&q->lane->lock);
 	time_out_unsent(q);
 }

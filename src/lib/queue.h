@@ -17,7 +17,7 @@
 #define DEPTH_MAX 64
 
 struct queue_entry {
-	struct bridge_call call;
+	struct share_call sent;
 	struct vfsdax_queue *queue;
 	struct list link; /* of one of the queue's lists */
 	struct vfsdax_file *file;
@@ -57,6 +57,7 @@ struct vfsdax_queue {
 	_Atomic int fd;
 	int wake_fd, timer_fd;
 	uint64_t timer_ns; /* when it expires; 0: it is not set */
+	unsigned devices;  /* away.devices, when the lanes' calls were added to it */
 };
 
 /* queue_fd.c */

@@ -6,6 +6,7 @@
  *   the call of each lane   edge-triggered; any lane, since a request may wait for another's set-up
  *   wake_fd                 results that another thread collected, or that were there at once
  *   timer_fd                when a request has taken too long
+ *   away.back_fd            there is another device: the lanes have other calls
  *
  * Readable means "reap", not "a result is there".
  */
@@ -41,8 +42,11 @@ int vfsdax_queue_fd(struct vfsdax_queue *q)
 	q->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (fd < 0 || q->wake_fd < 0 || q->timer_fd < 0)
 		err = -errno;
+	q->devices = atomic_load(&q->share->away.devices);
 	if (!err)
 		err = wait_watch(q->share, fd, (int[]){q->wake_fd, q->timer_fd}, 2);
+	if (!err && q->share->goes_on)
+		err = wait_watch_edge(fd, q->share->away.back_fd);
 	if (err) {
 		close_queue_fds(q, fd);
 		return err;
@@ -77,6 +81,17 @@ static void clear_queue_fd(struct vfsdax_queue *q)
 		;
 }
 
+/* Where the calls cannot be added a poll finds results when another thread collects them. */
+static void watch_other_device(struct vfsdax_queue *q)
+{
+	unsigned devices = atomic_load(&q->share->away.devices);
+
+	if (devices == q->devices)
+		return;
+	q->devices = devices;
+	wait_watch(q->share, atomic_load(&q->fd), NULL, 0);
+}
+
 void queue_fd_enter(struct vfsdax_queue *q, bool reap)
 {
 	if (!queue_has_fd(q))
@@ -86,6 +101,7 @@ void queue_fd_enter(struct vfsdax_queue *q, bool reap)
 	pthread_mutex_unlock(&q->lock);
 	if (reap)
 		clear_queue_fd(q);
+	watch_other_device(q);
 }
 
 /* For a silent device: the timer expires at the latest when something must be reaped. A later

@@ -13,14 +13,12 @@
 #include "base/clock.h"
 #include "claim/claim.h"
 #include "lib/internal.h"
-#include "transport/vhost_user.h"
 #include "wire/agreement.h"
 
-#define TIMEOUT_MS_DEFAULT 60000
-#define HANDSHAKE_MS_MAX   10000
-#define LANES_MAX	   16
-/* Payload buffers: one for each read or write of more than 8 KiB in flight. */
-#define PAYLOADS_PER_LANE  8
+#define TIMEOUT_MS_DEFAULT   60000
+#define RECONNECT_MS_DEFAULT 30000
+#define HANDSHAKE_MS_MAX     10000u
+#define FLAGS_KNOWN	     (VFSDAX_ATTACH_READONLY | VFSDAX_ATTACH_NO_DAX | VFSDAX_ATTACH_RECONNECT)
 
 const char *vfsdax_version(void)
 {
@@ -51,7 +49,9 @@ static int take_options(const struct vfsdax_options *from, struct vfsdax_options
 	for (size_t i = offsetof(struct vfsdax_options, reserved); i < from->struct_bytes; i++)
 		if (bytes[i])
 			return -EINVAL;
-	return o->flags & ~(VFSDAX_ATTACH_READONLY | VFSDAX_ATTACH_NO_DAX) ? -EINVAL : 0;
+	if (o->reconnect_ms && !(o->flags & VFSDAX_ATTACH_RECONNECT))
+		return -EINVAL;
+	return o->flags & ~FLAGS_KNOWN ? -EINVAL : 0;
 }
 
 /* Not by umask(2), which would change it for other threads. */
@@ -78,19 +78,6 @@ static unsigned count_cpus(void)
 
 /* ------------------------------------------------------------------ attach */
 
-static int open_source(struct vfsdax *s, const char *source)
-{
-	struct vhost_user_params params = {.timeout_ms = MIN(s->timeout_ms, HANDSHAKE_MS_MAX)};
-
-	if (!source || strncmp(source, "unix:", 5) != 0)
-		return claim_open(&claim_this_machine, source, &s->transport, &s->claim);
-	if (!source[5]) {
-		log_error("source unix: needs the path of a socket, as in unix:/run/vfsdax.sock");
-		return -EINVAL;
-	}
-	return transport_vhost_user_open(source + 5, &params, &s->transport);
-}
-
 static int make_lanes(struct vfsdax *s)
 {
 	s->n_lanes = bridge_lane_count(s->bridge);
@@ -102,79 +89,81 @@ static int make_lanes(struct vfsdax *s)
 		s->lanes[i].bridge = bridge_lane(s->bridge, i);
 		s->no_calls |= bridge_lane_call_fd(s->lanes[i].bridge) < 0;
 		pthread_mutex_init(&s->lanes[i].lock, NULL);
+		pthread_rwlock_init(&s->lanes[i].gate, NULL);
 		spin_init(&s->lanes[i].spin, SPIN_AUTO);
 	}
 	return wait_open(s);
 }
 
 /* A quarter of the window is left to reads and writes. */
-static uint64_t map_budget(struct vfsdax *s, uint64_t wanted)
+static uint64_t map_budget(uint64_t window_bytes, uint64_t wanted)
 {
-	struct shm_window window = {0};
-	uint64_t most;
+	uint64_t most = window_bytes / 4 * 3;
 
-	if (bridge_no_dax_reason(s->bridge) ||
-	    s->transport->ops->window(s->transport, &window, NULL))
-		return 0;
-	most = window.len_bytes / 4 * 3;
 	return wanted ? MIN(wanted, most) : most;
 }
 
-static int open_share(struct vfsdax *s, const char *source, const struct vfsdax_options *o)
+void share_describe(struct vfsdax *s, struct device *d)
 {
-	unsigned lanes = MIN(o->queues ? o->queues : s->cpus, LANES_MAX);
-	struct fs_params session = {
-		.queues = o->queues, /* 0: all, without a warning */
-		.workers = lanes,
-		.timeout_ms = s->timeout_ms,
-		.payloads = PAYLOADS_PER_LANE,
-		.user_bytes = bridge_user_bytes(),
-		/* No kernel checks for a program. */
-		.ask = AGREE_DRIVER | AGREE_CHECK_PERMISSIONS,
-	};
-	struct bridge_params bridge = {
-		.dax = o->flags & VFSDAX_ATTACH_NO_DAX ? BRIDGE_DAX_NEVER : BRIDGE_DAX_AUTO,
-		.workers = lanes,
-		.readonly = s->readonly,
-		.timeout_ms = s->timeout_ms,
-		.queues = lanes,
-		.ended_fd = -1,
-	};
-	int err = s->transport ? 0 : open_source(s, source);
+	struct vfsdax_info *i = &s->info;
 
-	if (!err)
-		err = fs_session_open(s->transport, &session, &s->session);
-	if (!err)
-		err = bridge_open_caller(s->session, &bridge, &s->bridge);
+	snprintf(i->tag, sizeof(i->tag), "%s", fs_tag(d->session));
+	snprintf(i->source, sizeof(i->source), "%s", d->transport->source);
+	i->window_bytes = bridge_window_bytes(d->bridge);
+	i->map_alignment = fs_limits(d->session)->map_alignment;
+	atomic_store(&s->map_budget_bytes, map_budget(i->window_bytes, s->map_budget_wanted));
+}
+
+static int open_share(struct vfsdax *s, struct transport *transport)
+{
+	struct device *d;
+	int err = device_open(s, transport, MIN(s->timeout_ms, HANDSHAKE_MS_MAX), &d);
+
 	if (err)
 		return err;
-	s->flags = bridge_flags(s->bridge);
-	s->io_max = MIN(fs_limits(s->session)->max_write, FS_IO_BYTES_MAX);
-	s->map_budget_bytes = map_budget(s, o->map_budget_bytes);
-	return make_lanes(s);
+	s->device = d;
+	s->bridge = d->bridge;
+	s->flags = bridge_flags(d->bridge);
+	s->io_max = MIN(fs_limits(d->session)->max_write, FS_IO_BYTES_MAX);
+	s->checks_rights = fs_limits(d->session)->agreed & AGREE_CHECK_PERMISSIONS;
+	share_describe(s, d);
+	err = make_lanes(s);
+	return err || !s->goes_on ? err : away_start(s);
 }
 
 /* Also for a share that was opened in part. */
 static void free_share(struct vfsdax *s)
 {
-	bridge_close(s->bridge);
+	if (s->device)
+		device_leave(s->device, false);
 	wait_close(s);
-	for (unsigned i = 0; s->lanes && i < s->n_lanes; i++)
+	for (unsigned i = 0; s->lanes && i < s->n_lanes; i++) {
 		pthread_mutex_destroy(&s->lanes[i].lock);
+		pthread_rwlock_destroy(&s->lanes[i].gate);
+	}
 	free(s->lanes);
-	fs_session_close(s->session);
-	claim_close(s->transport, s->claim);
+	device_put(s->device);
+	bridge_kept_destroy(s->kept);
+	away_free(s);
+	free(s->source);
 	pthread_mutex_destroy(&s->wait_lock);
 	pthread_mutex_destroy(&s->late_lock);
 	free(s);
 }
 
-static struct vfsdax *new_share(const struct vfsdax_options *options)
+static struct vfsdax *new_share(const char *source, const struct vfsdax_options *options)
 {
 	struct vfsdax *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
+	s->goes_on = options->flags & VFSDAX_ATTACH_RECONNECT;
+	s->away.wait_ms = options->reconnect_ms ? options->reconnect_ms : RECONNECT_MS_DEFAULT;
+	s->source = source ? strdup(source) : NULL;
+	s->kept = bridge_kept_create(s->goes_on, false);
+	s->queues = options->queues;
+	s->no_dax = options->flags & VFSDAX_ATTACH_NO_DAX;
+	s->map_budget_wanted = options->map_budget_bytes;
 	s->log_to = options->log;
 	s->log_ctx = options->log_ctx;
 	s->log = (struct log_sink){.handler = options->log ? log_line : NULL, .ctx = s};
@@ -192,7 +181,10 @@ static struct vfsdax *new_share(const struct vfsdax_options *options)
 	list_init(&s->late);
 	pthread_mutex_init(&s->wait_lock, NULL);
 	pthread_mutex_init(&s->late_lock, NULL);
-	return s;
+	if (away_init(s) == 0 && s->kept && (s->source || !source))
+		return s;
+	free_share(s);
+	return NULL;
 }
 
 int share_attach(const char *source, struct transport *transport,
@@ -204,12 +196,13 @@ int share_attach(const char *source, struct transport *transport,
 
 	if (err)
 		return err;
-	s = new_share(&o);
-	if (!s)
+	s = new_share(source, &o);
+	if (!s) {
+		claim_close(transport, NULL);
 		return -ENOMEM;
+	}
 	IN_SCOPE_OF(s);
-	s->transport = transport;
-	err = open_share(s, source, &o);
+	err = open_share(s, transport);
 	if (err)
 		free_share(s);
 	else
@@ -241,6 +234,9 @@ int vfsdax_detach(struct vfsdax *s)
 	if (atomic_load(&s->objects))
 		return -EBUSY;
 	IN_SCOPE_OF(s);
+	atomic_store(&s->ends, true);
+	if (s->goes_on)
+		away_stop(s);
 	drain_posted(s);
 	free_share(s);
 	return 0;
@@ -248,7 +244,9 @@ int vfsdax_detach(struct vfsdax *s)
 
 void share_report_loss(struct vfsdax *s)
 {
-	if (transport_failed(s->transport) && !atomic_exchange(&s->lost, true))
+	if (s->goes_on)
+		return; /* another thread does */
+	if (transport_failed(s->device->transport) && !atomic_exchange(&s->lost, true))
 		bridge_fail_maps(s->bridge, -ENODEV);
 }
 
@@ -272,40 +270,47 @@ void share_tend(struct vfsdax *s)
 	/* file_release() makes calls, which end here again. */
 	if (!atomic_load(&s->n_late) || atomic_exchange(&s->tending, true))
 		return;
-	while ((l = pop_late_file(s)))
+	while ((atomic_load(&s->ends) || !share_is_away(s)) && (l = pop_late_file(s)))
 		file_release(container_of(l, struct vfsdax_file, late));
 	atomic_store(&s->tending, false);
 }
 
 /* ------------------------------------------------------------------ info */
 
-static void put_window_info(struct vfsdax *s, struct vfsdax_info *i)
+/* With the gate locked. */
+static void put_device_info(struct vfsdax *s, struct vfsdax_info *i)
 {
-	const char *reason = bridge_no_dax_reason(s->bridge);
-	struct shm_window window = {0};
+	const char *reason = "the device is away";
 
+	*i = s->info;
+	i->device_failure = -ENODEV;
+	if (s->bridge) {
+		reason = bridge_no_dax_reason(s->bridge);
+		i->device_failure = transport_failed(s->device->transport);
+	}
 	snprintf(i->no_dax_reason, sizeof(i->no_dax_reason), "%s", reason ? reason : "");
-	if (reason || s->transport->ops->window(s->transport, &window, NULL))
+	if (reason) {
+		i->window_bytes = i->map_alignment = 0;
 		return;
-	i->window_bytes = window.len_bytes;
-	i->map_alignment = fs_limits(s->session)->map_alignment;
-	i->map_budget_bytes = s->map_budget_bytes;
+	}
+	i->map_budget_bytes = atomic_load(&s->map_budget_bytes);
 	i->mapped_bytes = atomic_load(&s->mapped_bytes);
 }
 
 int vfsdax_get_info(struct vfsdax *s, struct vfsdax_info *info)
 {
-	struct vfsdax_info i = VFSDAX_INFO_INIT;
+	struct vfsdax_info i;
 	size_t room = info->struct_bytes;
+	struct lane *lane;
 
 	if (room < offsetof(struct vfsdax_info, reserved))
 		return -EINVAL;
 	IN_SCOPE_OF(s);
-	snprintf(i.tag, sizeof(i.tag), "%s", fs_tag(s->session));
-	snprintf(i.source, sizeof(i.source), "%s", s->transport->source);
+	lane = gate_lock(s);
+	put_device_info(s, &i);
+	gate_unlock(s, lane);
 	i.queues = s->n_lanes;
-	i.device_failure = transport_failed(s->transport);
-	put_window_info(s, &i);
+	i.reconnects = atomic_load(&s->away.devices);
 	i.struct_bytes = room;
 	/* A newer program's structure is longer: fields unknown here are 0. */
 	memset(info, 0, room);
@@ -316,6 +321,12 @@ int vfsdax_get_info(struct vfsdax *s, struct vfsdax_info *info)
 void vfsdax_get_stats(struct vfsdax *s, void (*emit)(void *ctx, const char *name, uint64_t value),
 		      void *ctx)
 {
+	struct lane *lane;
+
 	IN_SCOPE_OF(s);
+	lane = share_enter(s);
+	if (!lane)
+		return;
 	bridge_emit_stats(s->bridge, emit, ctx);
+	gate_unlock(s, lane);
 }

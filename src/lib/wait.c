@@ -41,7 +41,7 @@ struct lane *share_lane(struct vfsdax *s)
 
 unsigned lane_reap_locked(struct lane *lane)
 {
-	unsigned n = bridge_lane_reap(lane->bridge);
+	unsigned n = lane->bridge ? bridge_lane_reap(lane->bridge) : 0;
 
 	/* An operation that continued may have put a request on the ring. */
 	if (n)
@@ -61,19 +61,22 @@ unsigned lane_reap(struct lane *lane)
 	return n;
 }
 
-/* Unlocks `lane` (NULL: before the first) and locks the next one; NULL after the last. */
+/* Unlocks `lane` (NULL: before the first) and locks the next one that has a device; NULL after the
+ * last. */
 static struct lane *lock_next_lane(struct vfsdax *s, struct lane *lane)
 {
 	if (lane)
 		pthread_mutex_unlock(&lane->lock);
-	lane = lane ? lane + 1 : s->lanes;
-	if (lane == s->lanes + s->n_lanes)
-		return NULL;
-	pthread_mutex_lock(&lane->lock);
-	return lane;
+	for (lane = lane ? lane + 1 : s->lanes; lane < s->lanes + s->n_lanes; lane++) {
+		pthread_mutex_lock(&lane->lock);
+		if (lane->bridge)
+			return lane;
+		pthread_mutex_unlock(&lane->lock);
+	}
+	return NULL;
 }
 
-/* Each lane under its lock; without break or return. */
+/* Each lane under its lock, while the device is there; without break or return. */
 #define for_each_lane_locked(lane, s) \
 	for (struct lane *lane = NULL; (lane = lock_next_lane(s, lane));)
 
@@ -302,18 +305,23 @@ static int watch_fd(int epoll_fd, int fd, uint32_t events)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+/* In several epoll sets: edge-triggered and never read. */
+int wait_watch_edge(int epoll_fd, int fd)
+{
+	return watch_fd(epoll_fd, fd, EPOLLIN | EPOLLET);
+}
+
 int wait_watch(struct vfsdax *s, int epoll_fd, const int *fds, unsigned n)
 {
 	int err = 0;
 
 	for (unsigned i = 0; i < n && !err; i++)
 		err = watch_fd(epoll_fd, fds[i], EPOLLIN);
-	for (unsigned i = 0; i < s->n_lanes && !err; i++) {
-		int fd = bridge_lane_call_fd(s->lanes[i].bridge);
+	for_each_lane_locked (lane, s) {
+		int fd = bridge_lane_call_fd(lane->bridge);
 
-		/* In several epoll sets: edge-triggered and never read. */
-		if (fd >= 0)
-			err = watch_fd(epoll_fd, fd, EPOLLIN | EPOLLET);
+		if (fd >= 0 && !err)
+			err = wait_watch_edge(epoll_fd, fd);
 	}
 	return err;
 }

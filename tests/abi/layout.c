@@ -23,6 +23,7 @@ int main(void)
 	CONSTANT(VFSDAX_LOG_DEBUG);
 	CONSTANT(VFSDAX_ATTACH_READONLY);
 	CONSTANT(VFSDAX_ATTACH_NO_DAX);
+	CONSTANT(VFSDAX_ATTACH_RECONNECT);
 	CONSTANT(VFSDAX_MAP_WRITE);
 	CONSTANT(VFSDAX_MAP_WHOLE);
 	CONSTANT(VFSDAX_MAP_NOWAIT);
@@ -38,6 +39,7 @@ int main(void)
 	MEMBER(vfsdax_options, map_budget_bytes);
 	MEMBER(vfsdax_options, log);
 	MEMBER(vfsdax_options, log_ctx);
+	MEMBER(vfsdax_options, reconnect_ms);
 	MEMBER(vfsdax_options, reserved);
 
 	STRUCT(vfsdax_info);
@@ -51,6 +53,7 @@ int main(void)
 	MEMBER(vfsdax_info, mapped_bytes);
 	MEMBER(vfsdax_info, queues);
 	MEMBER(vfsdax_info, device_failure);
+	MEMBER(vfsdax_info, reconnects);
 	MEMBER(vfsdax_info, reserved);
 
 	STRUCT(vfsdax_dirent);

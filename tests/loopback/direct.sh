@@ -199,6 +199,30 @@ test_a_device_that_dies_leaves_the_memory() {
 	end one
 }
 
+# Another device, a mount that was unmounted and mounted again, and one whose daemon was killed.
+test_a_client_connects_again() {
+	direct_setup
+	start one again "$MNT/f"
+	await one "mapped $MIB"
+	kill -KILL "$DEVICE_WORKER"
+	wait "$DEVICE_PID" 2>/dev/null || true
+	start_device
+	go_on one
+	await one "mapped $MIB"
+	unmount_share
+	mount_share
+	go_on one
+	await one "mapped $MIB"
+	kill -KILL "$MOUNT_PID"
+	wait_until 10 "the daemon is gone" gone "$MOUNT_PID"
+	mount_share
+	go_on one
+	await one "mapped $MIB"
+	expect_eq "$(stat_counter direct.maps)" 1 direct.maps
+	slay one # (the device and the mount have its input, too)
+	nothing_is_held
+}
+
 # Also where a killed mount of the same device number has left its socket, at which nobody listens.
 test_it_can_be_switched_off() {
 	direct_setup -o direct_maps=off

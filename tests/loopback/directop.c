@@ -485,6 +485,35 @@ static int whole(char **args)
 	return 0;
 }
 
+/* again FILE: with each line it maps the file, which is opened for each, by the one connection. */
+__attribute__((noreturn)) static int again(char **args)
+{
+	uint8_t *first = NULL, *va;
+	size_t got, had = 0;
+	char c;
+
+	connect_or_die(args[0]);
+	for (;;) {
+		int fd = open_or_die(args[0], O_RDONLY);
+
+		va = map_or_die(fd, 0, MIB, 0, &got);
+		expect("the bytes are the file's",
+		       pread(fd, &c, 1, 12345) == 1 && va[12345] == (uint8_t)c);
+		if (first) {
+			expect("so are those of the map before",
+			       touch(first + 12345, false) == 0 && first[12345] == (uint8_t)c);
+			if (vfsdax_direct_unmap(conn, first))
+				die("the map before is not unmapped");
+		}
+		first = va;
+		had = got;
+		close(fd);
+		printf("mapped %zu\n", had);
+		fflush(stdout);
+		wait_for_line();
+	}
+}
+
 /* cannot_connect PATH ERRNO_NAME */
 static int cannot_connect(char **args)
 {
@@ -507,6 +536,7 @@ int main(int argc, char **argv)
 		{"readonly", 1, readonly},
 		{"hold", 3, hold},
 		{"family", 1, family},
+		{"again", 1, again},
 		{"wrong", 3, wrong},
 		{"many", 1, many},
 		{"storm", 3, storm},

@@ -204,7 +204,7 @@ test_statuses_are_those_of_mount_8() {
 	refuses 2 usage "$MOUNT"
 	refuses 2 frobnicate "$MOUNT" "unix:$SOCK" "$MOUNTPOINT" -o frobnicate
 	refuses 1 'no such socket' "$MOUNT" "unix:$SOCK.no" "$MOUNTPOINT"
-	refuses 2 'usage' "$STAT"
+	refuses 2 'is no option' "$STAT" --no-such
 	refuses 1 'not a mount of vfsdax' "$STAT" "$TEST_DIR"
 	refuses 2 'shared-dir' "$DEVICE" --socket-path "$SOCK.2"
 	refuses 1 'nowhere' "$DEVICE" --shared-dir "$TEST_DIR/nowhere" --socket-path "$SOCK.2"

@@ -137,7 +137,7 @@ test_openmetrics_are_valid_and_all_there() {
 	expect_line "$out" '^vfsdax_request_seconds_bucket\{.*,kind="window_read",le="\+Inf"\} [1-9]'
 	# each number that the mount says, in one form or the other
 	expect_eq "$(grep -vcE '^#|vfsdax_up\{|_info|request_seconds' "$out")" \
-		"$(stat_of_mount --all | grep -cvE '^(source|transport|tag|dax\.reason|device\.reason|latency[._].*) ')" "samples"
+		"$(stat_of_mount --all | grep -cvE '^(source|transport|tag|options|dax\.reason|device\.reason|latency[._].*) ')" "samples"
 }
 
 test_json_is_as_the_manual_says() {

@@ -139,7 +139,7 @@ static int mount_afresh(struct daemon *d)
 	};
 	int err = fusemnt_check(&mount);
 
-	d->kept = bridge_kept_create(goes_on(d));
+	d->kept = bridge_kept_create(goes_on(d), goes_on(d));
 	if (!err && !d->kept)
 		err = -ENOMEM;
 	/* Before there are threads. Without it the mount ends with this process, which is what

@@ -91,5 +91,7 @@ void op_poll(struct rig *r);
 void op_threads(struct rig *r);
 void op_killed(struct rig *r);
 void op_hung(struct rig *r);
+void op_outlive(struct rig *r);
+void op_gone(struct rig *r);
 
 #endif

@@ -16,13 +16,14 @@ static const struct {
 	const char *name;
 	void (*run)(struct rig *r);
 } ops[] = {
-	{"names", op_names},   {"paths", op_paths},   {"dirs", op_dirs},
-	{"xattrs", op_xattrs}, {"rights", op_rights}, {"member", op_member}, {"readonly", op_readonly},
-	{"attach", op_attach}, {"data", op_data},     {"window", op_window},
-	{"flags", op_flags},   {"maps", op_maps},     {"stale", op_stale},
-	{"shrunk", op_shrunk}, {"budget", op_budget}, {"batch", op_batch},
-	{"mixed", op_mixed},   {"poll", op_poll},     {"threads", op_threads},
-	{"killed", op_killed}, {"hung", op_hung},
+	{"names", op_names},	   {"paths", op_paths},	  {"dirs", op_dirs},
+	{"xattrs", op_xattrs},	   {"rights", op_rights}, {"member", op_member},
+	{"readonly", op_readonly}, {"attach", op_attach}, {"data", op_data},
+	{"window", op_window},	   {"flags", op_flags},	  {"maps", op_maps},
+	{"stale", op_stale},	   {"shrunk", op_shrunk}, {"budget", op_budget},
+	{"batch", op_batch},	   {"mixed", op_mixed},	  {"poll", op_poll},
+	{"threads", op_threads},   {"killed", op_killed}, {"hung", op_hung},
+	{"outlive", op_outlive},   {"gone", op_gone},
 };
 
 void die(const char *file, int line, const char *format, ...)
@@ -193,6 +194,11 @@ int main(int argc, char **argv)
 		r.host = argv[3];
 		r.args = argv + 4;
 		ops[i].run(&r);
+		return 0;
+	}
+	if (argc == 7 && strcmp(argv[1], "fill") == 0) {
+		r.host = argv[3];
+		host_fill(&r, argv[4], strtoul(argv[5], NULL, 0), (unsigned)atoi(argv[6]));
 		return 0;
 	}
 	fprintf(stderr, "usage: libop SUBCOMMAND SOURCE HOST_DIRECTORY [ARGUMENT]...\n");

@@ -198,6 +198,9 @@ static void flush_ends_ranges_and_release_ends_flock(void **state)
 
 /* ------------------------------------------------------------------ numbers */
 
+/* numbers.c: numbers that are not the device's are above it. */
+#define FIRST_OWN (UINT64_C(1) << 62)
+
 struct table {
 	struct node_table *nodes;
 	struct numbers u;
@@ -526,6 +529,39 @@ static void who_is_killed_in_the_waiting_room_is_answered(void **state)
 	close(sv[1]);
 }
 
+/* Unlike a kernel a program gives a directory back while it has files open in it. */
+static void a_directory_stays_as_long_as_a_name_in_it(void **state)
+{
+	struct table t;
+
+	(void)state;
+	table_open(&t);
+	assert_int_equal(named(&t, 1, "a", 10, 100), 10);
+	assert_int_equal(named(&t, 10, "b", 11, 101), 11);
+	node_forget(t.nodes, NULL, 10, 1, count_forget, &t);
+	assert_int_equal(t.forgotten, 0);
+	assert_int_equal(numbers_idle(&t.u), 0);
+	another_device(&t);
+	expect_question(&t, 11, 10, 1, "a");
+	assert_int_equal(answered(&t, 10, 0, 2, 100), 0);
+	/* It moves on: the first one is of no use any more, the second is needed. */
+	assert_int_equal(named(&t, 1, "d", 3, 102), FIRST_OWN + 1);
+	numbers_rename(&t.u, 10, "b", FIRST_OWN + 1, "b", 0);
+	node_forget(t.nodes, NULL, FIRST_OWN + 1, 1, count_forget, &t);
+	assert_int_equal(t.forgotten, 0);
+	assert_int_equal(numbers_idle(&t.u), 10);
+	assert_int_equal(numbers_idle(&t.u), 0);
+	node_forget(t.nodes, NULL, 10, 0, count_forget, &t);
+	assert_int_equal(t.forgotten, 1);
+	assert_null(node_find(t.nodes, 10));
+	/* The end of the file is that of its directory. */
+	node_forget(t.nodes, NULL, 11, 1, count_forget, &t);
+	assert_int_equal(numbers_idle(&t.u), FIRST_OWN + 1);
+	node_forget(t.nodes, NULL, FIRST_OWN + 1, 0, count_forget, &t);
+	assert_null(node_find(t.nodes, FIRST_OWN + 1));
+	table_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -539,6 +575,7 @@ int main(void)
 		cmocka_unit_test(a_file_with_several_names_is_found_by_what_is_left),
 		cmocka_unit_test(a_rename_that_was_under_way_leaves_both_names),
 		cmocka_unit_test(a_device_is_given_back_what_it_has_named),
+		cmocka_unit_test(a_directory_stays_as_long_as_a_name_in_it),
 		cmocka_unit_test(held_requests_come_in_their_order_and_whole),
 		cmocka_unit_test(who_is_killed_in_the_waiting_room_is_answered),
 	};

@@ -13,7 +13,7 @@
 
 static struct bridge_kept *first_driver(void)
 {
-	struct bridge_kept *k = bridge_kept_create(true);
+	struct bridge_kept *k = bridge_kept_create(true, true);
 
 	assert_non_null(k);
 	snprintf(k->state->source, sizeof(k->state->source), "unix:/s");

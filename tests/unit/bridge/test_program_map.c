@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bridge/caller.h"
+#include "bridge/internal.h"
 #include "rig.h"
 
 static const struct file file = {.nodeid = 7, .size = 4 * MIB_BYTES, .fh = 70};
@@ -24,7 +24,7 @@ static void woken(struct window_waiter *waiter, void *by, int err)
 
 static struct node *node_of(struct rig *rig)
 {
-	struct node *node = bridge_node(rig->b, file.nodeid);
+	struct node *node = node_find(rig->b->nodes, file.nodeid);
 
 	assert_non_null(node);
 	return node;
@@ -129,7 +129,7 @@ static void what_cannot_be_held_says_why(void **state)
 	assert_int_equal(
 		bridge_map(rig.b, node_of(&rig), 1, file.size, BRIDGE_MAP_WHOLE, &map, NULL),
 		-ENODATA);
-	assert_int_equal(bridge_map(rig.b, bridge_node(rig.b, 8), 0, 4096, 0, &map, NULL),
+	assert_int_equal(bridge_map(rig.b, node_find(rig.b->nodes, 8), 0, 4096, 0, &map, NULL),
 			 -EOPNOTSUPP);
 	/* as long as a size is believed */
 	usleep(1100000);

@@ -120,6 +120,26 @@ static void any_offset_that_was_given_out_works_again(void **state)
 	}
 }
 
+/* As after another device has opened it again for who had read it. */
+static void a_stream_that_begins_at_its_end_can_be_read_again(void **state)
+{
+	struct frame *f = *state;
+	uint64_t end;
+
+	make(f, 300);
+	read_all(f, open_dir(f, 1), 4096, false);
+	end = list.e[list.n - 1].off;
+	for (unsigned plus = 0; plus < 2; plus++) {
+		uint64_t fh = open_dir(f, 1);
+
+		list.n = 0;
+		read_at(f, fh, end, 4096, plus);
+		assert_int_equal(list.n, 0);
+		read_all(f, fh, 4096, plus);
+		check_complete(300);
+	}
+}
+
 static void readdirplus_counts_what_it_shows_and_nothing_else(void **state)
 {
 	struct frame *f = *state;
@@ -270,6 +290,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(twenty_thousand_names_come_once_each),
 		T(any_offset_that_was_given_out_works_again),
+		T(a_stream_that_begins_at_its_end_can_be_read_again),
 		T(readdirplus_counts_what_it_shows_and_nothing_else),
 		T(a_reply_too_small_for_one_name_is_an_error),
 		T(offsets_that_were_never_given_out_do_no_harm),

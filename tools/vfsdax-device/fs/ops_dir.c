@@ -117,6 +117,11 @@ static int fill_locked(struct dir_fill *f, uint64_t offset)
 {
 	_Alignas(8) uint8_t buf[GETDENTS_BYTES];
 
+	/* A handle that a driver has opened again begins where the last one was. On ext4 a directory
+	 * that is first read at its end has no entries, wherever it is read afterwards. */
+	if (offset && !f->dir->dir_begun && getdents64(f->dir->fd, buf, sizeof(buf)) < 0)
+		return -errno;
+	f->dir->dir_begun = true;
 	if (!f->dir->dir_pos_known || f->dir->dir_pos != offset) {
 		f->dir->dir_pos_known = false;
 		if (lseek(f->dir->fd, (off_t)offset, SEEK_SET) < 0)
