@@ -221,7 +221,7 @@ test_a_holder_that_does_not_answer_holds_up_nobody() {
 	MOUNT_PID=
 	kill -CONT "$holder" 2>/dev/null || true
 	expect_eq "$status" 0 "status of the driver"
-	expect_nothing_left "$NUMBER"
+	wait_until 10 "no holder is left" no_holder
 }
 
 # ---- what is run, and what lies on it --------------------------------------------------------------------------------------------
