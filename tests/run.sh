@@ -185,7 +185,7 @@ suite() { # NAME COMMAND...: passes its lines on and adds its counts up
 }
 
 # Tests that take long and whose worth is not in what a sanitizer sees, or that "delays" runs again.
-heavy='/(torture\.|data\.sparse_3g|lifecycle\.fifty_mounts|reconnect\.(a_storm_is_done_exactly_once$|.*_(without|by)_))'
+heavy='/(torture\.|data\.sparse_3g|lifecycle\.fifty_mounts|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast|.*_(without|by)_))'
 # loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only, but not $without
 loopback() {
 	local label=$1 dir names
@@ -203,7 +203,7 @@ loopback_has() { tests/loopback/run.sh --list | sed "s,^,loopback/$1/,; s/ .*//"
 delays() { # PRESET
 	export VFSDAX_DELAY_US=2000 VFSDAX_RACES_S=8
 	loopback "delays/$1" "$1" "/torture\.$([ "$long" ] || echo '(with_cache_none|two|four|files)')"
-	loopback "delays/$1" "$1" "/reconnect\.$([ "$long" ] || echo 'a_storm_is_done_exactly_once$')"
+	loopback "delays/$1" "$1" "/reconnect\.$([ "$long" ] || echo '(a_storm_is_done_exactly_once$|storms_outlast)')"
 	[ "$1" = tsan ] && [ -z "$long" ] || loopback "delays/$1" "$1" '/(data|window|coherence)\.' "${short[@]}"
 	export VFSDAX_DELAY_US=0
 }

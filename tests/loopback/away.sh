@@ -4,39 +4,13 @@
 # shellcheck source=tests/loopback/lib_reconnect.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
 
-# ---- what is open ---------------------------------------------------------------------------------------------------------
-
-# keep FILE...: has them open on the mount; another process than this one, whose children would all have to close them
-keep() {
-	mkfifo "$TEST_DIR/ask"
-	(cd "$MNT" && exec "$FSOP" keep "$@") <"$TEST_DIR/ask" >"$TEST_DIR/kept" 2>&1 &
-	KEEPER=$!
-	exec 8>"$TEST_DIR/ask"
-	wait_until 10 "the files are open" grep -q ready "$TEST_DIR/kept"
-	ask_keeper
-}
-# ask_keeper: it reads them again; kept FILE: what it found last, "BYTES SIZE" or the error
-ask_keeper() {
-	local before
-	before=$(grep -c . "$TEST_DIR/kept")
-	echo >&8
-	wait_until 20 "they were read" more_kept "$before"
-}
-more_kept() { [ "$(grep -c . "$TEST_DIR/kept")" -gt "$1" ] && sleep 0.1; }
-kept() { sed -n "/ write /d; s,^$1 ,,p" "$TEST_DIR/kept" | tail -n 1; }
-# It writes to each, and ends.
-end_keeper() {
-	exec 8>&-
-	ended "$KEEPER" "who has the files open" 40 || fail "$(tail -n 1 "$TEST_DIR/kept")"
-}
-
 # ---- it stays away --------------------------------------------------------------------------------------------------------
 
 gone_device() { # OPTIONS OF vfsdax-mount...
 	needs_reconnect
 	revive_device
 	host_run bash -c 'head -c 3M /dev/urandom >f; mkdir d; touch d/a d/b'
-	mount_share_fg "$@"
+	drive "$@"
 	cat "$MNT/f" >/dev/null
 	[ -z "${WITH_KEEPER:-}" ] || keep f
 	kill_device
@@ -195,13 +169,13 @@ changed_meanwhile() { # OPTIONS OF vfsdax-mount...
 	needs_kills
 	revive_device
 	(cd "$HOST_DIR" && mkdir gone moved turned && for f in "${files[@]}"; do letter_file A >"$f"; done)
-	mount_share_fg "$@"
+	drive "$@"
 	keep "${files[@]}"
 	ls -R "$MNT" >/dev/null
 	expect_eq "$(kept turned/in)" "A 300000" "what they hold"
-	kill_device
+	die
 	(change_the_tree)
-	revive_device
+	come_back
 	sleep 1.2 # what may be believed of names and attributes for a second
 	ask_keeper
 	end_keeper
@@ -228,29 +202,34 @@ look_at_the_tree() {
 	expect_same_tree
 }
 test_what_the_host_changes_meanwhile_is_seen() { changed_meanwhile; }
+test_what_the_host_changes_meanwhile_is_seen_by_the_next_driver() { WHO=driver changed_meanwhile; }
+long_what_the_host_changes_meanwhile_is_seen_though_both_die=1
+test_what_the_host_changes_meanwhile_is_seen_though_both_die() { WHO=both changed_meanwhile; }
 test_what_the_host_changes_meanwhile_is_seen_without_caches() { changed_meanwhile -o cache=none,window_admit=always; }
 
 # A lock that another has when the device is back is not ours any more: who relies on it must not believe so.
-test_a_lock_that_the_host_took_meanwhile() {
+taken_meanwhile() {
 	local host holder
-	needs_reconnect
+	needs_kills
 	revive_device
-	mount_share_fg
+	drive
 	touch "$MNT/f"
 	flock --no-fork "$MNT/f" sleep 100 &
 	holder=$!
 	wait_until 10 "the lock is held" is_flocked "$MNT/f"
-	kill_device
+	die
 	flock --no-fork "$HOST_DIR/f" sleep 100 &
 	host=$!
 	wait_until 10 "the host has the lock" is_flocked "$HOST_DIR/f"
-	revive_device
+	come_back
 	bounded 20 ls "$MNT" >/dev/null
 	must_fail bounded 10 flock -n "$MNT/f" true
 	expect_log "$MOUNT_LOG" "the mount's log" 'lock'
 	kill "$host" "$holder"
 	wait "$host" "$holder" || true
 }
+test_a_lock_that_the_host_took_meanwhile() { taken_meanwhile; }
+test_a_lock_that_the_host_took_while_no_driver_was_there() { WHO=driver taken_meanwhile; }
 is_flocked() { ! flock -n "$1" true; }
 
 # ---- another device comes back ---------------------------------------------------------------------------------------------
@@ -271,7 +250,7 @@ share_of_8m() {
 	DEVICE_OPTIONS=("$@")
 	revive_device
 	host_run bash -c 'head -c 8M /dev/urandom >f; cp f g'
-	mount_share_fg -o reconnect=10
+	drive -o reconnect=10
 	keep f
 	ask_keeper
 	cmp "$MNT/f" "$HOST_DIR/f"

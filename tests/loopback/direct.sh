@@ -171,7 +171,7 @@ test_memory_outlives_the_mount() {
 }
 
 test_memory_outlives_a_killed_mount() {
-	direct_setup
+	direct_setup -o reconnect=0
 	start one hold "$MNT/f" 0 $((4 * MIB)) w
 	await one "mapped $((4 * MIB))"
 	kill -KILL "$MOUNT_PID"

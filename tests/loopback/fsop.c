@@ -668,9 +668,9 @@ static int cmd_nonsense(char **a)
 	return 0;
 }
 
-/* ---- keep FILE...: opens them and says so; at each line of standard input says of each which bytes it
- * has (of more than eight different ones a hash) and how many, or the error; at the end writes an X to
- * each ----------------------------------------------------------------------------------------- */
+/* ---- keep FILE...: opens them and says so; at each line of standard input says of each which
+ * bytes it has (of more than eight different ones a hash) and how many, or the error; at the end,
+ * or at a line "end", writes an X to each */
 static void say_bytes(const char *name, int fd)
 {
 	static uint8_t buf[16 << 20];
@@ -703,7 +703,8 @@ static int cmd_keep(char **a)
 	for (; a[n] && n < 32; n++)
 		fds[n] = open_or_die(a[n], O_RDWR);
 	puts("ready");
-	while (fflush(stdout) == 0 && fgets(line, sizeof(line), stdin))
+	while (fflush(stdout) == 0 && fgets(line, sizeof(line), stdin) &&
+	       strcmp(line, "end\n") != 0)
 		for (int i = 0; i < n; i++)
 			say_bytes(a[i], fds[i]);
 	for (int i = 0; i < n; i++)

@@ -138,12 +138,14 @@ source_of_share() {
 
 is_mounted() { grep -q " $MOUNTPOINT fuse" /proc/self/mounts; }
 
-# Our mount's process: the one whose arguments hold our private mountpoint.
+# Our mount's process: the one whose arguments hold our private mountpoint. (What it forks to keep the mount for the next
+# driver may show the same.)
 find_mount_pid() {
 	local file pid
 	for file in $(grep -slzxF -- "$MOUNTPOINT" /proc/[0-9]*/cmdline || true); do
 		pid=${file//[!0-9]/}
 		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != vfsdax-holder ] || continue
 		gone "$pid" || { echo "$pid"; return 0; }
 	done
 	return 1
@@ -164,7 +166,7 @@ MOUNT_WRAP=()
 mount_share() {
 	local status=0
 	# (a mountpoint left dead by a killed daemon is there, though nobody can say so)
-	mkdir -p "$MOUNTPOINT" 2>/dev/null || true
+	is_mounted || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
 	bounded 20 "${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "$@" 2>>"$MOUNT_LOG" || status=$?
@@ -183,7 +185,7 @@ serve_and_mount() {
 
 # mount_share in the foreground (-f), as a child: its log and its exit status can be looked at.
 mount_share_fg() {
-	mkdir -p "$MOUNTPOINT" 2>/dev/null || true
+	is_mounted || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
 	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" -f "$@" >>"$MOUNT_LOG" 2>&1 &

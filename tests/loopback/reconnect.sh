@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# A device that is killed (-9) at random times and started again on its socket, while a mount of it is used: callers
+# A device, a driver or both are killed (-9) at random times and started again, while the mount is used: callers
 # wait, what was not answered is done exactly once, open files, locks and directory streams go on. (away.sh: a device
-# that stays away, or is another one when it is back.)
+# that stays away, or is another one when it is back; takeover.sh: what else there is to a driver's death.)
 #
 # What is used knows what it did: storm (names and small files, tests/torture/storm), holder (descriptors, locks, streams,
-# tests/torture/holder) and fio. run.sh --kills N says how often the device dies (default 10, with --long 100; 7000 take an
-# hour; with 0 it never does, and all must pass without a mount that reconnects, too). VFSDAX_SEED repeats the moments;
+# tests/torture/holder) and fio. run.sh --kills N says how often one dies (default 10, with --long 100; both: half, or a fifth
+# of that; with 0 none does, and all must pass without a mount that reconnects, too). VFSDAX_SEED repeats the moments;
 # VFSDAX_STORM_OPTIONS has more options of storm, as --without link.
 
 # shellcheck source=tests/loopback/lib_reconnect.sh
@@ -13,39 +13,80 @@
 
 # ---- storm --------------------------------------------------------------------------------------------------------------
 
-# stormed OPTIONS OF vfsdax-mount...
-stormed() {
+# one_storm DIRECTORY [SECONDS]: under KILLS deaths, or for so long
+one_storm() {
 	local status=0 storm seconds=3600
-	needs_kills
-	begin_random
-	revive_device
-	mount_share_fg "$@"
-	mkdir "$MNT/storm"
-	[ "$KILLS" != 0 ] || seconds=4
-	"$STORM" "$MNT/storm" --host "$HOST_DIR/storm" --seconds $seconds --seed "$RANDOM" --hang $((40 * SLOW)) \
+	mkdir "$MNT/$1"
+	[ "$KILLS" != 0 ] || seconds=${2:-4}
+	"$STORM" "$MNT/$1" --host "$HOST_DIR/$1" --seconds $seconds --seed "$RANDOM" --hang $((40 * SLOW)) \
 		${VFSDAX_STORM_OPTIONS:-} \
 		--journal "$TEST_DIR/journal" >"$TEST_DIR/storm.out" 2>&1 &
 	storm=$!
-	kills_while "$storm" "the storm"
+	kills_while "$storm" "the storm" "${@:2}"
 	[ "$KILLS" = 0 ] || kill -TERM "$storm" 2>/dev/null || true
 	ended "$storm" "the storm" 80 || status=$?
 	(grep -m 8 FAIL "$TEST_DIR/storm.out" || true; tail -n 1 "$TEST_DIR/storm.out") | sed 's/^/  /' >&2
-	[ "$status" = 0 ] || fail "after $KILLS kills: $(grep -m 1 FAIL "$TEST_DIR/storm.out" || tail -n 1 "$TEST_DIR/storm.out"); its journal: $TEST_DIR/journal.t*"
+	[ "$status" = 0 ] || fail "after the kills: $(grep -m 1 FAIL "$TEST_DIR/storm.out" || tail -n 1 "$TEST_DIR/storm.out"); its journal: $TEST_DIR/journal.t*"
 }
-timeout_a_storm_is_done_exactly_once=$((120 + KILLS * 3))
+# stormed OPTIONS OF vfsdax-mount...
+stormed() {
+	needs_kills
+	begin_random
+	revive_device
+	drive "$@"
+	one_storm storm
+	nothing_waits
+}
+STORM_S=$((150 + KILLS * 3))
+timeout_a_storm_is_done_exactly_once=$STORM_S
 test_a_storm_is_done_exactly_once() { stormed; }
-timeout_a_storm_is_done_exactly_once_without_caches=$((120 + KILLS * 3))
-long_a_storm_is_done_exactly_once_without_caches=1
-test_a_storm_is_done_exactly_once_without_caches() {
+timeout_a_storm_is_done_exactly_once_though_the_driver_dies=$STORM_S
+test_a_storm_is_done_exactly_once_though_the_driver_dies() { WHO=driver stormed; }
+timeout_a_storm_is_done_exactly_once_though_both_die=$STORM_S
+test_a_storm_is_done_exactly_once_though_both_die() { WHO=both stormed; }
+timeout_a_storm_is_done_exactly_once_though_the_driver_is_replaced=$STORM_S
+test_a_storm_is_done_exactly_once_though_the_driver_is_replaced() { WHO=upgrade stormed; }
+
+stormed_without_caches() {
 	DEVICE_OPTIONS=(--cache-size 8M --num-request-queues 4 --cache never)
 	stormed -o cache=none,window_admit=always,workers=4
 }
-timeout_a_storm_is_done_exactly_once_without_a_window=$((120 + KILLS * 3))
+timeout_a_storm_is_done_exactly_once_without_caches=$STORM_S
+long_a_storm_is_done_exactly_once_without_caches=1
+test_a_storm_is_done_exactly_once_without_caches() { stormed_without_caches; }
+timeout_a_storm_is_done_exactly_once_without_caches_though_the_driver_dies=$STORM_S
+long_a_storm_is_done_exactly_once_without_caches_though_the_driver_dies=1
+test_a_storm_is_done_exactly_once_without_caches_though_the_driver_dies() { WHO=driver stormed_without_caches; }
+timeout_a_storm_is_done_exactly_once_without_a_window=$STORM_S
 long_a_storm_is_done_exactly_once_without_a_window=1
 test_a_storm_is_done_exactly_once_without_a_window() { stormed -o dax=never; }
-timeout_a_storm_is_done_exactly_once_by_the_callers_rights=$((120 + KILLS * 3))
+timeout_a_storm_is_done_exactly_once_without_a_window_though_both_die=$STORM_S
+long_a_storm_is_done_exactly_once_without_a_window_though_both_die=1
+test_a_storm_is_done_exactly_once_without_a_window_though_both_die() { WHO=both stormed -o dax=never; }
+timeout_a_storm_is_done_exactly_once_by_the_callers_rights=$STORM_S
 long_a_storm_is_done_exactly_once_by_the_callers_rights=1
 test_a_storm_is_done_exactly_once_by_the_callers_rights() { stormed -o no_default_permissions; }
+timeout_a_storm_is_done_exactly_once_by_the_callers_rights_though_the_driver_dies=$STORM_S
+long_a_storm_is_done_exactly_once_by_the_callers_rights_though_the_driver_dies=1
+test_a_storm_is_done_exactly_once_by_the_callers_rights_though_the_driver_dies() { WHO=driver stormed -o no_default_permissions; }
+
+# Storms of a minute each, while device, driver or both die, or the driver is replaced: for VFSDAX_TORTURE_S seconds, in builds
+# with delays as well.
+TORTURE_S=${VFSDAX_TORTURE_S:-$([ "${VFSDAX_LONG:-}" ] && echo 3600 || echo 12)}
+timeout_storms_outlast_what_may_die=$((TORTURE_S * 3 / 2 + 150))
+test_storms_outlast_what_may_die() {
+	local end=$((SECONDS + TORTURE_S)) round=0 left
+	WHO=any
+	needs_kills
+	begin_random
+	revive_device
+	drive
+	while left=$((end - SECONDS)) && [ $left -gt 0 ]; do
+		one_storm storm$((++round)) $((left < 60 ? left : 60))
+		rm -r "$MNT/storm$round" "$TEST_DIR"/journal.*
+		nothing_waits
+	done
+}
 
 # The checker: what is done twice, or is lost, is found.
 test_the_storm_finds_what_is_done_twice_or_lost() {
@@ -114,13 +155,12 @@ fio_until() {
 	done
 	note "fio ran $i times"
 }
-timeout_fio_verifies=$((120 + KILLS * 3))
-test_fio_verifies() {
+fio_goes_on() {
 	needs_kills
 	command -v fio >/dev/null || skip "no fio"
 	begin_random
 	revive_device
-	mount_share_fg
+	drive
 	mkdir "$MNT/fio"
 	cd "$TEST_DIR" || exit # where fio leaves its state
 	fio_until "$TEST_DIR/enough" &
@@ -128,7 +168,15 @@ test_fio_verifies() {
 	kills_while "$fio" fio
 	touch "$TEST_DIR/enough"
 	ended "$fio" fio 100 || fail "fio after $KILLS kills: status $?"
+	nothing_waits
 }
+timeout_fio_verifies=$STORM_S
+test_fio_verifies() { fio_goes_on; }
+timeout_fio_verifies_though_the_driver_dies=$STORM_S
+test_fio_verifies_though_the_driver_dies() { WHO=driver fio_goes_on; }
+timeout_fio_verifies_though_both_die=$STORM_S
+long_fio_verifies_though_both_die=1
+test_fio_verifies_though_both_die() { WHO=both fio_goes_on; }
 
 # ---- what is held ---------------------------------------------------------------------------------------------------------
 
@@ -157,15 +205,25 @@ held() { # OPTIONS OF vfsdax-mount...
 	needs_kills
 	begin_random
 	revive_device
-	mount_share_fg "$@"
+	drive "$@"
 	start_holder
 	# (it does nothing meanwhile, so few are enough)
 	KILLS=$((kills > 3 ? 3 + kills / 50 : kills))
 	kills_while "$HOLDER_PID" holder
 	look_at_holder || fail "after $KILLS kills: $(grep '^FAIL' "$TEST_DIR/holder" | tr '\n' ';')"
 	[ "$kills" != 0 ] || ! grep ESTALE "$TEST_DIR/holder" >&2 || fail "ESTALE, though the device never died"
+	nothing_waits
 }
 test_what_is_held_is_held_afterwards() { held; }
+test_what_is_held_is_kept_for_the_next_driver() { WHO=driver held; }
+test_what_is_held_is_kept_though_both_die() { WHO=both held; }
+test_what_is_held_is_kept_for_another_program() { WHO=upgrade held; }
+long_what_is_held_is_kept_for_the_next_driver_without_caches=1
+test_what_is_held_is_kept_for_the_next_driver_without_caches() { WHO=driver held -o cache=none,window_admit=always; }
+long_what_is_held_is_kept_for_the_next_driver_without_a_window=1
+test_what_is_held_is_kept_for_the_next_driver_without_a_window() { WHO=driver held -o dax=never; }
+long_what_is_held_is_kept_for_the_next_driver_by_the_callers_rights=1
+test_what_is_held_is_kept_for_the_next_driver_by_the_callers_rights() { WHO=driver held -o no_default_permissions; }
 long_what_is_held_is_held_afterwards_without_caches=1
 test_what_is_held_is_held_afterwards_without_caches() { held -o cache=none,window_admit=always; }
 long_what_is_held_is_held_afterwards_without_a_window=1
@@ -179,7 +237,7 @@ take_turns() {
 	needs_kills
 	begin_random
 	revive_device
-	mount_share_fg
+	drive
 	for how in bsd posix ofd; do
 		"$VFSDAX_HELPERS/lockop" turns "$MNT/$how" $how 3 $seconds >"$TEST_DIR/turns.$how" 2>&1 &
 		turns+=($!)
@@ -190,8 +248,13 @@ take_turns() {
 	done
 	note "$(cat "$TEST_DIR"/turns.* | tr '\n' ';')"
 }
-timeout_processes_take_turns=$((150 + KILLS * 3))
+timeout_processes_take_turns=$STORM_S
 test_processes_take_turns() { take_turns; }
+timeout_processes_take_turns_though_the_driver_dies=$STORM_S
+test_processes_take_turns_though_the_driver_dies() { WHO=driver take_turns; }
+timeout_processes_take_turns_though_both_die=$STORM_S
+long_processes_take_turns_though_both_die=1
+test_processes_take_turns_though_both_die() { WHO=both take_turns; }
 
 # The checker: a lock, a name and bytes that are not what they were.
 test_the_holder_finds_what_was_not_kept() {

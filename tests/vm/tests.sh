@@ -124,6 +124,7 @@ if [ -n "$long" ]; then
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-after-a-replug $g/goes-on.sh replug
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-after-a-suspend $g/goes-on.sh suspend
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-after-the-back-end-died $g/goes-on.sh dead
+    boot 400 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-after-the-driver-died $g/goes-on.sh driver 20
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend $g/suspend.sh idle
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-busy $g/suspend.sh busy
     # (one CPU: the emulator's second does not always come back, and the guest then waits for its disk half a minute at a time)

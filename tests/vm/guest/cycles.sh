@@ -29,7 +29,7 @@ echo "$cycles cycles"
 [ -z "$(pgrep vfsdax-mount || true)" ] || lab_die "a daemon is left"
 
 for ((i = 1; i <= 5; i++)); do
-    vfsdax-mount /mnt/share || lab_die "kill $i: no mount"
+    vfsdax-mount -o reconnect=0 /mnt/share || lab_die "kill $i: no mount"
     pid=$(pgrep vfsdax-mount)
     for j in 1 2; do
         (while dd if=/mnt/share/data of=/dev/null bs=4k status=none; do :; done) 2>/dev/null &

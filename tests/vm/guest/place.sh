@@ -28,7 +28,7 @@ else
         lab_die "it has a reset: $(cat "/sys/bus/pci/devices/$function/reset_method")"
 fi
 for round in 1 2 3; do
-    vfsdax-mount -o window_admit=always /mnt/share || lab_die "no mount"
+    vfsdax-mount -o window_admit=always,reconnect=0 /mnt/share || lab_die "no mount"
     same "in round $round"
     fio --name=verified --filename=/mnt/share/verified --rw=randrw --bsrange=4k-256k --size=4m --ioengine=psync --direct=1 \
         --verify=crc32c --verify_fatal=1 --output=/tmp/fio || lab_die "fio: $(cat /tmp/fio)"
