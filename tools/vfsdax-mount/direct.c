@@ -137,9 +137,7 @@ static int open_socket(struct direct *d)
 	return 0;
 }
 
-/* A killed mount of this device number may have left one, at which clients would wait for a server.
- */
-static void remove_dead_socket(bool others, dev_t dev)
+void direct_remove_dead(bool others, dev_t dev)
 {
 	struct direct none = {.others = others};
 
@@ -155,7 +153,7 @@ int direct_open(const struct direct_params *params, struct direct **out)
 
 	*out = NULL;
 	if (!params->authorisations) {
-		remove_dead_socket(params->others, params->dev);
+		direct_remove_dead(params->others, params->dev);
 		return 0;
 	}
 	d = calloc(1, sizeof(*d));

@@ -234,7 +234,7 @@ static int refuse_source(struct daemon *d)
 	return -EBUSY;
 }
 
-static int take(struct daemon *d, const char *path)
+static int take(struct daemon *d, const char *path, dev_t dev)
 {
 	int err = load_state(d);
 
@@ -249,6 +249,7 @@ static int take(struct daemon *d, const char *path)
 	if (strncmp(d->name, "unix:", 5) == 0)
 		d->o.source = d->name; /* from wherever it was mounted */
 	put_options(d);
+	direct_remove_dead(d->o.others, dev);
 	err = adopt_connection(d, path);
 	if (!err)
 		err = fetch_requests(d);
@@ -286,7 +287,7 @@ int takeover(struct daemon *d)
 			  "unmount it first",
 			  d->o.mountpoint, mount.source, (int)pid);
 	else if (!err)
-		err = take(d, path);
+		err = take(d, path, mount.dev);
 	else if (err != -ENOENT)
 		log_error("mountpoint %s: %s is mounted there, and the process that keeps it does not "
 			  "give it to us: %s; run umount -l %s",
