@@ -123,6 +123,29 @@ inside systemctl stop "$mount_unit"
 ! inside findmnt "$work/mnt" || fail "still mounted"
 [ "$(inside systemctl show -P Result "$mount_unit")" = success ] || fail "its unit failed"
 soon is StatusText "waiting for a front end"
+
+say "a service that is a mount: killed, and started again by systemd, it goes on"
+printf '%s\n' '[Unit]' DefaultDependencies=no Requires=vfsdax-device@data.socket After=vfsdax-device@data.socket '[Service]' \
+	Type=notify KillMode=process Restart=on-failure RestartSec=100ms \
+	"ExecStart=$work/prefix/sbin/vfsdax-mount -f unix:/run/vfsdax-data.sock $work/mnt" >"$units/driver.service"
+driver() { [ "$(inside systemctl show -P "$1" driver.service)" = "$2" ]; }
+inside systemctl daemon-reload
+inside systemctl start driver.service || fail "it does not start"
+driver StatusText mounted || fail "status: $(inside systemctl status driver.service)"
+inside bash -c 'exec 7<"$1/mnt/d/g" && echo >"$1/open" && while [ -e "$1/open" ]; do sleep 0.05; done && cat <&7' - "$work" >"$work/read" &
+reader=$!
+soon test -e "$work/open"
+inside systemctl kill --kill-who=main --signal=KILL driver.service
+soon driver NRestarts 1
+[ "$(inside timeout 20 cat "$work/mnt/f")" = hello ] || fail "the mount does not go on"
+soon driver StatusText mounted
+rm "$work/open"
+wait "$reader" && [ "$(cat "$work/read")" = 2 ] || fail "what was open is not: $(cat "$work/read")"
+inside systemctl stop driver.service
+! inside findmnt "$work/mnt" || fail "still mounted"
+driver Result success || fail "it did not stop as it should"
+! inside pgrep -x vfsdax-holder || fail "a holder is left"
+soon is StatusText "waiting for a front end"
 inside systemctl stop vfsdax-device@data.service vfsdax-device@data.socket
 is Result success || fail "the device did not stop as it should"
 ! listens || fail "the socket is left"

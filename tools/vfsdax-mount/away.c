@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "daemon.h"
 #include "fuse/held.h"
 
@@ -121,6 +122,7 @@ bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out))
 	if (d->source) {
 		device_close(d, true);
 		log_warn("%s is gone: callers wait for it", d->name);
+		notify_send(d->notify_fd, "STATUS=waiting for the device", -1);
 	} /* else the driver has just begun */
 	for (;;) {
 		if (fuse_held_open(held, daemon_clone(d, 0)))

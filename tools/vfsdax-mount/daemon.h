@@ -27,6 +27,7 @@ struct daemon {
 	struct bridge_kept *kept;
 	struct control control;
 	int signal_fd, ended_fd;
+	int notify_fd; /* base/notify.h; -1 */
 	uint64_t started_ns;
 	/* Of the first device, for messages and counters. */
 	char *name, *tag;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The protocol of sd_notify(3), sd_pid_notify_with_fds(3) and sd_listen_fds(3): datagrams of a few
- * words, and three variables. It is stable by promise and a page long; libsystemd for it would be a
- * library to load on machines without systemd, too.
+ * The protocol of sd_pid_notify_with_fds(3) and sd_listen_fds(3): datagrams of a few words
+ * (base/notify.h), and three variables.
  */
 #include "hold_store.h"
 
@@ -19,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/notify.h"
 #include "hold.h"
 
 #define PATIENCE_S     10
@@ -38,52 +38,10 @@ struct hold_store {
 
 static int manager_connect(void)
 {
-	const char *path = getenv("NOTIFY_SOCKET"), *max = getenv("FDSTORE");
-	struct timeval patience = {.tv_sec = PATIENCE_S};
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int sock, err;
+	const char *max = getenv("FDSTORE");
+	int sock = max && atoi(max) > 0 ? notify_open() : -1;
 
-	if (!path || (path[0] != '/' && path[0] != '@') || !max || atoi(max) <= 0)
-		return -ENOENT;
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(addr.sun_path, path, strlen(path));
-	if (path[0] == '@')
-		addr.sun_path[0] = '\0';
-	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0)
-		return -errno;
-	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (connect(sock, (struct sockaddr *)&addr,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0) {
-		err = -errno;
-		close(sock);
-		return err;
-	}
-	return sock;
-}
-
-static int notify(int sock, const char *text, int fd)
-{
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {.bytes = {0}};
-	struct iovec iov = {.iov_base = (void *)text, .iov_len = strlen(text)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd >= 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		control.head.cmsg_level = SOL_SOCKET;
-		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(sizeof(fd));
-		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
-	}
-	while (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return 0;
+	return sock < 0 ? -ENOENT : sock;
 }
 
 static int notify_named(int sock, const char *what, const char *name, int fd)
@@ -91,7 +49,7 @@ static int notify_named(int sock, const char *what, const char *name, int fd)
 	char text[64 + HOLD_NAME_MAX];
 
 	snprintf(text, sizeof(text), "%s=1\nFDNAME=%s", what, name);
-	return notify(sock, text, fd);
+	return notify_send(sock, text, fd);
 }
 
 /* The manager has done all that it was told: it then closes what came with BARRIER=1. */
@@ -102,7 +60,7 @@ static int barrier(int sock)
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	err = notify(sock, "BARRIER=1", fds[1]);
+	err = notify_send(sock, "BARRIER=1", fds[1]);
 	close(fds[1]);
 	p.fd = fds[0];
 	if (!err && poll(&p, 1, PATIENCE_S * 1000) <= 0)

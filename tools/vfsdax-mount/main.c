@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "background.h"
 #include "daemon.h"
 #include "fs/fs.h"
@@ -181,6 +182,7 @@ static int daemon_start(struct daemon *d)
 /* Anything may not be there. A mount whose device is gone is taken down too. */
 static void daemon_end(struct daemon *d)
 {
+	notify_send(d->notify_fd, "STOPPING=1\nSTATUS=unmounting", -1);
 	control_close(&d->control);
 	if (d->mount)
 		fusemnt_unmount(d->mount);
@@ -227,6 +229,9 @@ void daemon_ready(struct daemon *d)
 	if (d->ready_fd >= 0)
 		background_detach(d->ready_fd);
 	d->ready_fd = -1;
+	notify_send(d->notify_fd, d->away_since_ns ? "READY=1\nSTATUS=waiting for the device"
+						   : "READY=1\nSTATUS=mounted",
+		    -1);
 }
 
 static void say_mounted(struct daemon *d)
@@ -257,6 +262,7 @@ static int daemon_run(void *ctx, int ready_fd)
 	bool failed;
 
 	d->ready_fd = ready_fd;
+	d->notify_fd = notify_open();
 	err = daemon_start(d);
 	if (err) {
 		daemon_end(d);

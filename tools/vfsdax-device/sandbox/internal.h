@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include "base/notify.h"
 #include "sandbox.h"
 
 /* A sanitizer looks into /proc, and its run-time library makes calls of its own. */
@@ -50,9 +51,8 @@ void follow_changes(struct follow *f);
 /* keeper.c: the process outside, until the child has ended; its exit status. */
 int keeper_run(pid_t child, int child_fd, int stop_fd, struct follow *f);
 
-/* notify.c, as sd_notify(3): a socket to the service manager, or -1; -1 is fine for the other. */
-int notify_open(void);
-/* An enum sandbox_state, or anything: it may come from inside. */
+/* notify.c: to the socket of notify_open(). An enum sandbox_state, or anything: it may come from
+ * inside. */
 void notify_state(int fd, unsigned char state);
 
 #endif
