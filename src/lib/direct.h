@@ -54,6 +54,8 @@ int direct_file_end(struct vfsdax_conn *c, uint64_t id);
 int direct_fail(struct vfsdax_conn *c, int err, const char *reason);
 /* The same, and the connection is of no use any more. */
 int direct_break(struct vfsdax_conn *c, int err, const char *reason);
+/* A file system of this number is a vfsdax-mount, as /proc/self/mountinfo has it. */
+bool direct_mount_is_ours(unsigned maj, unsigned min);
 /* Fills the header of `r` and sends it. */
 int direct_send(struct vfsdax_conn *c, enum direct_op op, struct direct_request *r);
 /* One answer to `op`, within a bounded time, with at most two descriptors, which are the caller's.
