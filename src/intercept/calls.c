@@ -50,25 +50,27 @@ EXPORT ssize_t pread64(int fd, void *buf, size_t n, off_t off)
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
-	ssize_t got = is_kernels(fd) ? NOT_SERVED : io_read(fd, iov, n);
+	struct iovec own[VECTOR_MAX];
+	ssize_t got =
+		is_kernels(fd) || !io_take_vector(own, iov, n) ? NOT_SERVED : io_read(fd, own, n);
 
 	return got == NOT_SERVED ? real.readv(fd, iov, n) : got;
 }
 
 EXPORT ssize_t preadv64(int fd, const struct iovec *iov, int n, off_t off)
 {
-	ssize_t got = is_kernels(fd) ? NOT_SERVED : io_pread(fd, iov, n, off);
+	struct iovec own[VECTOR_MAX];
+	ssize_t got = is_kernels(fd) || !io_take_vector(own, iov, n) ? NOT_SERVED
+								     : io_pread(fd, own, n, off);
 
 	return got == NOT_SERVED ? real.preadv64(fd, iov, n, off) : got;
 }
 
 EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
-	ssize_t got = is_kernels(fd) || flags ? NOT_SERVED
-		      : off == -1	      ? io_read(fd, iov, n)
-					      : io_pread(fd, iov, n, off);
-
-	return got == NOT_SERVED ? real.preadv64v2(fd, iov, n, off, flags) : got;
+	if (is_kernels(fd) || flags)
+		return real.preadv64v2(fd, iov, n, off, flags);
+	return off == -1 ? readv(fd, iov, n) : preadv64(fd, iov, n, off);
 }
 
 EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t room)
@@ -112,25 +114,27 @@ EXPORT ssize_t pwrite64(int fd, const void *buf, size_t n, off_t off)
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-	ssize_t put = is_kernels(fd) ? NOT_SERVED : io_write(fd, iov, n);
+	struct iovec own[VECTOR_MAX];
+	ssize_t put =
+		is_kernels(fd) || !io_take_vector(own, iov, n) ? NOT_SERVED : io_write(fd, own, n);
 
 	return put == NOT_SERVED ? real.writev(fd, iov, n) : put;
 }
 
 EXPORT ssize_t pwritev64(int fd, const struct iovec *iov, int n, off_t off)
 {
-	ssize_t put = is_kernels(fd) ? NOT_SERVED : io_pwrite(fd, iov, n, off);
+	struct iovec own[VECTOR_MAX];
+	ssize_t put = is_kernels(fd) || !io_take_vector(own, iov, n) ? NOT_SERVED
+								     : io_pwrite(fd, own, n, off);
 
 	return put == NOT_SERVED ? real.pwritev64(fd, iov, n, off) : put;
 }
 
 EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
-	ssize_t put = is_kernels(fd) || flags ? NOT_SERVED
-		      : off == -1	      ? io_write(fd, iov, n)
-					      : io_pwrite(fd, iov, n, off);
-
-	return put == NOT_SERVED ? real.pwritev64v2(fd, iov, n, off, flags) : put;
+	if (is_kernels(fd) || flags)
+		return real.pwritev64v2(fd, iov, n, off, flags);
+	return off == -1 ? writev(fd, iov, n) : pwritev64(fd, iov, n, off);
 }
 
 ALSO(ssize_t, __write, write, int, const void *, size_t);

@@ -96,6 +96,8 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 	real_find();
 	if (first > last || flags & ~(1u << 1))
 		return real.close_range(first, last, flags);
+	if (flags) /* CLOSE_RANGE_UNSHARE */
+		files_stop();
 	fd_forget_range(first, last);
 	result = fd_close_range(first, last, flags);
 	fd_forget_range(first, last);

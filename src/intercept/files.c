@@ -8,12 +8,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "process.h"
@@ -151,11 +152,14 @@ static uint64_t find_out(int fd, uint64_t entry)
  */
 static void map_host(struct file *f)
 {
+	struct rlimit limit;
 	struct stat st;
 	uint64_t len;
 	void *va;
 
-	if (fstat(f->host, &st) < 0 || st.st_size <= 0)
+	/* A program that has a limit of its own for that needs its memory for itself. */
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY ||
+	    fstat(f->host, &st) < 0 || st.st_size <= 0)
 		return;
 	len = ((uint64_t)st.st_size + st.st_size / 2 + ROOM) & ~(uint64_t)4095;
 	va = real.mmap64(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, f->host, 0);
@@ -363,6 +367,12 @@ struct file *file_get(int fd, bool now)
 
 /* ------------------------------------------------------------------ ends */
 
+static void file_becomes_kernels(struct file *f)
+{
+	atomic_store(&f->kernel_maps, true);
+	report_why(f->report, "mapped by the kernel");
+}
+
 void file_note_kernel_map(int fd)
 {
 	uint64_t entry = fd_entry(fd);
@@ -379,7 +389,7 @@ void file_note_kernel_map(int fd)
 	for (unsigned i = 0; i < FILES_MAX; i++)
 		if (atomic_load(&files[i].refs) && files[i].ino == stx.stx_ino &&
 		    files[i].minor == stx.stx_dev_minor)
-			atomic_store(&files[i].kernel_maps, true);
+			file_becomes_kernels(&files[i]);
 	if (!process_enter(&old)) {
 		files_stop();
 	} else {
@@ -391,20 +401,36 @@ void file_note_kernel_map(int fd)
 	errno = saved;
 }
 
+/* Nobody gets it any more, and calls under way are short: unless one was left by a jump. */
+static void file_evict(struct file *f, int fd)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	file_becomes_kernels(f);
+	for (int n = 0; n < FD_MAX; n++)
+		if (ENTRY_KIND(fd_entry(n)) == FD_FILE + (unsigned)(f - files))
+			fd_forget(n);
+	for (int i = 0; i < 1000 && atomic_load(&f->refs) && f->host == fd; i++)
+		nanosleep(&pause, NULL);
+}
+
+void files_note_gone(int sock)
+{
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		if (atomic_load(&files[i].refs) && files[i].sock == sock)
+			atomic_store(&files[i].mount_gone, true);
+}
+
 void files_evict(int fd)
 {
 	for (unsigned i = 0; i < FILES_MAX; i++) {
 		struct file *f = &files[i];
 
-		if (atomic_load(&f->refs) && f->host == fd) {
-			for (unsigned n = 0; n < FD_MAX; n++)
-				if (ENTRY_KIND(fd_entry((int)n)) == FD_FILE + i)
-					fd_forget((int)n);
-			/* Calls under way are short. */
-			while (atomic_load(&f->refs) && f->host == fd)
-				sched_yield();
-		}
-		if (atomic_load(&f->refs) && f->sock == fd)
-			atomic_store(&f->mount_gone, true);
+		if (atomic_load(&f->refs) && f->host == fd)
+			file_evict(f, fd);
 	}
+	files_note_gone(fd);
+	mounts_evict(fd);
+	if (fd_is_ours(fd))
+		fd_disown(fd);
 }

@@ -146,6 +146,9 @@ void files_evict(int fd);
 
 /* -1 without an error to report: the call is the kernel's. */
 #define NOT_SERVED (-2)
+#define VECTOR_MAX 16
+/* Copies the program's vector, which may be anything. False: leave it to the kernel. */
+bool io_take_vector(struct iovec own[VECTOR_MAX], const struct iovec *iov, int n);
 ssize_t io_read(int fd, const struct iovec *iov, int n);
 ssize_t io_pread(int fd, const struct iovec *iov, int n, off_t off);
 ssize_t io_write(int fd, const struct iovec *iov, int n);

@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -79,13 +78,17 @@ static uint64_t size_for(struct file *f, uint64_t end)
 	return (uint64_t)st.st_size;
 }
 
+bool io_take_vector(struct iovec own[VECTOR_MAX], const struct iovec *iov, int n)
+{
+	return n > 0 && n <= VECTOR_MAX && guard_ready() &&
+	       guard_copy(own, iov, (size_t)n * sizeof(*iov)) == 0;
+}
+
 /* Of all pieces; 0: none, or more than a call can have. */
 static size_t total_of(const struct iovec *iov, int n)
 {
 	size_t total = 0;
 
-	if (n < 1 || n > IOV_MAX)
-		return 0;
 	for (int i = 0; i < n; i++)
 		if (__builtin_add_overflow(total, iov[i].iov_len, &total) || total > 0x7ffff000)
 			return 0;
@@ -107,9 +110,16 @@ static ssize_t done(struct file *f, ssize_t result)
 	return result >= 0 || is_final(err) ? result : NOT_SERVED;
 }
 
+/* These calls are cancellation points, with nothing in hand. */
+static struct file *file_of_call(int fd)
+{
+	pthread_testcancel();
+	return file_get(fd, false);
+}
+
 ssize_t io_pread(int fd, const struct iovec *iov, int n, off_t off)
 {
-	struct file *f = file_get(fd, false);
+	struct file *f = file_of_call(fd);
 	int saved = errno;
 	ssize_t got;
 
@@ -119,7 +129,6 @@ ssize_t io_pread(int fd, const struct iovec *iov, int n, off_t off)
 		file_put(f);
 		return NOT_SERVED;
 	}
-	pthread_testcancel();
 	got = file_read(f, iov, n, off);
 	if (got >= 0)
 		errno = saved;
@@ -142,7 +151,7 @@ static void unclaim(int fd, size_t len)
 
 ssize_t io_read(int fd, const struct iovec *iov, int n)
 {
-	struct file *f = file_get(fd, false);
+	struct file *f = file_of_call(fd);
 	int saved = errno;
 	size_t len;
 	ssize_t got = NOT_SERVED;
@@ -150,7 +159,6 @@ ssize_t io_read(int fd, const struct iovec *iov, int n)
 
 	if (!f)
 		return NOT_SERVED;
-	pthread_testcancel();
 	len = total_of(iov, n);
 	off = lseek(fd, 0, SEEK_CUR);
 	/* What runs over the end is the kernel's. So no offset is ever behind it for a moment. */
@@ -213,14 +221,13 @@ static ssize_t file_write(struct file *f, const struct iovec *iov, int n, off_t 
 
 ssize_t io_pwrite(int fd, const struct iovec *iov, int n, off_t off)
 {
-	struct file *f = file_get(fd, false);
+	struct file *f = file_of_call(fd);
 	size_t len = total_of(iov, n);
 	int saved = errno;
 	ssize_t put = NOT_SERVED;
 
 	if (!f)
 		return NOT_SERVED;
-	pthread_testcancel();
 	if (f->writes && len && off >= 0 && may_write(f, fd, (uint64_t)off, len))
 		put = file_write(f, iov, n, off);
 	else
@@ -232,7 +239,7 @@ ssize_t io_pwrite(int fd, const struct iovec *iov, int n, off_t off)
 
 ssize_t io_write(int fd, const struct iovec *iov, int n)
 {
-	struct file *f = file_get(fd, false);
+	struct file *f = file_of_call(fd);
 	size_t len = total_of(iov, n);
 	int saved = errno;
 	ssize_t put = NOT_SERVED;
@@ -240,7 +247,6 @@ ssize_t io_write(int fd, const struct iovec *iov, int n)
 
 	if (!f)
 		return NOT_SERVED;
-	pthread_testcancel();
 	off = f->writes && len ? lseek(fd, 0, SEEK_CUR) : -1;
 	if (off < 0 || !may_write(f, fd, (uint64_t)off, len)) {
 		report_count(f->report, REPORT_KERNEL, len);

@@ -3,6 +3,7 @@
  * are vfsdax's. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "process.h"
@@ -53,10 +54,12 @@ int mount_connect(struct mount *m, int fd)
 	if (m->conn && !m->conn->broken)
 		return 0;
 	if (m->conn) {
+		files_note_gone(m->conn->sock); /* before the number is another socket's */
 		fd_disown(m->conn->sock);
-		m->conn = NULL;
+		free(m->conn);
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	m->conn = NULL;
 	err = vfsdax_connect(path, &m->conn);
 	if (!err) {
 		m->conn->sock = fd_own(m->conn->sock);
@@ -64,6 +67,7 @@ int mount_connect(struct mount *m, int fd)
 	}
 	if (!err)
 		return 0;
+	free(m->conn);
 	m->conn = NULL;
 	m->refused = true;
 	snprintf(m->why, sizeof(m->why), "%s", words_of(err));
@@ -124,4 +128,13 @@ void mounts_in_child(void)
 		for (unsigned k = 0; k < ENDED_MAX; k++)
 			atomic_store(&mounts[i].ended[k], 0);
 	}
+}
+
+void mounts_evict(int sock)
+{
+	for (unsigned i = 0; i < atomic_load(&n_mounts); i++)
+		if (mounts[i].conn && mounts[i].conn->sock == sock) {
+			mounts[i].refused = true;
+			mounts[i].conn = NULL;
+		}
 }

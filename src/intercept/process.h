@@ -17,6 +17,9 @@ struct before {
 bool process_enter(struct before *b);
 void process_leave(const struct before *b);
 
+/* files.c: the mount at the other end knows of none of its files any more. */
+void files_note_gone(int sock);
+
 /* ---- mounts.c ---- */
 
 #define ENDED_MAX 64
@@ -41,5 +44,7 @@ int mount_connect(struct mount *m, int fd);
 void mount_note_ended(struct mount *m, uint64_t id);
 void mount_tell_ended(struct mount *m);
 void mounts_in_child(void);
+/* No connection has this socket any more. */
+void mounts_evict(int sock);
 
 #endif

@@ -119,16 +119,20 @@ EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old
 	struct sigaction ours;
 	int result;
 
+	bool mine;
+
 	real_find();
 	if (sig <= 0 || sig >= SIGNALS)
 		return real.sigaction(sig, act, old);
-	if (act && is_fault(sig) && files_are_mine()) {
+	/* The child of a vfork() has handlers of its own, and our memory. */
+	mine = act && files_are_mine();
+	if (mine && is_fault(sig)) {
 		if (act->sa_handler == SIG_DFL && atomic_load(&copying))
 			act = NULL; /* so it is, as far as the program sees */
 		else if (act->sa_handler != SIG_DFL)
 			give_up_faults(sig);
 	}
-	if (act && is_handler(act->sa_handler)) {
+	if (mine && act && is_handler(act->sa_handler)) {
 		ours = *act;
 		atomic_store(&handlers[sig], act->sa_sigaction);
 		atomic_store(&long_ones[sig], act->sa_flags & SA_SIGINFO);

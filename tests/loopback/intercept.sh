@@ -143,7 +143,7 @@ test_rsync() {
 	cp /usr/include/*.h "$HOST_DIR/tree"
 	same "
 		rsync -a ../tree/ copy/ && diff -r ../tree copy && cp ../random r && printf change | dd of=r bs=1 seek=5000000 conv=notrunc status=none
-		cp ../random old && rsync --inplace --no-whole-file --checksum r old && cmp r old && rsync -a --delete --checksum ../tree/ copy/"
+		cp ../random old && rsync --inplace --no-whole-file --checksum r old && cmp r old && rsync -a --delete --checksum ../tree/ copy/ && find copy -printf '%P %T@\n' | sort"
 	expect_ge "$(served reads)" 20 "reads that were served"
 }
 
@@ -216,7 +216,7 @@ test_what_cannot_be_intercepted_is_named() {
 		expect_log "$TEST_DIR/said" "$*" "$regex"
 		expect_eq "$(wc -l <"$TEST_DIR/said")" 1 "lines"
 	}
-	cd "$TEST_DIR"
+	cd "$TEST_DIR" || fail cd
 	cp /bin/true suid && chmod u+s suid
 	refuses 126 'suid is setuid' ./suid
 	: >empty

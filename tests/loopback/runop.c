@@ -125,6 +125,8 @@ static void tell_vectors(void)
 	tell("pwritev", fd, pwritev(fd, two, 2, 4000));
 	tell("pwritev2", fd, pwritev2(fd, two, 2, 12345, 0));
 	tell("writev", fd, writev(fd, two, 2));
+	tell("readv of a vector that is nowhere", fd, readv(fd, (struct iovec *)nowhere, 2));
+	tell("pwritev of a vector that is nowhere", fd, pwritev(fd, (struct iovec *)nowhere, 2, 0));
 	two[1].iov_len = SIZE_MAX;
 	tell("readv of too much", fd, readv(fd, two, 2));
 	tell("pread of all", fd, pread(fd, buf, sizeof(buf), 0));
