@@ -9,9 +9,7 @@
 
 #include "intercept.h"
 
-#if !defined(__LP64__)
-#error "off_t and off64_t must be the same"
-#endif
+_Static_assert(sizeof(off_t) == sizeof(off64_t), "one call by two names");
 
 #define EXPORT			  __attribute__((visibility("default")))
 /* Other names of the C library for the call. */

@@ -133,7 +133,11 @@ EXPORT int dup2(int fd, int to)
 	return result;
 }
 
-EXPORT int __dup2(int fd, int to) __attribute__((alias("dup2"), copy(dup2)));
+int __dup2(int fd, int to);
+EXPORT int __dup2(int fd, int to)
+{
+	return dup2(fd, to);
+}
 
 EXPORT int dup3(int fd, int to, int flags)
 {

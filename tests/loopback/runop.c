@@ -363,7 +363,7 @@ static void on_info(int sig, siginfo_t *info, void *context)
 	(void)context;
 }
 
-static void *told(void (*handler)(int))
+static const char *told(void (*handler)(int))
 {
 	return handler == SIG_DFL    ? "default"
 	       : handler == SIG_IGN  ? "ignored"
@@ -380,25 +380,25 @@ static void tell_signals(void)
 
 	for (int i = 0; i < 3; i++) {
 		sigaction(signals[i], NULL, &old);
-		printf("%s %x, ", (char *)told(old.sa_handler), old.sa_flags & ~0x04000000);
+		printf("%s %x, ", told(old.sa_handler), old.sa_flags & ~0x04000000);
 		sigfillset(&act.sa_mask);
 		sigaction(signals[i], &act, &old);
-		printf("%s, ", (char *)told(old.sa_handler));
+		printf("%s, ", told(old.sa_handler));
 		sigaction(signals[i], NULL, &old);
-		printf("%s %x %d, ", (char *)told(old.sa_handler), old.sa_flags & ~0x04000000,
+		printf("%s %x %d, ", told(old.sa_handler), old.sa_flags & ~0x04000000,
 		       sigismember(&old.sa_mask, SIGTERM));
 		raise(signals[i]);
-		printf("%s, ", (char *)told(signal(signals[i], SIG_IGN)));
-		printf("%s, ", (char *)told(signal(signals[i], on_alarm)));
-		printf("%s, ", (char *)told(signal(signals[i], SIG_DFL)));
-		printf("%s\n", (char *)told(signal(signals[i], SIG_DFL)));
+		printf("%s, ", told(signal(signals[i], SIG_IGN)));
+		printf("%s, ", told(signal(signals[i], on_alarm)));
+		printf("%s, ", told(signal(signals[i], SIG_DFL)));
+		printf("%s\n", told(signal(signals[i], SIG_DFL)));
 		tell("read", fd, pread(fd, buf, 4096, 4096));
 	}
 	act = (struct sigaction){.sa_sigaction = on_info, .sa_flags = SA_SIGINFO | SA_RESETHAND};
 	sigaction(SIGUSR2, &act, NULL);
 	raise(SIGUSR2);
 	sigaction(SIGUSR2, NULL, &old);
-	printf("%s\n", (char *)told(old.sa_handler));
+	printf("%s\n", told(old.sa_handler));
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &was);
 	tell("with all of them blocked", fd, pread(fd, buf, 4096, 4096));
