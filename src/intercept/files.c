@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "process.h"
@@ -100,16 +99,23 @@ static bool look(int fd, struct statx *stx)
 	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, stx) == 0;
 }
 
+static bool is_of(const struct file *f, const struct statx *stx, bool writes)
+{
+	return f->ino == stx->stx_ino && f->minor == stx->stx_dev_minor &&
+	       f->major == stx->stx_dev_major && f->writes == writes;
+}
+
 /* One that another descriptor has brought; a reference is the caller's. */
 static struct file *file_known(const struct statx *stx, bool writes)
 {
 	for (unsigned i = 0; i < atomic_load(&n_files); i++) {
 		struct file *f = &files[i];
 
-		if (atomic_load(&f->refs) && f->ino == stx->stx_ino &&
-		    f->minor == stx->stx_dev_minor && f->major == stx->stx_dev_major &&
-		    f->writes == writes && file_hold(f))
+		if (!is_of(f, stx, writes) || !file_hold(f))
+			continue;
+		if (is_of(f, stx, writes)) /* still: nothing of it changes while it is held */
 			return f;
+		file_put(f);
 	}
 	return NULL;
 }
@@ -367,7 +373,7 @@ struct file *file_get(int fd, bool now)
 
 /* ------------------------------------------------------------------ ends */
 
-static void file_becomes_kernels(struct file *f)
+void file_becomes_kernels(struct file *f)
 {
 	atomic_store(&f->kernel_maps, true);
 	report_why(f->report, "mapped by the kernel");
@@ -399,38 +405,4 @@ void file_note_kernel_map(int fd)
 		process_leave(&old);
 	}
 	errno = saved;
-}
-
-/* Nobody gets it any more, and calls under way are short: unless one was left by a jump. */
-static void file_evict(struct file *f, int fd)
-{
-	const struct timespec pause = {.tv_nsec = 1000000};
-
-	file_becomes_kernels(f);
-	for (int n = 0; n < FD_MAX; n++)
-		if (ENTRY_KIND(fd_entry(n)) == FD_FILE + (unsigned)(f - files))
-			fd_forget(n);
-	for (int i = 0; i < 1000 && atomic_load(&f->refs) && f->host == fd; i++)
-		nanosleep(&pause, NULL);
-}
-
-void files_note_gone(int sock)
-{
-	for (unsigned i = 0; i < FILES_MAX; i++)
-		if (atomic_load(&files[i].refs) && files[i].sock == sock)
-			atomic_store(&files[i].mount_gone, true);
-}
-
-void files_evict(int fd)
-{
-	for (unsigned i = 0; i < FILES_MAX; i++) {
-		struct file *f = &files[i];
-
-		if (atomic_load(&f->refs) && f->host == fd)
-			file_evict(f, fd);
-	}
-	files_note_gone(fd);
-	mounts_evict(fd);
-	if (fd_is_ours(fd))
-		fd_disown(fd);
 }

@@ -17,7 +17,10 @@ struct before {
 bool process_enter(struct before *b);
 void process_leave(const struct before *b);
 
-/* files.c: the mount at the other end knows of none of its files any more. */
+extern struct file files[FILES_MAX];
+/* files.c: from now on it is not served. */
+void file_becomes_kernels(struct file *f);
+/* ends.c: the mount at the other end knows of none of its files any more. */
 void files_note_gone(int sock);
 
 /* ---- mounts.c ---- */

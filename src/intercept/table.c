@@ -6,10 +6,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "intercept.h"
+#include "process.h"
 
 _Atomic uint64_t fd_table[FD_MAX];
-extern struct file files[FILES_MAX];
 
 static _Atomic bool ours[FD_MAX];
 static _Atomic unsigned last_used; /* the highest number that the table has ever known */

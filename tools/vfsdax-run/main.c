@@ -5,6 +5,7 @@
  * whether it can be reached at all.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,11 +72,11 @@ static int find_program(const char *name, char *path, size_t size)
 }
 
 /* Where it is installed, seen from this program, or lies in a build. */
-static bool find_library(char *path, size_t size)
+static bool find_library(char path[PATH_MAX])
 {
 	static const char *const places[] = {"/../" VFSDAX_LIBDIR "/vfsdax/" LIBRARY,
 					     "/../src/intercept/" LIBRARY};
-	char self[3072];
+	char self[3072], place[PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
 
@@ -85,8 +86,8 @@ static bool find_library(char *path, size_t size)
 		return false;
 	*slash = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		snprintf(path, size, "%s%s", self, places[i]);
-		if (access(path, R_OK) == 0)
+		snprintf(place, sizeof(place), "%s%s", self, places[i]);
+		if (realpath(place, path))
 			return true;
 	}
 	return false;
@@ -97,9 +98,9 @@ static bool find_library(char *path, size_t size)
 static int set_up(const struct options *o)
 {
 	const char *others = getenv("LD_PRELOAD");
-	char path[4096], all[8192];
+	char path[PATH_MAX], all[8192];
 
-	if (!find_library(path, sizeof(path))) {
+	if (!find_library(path)) {
 		log_error("%s is not installed beside this program: install all of vfsdax",
 			  LIBRARY);
 		return -ENOENT;
