@@ -18,22 +18,13 @@
 
 #include "process.h"
 
-#define PAGED_MAX    256
 /* A file is asked for at this call, and if it was not to be had then at the double. */
 #define CALLS_BEFORE 8u
 /* How much a map has room for a file that grows. */
 #define ROOM	     ((uint64_t)64 << 20)
 
-/* A file of which the kernel has made a mapping. */
-struct paged {
-	unsigned major, minor;
-	uint64_t ino;
-};
-
 struct file files[FILES_MAX];
 static _Atomic unsigned n_files; /* places that have ever been used */
-static struct paged paged[PAGED_MAX];
-static unsigned n_paged;
 static _Atomic bool stopped;
 static unsigned calls_before = CALLS_BEFORE;
 
@@ -176,15 +167,6 @@ static void map_host(struct file *f)
 	atomic_store(&f->size, (uint64_t)st.st_size);
 }
 
-static bool is_paged(const struct statx *stx)
-{
-	for (unsigned i = 0; i < n_paged; i++)
-		if (paged[i].ino == stx->stx_ino && paged[i].major == stx->stx_dev_major &&
-		    paged[i].minor == stx->stx_dev_minor)
-			return true;
-	return n_paged == PAGED_MAX; /* so many that this may be one */
-}
-
 static struct file *file_place(void)
 {
 	for (unsigned i = 0; i < FILES_MAX; i++)
@@ -262,7 +244,7 @@ static struct file *file_ask(struct mount *m, int fd, uint64_t entry, bool write
 		report_why(report_of_fd(fd), m->why);
 		return NULL;
 	}
-	if (is_paged(&stx)) {
+	if (paged_has(&stx)) {
 		report_why(report_of_fd(fd), "mapped by the kernel before");
 		return NULL;
 	}
@@ -399,9 +381,7 @@ void file_note_kernel_map(int fd)
 	if (!process_enter(&old)) {
 		files_stop();
 	} else {
-		if (!is_paged(&stx))
-			paged[n_paged++] =
-				(struct paged){stx.stx_dev_major, stx.stx_dev_minor, stx.stx_ino};
+		paged_add(&stx);
 		process_leave(&old);
 	}
 	errno = saved;

@@ -23,6 +23,12 @@ void file_becomes_kernels(struct file *f);
 /* ends.c: the mount at the other end knows of none of its files any more. */
 void files_note_gone(int sock);
 
+/* ---- paged.c; inside process_enter() ---- */
+
+struct statx;
+bool paged_has(const struct statx *stx);
+void paged_add(const struct statx *stx);
+
 /* ---- mounts.c ---- */
 
 #define ENDED_MAX 64

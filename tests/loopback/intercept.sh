@@ -288,6 +288,10 @@ while True:
 	: >"$TEST_DIR/report"
 	run dd if="$MNT/f" bs=4k of=/dev/null status=none
 	expect_ge "$(served reads)" 200 "reads that were served"
+	# and another user's program, which has the file open
+	: >"$TEST_DIR/report"
+	VFSDAX_RUN_REPORT=1 as_nobody "$RUN" dd if="$MNT/f" bs=4k of=/dev/null status=none 2>"$TEST_DIR/report"
+	expect_ge "$(served reads)" 200 "reads that were served"
 }
 
 test_a_device_that_dies_while_it_is_used() {
