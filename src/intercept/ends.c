@@ -5,6 +5,18 @@
 
 #include "process.h"
 
+void files_before_fork(void)
+{
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		atomic_store(&files[i].id, 0);
+}
+
+void files_in_unknown_child(void)
+{
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		atomic_store(&files[i].mount_gone, true);
+}
+
 /* Nobody gets it any more, and calls under way are short: unless one was left by a jump. */
 static void file_evict(struct file *f, int fd)
 {

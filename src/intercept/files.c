@@ -60,16 +60,17 @@ static bool file_hold(struct file *f)
 void file_put(struct file *f)
 {
 	int host, saved = errno;
+	uint64_t id;
 
 	if (atomic_fetch_sub(&f->refs, 1) != 1)
 		return;
 	if (f->map)
 		munmap((void *)(uintptr_t)f->map, f->map_len);
-	if (f->id)
-		mount_note_ended(f->mount, f->id);
+	id = atomic_exchange(&f->id, 0);
+	if (id)
+		mount_note_ended(f->mount, id);
 	host = f->host;
 	f->map = NULL;
-	f->id = 0;
 	fd_disown(host);
 	__atomic_store_n(&f->host, -1, __ATOMIC_RELEASE);
 	errno = saved;
@@ -208,7 +209,7 @@ static struct file *file_fetch(struct mount *m, int fd, uint64_t entry, const st
 	f->minor = stx->stx_dev_minor;
 	f->ino = stx->stx_ino;
 	f->writes = writes;
-	f->id = writes ? id : 0;
+	atomic_store(&f->id, writes ? id : 0);
 	f->sock = m->conn->sock;
 	f->mount = m;
 	f->report = report_of_fd(fd);

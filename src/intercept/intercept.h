@@ -115,7 +115,7 @@ struct file {
 	bool writes;  /* `host` is open for writing */
 	int host;     /* a descriptor of the host's file */
 	int sock;     /* as long as its peer lives the kernel keeps no attributes of the file */
-	uint64_t id;  /* the mount's, of `writes` */
+	_Atomic uint64_t id; /* the mount's, of `writes`; 0: it lasts as long as the connection */
 	struct mount *mount;
 	const uint8_t *map;	  /* the file from its beginning, readable; NULL: none */
 	size_t map_len;		  /* may reach behind the file's end */

@@ -41,6 +41,7 @@ void process_leave(const struct before *b)
 static void before_fork(void)
 {
 	pthread_mutex_lock(&lock);
+	files_before_fork();
 }
 
 static void after_fork(void)
@@ -62,8 +63,10 @@ bool files_are_mine(void)
 {
 	if (!owner)
 		return false;
-	if (!owner->pid)
-		in_child(); /* of a fork that called no handlers */
+	if (!owner->pid) { /* a fork that called no handlers */
+		in_child();
+		files_in_unknown_child();
+	}
 	return owner->pid == getpid();
 }
 

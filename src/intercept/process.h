@@ -22,6 +22,10 @@ extern struct file files[FILES_MAX];
 void file_becomes_kernels(struct file *f);
 /* ends.c: the mount at the other end knows of none of its files any more. */
 void files_note_gone(int sock);
+/* What is open now the child will have too, and write: the mount is not told of an end. */
+void files_before_fork(void);
+/* The parent does not know of this child, and may tell the mount. */
+void files_in_unknown_child(void);
 
 /* ---- paged.c; inside process_enter() ---- */
 

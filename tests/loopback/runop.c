@@ -237,6 +237,37 @@ static void tell_times(void)
 	close(fd);
 }
 
+/* The same in a child, when the parent has closed the file, and has to do with another since. */
+static void tell_times_of_a_child(void)
+{
+	struct timespec pause = {.tv_nsec = 20000000};
+	struct stat before, after;
+	int fd = warm(O_RDWR), go[2], other;
+
+	if (pipe(go))
+		die("pipe: %s", strerror(errno));
+	if (!fork()) {
+		read(go[0], buf, 1);
+		for (int i = 0; i < 3; i++) {
+			stat(name, &before);
+			nanosleep(&pause, NULL);
+			pwrite(fd, "child", 5, 64 * i);
+			stat(name, &after);
+			printf("time %d of a child: %d\n", i,
+			       memcmp(&after.st_mtim, &before.st_mtim, sizeof(after.st_mtim)) != 0);
+		}
+		fflush(stdout);
+		_exit(0);
+	}
+	close(fd);
+	other = warm(O_RDONLY);
+	write(go[1], "!", 1);
+	wait(NULL);
+	close(other);
+	close(go[0]);
+	close(go[1]);
+}
+
 /* The number of a file of ours becomes another file's, in each way that there is. */
 static void tell_numbers(void)
 {
@@ -451,6 +482,7 @@ static int cmd_tell(char **a)
 	tell_appending();
 	tell_sizes();
 	tell_times();
+	tell_times_of_a_child();
 	tell_maps();
 	tell_deaths();
 	tell_numbers();
