@@ -97,6 +97,17 @@ test_storm() {
 	expect_same_tree
 }
 
+test_an_offset_that_is_shared() {
+	intercept_setup
+	local i
+	bounded 60 "$RUNOP" share "$MNT/f"
+	for i in 1 2 3; do
+		run timeout 60 "$RUNOP" share "$MNT/f" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	done
+	expect_ge "$(served reads)" 200 "reads that were served"
+	expect_ge "$(served writes)" 200 "writes that were served"
+}
+
 test_the_host_cuts_what_is_read() {
 	intercept_setup
 	run timeout 60 "$RUNOP" lost "$MNT/f" "$HOST_DIR/f" 4 || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"

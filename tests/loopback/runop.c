@@ -5,6 +5,7 @@
  *
  *   runop tell FILE HOST_FILE       a file of 1 MiB, and the same as the host has it
  *   runop storm FILE SECONDS SEED   threads, children, duplicates, truncations
+ *   runop share FILE                processes that share an offset: each piece of the file is one's
  *   runop lost FILE HOST_FILE SECONDS  reads while the host cuts the file
  */
 #include <pthread.h>
@@ -679,6 +680,82 @@ static int cmd_lost(char **a)
 	return 0;
 }
 
+/* ------------------------------------------------------------------ share */
+
+#define PIECE	1000
+#define SHARERS 4
+
+/* Half of the calls are the kernel's, which nobody sees. */
+static long one_call(int number, int fd, void *piece, uint64_t *r)
+{
+	if (next(r) % 2)
+		return syscall(number, fd, piece, PIECE);
+	return number == SYS_read ? read(fd, piece, PIECE) : write(fd, piece, PIECE);
+}
+
+static void sharer(int number, int fd, uint8_t *seen, uint64_t id)
+{
+	uint64_t words[PIECE / 8], r = id + 1;
+	long n;
+
+	for (uint64_t i = 0; i < 200; i++) {
+		for (size_t k = 0; number == SYS_write && k < PIECE / 8; k++)
+			words[k] = id << 32 | i;
+		n = one_call(number, fd, words, &r);
+		if (n < 0 || n % 8)
+			die("%ld: %s", n, strerror(errno));
+		for (long k = 0; number == SYS_read && k < n / 8; k++)
+			__atomic_add_fetch(&seen[(words[k] - WORD) / 8 % (MIB / 8)], 1,
+					   __ATOMIC_RELAXED);
+	}
+	_exit(0);
+}
+
+static void share(int number, int fd, uint8_t *seen)
+{
+	int status;
+
+	lseek(fd, 0, SEEK_SET);
+	for (uint64_t id = 1; id <= SHARERS; id++)
+		if (!fork())
+			sharer(number, fd, seen, id);
+	while (wait(&status) > 0)
+		if (status)
+			die("a child: status %x", (unsigned)status);
+	if (lseek(fd, 0, SEEK_CUR) != SHARERS * 200 * PIECE)
+		die("the offset is %lld", (long long)lseek(fd, 0, SEEK_CUR));
+}
+
+static int cmd_share(char **a)
+{
+	uint8_t *seen =
+		mmap(NULL, MIB / 8, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t words[PIECE / 8];
+	int fd;
+
+	name = a[0];
+	fd = open_or_die(name, O_RDWR | O_CREAT);
+	fill(fd, 0, MIB);
+	close(fd);
+	fd = warm(O_RDWR);
+	share(SYS_read, fd, seen);
+	for (size_t i = 0; i < SHARERS * 200 * PIECE / 8; i++)
+		if (seen[i] != 1)
+			die("word %zu was read %u times", i, seen[i]);
+	memset(seen, 0, MIB / 8);
+	share(SYS_write, fd, seen);
+	for (size_t i = 0; i < SHARERS * 200; i++) {
+		if (pread(fd, words, PIECE, (off_t)(i * PIECE)) != PIECE)
+			die("pread: %s", strerror(errno));
+		for (size_t k = 1; k < PIECE / 8; k++)
+			if (words[k] != words[0])
+				die("piece %zu is of two", i);
+		if (seen[(words[0] >> 32) * 200 + (uint32_t)words[0]]++)
+			die("piece %zu was written twice", i);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "tell") == 0)
@@ -687,5 +764,7 @@ int main(int argc, char **argv)
 		return cmd_storm(argv + 2);
 	if (argc == 5 && strcmp(argv[1], "lost") == 0)
 		return cmd_lost(argv + 2);
+	if (argc == 3 && strcmp(argv[1], "share") == 0)
+		return cmd_share(argv + 2);
 	die("see the head of the source");
 }
