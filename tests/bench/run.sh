@@ -57,7 +57,7 @@ one() {
 	[ "$1" != host ] || file=$work/share/data
 	[ "$1" != run ] || front=("$build/tools/vfsdax-run")
 	shift
-	"${front[@]}" fio --name=x --filename="$file" --size="${size}m" --runtime="$seconds" --time_based --norandommap --randrepeat=0 \
+	"${front[@]}" fio --name=x --filename="$file" --size="${size}m" --runtime="$seconds" --time_based --norandommap --randrepeat=0 --invalidate=0 \
 		--output-format=json "$@" | jq '.jobs[0] | .read.iops + .write.iops'
 }
 # ratio: lines "A B" of one round each; the ratio B/A
