@@ -20,6 +20,8 @@ allowed() {
 	src/fs) echo transport virtqueue wire base ;;
 	src/bridge) echo window fuse fs transport wire base ;;
 	src/lib) echo claim bridge window fuse fs transport virtqueue vfio pci wire base vfsdax ;;
+	# The client of direct maps, and nothing of a driver.
+	src/intercept) echo lib wire base vfsdax ;;
 	# The host side and the driver are two independent readings of the specification.
 	tools/vfsdax-device) echo wire base ;;
 	# the counters of a mount are one table

@@ -43,6 +43,16 @@ void note_attr(struct op *op, struct node *node, struct fuse_attr *attr)
 		maps_note_size(b, node);
 }
 
+/* What the kernel is told of this node is old at once. */
+static bool attr_is_moving(struct op *op, struct node *node, uint32_t mode)
+{
+	struct node_view view = {0};
+
+	if (node)
+		node_look(op->bridge->nodes, node, &view);
+	return view.written_beside || may_lose_bits(mode);
+}
+
 bool may_lose_bits(uint32_t mode)
 {
 	return S_ISREG(mode) && mode & (S_ISUID | S_ISGID);
@@ -65,7 +75,7 @@ int finish_attr(struct op *op, uint8_t *payload, size_t len)
 
 	if (len < sizeof(*out))
 		return -EIO;
-	if (may_lose_bits(out->attr.mode))
+	if (attr_is_moving(op, node, out->attr.mode))
 		out->attr_valid = out->attr_valid_nsec = 0;
 	/* The answer to our own truncation is the truth as of its end. */
 	op_unblock(op);
@@ -85,7 +95,7 @@ int finish_statx(struct op *op, uint8_t *payload, size_t len)
 	if (node)
 		node_note_ctime(op->bridge->nodes, node, (uint64_t)out->ctime.tv_sec,
 				out->ctime.tv_nsec);
-	if (may_lose_bits(out->mode))
+	if (attr_is_moving(op, node, out->mode))
 		out->attr_valid = out->attr_valid_nsec = 0;
 	return 0;
 }

@@ -48,6 +48,7 @@ int bridge_authorise_begin(struct bridge_authorisations *ps,
 	pthread_mutex_lock(&ps->lock);
 	authorisation->out = true;
 	authorisation->why = NULL;
+	authorisation->written = NULL;
 	list_push_back(&ps->out, &authorisation->link);
 	pthread_mutex_unlock(&ps->lock);
 	return 0;
@@ -129,6 +130,11 @@ static void authorise_try(struct op *op)
 	if (err == -EINPROGRESS)
 		return; /* perhaps on another thread by now */
 	op_unpark(op);
+	if (!err && authorisation->flags & BRIDGE_MAP_IO &&
+	    authorisation->flags & BRIDGE_MAP_WRITE) {
+		node_io_begin(op->bridge->nodes, op->node);
+		authorisation->written = op->node;
+	}
 	authorise_end(op, err);
 }
 
@@ -152,11 +158,19 @@ static void authorise_again(struct op *op, int err)
 		authorise_try(op);
 }
 
+void bridge_authorise_io_end(struct bridge *b, struct bridge_authorisation *authorisation)
+{
+	if (authorisation->written)
+		node_io_end(b->nodes, authorisation->written);
+	authorisation->written = NULL;
+}
+
 /* 0, or why this open file is not one to map. */
 static int check_file(struct op *op, const struct fuse_ioctl_in *in,
 		      struct bridge_authorisation *authorisation)
 {
 	struct bridge *b = op->bridge;
+	struct node_view view;
 	bool reads, writes;
 
 	op->node = node_find(b->nodes, op->h.nodeid);
@@ -172,6 +186,12 @@ static int check_file(struct op *op, const struct fuse_ioctl_in *in,
 		authorisation->why = reads ? "the file is not open for writing"
 					   : "the file is not open for reading";
 		return -EBADF;
+	}
+	node_look(b->nodes, op->node, &view);
+	if (authorisation->flags & BRIDGE_MAP_IO && view.paged) {
+		authorisation->why =
+			"the kernel keeps pages of this file (see -o cache= of vfsdax-mount)";
+		return -EOPNOTSUPP;
 	}
 	return 0;
 }

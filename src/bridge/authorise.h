@@ -28,7 +28,7 @@ void bridge_authorisations_destroy(struct bridge_authorisations *ps);
  */
 struct bridge_authorisation {
 	uint64_t off, len;
-	unsigned flags; /* BRIDGE_MAP_WRITE, BRIDGE_MAP_WHOLE */
+	unsigned flags; /* BRIDGE_MAP_WRITE, BRIDGE_MAP_WHOLE, BRIDGE_MAP_IO */
 	struct bridge_map map;
 	/*
 	 * Once, on some thread, unless bridge_authorise_cancel() was faster. 0: `map` is there.
@@ -38,6 +38,9 @@ struct bridge_authorisation {
 	 */
 	void (*done)(struct bridge_authorisation *authorisation, int err);
 	const char *why;
+	/* With BRIDGE_MAP_IO and _WRITE, once `map` is there: until bridge_authorise_io_end() the
+	 * kernel keeps no attributes of the file. */
+	struct node *written;
 	/* set by bridge_authorise_begin(): */
 	struct direct_token token;
 	/* the bridge's own: */
@@ -51,6 +54,9 @@ int bridge_authorise_begin(struct bridge_authorisations *ps,
 /* The token counts no more. False: it has been shown, and done() was called or will be. */
 bool bridge_authorise_cancel(struct bridge_authorisations *ps,
 			     struct bridge_authorisation *authorisation);
+
+/* The process writes the file no more. Once, or nothing to end. */
+void bridge_authorise_io_end(struct bridge *b, struct bridge_authorisation *authorisation);
 
 /*
  * For the one thread that is no worker and releases maps: bridge_unmap() may send a request to

@@ -127,6 +127,8 @@ ssize_t bridge_write(struct bridge *b, struct node *node, const void *buf, size_
 #define BRIDGE_MAP_NOWAIT                                                      \
 	(1u << 2) /* start what is needed, but -EAGAIN instead of -EINPROGRESS \
 		   */
+/* For who reads and writes the file itself (DIRECT_F_IO): no time is moved for it. */
+#define BRIDGE_MAP_IO (1u << 3)
 
 /* A piece of a file that stays in the window. Embedded in the caller's own structure. */
 struct bridge_map {

@@ -46,7 +46,7 @@ struct node *note_entry(struct op *op, struct fuse_entry_out *entry, const char 
 		entry->generation = 0; /* between the device and us */
 	note_attr(op, node, &entry->attr);
 	node_look(b->nodes, node, &view);
-	if (view.mtime_late || may_lose_bits(entry->attr.mode)) {
+	if (view.mtime_late || view.written_beside || may_lose_bits(entry->attr.mode)) {
 		/* The times in this answer are old: let the kernel ask with GETATTR, which mends
 		 * them first (start_times). */
 		entry->attr_valid = 0;
@@ -155,18 +155,21 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
 	if (node)
 		node_look(b->nodes, node, &view);
-	if (view.wanted && b->window)
-		node_window(b->nodes, node, b->window);
 	if (!S_ISREG(view.mode))
 		return;
+	if (view.wanted && b->window)
+		node_window(b->nodes, node, b->window);
 	if (b->params.cache == BRIDGE_CACHE_ALWAYS) {
 		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
 		out->open_flags |= FOPEN_KEEP_CACHE;
-	} else if (b->params.cache == BRIDGE_CACHE_NONE || (view.wanted && direct_mmap)) {
+	} else if (b->params.cache == BRIDGE_CACHE_NONE ||
+		   ((view.wanted || view.written_beside) && direct_mmap)) {
 		/* What the window holds need not lie in the page cache a second time. */
 		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
 		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 	}
+	if (!(out->open_flags & FOPEN_DIRECT_IO))
+		node_note_paged(b->nodes, node);
 }
 
 void note_released(struct op *op, uint64_t nodeid, uint32_t flags)

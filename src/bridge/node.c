@@ -146,6 +146,8 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	view->wanted = n->dax;
 	view->dax = n->dax && !n->truncating;
 	view->mtime_late = n->mtime_late;
+	view->paged = n->paged;
+	view->written_beside = n->ios > 0;
 	view->caps_clear = n->caps_clear;
 	view->suid_clear = n->suid_clear;
 	view->privs_clock = n->privs_clock;
@@ -341,10 +343,19 @@ bool node_note_released(struct node_table *t, struct node *n, bool writes)
 
 	n->writers -= writes && n->writers;
 	n->opens -= n->opens > 0;
+	n->paged = n->paged && n->opens;
 	if (n->window && !n->opens)
 		window_set_closed(n->window, clock_now_ns());
 	shard_unlock(s);
 	return last_writer;
+}
+
+void node_note_paged(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->paged = true;
+	shard_unlock(s);
 }
 
 void node_set_mtime_late(struct node_table *t, struct node *n)

@@ -34,9 +34,11 @@ struct node_view {
 	uint64_t size;
 	uint64_t mapped_end; /* nothing behind it has ever been mapped */
 	uint32_t mode;
-	bool wanted;	 /* to be served from the window */
-	bool dax;	 /* and nothing stands against it now */
-	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
+	bool wanted;	     /* to be served from the window */
+	bool dax;	     /* and nothing stands against it now */
+	bool paged;	     /* the kernel may have pages of it */
+	bool written_beside; /* by processes that have the host's file: no times of it are kept */
+	bool mtime_late;     /* the window was written; the host's st_mtime does not show it yet */
 	/* Since they were last changed, as far as we know, a write has been through the host's
 	 * write(2) that cleared file capabilities, or the suid and sgid bits: window writes need
 	 * not. */
@@ -100,6 +102,11 @@ bool node_take_flush(struct node_table *t, struct node *n);
 /* A handle is open on it, and no longer; the last: nobody has it open for writing any more. */
 void node_note_opened(struct node_table *t, struct node *n, bool writes);
 bool node_note_released(struct node_table *t, struct node *n, bool writes);
+/* The kernel keeps pages of what is opened now. */
+void node_note_paged(struct node_table *t, struct node *n);
+/* One more process, or one less, that writes the host's file itself. It keeps the node's memory. */
+void node_io_begin(struct node_table *t, struct node *n);
+void node_io_end(struct node_table *t, struct node *n);
 /* Written through the window. */
 void node_set_mtime_late(struct node_table *t, struct node *n);
 /* True, and cleared, when it was set. */

@@ -82,6 +82,25 @@ void node_unkeep(struct node_table *t, struct node *n)
 		node_free(n);
 }
 
+void node_io_begin(struct node_table *t, struct node *n)
+{
+	struct shard *s;
+
+	node_keep(t, n);
+	s = shard_lock(t, n->nodeid);
+	n->ios++;
+	shard_unlock(s);
+}
+
+void node_io_end(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->ios--;
+	shard_unlock(s);
+	node_unkeep(t, n);
+}
+
 struct list *node_maps(struct node *n)
 {
 	return &n->maps;

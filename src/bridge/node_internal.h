@@ -51,6 +51,8 @@ struct node {
 	unsigned opens, writers; /* handles, and those that may write */
 	bool dax;
 	bool mtime_late;
+	bool paged;   /* has been open so that the kernel keeps pages of it, since `opens` was 0 */
+	unsigned ios; /* processes that write the host's file themselves */
 	bool written, locked; /* what a FLUSH is for */
 	bool caps_clear, suid_clear;
 	uint64_t privs_clock;

@@ -74,6 +74,12 @@ static void unlist_hold(struct bridge *b, struct bridge_map *map)
 	node_unkeep(b->nodes, map->node);
 }
 
+/* Who writes the file itself moves its times by that. */
+static bool map_is_stored_to(const struct bridge_map *map)
+{
+	return map->flags & BRIDGE_MAP_WRITE && !(map->flags & BRIDGE_MAP_IO);
+}
+
 int map_on(struct bridge_worker *here, struct node *node, uint64_t off, uint64_t len,
 	   unsigned flags, struct bridge_map *map, struct window_waiter *waiter)
 {
@@ -119,7 +125,7 @@ int map_on(struct bridge_worker *here, struct node *node, uint64_t off, uint64_t
 		window_unpin(here, &map->pin);
 		return -EAGAIN;
 	}
-	if (flags & BRIDGE_MAP_WRITE)
+	if (map_is_stored_to(map))
 		node_set_mtime_late(b->nodes, node);
 	return 0;
 }
@@ -136,7 +142,7 @@ void bridge_unmap(struct bridge_map *map)
 
 	/* As with msync(2) and munmap(2): what was stored is seen in the times now. The pin still
 	 * keeps the node. */
-	if (map->flags & BRIDGE_MAP_WRITE)
+	if (map_is_stored_to(map))
 		node_set_mtime_late(b->nodes, map->node);
 	unlist_hold(b, map);
 	window_unpin(b->aside, &map->pin);

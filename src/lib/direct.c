@@ -21,6 +21,10 @@
 
 #define MAP_FLAGS (VFSDAX_MAP_WRITE | VFSDAX_MAP_WHOLE | VFSDAX_DIRECT_DONTFORK)
 
+/* direct_file()'s, beside VFSDAX_MAP_*. */
+#define FLAG_IO	   (1u << 31)
+#define FILE_TRIES 4
+
 /* ------------------------------------------------------------------ map */
 
 /* 0 for an open regular file of the mount: the ioctl must reach no other file system. */
@@ -76,7 +80,8 @@ static int request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len
 	int err;
 
 	r.flags = (flags & VFSDAX_MAP_WRITE ? DIRECT_F_WRITE : 0) |
-		  (flags & VFSDAX_MAP_WHOLE ? DIRECT_F_WHOLE : 0);
+		  (flags & VFSDAX_MAP_WHOLE ? DIRECT_F_WHOLE : 0) |
+		  (flags & FLAG_IO ? DIRECT_F_IO : 0);
 	err = direct_send(c, DIRECT_MAP, &r);
 	if (!err)
 		err = direct_recv_plain(c, DIRECT_TOKEN, a);
@@ -236,6 +241,52 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 	*addr = piece->addr;
 	*mapped = piece->len < len ? piece->len : len;
 	return 0;
+}
+
+/* ------------------------------------------------------------------ the file itself */
+
+static int file_once(struct vfsdax_conn *c, int fd, unsigned flags, int *file, uint64_t *id)
+{
+	struct direct_answer a = {0};
+	int life = -1, err;
+
+	err = check_mount_file(c, fd, flags);
+	if (!err)
+		err = request_map(c, fd, 0, 1, flags, &a, file, &life);
+	if (err)
+		return err;
+	*id = a.id;
+	if (a.flags & DIRECT_R_OF_FILE && !a.fd_off)
+		return 0;
+	close(*file);
+	if (life >= 0)
+		close(life);
+	request_unmap(c, a.id);
+	return direct_fail(c, -EOPNOTSUPP, "the back end maps something else than the file itself");
+}
+
+int direct_file(struct vfsdax_conn *c, int fd, bool writes, int *file, uint64_t *id)
+{
+	const struct timespec pause = {.tv_nsec = TRY_PAUSE_NS};
+	unsigned flags = FLAG_IO | (writes ? VFSDAX_MAP_WRITE : 0);
+	int err = check_conn(c);
+
+	if (err)
+		return err;
+	for (int i = 0; i < FILE_TRIES; i++) {
+		err = file_once(c, fd, flags, file, id);
+		if (err != -EAGAIN && err != -ESTALE)
+			return err;
+		nanosleep(&pause, NULL);
+	}
+	return err == -ESTALE ? -EAGAIN : err;
+}
+
+int direct_file_end(struct vfsdax_conn *c, uint64_t id)
+{
+	int err = check_conn(c);
+
+	return err ? err : request_unmap(c, id);
 }
 
 /* ------------------------------------------------------------------ unmap */

@@ -37,12 +37,25 @@ struct vfsdax_conn {
 	char reason[DIRECT_REASON_BYTES];
 };
 
+/* ---- direct.c ---- */
+
+/*
+ * The host's file itself that `fd` has open, for reads (and with `writes` writes) beside the
+ * kernel's (DIRECT_F_IO): *file is the caller's to close. With `writes` the kernel keeps no
+ * attributes of the file until direct_file_end(*id), or the end of the connection. As
+ * vfsdax_direct_map(), and -EOPNOTSUPP where it is not to be had. Not by malloc().
+ */
+int direct_file(struct vfsdax_conn *c, int fd, bool writes, int *file, uint64_t *id);
+int direct_file_end(struct vfsdax_conn *c, uint64_t id);
+
 /* ---- direct_conn.c: messages. A function that fails notes a reason. ---- */
 
 /* Notes the reason and returns err. */
 int direct_fail(struct vfsdax_conn *c, int err, const char *reason);
 /* The same, and the connection is of no use any more. */
 int direct_break(struct vfsdax_conn *c, int err, const char *reason);
+/* A file system of this number is a vfsdax-mount, as /proc/self/mountinfo has it. */
+bool direct_mount_is_ours(unsigned maj, unsigned min);
 /* Fills the header of `r` and sends it. */
 int direct_send(struct vfsdax_conn *c, enum direct_op op, struct direct_request *r);
 /* One answer to `op`, within a bounded time, with at most two descriptors, which are the caller's.

@@ -69,6 +69,13 @@ static int find_owner(unsigned maj, unsigned min, uid_t *owner)
 	return found ? 0 : -ENOTSUP;
 }
 
+bool direct_mount_is_ours(unsigned maj, unsigned min)
+{
+	uid_t owner;
+
+	return find_owner(maj, min, &owner) == 0;
+}
+
 static int connect_in_dir(const struct vfsdax_conn *c, const char *dir)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};

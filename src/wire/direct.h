@@ -51,7 +51,11 @@ enum direct_op {
 
 #define DIRECT_F_WRITE (1u << 0) /* to store as well */
 #define DIRECT_F_WHOLE (1u << 1) /* all of it or nothing */
-#define DIRECT_F_ALL   (DIRECT_F_WRITE | DIRECT_F_WHOLE)
+/* The file itself, for reads and writes beside those of the client's kernel: only where that keeps
+ * no pages of it. With WRITE it keeps no attributes either, until UNMAP or the connection's end.
+ * Nothing stays pinned. A mount that does not know the flag refuses it. */
+#define DIRECT_F_IO    (1u << 2)
+#define DIRECT_F_ALL   (DIRECT_F_WRITE | DIRECT_F_WHOLE | DIRECT_F_IO)
 
 struct direct_request {
 	uint32_t magic;

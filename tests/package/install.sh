@@ -24,7 +24,7 @@ say install
 prefix=$work/prefix
 cmake --install "$build" --prefix "$prefix" >"$work/install.log"
 libdir=$(dirname "$(find "$prefix" -name libvfsdax.so)")
-for file in include/vfsdax/vfsdax.h share/man/man3/vfsdax.3 share/man/man8/vfsdax-mount.8 bin/vfsdax-device bin/vfsdax-stat share/qemu/vhost-user/50-vfsdax.json \
+for file in include/vfsdax/vfsdax.h share/man/man3/vfsdax.3 share/man/man8/vfsdax-mount.8 bin/vfsdax-device bin/vfsdax-stat bin/vfsdax-run share/man/man1/vfsdax-run.1 share/qemu/vhost-user/50-vfsdax.json \
 	sbin/vfsdax-mount sbin/mount.vfsdax sbin/mount.fuse.vfsdax share/man/man8/mount.vfsdax.8 lib/systemd/system/vfsdax-device@.service \
 	lib/systemd/system/vfsdax-device@.socket; do
 	[ -s "$prefix/$file" ] || fail "$file was not installed"

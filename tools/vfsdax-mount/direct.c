@@ -163,6 +163,7 @@ int direct_open(const struct direct_params *params, struct direct **out)
 	d->bridge = params->bridge;
 	d->others = params->others;
 	d->home.authorisations = params->authorisations;
+	d->home.bridge = params->bridge;
 	d->home.transport = params->transport;
 	/* Several mappings of a page must have the same colour in the cache. */
 	d->home.alignment = MAX(MAX(page, (uint64_t)SHMLBA), params->map_alignment);

@@ -54,6 +54,7 @@ static void authorisation_done(struct bridge_authorisation *authorisation, int e
 	if (!orphan)
 		return;
 	drop_hold(map);
+	bridge_authorise_io_end(home->bridge, &map->authorisation);
 	free(map);
 }
 
@@ -89,7 +90,8 @@ struct direct_map *map_ask(struct peer_home *home, const struct direct_request *
 	map->authorisation.off = r->off;
 	map->authorisation.len = round_up(r->len, (uint64_t)sysconf(_SC_PAGESIZE));
 	map->authorisation.flags = (r->flags & DIRECT_F_WRITE ? BRIDGE_MAP_WRITE : 0) |
-				   (r->flags & DIRECT_F_WHOLE ? BRIDGE_MAP_WHOLE : 0);
+				   (r->flags & DIRECT_F_WHOLE ? BRIDGE_MAP_WHOLE : 0) |
+				   (r->flags & DIRECT_F_IO ? BRIDGE_MAP_IO : 0);
 	map->authorisation.map.revoke = map_revoke;
 	map->authorisation.done = authorisation_done;
 	*err = bridge_authorise_begin(home->authorisations, &map->authorisation);
@@ -169,6 +171,14 @@ int map_share(struct direct_map *map, struct peer *peer, struct transport_piece 
 	    piece->len_bytes < map->authorisation.len && piece->len_bytes < pinned->len) {
 		*reason = "it is not in one piece";
 		err = -ENOSPC;
+	} else if (map->authorisation.flags & BRIDGE_MAP_IO) {
+		drop_hold(map);
+		atomic_store(&map->left, true);
+		if (!piece->of_file) {
+			*reason = "over VFIO there is no file of the host's to read and write, "
+				  "only maps";
+			err = -EOPNOTSUPP;
+		}
 	} else if (!piece->of_file) {
 		err = begin_life(map, life_fd);
 		*reason = "the mount has no file descriptor left (RLIMIT_NOFILE)";
@@ -208,6 +218,7 @@ void map_release(struct direct_map *map)
 			return; /* authorisation_done() frees it */
 	}
 	drop_hold(map);
+	bridge_authorise_io_end(home->bridge, &map->authorisation);
 	map->watch.dead = true;
 	list_push_back(&home->dead, &map->watch.link);
 }

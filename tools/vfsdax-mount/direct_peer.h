@@ -42,6 +42,7 @@ struct watch {
 /* What all peers share. */
 struct peer_home {
 	struct bridge_authorisations *authorisations;
+	struct bridge *bridge;
 	struct transport *transport;
 	uint64_t alignment; /* of offsets */
 	uid_t owner; /* with root, the one to whom the limits for a single user do not apply */

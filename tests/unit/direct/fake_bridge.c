@@ -42,6 +42,12 @@ void bridge_unmap(struct bridge_map *map)
 	fake.maps--;
 }
 
+void bridge_authorise_io_end(struct bridge *b, struct bridge_authorisation *authorisation)
+{
+	(void)b;
+	authorisation->written = NULL;
+}
+
 struct bridge_authorisation *fake_show(const struct direct_token *token)
 {
 	list_for_each (link, &fake.out) {

@@ -85,7 +85,7 @@ static void what_a_request_does_not_have_is_0(void **state)
 	BAD(DIRECT_HELLO, id, 1, -EPROTO);
 	BAD(DIRECT_HELLO, err, 1, -EPROTO);
 	BAD(DIRECT_HELLO, reserved, 1, -EPROTO);
-	BAD(DIRECT_MAP, flags, 4, -EPROTO);
+	BAD(DIRECT_MAP, flags, 8, -EPROTO);
 	BAD(DIRECT_MAP, id, 1, -EPROTO);
 	BAD(DIRECT_UNMAP, len, 1, -EPROTO);
 #undef BAD

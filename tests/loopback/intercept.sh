@@ -1,0 +1,361 @@
+# shellcheck shell=bash
+# vfsdax-run: a program sees the same files with it and without, and the host the same that the program did.
+# Each test has what shows that something was served inside the process: the report.
+
+intercept_setup() { # [OPTIONS OF vfsdax-mount]
+	unix_only "over VFIO there is no file of the host's to read"
+	RUN=$(tool vfsdax-run)
+	RUNOP=$VFSDAX_HELPERS/runop
+	ASAN_LIBRARY=$(gcc -print-file-name=libasan.so)
+	[ -x "$RUN" ] || fail "$RUN is not built"
+	start_device --cache-size "${CACHE:-256M}"
+	mount_share "$@"
+	PATH=$(dirname "$RUN"):$PATH
+}
+# run COMMAND...: with the report in $TEST_DIR/report
+run() {
+	local status=0
+	# (a sanitizer's library in a program that was built without; the program's faults are its own)
+	if [ -n "$SANITIZED" ]; then
+		local -x LD_PRELOAD=$ASAN_LIBRARY ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0:detect_leaks=0:handle_segv=0:handle_sigbus=0
+	fi
+	VFSDAX_RUN_REPORT=1 VFSDAX_RUN_CALLS=${CALLS:-1} "$RUN" "$@" 2>"$TEST_DIR/err" || status=$?
+	cat "$TEST_DIR/err" >>"$TEST_DIR/all"
+	sed -n '/^vfsdax-run: [0-9]/p' "$TEST_DIR/err" >>"$TEST_DIR/report"
+	return "$status"
+}
+# served reads|writes|maps: how many the report has
+served() { sed -n "s/.*[: ,]\([0-9]*\) $1[ ,].*/\1/p" "$TEST_DIR/report" | awk '{ n += $1 } END { print n + 0 }'; }
+reported() { grep -q -- "$1" "$TEST_DIR/report"; }
+expect_reported() { reported "$1" || fail "the report does not say '$1': $(cat "$TEST_DIR/report")"; }
+# A sanitizer's library in them finds what is not ours.
+programs_of_others() { [ -z "$SANITIZED" ] || { note "programs that are not ours, with a sanitizer in them: nothing to look at"; false; }; }
+need() {
+	local program
+	for program in "$@"; do command -v "$program" >/dev/null || skip "$program is not installed"; done
+}
+
+# ---- one call after the other ---------------------------------------------------------------------
+
+test_a_program_is_told_the_same() {
+	intercept_setup
+	bounded 60 "$RUNOP" tell "$MNT/f" "$HOST_DIR/f" >"$TEST_DIR/plain"
+	expect_ge "$(wc -l <"$TEST_DIR/plain")" 80 "lines"
+	local calls
+	for calls in 1 8; do
+		CALLS=$calls run timeout 60 "$RUNOP" tell "$MNT/f" "$HOST_DIR/f" >"$TEST_DIR/run" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+		diff "$TEST_DIR/plain" "$TEST_DIR/run" >&2 || fail "with vfsdax-run (>) it is told something else; from call $calls on"
+	done
+	expect_ge "$(served reads)" 300 "reads that were served"
+	expect_ge "$(served writes)" 5 "writes that were served"
+	expect_ge "$(served maps)" 3 "maps that were served"
+	expect_same_tree
+}
+
+# The suite's own programs.
+timeout_helpers_find_nothing=200
+long_helpers_find_nothing=1
+test_helpers_find_nothing() {
+	intercept_setup
+	local posixop=$VFSDAX_HELPERS/posixop
+	head -c 8M /dev/urandom >"$TEST_DIR/ref"
+	cp "$TEST_DIR/ref" "$HOST_DIR/f"
+	: >"$HOST_DIR/p"
+	run bash -e -c "
+		'$FSOP' random-read '$MNT/f' '$TEST_DIR/ref' 3000 1
+		'$FSOP' model '$MNT/m' '$TEST_DIR/shadow' 3000 2 2000000
+		'$FSOP' mmap-shared '$MNT/f'
+		'$FSOP' mmap-private '$MNT/f'
+		'$FSOP' truncate-race '$MNT/t' 3
+		'$FSOP' append-race '$MNT/a' 4 200
+		'$FSOP' unlinked '$MNT/u'
+		'$posixop' append '$MNT/p' '$HOST_DIR/p'
+		'$posixop' layout-race '$MNT' 3
+		'$posixop' overwrite '$MNT/f' 4096 8192 50
+	" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	expect_ge "$(served reads)" 2000 "reads that were served"
+	expect_same_tree
+}
+
+timeout_torture=200
+long_torture=1
+test_torture() {
+	intercept_setup -o window_admit=always
+	run "$VFSDAX_HELPERS/torture" --seconds 6 --mount "$MNT" --host "$HOST_DIR" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	expect_ge "$(served reads)" 100 "reads that were served"
+}
+
+timeout_storm=200
+test_storm() {
+	intercept_setup
+	local seed
+	for seed in 1 2 ${VFSDAX_LONG:+3 4 5 6 7 8}; do
+		run timeout 60 "$RUNOP" storm "$MNT/f" "$((${VFSDAX_LONG:+30} + 3))" "$seed" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	done
+	expect_ge "$(served reads)" 1000 "reads that were served"
+	expect_ge "$(served writes)" 100 "writes that were served"
+	expect_same_tree
+}
+
+test_an_offset_that_is_shared() {
+	intercept_setup
+	local i
+	bounded 60 "$RUNOP" share "$MNT/f"
+	for i in 1 2 3; do
+		run timeout 60 "$RUNOP" share "$MNT/f" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	done
+	expect_ge "$(served reads)" 200 "reads that were served"
+	expect_ge "$(served writes)" 200 "writes that were served"
+}
+
+test_the_host_cuts_what_is_read() {
+	intercept_setup
+	run timeout 60 "$RUNOP" lost "$MNT/f" "$HOST_DIR/f" 4 || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	expect_ge "$(served reads)" 1000 "reads that were served"
+}
+
+# ---- programs -------------------------------------------------------------------------------------
+
+# same COMMAND: in two folders of the share, with vfsdax-run and without: the same output and files
+same() {
+	local how
+	for how in plain run; do
+		# (the same folder, since some write its name down)
+		mkdir "$MNT/work"
+		if [ "$how" = run ]; then
+			(cd "$MNT/work" && run bash -c "$1" >"$TEST_DIR/$how.out" 2>&1) || fail "$how: status $?: $(tail -n 3 "$TEST_DIR/all" "$TEST_DIR/$how.out")"
+		else
+			(cd "$MNT/work" && bash -c "$1" >"$TEST_DIR/$how.out" 2>&1) || fail "$how: status $?: $(tail -n 3 "$TEST_DIR/$how.out")"
+		fi
+		(cd "$HOST_DIR/work" && find . -path ./.git -prune -o -printf '%P %y %m %s %l\n' | sort && sums_here | sed '/\/\.git\//d') >"$TEST_DIR/$how.tree"
+		mv "$MNT/work" "$MNT/$how"
+	done
+	diff "$TEST_DIR/plain.out" "$TEST_DIR/run.out" >&2 || fail "the output differs (with vfsdax-run: >): $1"
+	diff "$TEST_DIR/plain.tree" "$TEST_DIR/run.tree" >&2 || fail "the files differ (with vfsdax-run: >): $1"
+	rm -rf "${MNT:?}/plain" "${MNT:?}/run"
+}
+
+long_coreutils_grep_tar=1
+test_coreutils_grep_tar() {
+	programs_of_others || return 0
+	need tar grep
+	intercept_setup
+	seq 100000 >"$HOST_DIR/numbers"
+	head -c 8M /dev/urandom >"$HOST_DIR/random"
+	same "
+		md5sum ../random ../numbers && sha256sum <../random && wc ../numbers
+		cp ../random a && cmp a ../random && dd if=../random of=a bs=4k seek=100 count=300 conv=notrunc status=none && md5sum a
+		sort -R --random-source=../random ../numbers >mixed && sort -n mixed >sorted && cmp sorted ../numbers && rm mixed
+		split -n 7 ../random part. && cat part.* | cmp - ../random && tail -c 1000 ../random | md5sum && tac ../numbers | head -n 3
+		od -A d -t x1 -j 4000000 -N 64 ../random && shuf -n 5 --random-source=../random ../numbers && truncate -s 5000 part.aa && cat part.aa | md5sum
+		grep -r 3999 .. --include=numbers | md5sum && grep -c 7 ../numbers
+		mkdir t && cp part.a? t && tar --sort=name --mtime=@0 -cf t.tar t && mkdir u && tar -xf t.tar -C u && diff -r t u/t && tar --mtime=@0 -rf t.tar a && tar -tf t.tar
+		gzip -kn ../numbers -c >n.gz && zcat n.gz | cmp - ../numbers"
+	expect_ge "$(served reads)" 1000 "reads that were served"
+}
+
+long_rsync=1
+test_rsync() {
+	programs_of_others || return 0
+	need rsync
+	intercept_setup
+	head -c 8M /dev/urandom >"$HOST_DIR/random"
+	mkdir "$HOST_DIR/tree"
+	cp /usr/include/*.h "$HOST_DIR/tree"
+	same "
+		rsync -a ../tree/ copy/ && diff -r ../tree copy && cp ../random r && printf change | dd of=r bs=1 seek=5000000 conv=notrunc status=none
+		cp ../random old && rsync --inplace --no-whole-file --checksum r old && cmp r old && rsync -a --delete --checksum ../tree/ copy/ && find copy -printf '%P %T@\n' | sort"
+	expect_ge "$(served reads)" 20 "reads that were served"
+}
+
+long_python_git_gcc=1
+test_python_git_gcc() {
+	programs_of_others || return 0
+	need python3 git gcc
+	intercept_setup
+	mkdir "$HOST_DIR/py"
+	cp "$(python3 -c 'import os; print(os.path.dirname(os.__file__))')"/[a-j]*.py "$HOST_DIR/py"
+	same "cp -r ../py . && python3 -m compileall -q --invalidation-mode unchecked-hash py && python3 -c '
+import hashlib, mmap, sqlite3
+f = open(\"../py/inspect.py\", \"rb\"); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+print(hashlib.md5(m).hexdigest(), hashlib.md5(f.read()).hexdigest())'"
+	same "export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_DATE=@1000000000+0000 GIT_COMMITTER_DATE=@1000000000+0000 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a
+		git init -q . && cp ../py/*.py . && git add . && git commit -qm one && for f in a*.py; do echo '#' >>\$f; done && git commit -qam two && git rev-parse HEAD
+		git gc -q && git fsck --strict && git clone -q . clone && git -C clone log --oneline --stat && rm -rf clone/.git && git status --short && git diff HEAD~1 | md5sum"
+	same "printf 'int f(int);int main(void){return f(3)-9;}' >a.c && printf '#include <stdio.h>\n#include <stdlib.h>\nint f(int x){return x*x;}' >b.c
+		gcc -g -O2 -c a.c b.c && ar rcD lib.a b.o && gcc a.o lib.a -o p && ./p && strip p && ./p && nm lib.a && readelf -h p"
+	expect_ge "$(served reads)" 20 "reads that were served"
+	expect_ge "$(served maps)" 1 "maps that were served"
+}
+
+# ---- sqlite3, from both sides -----------------------------------------------------------------------
+
+commits() { # FILE NAME COUNT
+	local i
+	echo 'pragma busy_timeout=20000; pragma synchronous=off;'
+	for ((i = 0; i < $3; i++)); do
+		echo "begin immediate; update t set n = n + 1 where k = $((i % 100)); insert into h values('$2', $i); commit;"
+	done
+}
+
+timeout_sqlite_with_the_host=200
+test_sqlite_with_the_host() {
+	programs_of_others || return 0
+	need sqlite3
+	intercept_setup
+	local n=${VFSDAX_LONG:+50000} host
+	n=${n:-1500}
+	sqlite3 "$MNT/db" 'pragma journal_mode=wal; create table t(k integer primary key, n); create table h(who, i);' "$(for ((i = 0; i < 100; i++)); do echo "insert into t values($i, 0);"; done)"
+	commits db host "$n" | sqlite3 "$HOST_DIR/db" >"$TEST_DIR/host.out" 2>&1 &
+	host=$!
+	commits db guest "$n" | run sqlite3 "$MNT/db" >"$TEST_DIR/guest.out" 2>&1 || fail "status $?: $(tail -n 3 "$TEST_DIR/guest.out")"
+	wait "$host" || fail "the host's: status $?: $(tail -n 3 "$TEST_DIR/host.out")"
+	expect_eq "$(run sqlite3 "$MNT/db" 'pragma integrity_check; select sum(n) from t; select who, count(*), sum(i) from h group by who')" \
+		"$(printf 'ok\n%d\nguest|%d|%d\nhost|%d|%d' $((2 * n)) "$n" $((n * (n - 1) / 2)) "$n" $((n * (n - 1) / 2)))" "the database"
+	expect_eq "$(sqlite3 "$HOST_DIR/db" 'pragma integrity_check')" ok "what the host says"
+	expect_ge "$(served reads)" 10 "reads that were served"
+	expect_ge "$(served maps)" 1 "maps that were served"
+}
+
+long_sqlite_says_the_same=1
+test_sqlite_says_the_same() {
+	programs_of_others || return 0
+	need sqlite3
+	intercept_setup
+	same "commits() { for ((i = 0; i < 300; i++)); do echo \"begin; update t set n = n + \$i where k = \$((i % 100)); insert into h values(\$i, hex(zeroblob(400))); commit;\"; done; }
+		for mode in delete wal truncate; do
+			rm -f db; { echo \"pragma journal_mode=\$mode; pragma mmap_size=1000000; create table t(k integer primary key, n); create table h(i, b);\"; for ((i = 0; i < 100; i++)); do echo \"insert into t values(\$i, \$i);\"; done | sed '1s/^/begin;/'; echo 'commit;'; commits; echo 'vacuum; pragma integrity_check; select sum(n) from t; select count(*) from h;'; } | sqlite3 -batch db
+		done"
+	expect_ge "$(served reads)" 20 "reads that were served"
+}
+
+# ---- what cannot be served --------------------------------------------------------------------------
+
+test_what_cannot_be_intercepted_is_named() {
+	programs_of_others || return 0
+	need objcopy gcc
+	intercept_setup
+	refuses() { # STATUS REGEX COMMAND...
+		local expected=$1 regex=$2 status=0
+		shift 2
+		"$RUN" "$@" >"$TEST_DIR/said" 2>&1 || status=$?
+		expect_eq "$status" "$expected" "status of $*"
+		expect_log "$TEST_DIR/said" "$*" "$regex"
+		expect_eq "$(wc -l <"$TEST_DIR/said")" 1 "lines"
+	}
+	cd "$TEST_DIR" || fail cd
+	cp /bin/true suid && chmod u+s suid
+	refuses 126 'suid is setuid' ./suid
+	: >empty
+	objcopy --add-section .go.buildinfo=empty /bin/true go
+	refuses 126 'written in Go' ./go
+	echo 'int main(void){return 0;}' >s.c
+	if gcc -static s.c -o static 2>/dev/null; then
+		refuses 126 'static is statically linked' ./static
+		printf '#!%s/static\n' "$TEST_DIR" >script && chmod +x script
+		refuses 126 'script is statically linked' ./script
+	fi
+	refuses 127 'No such file' ./nothing
+	refuses 126 'Permission denied' ./empty
+	refuses 125 'no program is named'
+	refuses 125 'frobnicate' --frobnicate true
+	expect_eq "$("$RUN" -- sh -c 'echo "$1"' sh --report)" --report "what follows the program"
+	cp /bin/true plain && "$RUN" ./plain
+	expect_eq "$("$RUN" sh -c 'exit 7' || echo $?)" 7 "status of the program"
+}
+
+# runs_on REGEX: a program has its bytes through the kernel, and the report says why
+runs_on() {
+	: >"$TEST_DIR/report"
+	expect_eq "$(run dd if="$MNT/f" bs=4k status=none | md5sum)" "$(md5sum <"$HOST_DIR/f")" "the bytes"
+	expect_reported "$1"
+	expect_eq "$(served reads)" 0 "reads that were served"
+}
+
+test_without_direct_maps_it_runs_on() {
+	intercept_setup -o direct_maps=off
+	head -c 1M /dev/urandom >"$HOST_DIR/f"
+	runs_on 'serves no direct maps'
+	unmount_share
+	mount_share -o dax=never
+	runs_on 'keeps pages\|no window'
+	unmount_share
+	mount_share -o cache=always
+	runs_on 'keeps pages'
+}
+
+test_another_users_mount_and_a_broken_one() {
+	need_root "another user's processes"
+	intercept_setup
+	head -c 1M /dev/urandom >"$HOST_DIR/f"
+	chmod 755 "$HOST_DIR"
+	chmod 644 "$HOST_DIR/f"
+	unmount_share
+	mount_share -o allow_other
+	local socket
+	socket=/run/vfsdax/$(mountpoint -d "$MNT").direct
+	# nobody listens; somebody who speaks something else; another version
+	mv "$socket" "$socket.away"
+	runs_on 'serves no direct maps'
+	python3 -c '
+import os, socket, struct, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.bind(sys.argv[1]); s.listen(8); print("there", flush=True)
+while True:
+    c, _ = s.accept(); c.recv(4096); c.send(struct.pack("=IHH", 0x31786466, 2, 1) + b"x" * 232); c.close()' "$socket" >"$TEST_DIR/fake" &
+	local fake=$!
+	wait_until 10 "the false mount listens" test -s "$TEST_DIR/fake"
+	runs_on 'another version'
+	kill "$fake"
+	wait "$fake" 2>/dev/null || true
+	rm -f "$socket"
+	mv "$socket.away" "$socket"
+	: >"$TEST_DIR/report"
+	run dd if="$MNT/f" bs=4k of=/dev/null status=none
+	expect_ge "$(served reads)" 200 "reads that were served"
+	# and another user's program, which has the file open
+	programs_of_others || return 0
+	: >"$TEST_DIR/report"
+	VFSDAX_RUN_REPORT=1 as_nobody "$RUN" dd if="$MNT/f" bs=4k of=/dev/null status=none 2>"$TEST_DIR/report"
+	expect_ge "$(served reads)" 200 "reads that were served"
+}
+
+test_a_device_that_dies_while_it_is_used() {
+	intercept_setup
+	head -c 4M /dev/urandom >"$HOST_DIR/f"
+	run python3 -c "
+import os, sys
+fd = os.open('$MNT/f', os.O_RDWR); ref = os.open('$HOST_DIR/f', os.O_RDONLY)
+def look():
+    for i in range(64):
+        assert os.pread(fd, 4096, i * 4096) == os.pread(ref, 4096, i * 4096), i
+        assert os.pwrite(fd, bytes([i]) * 100, i * 4096) == 100, i
+look(); print('ready', flush=True); sys.stdin.readline(); look(); look()
+assert os.fstat(fd).st_mtime_ns == os.fstat(ref).st_mtime_ns" >"$TEST_DIR/py.out" < <(
+		until grep -q ready "$TEST_DIR/py.out"; do sleep 0.05; done
+		kill -KILL "$DEVICE_PID"
+		sleep 0.3
+		"$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" --cache-size 256M 2>>"$DEVICE_LOG" &
+		echo $! >"$TEST_DIR/device2"
+		sleep 1
+		echo
+	) || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	expect_ge "$(served reads)" 100 "reads that were served"
+	DEVICE_PID=$(cat "$TEST_DIR/device2")
+	expect_same_tree
+	unmount_share
+	kill "$DEVICE_PID"
+	wait_until 10 "the second device ends" gone "$DEVICE_PID"
+	DEVICE_PID=
+}
+
+test_times_are_kept_again_when_nobody_writes() {
+	intercept_setup
+	head -c 1M /dev/urandom >"$HOST_DIR/f"
+	run bash -c "exec 3<>'$MNT/f'; dd bs=4k count=100 of=/dev/null status=none <&3; dd bs=4k count=20 conv=notrunc if=/dev/urandom status=none >&3"
+	local before after
+	stat "$MNT/f" >/dev/null
+	before=$(stat_counter queue.requests.GETATTR)
+	for _ in 1 2 3 4 5 6 7 8; do stat "$MNT/f" >/dev/null; done
+	after=$(stat_counter queue.requests.GETATTR)
+	expect_le $((after - before)) 3 "GETATTR of a file that is written by nobody"
+}
