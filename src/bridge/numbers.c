@@ -38,7 +38,7 @@ void numbers_init(struct numbers *u, struct node_table *nodes, struct ledger *le
 	u->ledger = nodes->ledger = ledger;
 	u->last = last;
 	pthread_mutex_init(&u->lock, NULL);
-	omap_init(&u->by_name);
+	holders_init(&u->by_name);
 	omap_init(&u->by_device);
 	omap_init(&u->by_file);
 	omap_init(&u->idle);
@@ -46,7 +46,7 @@ void numbers_init(struct numbers *u, struct node_table *nodes, struct ledger *le
 
 void numbers_fini(struct numbers *u)
 {
-	omap_clear(&u->by_name);
+	holders_fini(&u->by_name);
 	omap_clear(&u->by_device);
 	omap_clear(&u->by_file);
 	omap_clear(&u->idle);
@@ -247,7 +247,7 @@ static void give_name(struct numbers *u, struct node_name *made)
 		ledger_enter(made, RECORD_NAME);
 		made->next = n->origin->names;
 		n->origin->names = made;
-		put(&u->by_name, key, nodeid);
+		holders_add(&u->by_name, key, nodeid);
 		made = NULL;
 		for (at = &n->origin->names; *at && count < NAMES_MAX; at = &(*at)->next)
 			count++;
@@ -256,7 +256,7 @@ static void give_name(struct numbers *u, struct node_name *made)
 	}
 	shard_unlock(s);
 	if (last) {
-		drop(&u->by_name, key_of(last), nodeid);
+		holders_remove(&u->by_name, key_of(last), nodeid);
 		release_dir_of(u, last);
 	}
 	if (made)
@@ -279,7 +279,7 @@ static void take_name(struct numbers *u, uint64_t nodeid, uint64_t key)
 			*at = gone->next;
 	}
 	shard_unlock(s);
-	drop(&u->by_name, key, nodeid);
+	holders_remove(&u->by_name, key, nodeid);
 	if (gone)
 		release_dir_of(u, gone);
 	ledger_remove(u->ledger, gone);
@@ -330,48 +330,65 @@ void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *n
 
 void numbers_unname(struct numbers *u, uint64_t dir, const char *name)
 {
-	uint64_t key = name_key(dir, name), nodeid;
+	uint64_t key = name_key(dir, name), nodeids[HOLDERS_MAX];
 
 	if (!u->keeps)
 		return;
 	pthread_mutex_lock(&u->lock);
-	nodeid = get(&u->by_name, key);
-	if (nodeid)
-		take_name(u, nodeid, key);
+	for (unsigned n = holders_get(&u->by_name, key, nodeids); n;)
+		take_name(u, nodeids[--n], key);
 	pthread_mutex_unlock(&u->lock);
 }
 
-/* Called with the lock held. */
-static void give_copy(struct numbers *u, uint64_t nodeid, uint64_t dir, const char *name)
+/* Called with the lock held. Those that have the name `key` get this one, too. */
+static unsigned give_copies(struct numbers *u, uint64_t key, uint64_t dir, const char *name,
+			    uint64_t nodeids[HOLDERS_MAX])
 {
-	struct node_name *made = nodeid ? new_name(u, nodeid, dir, name) : NULL;
+	unsigned n = holders_get(&u->by_name, key, nodeids);
 
-	if (made)
-		give_name(u, made);
+	for (unsigned i = 0; i < n; i++) {
+		struct node_name *made = new_name(u, nodeids[i], dir, name);
+
+		if (made)
+			give_name(u, made);
+	}
+	return n;
+}
+
+/* Called with the lock held: but for those who are among the others. */
+static void take_names(struct numbers *u, uint64_t key, const uint64_t *nodeids, unsigned n,
+		       const uint64_t *others, unsigned n_others)
+{
+	for (unsigned i = 0; i < n; i++) {
+		bool stays = false;
+
+		for (unsigned k = 0; k < n_others; k++)
+			stays |= others[k] == nodeids[i];
+		if (!stays)
+			take_name(u, nodeids[i], key);
+	}
 }
 
 void numbers_rename(struct numbers *u, uint64_t dir, const char *name, uint64_t newdir,
 		    const char *newname, unsigned how)
 {
-	uint64_t old = name_key(dir, name), new = name_key(newdir, newname), moved, replaced;
+	uint64_t old = name_key(dir, name), new = name_key(newdir, newname);
+	uint64_t moved[HOLDERS_MAX], replaced[HOLDERS_MAX];
+	unsigned n_moved, n_replaced;
 
 	if (!u->keeps || old == new)
 		return;
 	pthread_mutex_lock(&u->lock);
-	moved = get(&u->by_name, old);
-	replaced = get(&u->by_name, new);
-	if (moved == replaced)
-		replaced = 0; /* two names of one file: nothing happens */
 	/* A name too many does no harm, for what answers to it is looked at; one too few does. So
 	 * a driver that is killed in between has given, and not taken yet; and where nothing is
 	 * known to move this was done before. */
-	give_copy(u, moved, newdir, newname);
+	n_replaced = holders_get(&u->by_name, new, replaced);
+	n_moved = give_copies(u, old, newdir, newname, moved);
 	if (how & NUMBERS_EXCHANGE)
-		give_copy(u, replaced, dir, name);
-	if (moved && !(how & NUMBERS_PERHAPS)) {
-		take_name(u, moved, old);
-		if (replaced)
-			take_name(u, replaced, new);
+		give_copies(u, new, dir, name, replaced);
+	if (n_moved && !(how & NUMBERS_PERHAPS)) {
+		take_names(u, old, moved, n_moved, replaced, how & NUMBERS_EXCHANGE ? n_replaced : 0);
+		take_names(u, new, replaced, n_replaced, moved, n_moved);
 	}
 	pthread_mutex_unlock(&u->lock);
 }
@@ -408,7 +425,7 @@ void numbers_gone(void *ctx, struct node *n)
 	/* Unless it was named again meanwhile, as another node of the same number. */
 	if (!node_find(u->nodes, n->nodeid)) {
 		for (struct node_name *name = o ? o->names : NULL; name; name = name->next)
-			drop(&u->by_name, key_of(name), n->nodeid);
+			holders_remove(&u->by_name, key_of(name), n->nodeid);
 		if (o)
 			drop(&u->by_file, file_key(o->ino, o->generation, o->type), n->nodeid);
 		drop(&u->by_device, n->device_id, n->nodeid);

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/omap.h"
+#include "bridge/holders.h"
 #include "bridge/node.h"
 #include "bridge/records.h"
 #include "wire/fuse.h"
@@ -31,7 +32,7 @@ struct numbers {
 	bool translates;
 	/* Guards what follows; the shards' locks of the nodes are taken inside. */
 	pthread_mutex_t lock;
-	struct omap by_name;   /* hash of directory and name -> the kernel's number */
+	struct holders by_name; /* hash of directory and name -> the kernel's numbers */
 	struct omap by_device; /* where they differ: the device's number -> the kernel's */
 	struct omap idle;      /* numbers_idle() */
 	atomic_bool any_idle;

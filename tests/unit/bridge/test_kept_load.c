@@ -224,6 +224,30 @@ static void a_rename_that_is_noted_twice_keeps_the_name(void **state)
 	bridge_kept_destroy(next);
 }
 
+/* The same, killed between the two halves of it: what moves and what is replaced have one name, in
+ * whichever order they are read again. Then it moves on. */
+static void a_name_of_two_follows_both(void **state)
+{
+	(void)state;
+	for (unsigned order = 0; order < 2; order++) {
+		struct bridge_kept *k = first_driver();
+
+		named(k, FUSE_ROOT_ID, order ? "a" : "b", order ? 10 : 11, 2);
+		named(k, FUSE_ROOT_ID, order ? "b" : "a", order ? 11 : 10, 4);
+		numbers_rename(&k->numbers, FUSE_ROOT_ID, "a", FUSE_ROOT_ID, "b", NUMBERS_PERHAPS);
+		k = next_driver(k);
+		resume(k);
+		numbers_rename(&k->numbers, FUSE_ROOT_ID, "b", FUSE_ROOT_ID, "c", 0);
+		k = next_driver(k);
+		resume(k);
+		expect_name(k, 10, "c");
+		expect_name(k, 11, "c");
+		numbers_unname(&k->numbers, FUSE_ROOT_ID, "c");
+		expect_name(k, 10, "a"); /* perhaps */
+		bridge_kept_destroy(k);
+	}
+}
+
 static void expect_refusal(struct bridge_kept *k, const char *reason)
 {
 	struct bridge_kept *next;
@@ -266,6 +290,7 @@ int main(void)
 		cmocka_unit_test(what_was_not_answered_does_not_count),
 		cmocka_unit_test(open_files_and_locks_are_there_twice_over),
 		cmocka_unit_test(a_rename_that_is_noted_twice_keeps_the_name),
+		cmocka_unit_test(a_name_of_two_follows_both),
 		cmocka_unit_test(what_cannot_be_gone_on_with_is_refused),
 	};
 
