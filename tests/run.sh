@@ -276,7 +276,7 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors headers api build/release build/asan build/tsan abi install systemd unit/PRESET/NAME loopback/PRESET/THEME.NAME \
+	printf '%s\n' floors links headers api build/release build/asan build/tsan abi install systemd unit/PRESET/NAME loopback/PRESET/THEME.NAME \
 		delays/PRESET/THEME.NAME model/NAME fuzz/NAME lint/NAME quickstart vm/NAME
 	exit 0
 fi
@@ -323,6 +323,7 @@ fi
 
 sources() {
 	test_step floors 30 tests/check-floors.sh
+	test_step links 30 tests/check-links.sh
 	test_step headers 60 tests/package/headers.sh
 	test_step api 30 tests/package/api.sh
 }
