@@ -306,8 +306,11 @@ void note_rename(struct op *op, uint64_t newdir, unsigned how)
 int finish_rename(struct op *op, uint8_t *payload, size_t len)
 {
 	(void)payload, (void)len;
-	/* The directory's number in the message may be the device's by now. */
-	note_rename(op, op->arg_off, 0);
+	/* The directory's number in the message may be the device's by now. What the kernel has
+	 * sent again the last driver has perhaps noted already: to take names from what has them
+	 * could take them from what was moved. */
+	note_rename(op, op->arg_off,
+		    op->h.unique & FUSE_UNIQUE_RESEND_BIT ? NUMBERS_PERHAPS : 0);
 	return 0;
 }
 

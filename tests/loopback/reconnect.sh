@@ -66,9 +66,9 @@ test_a_storm_is_done_exactly_once_without_a_window_though_both_die() { WHO=both 
 timeout_a_storm_is_done_exactly_once_by_the_callers_rights=$STORM_S
 long_a_storm_is_done_exactly_once_by_the_callers_rights=1
 test_a_storm_is_done_exactly_once_by_the_callers_rights() { stormed -o no_default_permissions; }
-timeout_a_storm_is_done_exactly_once_by_the_callers_rights_though_the_driver_dies=$STORM_S
-long_a_storm_is_done_exactly_once_by_the_callers_rights_though_the_driver_dies=1
-test_a_storm_is_done_exactly_once_by_the_callers_rights_though_the_driver_dies() { WHO=driver stormed -o no_default_permissions; }
+timeout_a_storm_is_done_exactly_once_by_the_callers_rights_if_the_driver_dies=$STORM_S
+long_a_storm_is_done_exactly_once_by_the_callers_rights_if_the_driver_dies=1
+test_a_storm_is_done_exactly_once_by_the_callers_rights_if_the_driver_dies() { WHO=driver stormed -o no_default_permissions; }
 
 # Storms of a minute each, while device, driver or both die, or the driver is replaced: for VFSDAX_TORTURE_S seconds, in builds
 # with delays as well.

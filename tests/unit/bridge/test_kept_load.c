@@ -248,6 +248,31 @@ static void a_name_of_two_follows_both(void **state)
 	}
 }
 
+/* An exchange was noted, and the driver died before it answered: the next one holds it, finds what
+ * is open by the right of two names, and notes it again. */
+static void an_exchange_that_is_noted_twice_keeps_the_names(void **state)
+{
+	struct fuse_entry_out other = {.nodeid = 70, .attr = {.ino = 9, .mode = S_IFREG}};
+	struct bridge_kept *k = first_driver();
+	struct numbers_question q;
+
+	(void)state;
+	named(k, FUSE_ROOT_ID, "a", 10, 2);
+	named(k, FUSE_ROOT_ID, "b", 11, 4);
+	numbers_rename(&k->numbers, FUSE_ROOT_ID, "a", FUSE_ROOT_ID, "b", NUMBERS_EXCHANGE);
+	k = next_driver(k);
+	resume(k);
+	for (unsigned i = 0; i < 2; i++) {
+		numbers_rename(&k->numbers, FUSE_ROOT_ID, "a", FUSE_ROOT_ID, "b",
+			       NUMBERS_EXCHANGE | NUMBERS_PERHAPS);
+		assert_int_equal(numbers_ask(&k->numbers, 11, &q), 1);
+		if (strcmp(q.name, "a") != 0)
+			assert_int_equal(numbers_found(&k->numbers, &q, 0, &other), -ESTALE);
+		expect_name(k, 11, "a");
+	}
+	bridge_kept_destroy(k);
+}
+
 static void expect_refusal(struct bridge_kept *k, const char *reason)
 {
 	struct bridge_kept *next;
@@ -291,6 +316,7 @@ int main(void)
 		cmocka_unit_test(open_files_and_locks_are_there_twice_over),
 		cmocka_unit_test(a_rename_that_is_noted_twice_keeps_the_name),
 		cmocka_unit_test(a_name_of_two_follows_both),
+		cmocka_unit_test(an_exchange_that_is_noted_twice_keeps_the_names),
 		cmocka_unit_test(what_cannot_be_gone_on_with_is_refused),
 	};
 
