@@ -12,7 +12,7 @@
 /* Above what a device may give that counts. */
 #define FIRST_OWN  (UINT64_C(1) << 62)
 /* Names above each other; the host's paths are shorter. */
-#define DEPTH_MAX  4096
+#define DEPTH_MAX  2048
 #define NODE_IS(v) ((void *)(uintptr_t)(v))
 #define NODE_OF(p) ((uint64_t)(uintptr_t)(p))
 _Static_assert(sizeof(void *) == sizeof(uint64_t), "numbers are kept as values of an omap");
@@ -528,32 +528,80 @@ int numbers_load(struct numbers *u, const struct records_unanswered *unanswered)
 	return 0;
 }
 
+/* The i-th name of a node, newest first, and where it is. False: it has not so many. */
+static bool name_of(struct numbers *u, uint64_t nodeid, unsigned i, struct numbers_question *q,
+		    uint64_t *dir)
+{
+	struct shard *s = shard_lock(u->nodes, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+	const struct node_name *name = n && n->origin ? n->origin->names : NULL;
+
+	while (name && i--)
+		name = name->next;
+	if (name) {
+		memcpy(q->name, name->name, strlen(name->name) + 1);
+		q->nodeid = nodeid;
+		q->key = key_of(name);
+		*dir = name->dir;
+	}
+	shard_unlock(s);
+	return name;
+}
+
+/* A node on the way up, and how many of its names have been tried. */
+struct step {
+	uint64_t nodeid;
+	unsigned tried;
+};
+
+static bool is_on(const struct step *way, unsigned depth, uint64_t nodeid)
+{
+	for (unsigned i = 0; i <= depth; i++)
+		if (way[i].nodeid == nodeid)
+			return true;
+	return false;
+}
+
+/*
+ * The way up by names ends at a directory that the device has. Not every name is true: with those
+ * that are not a directory can be inside of itself, so a way that comes back to where it was is not
+ * taken.
+ */
+static int find_way(struct numbers *u, uint64_t nodeid, struct numbers_question *q)
+{
+	struct step way[DEPTH_MAX];
+	unsigned depth = 0;
+	struct omap dead; /* from there no way leads on */
+	int err = 0;
+
+	omap_init(&dead);
+	way[0] = (struct step){nodeid, 0};
+	while (!err) {
+		struct step *at = &way[depth];
+		uint64_t dir, found;
+
+		if (!name_of(u, at->nodeid, at->tried++, q, &dir)) {
+			omap_insert(&dead, at->nodeid, u);
+			if (!depth--)
+				err = -ESTALE;
+			continue;
+		}
+		q->device_dir = numbers_device(u, dir);
+		if (q->device_dir)
+			err = 1;
+		else if (depth + 1 < DEPTH_MAX && !is_on(way, depth, dir) &&
+			 !(omap_floor(&dead, dir, &found) && found == dir))
+			way[++depth] = (struct step){dir, 0};
+	}
+	omap_clear(&dead);
+	return err;
+}
+
 int numbers_ask(struct numbers *u, uint64_t nodeid, struct numbers_question *q)
 {
-	if (!u->translates)
+	if (!u->translates || numbers_device(u, nodeid))
 		return 0;
-	for (unsigned depth = 0; depth < DEPTH_MAX; depth++) {
-		struct shard *s = shard_lock(u->nodes, nodeid);
-		struct node *n = shard_find_node(s, nodeid);
-		const struct node_name *name = n && n->origin ? n->origin->names : NULL;
-		bool known = nodeid == FUSE_ROOT_ID || (n && n->device_id);
-
-		q->nodeid = nodeid;
-		if (!known && name) {
-			memcpy(q->name, name->name, strlen(name->name) + 1);
-			q->key = key_of(name);
-			nodeid = name->dir;
-		}
-		shard_unlock(s);
-		if (known)
-			return depth ? -ESTALE : 0;
-		if (!name)
-			return -ESTALE;
-		q->device_dir = numbers_device(u, nodeid);
-		if (q->device_dir)
-			return 1;
-	}
-	return -ESTALE;
+	return find_way(u, nodeid, q);
 }
 
 /* Called with the lock held. 0, or -ESTALE: it is another file. */

@@ -273,6 +273,29 @@ static void an_exchange_that_is_noted_twice_keeps_the_names(void **state)
 	bridge_kept_destroy(k);
 }
 
+/* By a name that is not true a directory is inside of one that is inside of it. */
+static void names_that_go_round_lead_on(void **state)
+{
+	struct bridge_kept *k = first_driver();
+	struct numbers_question q;
+
+	(void)state;
+	named(k, FUSE_ROOT_ID, "b", 11, 2);
+	named(k, 11, "a", 10, 4);
+	named(k, 10, "f", 12, 6);
+	named(k, 10, "b", 11, 8); /* a guess */
+	named(k, 13, "gone", 12, 10);
+	k = next_driver(k);
+	resume(k);
+	assert_int_equal(numbers_ask(&k->numbers, 12, &q), 1);
+	assert_int_equal(q.nodeid, 11);
+	assert_int_equal(q.device_dir, FUSE_ROOT_ID);
+	assert_string_equal(q.name, "b");
+	numbers_unname(&k->numbers, FUSE_ROOT_ID, "b");
+	assert_int_equal(numbers_ask(&k->numbers, 12, &q), -ESTALE);
+	bridge_kept_destroy(k);
+}
+
 static void expect_refusal(struct bridge_kept *k, const char *reason)
 {
 	struct bridge_kept *next;
@@ -316,6 +339,7 @@ int main(void)
 		cmocka_unit_test(open_files_and_locks_are_there_twice_over),
 		cmocka_unit_test(a_rename_that_is_noted_twice_keeps_the_name),
 		cmocka_unit_test(a_name_of_two_follows_both),
+		cmocka_unit_test(names_that_go_round_lead_on),
 		cmocka_unit_test(an_exchange_that_is_noted_twice_keeps_the_names),
 		cmocka_unit_test(what_cannot_be_gone_on_with_is_refused),
 	};
