@@ -32,9 +32,9 @@ struct ledger_mark {
 /* `version`: of what is in the records. `lasts`: in a file; else in memory of the process alone. */
 int ledger_create(uint32_t version, bool lasts, struct ledger **out);
 /*
- * What another process has left in `fd`, which is the ledger's from here on, and closed if it fails.
- * *why is NULL, or with -EPROTO what is wrong with it, in words that continue "the state is ...".
- * One thread, until ledger_each() is through.
+ * What another process has left in `fd`, which is the ledger's from here on, and closed if it
+ * fails. *why is NULL, or with -EPROTO what is wrong with it, in words that continue "the state is
+ * ...". One thread, until ledger_each() is through.
  */
 int ledger_load(int fd, uint32_t version, struct ledger **out, const char **why);
 /* Could it be loaded, as far as its version goes? While another process uses it. 0, or as
@@ -52,8 +52,9 @@ void ledger_enter(void *record, unsigned kind);
 /* Entered or not; NULL is fine. */
 void ledger_remove(struct ledger *l, void *record);
 
-/* Each record of a kind, right after ledger_load(). One that is shorter than `size` bytes ends it with -EPROTO, and so does what
- * each() returns that is not 0. Records may be removed meanwhile, not added. */
+/* Each record of a kind, right after ledger_load(). One that is shorter than `size` bytes ends it
+ * with -EPROTO, and so does what each() returns that is not 0. Records may be removed meanwhile,
+ * not added. */
 int ledger_each(struct ledger *l, unsigned kind, size_t size,
 		int (*each)(void *ctx, void *record, size_t size), void *ctx);
 

@@ -22,8 +22,8 @@ enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
 /* What outlives a device: see kept.h. */
 struct bridge_kept;
 
-/* `goes_on`: a device that fails may be followed by another one; `lasts`: and this driver, too. NULL:
- * out of memory. */
+/* `goes_on`: a device that fails may be followed by another one; `lasts`: and this driver, too.
+ * NULL: out of memory. */
 struct bridge_kept *bridge_kept_create(bool goes_on, bool lasts);
 /* After the last bridge. Requests that were held get no answer. NULL is fine. */
 void bridge_kept_destroy(struct bridge_kept *kept);
@@ -35,8 +35,9 @@ int bridge_kept_fd(const struct bridge_kept *kept);
 int bridge_kept_load(int fd, struct bridge_kept **out, const char **why);
 /* The same question while that driver lives; the descriptor stays the caller's. */
 int bridge_kept_check(int fd, const char **why);
-/* After bridge_kept_load(), when bridge_held() has all requests that the kernel has sent again; `noted_fd`: the memory
- * that driver shared with its device (fs_memory_fd()), which is closed when it has been read. */
+/* After bridge_kept_load(), when bridge_held() has all requests that the kernel has sent again;
+ * `noted_fd`: the memory that driver shared with its device (fs_memory_fd()), which is closed when
+ * it has been read. */
 int bridge_kept_resume(struct bridge_kept *kept, int noted_fd);
 /* Which device, and its tag, once there has been one. */
 const char *bridge_kept_source(const struct bridge_kept *kept);

@@ -245,8 +245,8 @@ void start_opendir(struct op *op)
 		op_forward(op);
 		return;
 	}
-	op->dir_id = out.fh = dirs_add(b->dirs, op->h.nodeid, &(struct dir_state){0},
-					     request_id(op->h.unique));
+	op->dir_id = out.fh =
+		dirs_add(b->dirs, op->h.nodeid, &(struct dir_state){0}, request_id(op->h.unique));
 	op_end(op, out.fh ? 0 : -ENOMEM, &out, sizeof(out));
 }
 

@@ -17,7 +17,8 @@ struct dir_state {
 	uint64_t fh, end;
 };
 
-/* They are kept in `ledger`; *last, which is 0 at first, is the last handle. NULL: out of memory. */
+/* They are kept in `ledger`; *last, which is 0 at first, is the last handle. NULL: out of memory.
+ */
 struct dirs *dirs_create(struct ledger *ledger, _Atomic uint64_t *last);
 void dirs_destroy(struct dirs *t);
 

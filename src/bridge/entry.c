@@ -149,9 +149,8 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 	if (node)
 		node_note_opened(b->nodes, node, open_writes(op->open_flags));
 	if (node)
-		out->fh = op->given_number =
-			handles_add(b->kept->handles, node_id(node), out->fh, op->open_flags,
-				    request_id(op->h.unique));
+		out->fh = op->given_number = handles_add(b->kept->handles, node_id(node), out->fh,
+							 op->open_flags, request_id(op->h.unique));
 	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
 	if (node)
 		node_look(b->nodes, node, &view);

@@ -309,8 +309,7 @@ int finish_rename(struct op *op, uint8_t *payload, size_t len)
 	/* The directory's number in the message may be the device's by now. What the kernel has
 	 * sent again the last driver has perhaps noted already: to take names from what has them
 	 * could take them from what was moved. */
-	note_rename(op, op->arg_off,
-		    op->h.unique & FUSE_UNIQUE_RESEND_BIT ? NUMBERS_PERHAPS : 0);
+	note_rename(op, op->arg_off, op->h.unique & FUSE_UNIQUE_RESEND_BIT ? NUMBERS_PERHAPS : 0);
 	return 0;
 }
 

@@ -33,8 +33,8 @@ struct numbers {
 	/* Guards what follows; the shards' locks of the nodes are taken inside. */
 	pthread_mutex_t lock;
 	struct holders by_name; /* hash of directory and name -> the kernel's numbers */
-	struct omap by_device; /* where they differ: the device's number -> the kernel's */
-	struct omap idle;      /* numbers_idle() */
+	struct omap by_device;	/* where they differ: the device's number -> the kernel's */
+	struct omap idle;	/* numbers_idle() */
 	atomic_bool any_idle;
 	struct omap by_file; /* hash of identity -> the kernel's number, of nodes that this device
 				has not been asked for */

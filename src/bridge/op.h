@@ -82,8 +82,8 @@ struct op {
 	/* The device is asked for this node on behalf of the op, by one of its names; see
 	 * rebuild.c. */
 	uint64_t asked_node, asked_name;
-	uint64_t given_number; /* the kernel's, of given_fh */
-	uint32_t note_at;      /* in req->out; 0: the device was not asked for one */
+	uint64_t given_number;	     /* the kernel's, of given_fh */
+	uint32_t note_at;	     /* in req->out; 0: the device was not asked for one */
 	struct kept_note *kept_note; /* the same for another driver; NULL: none */
 	struct window_waiter waiter;
 	struct fs_payload_waiter payload_waiter;

@@ -128,7 +128,8 @@ static bool is_enough(struct bridge *b)
 
 	fs_init_reply(&k->state->offered, limits, &out);
 	missing = b->kernel_flags & ~fs_init_out_flags(&out);
-	if (missing || out.max_write < k->state->told.max_write || out.max_pages < k->state->told.max_pages) {
+	if (missing || out.max_write < k->state->told.max_write ||
+	    out.max_pages < k->state->told.max_pages) {
 		log_error("%s: this device cannot do what the last one could (flags %#" PRIx64
 			  ", requests of %u bytes): unmount, and mount again",
 			  b->transport->source, missing, k->state->told.max_write);

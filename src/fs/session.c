@@ -314,7 +314,8 @@ int fs_session_init(struct fs_session *s, uint64_t kernel_flags, uint32_t max_re
 		log_error("%s: its answer to FUSE_INIT cannot be used: %s", s->t->source, why);
 		return got;
 	}
-	got = fs_call(s, FUSE_GETATTR, FUSE_ROOT_ID, &getattr, sizeof(getattr), &attr, sizeof(attr));
+	got = fs_call(s, FUSE_GETATTR, FUSE_ROOT_ID, &getattr, sizeof(getattr), &attr,
+		      sizeof(attr));
 	if (got < 0) {
 		log_error("%s: the root of the share cannot be read: %s", s->t->source,
 			  strerror(-got));

@@ -26,7 +26,7 @@
 
 /* A live mount's driver answers at once. */
 #define ANSWERS_WITHIN_MS 3000u
-#define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND; FUSE 7.40 */
+#define NOTIFY_RESEND	  7 /* FUSE_NOTIFY_RESEND; FUSE 7.40 */
 
 struct fusemnt {
 	struct fuse_session *se; /* NULL: adopted */

@@ -93,9 +93,10 @@ static int pci_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *
 	ret = vfio_dma_alloc(p->vfio, len_bytes, &p->arena);
 	if (ret)
 		return ret;
-	*out = (struct dma_mem){
-		.va = p->arena.va, .iova = p->arena.iova, .len_bytes = p->arena.len_bytes,
-				 .fd = p->arena.fd};
+	*out = (struct dma_mem){.va = p->arena.va,
+				.iova = p->arena.iova,
+				.len_bytes = p->arena.len_bytes,
+				.fd = p->arena.fd};
 	return 0;
 }
 

@@ -221,8 +221,8 @@ static inline bool transport_cut_off(struct transport *t)
 void transport_fail(struct transport *t, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* After a failure: did the device go away, or stand still? One that broke the protocol does so again,
- * and is not to be followed by anything. */
+/* After a failure: did the device go away, or stand still? One that broke the protocol does so
+ * again, and is not to be followed by anything. */
 bool transport_may_return(struct transport *t);
 
 /* An eventfd of the caller's that is signalled when the device is given up. */

@@ -114,9 +114,10 @@ static int vu_dma_arena(struct transport *t, size_t len_bytes, struct dma_mem *o
 			  len_bytes, strerror(-err));
 		return err;
 	}
-	*out = (struct dma_mem){
-		.va = v->arena.va, .iova = vu_iova_base(v), .len_bytes = v->arena.len_bytes,
-				 .fd = v->arena.fd};
+	*out = (struct dma_mem){.va = v->arena.va,
+				.iova = vu_iova_base(v),
+				.len_bytes = v->arena.len_bytes,
+				.fd = v->arena.fd};
 	return 0;
 }
 

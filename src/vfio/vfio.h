@@ -113,8 +113,8 @@ int vfio_share_device(struct vfio_device *d);
 /* ---- memory that the device reaches ---- */
 
 struct vfio_dma {
-	uint8_t *va; /* page-aligned, zeroed, locked in memory, shared with forked children */
-	int fd;	     /* of the file that it is, from 0 on */
+	uint8_t *va;	  /* page-aligned, zeroed, locked in memory, shared with forked children */
+	int fd;		  /* of the file that it is, from 0 on */
 	uint64_t iova;	  /* never 0 */
 	size_t len_bytes; /* what was asked for, rounded up to 2 MiB */
 	bool huge;	  /* of huge pages; else it said so in one line of log */

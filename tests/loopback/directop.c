@@ -532,20 +532,13 @@ int main(int argc, char **argv)
 		int args;
 		int (*run)(char **args);
 	} commands[] = {
-		{"pair", 1, pair},
-		{"readonly", 1, readonly},
-		{"hold", 3, hold},
-		{"family", 1, family},
-		{"again", 1, again},
-		{"wrong", 3, wrong},
-		{"many", 1, many},
-		{"storm", 3, storm},
-		{"whole", 1, whole},
-		{"cannot_connect", 2, cannot_connect},
-		{"lies", 2, lies},
-		{"lies_of_a_reader", 2, lies_of_a_reader},
-		{"foreign", 3, foreign},
-		{"flood", 1, flood},
+		{"pair", 1, pair},	 {"readonly", 1, readonly},
+		{"hold", 3, hold},	 {"family", 1, family},
+		{"again", 1, again},	 {"wrong", 3, wrong},
+		{"many", 1, many},	 {"storm", 3, storm},
+		{"whole", 1, whole},	 {"cannot_connect", 2, cannot_connect},
+		{"lies", 2, lies},	 {"lies_of_a_reader", 2, lies_of_a_reader},
+		{"foreign", 3, foreign}, {"flood", 1, flood},
 		{"deaf", 1, deaf},
 	};
 

@@ -30,7 +30,6 @@ static void *alloc_or_die(size_t len)
 	return p;
 }
 
-
 /* xorshift: the same sequence on every machine, so a failing seed can be run again. */
 static uint64_t random_state = 88172645463325252u;
 static uint64_t random_next(void)

@@ -21,7 +21,7 @@
 
 struct daemon {
 	struct options o;
-	int ready_fd; /* background.h; -1: in the foreground, or said already */
+	int ready_fd;	   /* background.h; -1: in the foreground, or said already */
 	struct hold *hold; /* NULL: the mount ends with this process */
 	struct fusemnt *mount;
 	struct bridge_kept *kept;

@@ -26,8 +26,8 @@ struct direct_params {
 	int64_t device_uid; /* who gets the device itself where nothing less will do; -1: nobody */
 };
 
-/* A process that was killed may have left its socket, by this device number: clients would wait there
- * for a server. */
+/* A process that was killed may have left its socket, by this device number: clients would wait
+ * there for a server. */
 void direct_remove_dead(bool others, dev_t dev);
 
 /* 0 or -errno; not being able to is no reason not to mount. */

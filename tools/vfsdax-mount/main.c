@@ -229,8 +229,9 @@ void daemon_ready(struct daemon *d)
 	if (d->ready_fd >= 0)
 		background_detach(d->ready_fd);
 	d->ready_fd = -1;
-	notify_send(d->notify_fd, d->away_since_ns ? "READY=1\nSTATUS=waiting for the device"
-						   : "READY=1\nSTATUS=mounted",
+	notify_send(d->notify_fd,
+		    d->away_since_ns ? "READY=1\nSTATUS=waiting for the device"
+				     : "READY=1\nSTATUS=mounted",
 		    -1);
 }
 

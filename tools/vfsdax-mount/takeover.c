@@ -128,10 +128,11 @@ static int check_state(const char *mountpoint, dev_t dev)
 	if (fd >= 0)
 		close(fd);
 	if (err == -ENOENT)
-		log_error("%s cannot be upgraded: nobody keeps it while its driver is exchanged "
-			  "(it was mounted with reconnect=0, or its holder was killed); unmount it, "
-			  "and mount again",
-			  mountpoint);
+		log_error(
+			"%s cannot be upgraded: nobody keeps it while its driver is exchanged "
+			"(it was mounted with reconnect=0, or its holder was killed); unmount it, "
+			"and mount again",
+			mountpoint);
 	else if (err)
 		log_error("%s cannot be upgraded: its state is %s: unmount it, and mount again",
 			  mountpoint, why ? why : strerror(-err));
@@ -289,11 +290,11 @@ int takeover(struct daemon *d)
 	else if (!err)
 		err = take(d, path, mount.dev);
 	else if (err != -ENOENT)
-		log_error("mountpoint %s: %s is mounted there, and the process that keeps it does not "
+		log_error("mountpoint %s: %s is mounted there, and the process that keeps it does "
+			  "not "
 			  "give it to us: %s; run umount -l %s",
 			  d->o.mountpoint, mount.source,
-			  err == -EAGAIN ? "it does not answer" : strerror(-err),
-			  d->o.mountpoint);
+			  err == -EAGAIN ? "it does not answer" : strerror(-err), d->o.mountpoint);
 	free(path);
 	return err;
 }

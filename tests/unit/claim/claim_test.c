@@ -25,9 +25,9 @@
 #include "tools/vfsdax-mount/claim_list.h"
 #include "tools/vfsdax-mount/claim_pci.h"
 
-#define F0 "0000:01:00.0"
+#define F0	 "0000:01:00.0"
 #define F1_SHORT "02:00.0"
-#define F1 "0000:02:00.0"
+#define F1	 "0000:02:00.0"
 
 static struct {
 	char root[64], sysfs[96], dev[96], run[96], mountinfo[96];

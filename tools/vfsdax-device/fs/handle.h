@@ -24,7 +24,7 @@ struct handle {
 	/* HANDLE_DIR. Guards the stream's position, which the descriptor has only one of. */
 	pthread_mutex_t dir_lock;
 	uint64_t dir_pos;   /* the cookie at which the descriptor stands... */
-	bool dir_begun;     /* it was read from its beginning, once */
+	bool dir_begun;	    /* it was read from its beginning, once */
 	bool dir_pos_known; /* ...unless a reply ended between two entries of a getdents */
 };
 

@@ -117,8 +117,9 @@ static int fill_locked(struct dir_fill *f, uint64_t offset)
 {
 	_Alignas(8) uint8_t buf[GETDENTS_BYTES];
 
-	/* A handle that a driver has opened again begins where the last one was. On ext4 a directory
-	 * that is first read at its end has no entries, wherever it is read afterwards. */
+	/* A handle that a driver has opened again begins where the last one was. On ext4 a
+	 * directory that is first read at its end has no entries, wherever it is read afterwards.
+	 */
 	if (offset && !f->dir->dir_begun && getdents64(f->dir->fd, buf, sizeof(buf)) < 0)
 		return -errno;
 	f->dir->dir_begun = true;
