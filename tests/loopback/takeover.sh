@@ -257,6 +257,12 @@ test_a_holder_outlives_its_drivers_terminal() {
 	unmount_share
 	expect_nothing_left "$NUMBER"
 }
+test_a_holder_is_not_taken_for_its_driver() {
+	share
+	expect_one_holder
+	expect_eq "$(tr '\0' ' ' <"/proc/$(holders)/cmdline" | sed 's/ *$//')" vfsdax-holder "the holder's command line"
+	expect_eq "$(pgrep -f "vfsdax-mount.*$SOCK" | grep -cv "^$$\$")" 1 "processes that look like the driver"
+}
 test_a_holder_keeps_no_output_open() {
 	served
 	timeout $((20 * SLOW)) bash -c 'said=$("$@" 2>&1); echo "$said" >&2' - "$MOUNT" "unix:$SOCK" "$MOUNTPOINT" ||

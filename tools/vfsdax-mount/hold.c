@@ -118,6 +118,28 @@ static int pidfd_of(pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
+static struct {
+	char *words;
+	size_t len;
+} command_line;
+
+void hold_rename(int argc, char **argv)
+{
+	const char *last = argc ? argv[argc - 1] : NULL;
+
+	command_line.words = last ? argv[0] : NULL;
+	command_line.len = last ? (size_t)(last + strlen(last) - argv[0]) : 0;
+}
+
+/* In the child, whose memory it is. */
+static void take_name(void)
+{
+	if (!command_line.words)
+		return;
+	memset(command_line.words, 0, command_line.len);
+	strncpy(command_line.words, HOLDER_NAME, command_line.len);
+}
+
 static int fork_holder(struct hold *h)
 {
 	int socks[2], self_fd, err;
@@ -128,8 +150,10 @@ static int fork_holder(struct hold *h)
 	self_fd = pidfd_of(self);
 	h->child = fork();
 	err = h->child < 0 ? -errno : 0;
-	if (h->child == 0)
+	if (h->child == 0) {
+		take_name();
 		holder_run(socks[1], self_fd, self);
+	}
 	close(socks[1]);
 	if (self_fd >= 0)
 		close(self_fd);

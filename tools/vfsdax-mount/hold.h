@@ -19,6 +19,9 @@
 
 struct hold;
 
+/* Optional, before hold_start(): the words of the command line, one behind the other, which in the
+ * holder become its name: who looks for the driver by its arguments shall not find the holder. */
+void hold_rename(int argc, char **argv);
 /* Forks the holder, unless systemd keeps descriptors. Called before there are threads. 0 or -errno.
  */
 int hold_start(struct hold **out);

@@ -6,6 +6,8 @@
 
 #include <sys/types.h>
 
+#define HOLDER_NAME "vfsdax-holder"
+
 /* In the child. `sock`: the driver's connection; `pidfd`, `pid`: its process. All other descriptors
  * are closed. */
 _Noreturn void holder_run(int sock, int pidfd, pid_t pid);

@@ -33,7 +33,7 @@ static void settle(void)
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	setsid();
-	prctl(PR_SET_NAME, "vfsdax-holder");
+	prctl(PR_SET_NAME, HOLDER_NAME);
 	if (chdir("/") < 0)
 		return;
 	fd = open("/proc/self/oom_score_adj", O_WRONLY);

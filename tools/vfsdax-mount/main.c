@@ -314,6 +314,7 @@ int main(int argc, char **argv)
 	int cpus[WORKERS_MAX], status;
 
 	log_set_name("vfsdax-mount");
+	hold_rename(argc, argv); /* before they are parsed, which moves them */
 	if (options_parse(argc, argv, &d.o))
 		return helper_status(&d.o, EXIT_USAGE);
 	if (d.o.log_level >= 0)
