@@ -50,12 +50,13 @@ static enum latency_kind latency_kind(const struct op *op)
 void measure_ended(struct op *op)
 {
 	struct worker_stats *stats = &op->here->stats;
-	enum latency_kind kind = latency_kind(op);
+	enum latency_kind kind;
 	uint64_t ns;
 
 	/* Who waits for a lock waits for its holder. */
 	if (!op->begun_ns || op->req->untimed)
 		return;
+	kind = latency_kind(op);
 	ns = clock_now_ns() - op->begun_ns;
 	stats_add(&stats->latency[kind][latency_bucket(ns)], 1);
 	stats_add(&stats->latency_ns[kind], ns);
@@ -78,7 +79,7 @@ void measure_sent(struct op *op)
 	struct bridge *b = op->bridge;
 	uint64_t deadline;
 
-	if (!b->window || (op->h.opcode != FUSE_READ && op->h.opcode != FUSE_WRITE))
+	if (!b->window || !moves_data(op))
 		return;
 	if (!router_wants_queue(&b->router, dir_of(op), queue_len(op)) &&
 	    !every(op->here, SAMPLE_EVERY))
