@@ -314,6 +314,7 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 	err = bridge_begin(b, fuse_fd);
 	if (err)
 		goto failed;
+	notice_start(b);
 	*out = b;
 	return 0;
 

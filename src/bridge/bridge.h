@@ -12,6 +12,7 @@
 
 #include "fs/fs.h"
 #include "fuse/worker.h"
+#include "wire/agreement.h"
 #include "window/window.h"
 
 enum bridge_dax { BRIDGE_DAX_AUTO, BRIDGE_DAX_ALWAYS, BRIDGE_DAX_NEVER, BRIDGE_DAX_INODE };
@@ -47,8 +48,24 @@ uint64_t bridge_kept_takeovers(const struct bridge_kept *kept);
 /* No other device will follow: the bridge that is there fails for good, if its device does. */
 void bridge_kept_end(struct bridge_kept *kept);
 
+/*
+ * What the host has done, for who keeps it: a mount's kernel. Called on a thread that serves no
+ * request and holds no lock, so they may wait for requests to end; but not after `stop_fd` has
+ * become readable. Numbers are the kernel's; names are one component each, and whole.
+ */
+struct bridge_heard {
+	/* Attributes are other ones, and with `data` contents (of a directory: names). */
+	void (*inode)(void *ctx, int stop_fd, uint64_t nodeid, bool data);
+	void (*change)(void *ctx, int stop_fd, const struct agreement_change *c, const char *name,
+		       const char *to_name);
+	/* Any name may be another file's. Each inode() follows. */
+	void (*everything)(void *ctx, int stop_fd);
+	void *ctx;
+};
+
 struct bridge_params {
-	struct bridge_kept *kept; /* of a mount; the caller's */
+	struct bridge_kept *kept;  /* of a mount; the caller's */
+	struct bridge_heard heard; /* NULLs: nobody listens */
 	enum bridge_dax dax;
 	enum bridge_cache cache;
 	unsigned workers; /* at least 1 */
@@ -95,6 +112,9 @@ bool bridge_ended(struct bridge *b);
  * device. The session is quiet afterwards. Bounded by the time-out. NULL is fine.
  */
 void bridge_close(struct bridge *b);
+
+/* params.heard is not called any more; before the end, while requests are served. */
+void bridge_hear_no_more(struct bridge *b);
 
 /* The device has failed, and another one may follow: ends as bridge_close(), but what the kernel
  * knows stays in params.kept, and what was not answered is held there. */

@@ -82,6 +82,7 @@ static void send_forgets(struct bridge *b, unsigned timeout_ms)
 /* Nobody asks for anything any more, and nothing is under way. */
 static void stop(struct bridge *b)
 {
+	notice_stop(b); /* while there is somebody for whom it may wait */
 	for (unsigned i = 0; b->pool && i < b->n_workers; i++)
 		fuse_worker_stop(b->workers[i]->thread);
 	for (unsigned i = 0; b->pool && i < b->n_workers; i++)

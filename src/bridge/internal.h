@@ -13,6 +13,7 @@
  *   measure.c latencies, the router's figures           stats.c         counters
  *   rights.c  the groups of callers          dirs.c          open directories
  *   names.c   what is kept of a directory's attributes after a change in it
+ *   notice.c  what the host changes, as the device says unasked
  *   kept.h    what outlives a device    numbers.c, handles.c, locks.c   that
  *   rebuild.h another device: hold.c, rebuild.c, notes.c
  */
@@ -171,6 +172,7 @@ struct bridge {
 	struct outstanding *outstanding; /* one for each channel, one for `aside` */
 	int *cpus;
 	struct fuse_pool *pool;
+	struct notices *notices; /* NULL: nobody listens, or the device says nothing */
 
 	pthread_mutex_t reap_lock; /* whose turn `aside` is; the locks of all floors below in it */
 
@@ -346,6 +348,8 @@ size_t names_room(const struct op *op);
 size_t names_answered(struct op *op, size_t len);
 /* Whether or not it was answered; before its caller is. */
 void names_end(struct op *op);
+/* The host has changed it. */
+void names_drop(struct bridge *b, uint64_t nodeid);
 /* True: a GETATTR was answered from what is kept. */
 bool names_getattr(struct op *op);
 
@@ -418,6 +422,14 @@ int maps_revoke(struct bridge *b, struct node *node);
 
 /* authorise.c: direct maps */
 void start_ioctl(struct op *op);
+
+/* notice.c: what the device says unasked. Ending it twice is harmless. */
+void notice_start(struct bridge *b);
+void notice_stop(struct bridge *b);
+struct notice_stats {
+	uint64_t heard, inodes, names, everything, ignored;
+};
+void notice_get_stats(struct bridge *b, struct notice_stats *out);
 
 /* measure.c: latencies, of requests that are answered ... */
 void measure_begun(struct op *op);

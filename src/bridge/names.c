@@ -68,6 +68,18 @@ static void change_ends(struct node *n, uint64_t turn, const struct fuse_attr_ou
 	shard_unlock(s);
 }
 
+void names_drop(struct bridge *b, uint64_t nodeid)
+{
+	struct shard *s = shard_lock(b->nodes, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+
+	if (n && n->names) {
+		n->names->kept = false;
+		n->names->turn++; /* nor what is under way */
+	}
+	shard_unlock(s);
+}
+
 static bool take_kept(struct node_table *t, uint64_t nodeid, struct fuse_attr_out *out)
 {
 	struct shard *s = shard_lock(t, nodeid);

@@ -193,7 +193,9 @@ bool node_note_attr(struct node_table *t, struct node *n, const struct fuse_attr
 	if (attr->size < n->size || (!n->truncating && size_clock >= n->truncated_at))
 		n->size = attr->size;
 	note_ctime(n, attr->ctime, attr->ctimensec);
-	n->asked_ns = clock_now_ns();
+	/* An answer that is older than a change does not confirm what it says. */
+	if (size_clock >= n->truncated_at)
+		n->asked_ns = clock_now_ns();
 	shard_unlock(s);
 	return left;
 }

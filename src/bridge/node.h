@@ -71,6 +71,13 @@ void node_note_reach(struct node_table *t, struct node *n, uint64_t end);
 /* The host took pages away: nothing at or behind `size` is to be believed. */
 void node_note_shrunk(struct node_table *t, struct node *n, uint64_t size);
 
+/* The host has changed it: what is known of it is asked for before it is used, and an answer that
+ * is older than `now`, a new value of the clock, may only lower the size. From any thread; false:
+ * it is not known. */
+bool node_note_changed(struct node_table *t, uint64_t nodeid, uint64_t now);
+/* The numbers of all nodes there are, to be freed; NULL: out of memory. */
+uint64_t *node_table_ids(struct node_table *t, size_t *n);
+
 /* Between the two the size is believed only where it falls. `now` is a new value of the clock,
  * `begun` the one before the request went out. True: no other truncation of the node was under way
  * since, so that the answer is the truth as of `now`; else nobody knows which of them the device

@@ -82,6 +82,40 @@ void node_unkeep(struct node_table *t, struct node *n)
 		node_free(n);
 }
 
+bool node_note_changed(struct node_table *t, uint64_t nodeid, uint64_t now)
+{
+	struct shard *s = shard_lock(t, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+
+	if (n) {
+		n->asked_ns = 0;
+		n->truncated_at = MAX(n->truncated_at, now);
+		n->caps_clear = n->suid_clear = false;
+		n->privs_clock++;
+	}
+	shard_unlock(s);
+	return n;
+}
+
+uint64_t *node_table_ids(struct node_table *t, size_t *n)
+{
+	size_t room = (size_t)node_count(t) + 1024, found = 0;
+	uint64_t *ids = malloc(room * sizeof(*ids));
+
+	/* What comes meanwhile is new. */
+	for (int i = 0; ids && i < SHARDS; i++) {
+		struct shard *s = &t->shards[i];
+
+		pthread_mutex_lock(&s->lock);
+		for (size_t b = 0; b < s->n_buckets; b++)
+			for (struct node *at = s->buckets[b]; at && found < room; at = at->next)
+				ids[found++] = at->nodeid;
+		shard_unlock(s);
+	}
+	*n = found;
+	return ids;
+}
+
 void node_io_begin(struct node_table *t, struct node *n)
 {
 	struct shard *s;

@@ -120,6 +120,18 @@ uint64_t numbers_device(struct numbers *u, uint64_t nodeid)
 	return id;
 }
 
+uint64_t numbers_kernel(struct numbers *u, uint64_t device_id)
+{
+	uint64_t nodeid = device_id;
+
+	if (u->translates && device_id != FUSE_ROOT_ID) {
+		pthread_mutex_lock(&u->lock);
+		nodeid = number_get(&u->by_device, device_id);
+		pthread_mutex_unlock(&u->lock);
+	}
+	return nodeid && node_find(u->nodes, nodeid) ? nodeid : 0;
+}
+
 /* ------------------------------------------------------------------ another device */
 
 void numbers_gone(void *ctx, struct node *n)

@@ -71,6 +71,9 @@ uint64_t numbers_idle(struct numbers *u);
 /* The device's number of a node; 0: this device has not been asked for it, or does not have it. */
 uint64_t numbers_device(struct numbers *u, uint64_t nodeid);
 
+/* The kernel's number of what this device calls so; 0: it has not named it, or it is forgotten. */
+uint64_t numbers_kernel(struct numbers *u, uint64_t device_id);
+
 /* Another device begins; nobody else is here, and node_table_unbind() is through. */
 void numbers_unbind(struct numbers *u);
 /* Another driver begins, with what is in the ledger. 0 or -errno. */

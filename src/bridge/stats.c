@@ -14,6 +14,7 @@ struct snapshot {
 	struct window_stats window;
 	struct fs_stats fs;
 	struct fuse_worker_stats workers;
+	struct notice_stats notices;
 };
 
 typedef void (*emit_fn)(void *ctx, const char *name, uint64_t value);
@@ -34,6 +35,7 @@ static void snapshot_take(struct snapshot *s, struct bridge *b)
 	if (b->window)
 		window_get_stats(b->window, &s->window);
 	fs_get_stats(b->session, &s->fs);
+	notice_get_stats(b, &s->notices);
 	stats_sum(&s->stats, &b->aside->stats);
 	for (unsigned i = 0; i < b->n_workers; i++) {
 		struct fuse_worker_stats one;

@@ -225,6 +225,18 @@ void fs_interrupt(struct fs_session *s, uint64_t unique);
 bool fs_hiprio_progress(struct fs_session *s);
 
 /*
+ * Notifications (virtio 1.3, 5.11.6): what the device says unasked. For one thread, which waits for
+ * fs_notify_fd() (see transport_ops.call_fd); false and -1 where there are none.
+ */
+bool fs_notifies(const struct fs_session *s);
+int fs_notify_fd(const struct fs_session *s);
+#define FS_NOTIFY_BYTES_MAX 4096u
+/* A copy of the next one, whose length is checked to be that of its header, in (0, 4096]; its
+ * buffer is the device's again. 0: there is none, and fs_notify_fd() will be signalled; or -errno,
+ * and the device was given up. */
+int fs_notify_take(struct fs_session *s, uint8_t out[FS_NOTIFY_BYTES_MAX]);
+
+/*
  * One request of the driver's own, answered before it returns (bounded by the time-out); for
  * start and end of a session, when no other thread reaps. Copies up to out_len bytes of payload.
  * The number of payload bytes, or -errno (the device's or ours).

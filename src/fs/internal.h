@@ -69,6 +69,14 @@ struct fs_hiprio {
 	uint64_t returned, returned_seen;
 };
 
+/* Of one thread, but for its beginning and its end. */
+struct fs_notify {
+	struct virtqueue *vq; /* NULL: the device has none, or it was not negotiated */
+	uint8_t *va;	      /* NOTIFY_BUFFERS of `bytes` each */
+	uint64_t iova;
+	uint32_t bytes;
+};
+
 struct fs_session {
 	struct transport *t;
 	struct fs_params params;
@@ -81,6 +89,7 @@ struct fs_session {
 	struct fs_arena arena;
 	bool started;
 	struct fs_hiprio hiprio;
+	struct fs_notify notify;
 	unsigned n_channels;
 	struct fs_channel *channels;
 	/* Rings of queues that the device has and we do not use: set up, never filled. */
@@ -121,6 +130,14 @@ void fs_channel_close(struct fs_channel *ch, int err);
 size_t fs_hiprio_bytes(void);
 int fs_hiprio_open(struct fs_session *s, struct virtqueue *vq);
 void fs_hiprio_close(struct fs_session *s);
+/* notify.c: whether to negotiate them, where the device offers them. */
+bool fs_notify_wanted(struct fs_session *s);
+/* The bytes of its buffers, 0 without them. */
+size_t fs_notify_bytes(const struct fs_session *s);
+int fs_notify_open(struct fs_session *s, struct virtqueue *vq);
+void fs_notify_close(struct fs_session *s);
+/* The device runs: it gets the buffers. */
+void fs_notify_start(struct fs_session *s);
 /* How many times in a row it found messages on the ring and nothing returned. Sends one that means
  * nothing, where there is none and `ask`. */
 unsigned fs_hiprio_look(struct fs_session *s, bool ask);

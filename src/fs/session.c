@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fs/internal.h"
+#include "wire/agreement.h"
 
 #define QUEUE_SIZE_WANTED 512
 #define QUEUE_SIZE_IDLE	  16
@@ -54,6 +55,10 @@ static int negotiate_features(struct fs_session *s)
 			return -ENOTSUP;
 		}
 	}
+	if (offered & VIRTIO_F_BIT(VIRTIO_FS_F_NOTIFICATION) && fs_notify_wanted(s))
+		accepted |= VIRTIO_F_BIT(VIRTIO_FS_F_NOTIFICATION);
+	else
+		s->params.ask &= ~(uint32_t)AGREE_CHANGES;
 	err = t->ops->set_features(t, accepted);
 	if (err == 0)
 		s->features = accepted;
@@ -179,14 +184,18 @@ static int plan_queues(struct fs_session *s, struct queue_plan *plan)
 	err = read_config(s, plan->n_queues, &n_request);
 	if (err)
 		return err;
+	/* A device that does not know what will be negotiated counts it among them. */
+	if (fs_notifies(s))
+		n_request = MIN(n_request, plan->n_queues - 2);
 	plan->n_channels = MIN(MAX(want, 1u), n_request);
 	if (s->params.queues > n_request)
 		log_warn("%s: queues=%u, but the device has %u request queues: using %u", t->source,
 			 s->params.queues, n_request, n_request);
-	plan->arena_bytes = fs_hiprio_bytes() + plan->n_channels * fs_channel_bytes(&s->params);
+	plan->arena_bytes = fs_hiprio_bytes() + fs_notify_bytes(s) +
+			    plan->n_channels * fs_channel_bytes(&s->params);
 	for (unsigned i = 0; i < plan->n_queues; i++) {
 		int max = t->ops->queue_size_max(t, (uint16_t)i);
-		bool used = i <= plan->n_channels;
+		bool used = i <= plan->n_channels + fs_notifies(s);
 		int least = used && !indirect ? CHAIN_MAX : 2;
 
 		if (max < least) {
@@ -217,6 +226,8 @@ static int open_queues(struct fs_session *s, const struct queue_plan *plan)
 			return err;
 		if (i == VIRTIO_FS_QUEUE_HIPRIO) {
 			err = fs_hiprio_open(s, vq);
+		} else if (i == VIRTIO_FS_QUEUE_NOTIFY && fs_notifies(s)) {
+			err = fs_notify_open(s, vq);
 		} else if (s->n_channels < plan->n_channels) {
 			err = fs_channel_open(s, &s->channels[s->n_channels], (uint16_t)i, vq);
 			s->n_channels += err == 0;
@@ -238,6 +249,7 @@ static void close_queues(struct fs_session *s, int err)
 	for (unsigned i = 0; i < s->n_idle; i++)
 		vq_destroy(s->idle[i]);
 	fs_hiprio_close(s);
+	fs_notify_close(s);
 	free(s->channels);
 	free(s->idle);
 }
@@ -275,6 +287,7 @@ int fs_session_open(struct transport *t, const struct fs_params *params, struct 
 	if (err)
 		goto failed;
 	s->started = true;
+	fs_notify_start(s);
 	*out = s;
 	return 0;
 

@@ -217,11 +217,19 @@ static void serve(struct fuse_worker *w)
 	}
 }
 
+static _Thread_local bool is_worker;
+
+bool fuse_worker_here(void)
+{
+	return is_worker;
+}
+
 static void *worker_main(void *arg)
 {
 	struct fuse_worker *w = arg;
 	uint64_t one = 1;
 
+	is_worker = true;
 	if (w->params.cpu >= 0) {
 		cpu_set_t set;
 

@@ -75,6 +75,8 @@ struct fuse_worker_stats {
 
 /* Starts the thread. 0 or -errno. */
 int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worker **out);
+/* The calling thread is one. */
+bool fuse_worker_here(void);
 /* Asks the worker to end; it does so at once, or when it wakes. From any thread. */
 void fuse_worker_stop(struct fuse_worker *w);
 /* True when the thread has ended: the mount is gone, or it was stopped. */

@@ -52,9 +52,12 @@ enum agreement_flags {
 	/* An entry's `generation` is when its file was made, in nanoseconds (0: not known): with
 	 * the inode number it tells a file from every other one. */
 	AGREE_BIRTH = 1u << 8,
+	/* What the host does to names comes as AGREEMENT_NOTIFY_CHANGE, which says what it was; see
+	 * below. Of a driver that has VIRTIO_FS_F_NOTIFICATION. */
+	AGREE_CHANGES = 1u << 9,
 };
 
-/* What our driver always is and can do. */
+/* What our driver always is and can do; besides, AGREE_CHANGES where somebody listens. */
 #define AGREE_DRIVER                                                                       \
 	(AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
 	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH)
@@ -107,6 +110,28 @@ struct agreement_note {
 };
 #define AGREEMENT_EXT_NOTE_BYTES \
 	FUSE_REC_ALIGN(sizeof(struct fuse_ext_header) + AGREEMENT_NOTE_BYTES)
+
+/*
+ * A notification of this code (where FUSE has fuse_out_header.error) instead of INVAL_ENTRY and
+ * DELETE. The names follow, each with a 0 behind it; the second one is there where to_name_len is
+ * not 0. A number is 0 where the driver does not know the file. Longer ones than this are none.
+ */
+#define AGREEMENT_NOTIFY_CHANGE 0x7664
+struct agreement_change {
+	uint32_t what; /* enum agreement_changes */
+	uint32_t mode; /* S_IFMT of the file; 0: not known, it is gone again */
+	uint64_t dir, child, to_dir;
+	uint16_t name_len, to_name_len;
+	uint32_t unused;
+};
+enum agreement_changes {
+	CHANGE_CREATED = 1,
+	CHANGE_REMOVED = 2,
+	CHANGE_RENAMED = 3,
+	CHANGE_TOUCHED = 4, /* data or attributes of a file that the driver does not know */
+};
+#define AGREEMENT_NOTIFY_BYTES \
+	(sizeof(struct fuse_out_header) + sizeof(struct agreement_change) + 2 * 256)
 
 #define AGREEMENT_GROUPS_MAX 512u
 /* The extension that carries them: its header, their number, the groups. */

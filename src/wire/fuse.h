@@ -87,6 +87,12 @@ struct fuse_copy_file_range_wire_out {
 	uint64_t bytes_copied;
 };
 
+/* Notifications after 7.38, as the opcodes above. */
+#define FUSE_NOTIFICATION_INC_EPOCH 8
+#ifndef FUSE_EXPIRE_ONLY
+#define FUSE_EXPIRE_ONLY (1 << 0) /* of fuse_notify_inval_entry_out, whose padding it was */
+#endif
+
 /* Bit 63 of a unique id: the request was sent again (HAS_RESEND). */
 #define FUSE_UNIQUE_RESEND_BIT (1ULL << 63)
 /* Bit 62: the driver's own requests. The kernel counts up from 0 by twos and never gets there. */

@@ -42,10 +42,13 @@ struct virtio_fs_config_wire {
 	uint32_t num_request_queues;
 } __attribute__((packed));
 static_assert(sizeof(struct virtio_fs_config_wire) == 40, "5.11.4");
+#define VIRTIO_FS_CONFIG_NOTIFY_BUF_SIZE 40 /* offset of a uint32_t, with NOTIFICATION */
 
-/* 5.11.2: queue 0 is hiprio; without NOTIFICATION the request queues start at 1 */
+/* 5.11.2: queue 0 is hiprio, 1 the first request queue; with NOTIFICATION 1 is that for
+ * notifications, and the request queues start at 2 */
 #define VIRTIO_FS_QUEUE_HIPRIO	0
 #define VIRTIO_FS_QUEUE_REQUEST 1
+#define VIRTIO_FS_QUEUE_NOTIFY	1
 /* 5.11.6.5: the shared memory region that is the DAX window */
 #define VIRTIO_FS_SHMID_DAX	0
 

@@ -164,3 +164,38 @@ test_mapping_for_reading_that_is_written() {
 test_unmapping_what_was_never_mapped() { maps unmap-outside '117440512|0x0*7000000'; }
 test_unknown_back_end_request() { refuses backend-unknown '4242|0x1092'; }
 test_back_end_request_with_a_huge_payload() { maps backend-huge '123456789|0x75bcd15'; }
+
+# What it says unasked. Lies about what it has not named are counted and change nothing; what is no notification at all
+# ends it.
+lies_in_notices() { # FAULT COUNTER: the mount goes on, and COUNTER has counted something
+	start_hostile "$1"
+	mount_share -o timeout=3
+	expect_eq "$(stat_counter host.watched)" 1 host.watched
+	for _ in 1 2 3; do
+		expect_eq "$(bounded 15 tr -d x <"$MNT/file" | wc -c)" 0 "bytes other than x"
+	done
+	wait_until 10 "the lie is heard" heard "$2"
+	bounded 5 stat "$MNT/file" >/dev/null || fail "the file is gone"
+	! gone "$MOUNT_PID" || fail "the daemon died: $(tail -n 3 "$MOUNT_LOG")"
+	unmount_share
+	end_hostile
+}
+heard() { [ "$(stat_counter "$1")" -ge 1 ]; }
+test_notifications_about_foreign_nodes() { lies_in_notices notice-foreign host.ignored; }
+test_notifications_that_are_malformed() { lies_in_notices notice-wrong host.ignored; }
+test_a_flood_of_notifications() { lies_in_notices notice-flood host.inodes; }
+test_a_flood_of_everything() { lies_in_notices notice-everything host.everything; }
+test_notification_of_two_bytes() { EXPECT_ERROR= reads notice-short 'notification of 2 bytes'; }
+test_notification_with_a_unique_number() { EXPECT_ERROR= reads notice-unique 'notification of 16 bytes'; }
+test_notification_longer_than_its_buffer() { EXPECT_ERROR= reads notice-long '2147483632|0x7ffffff0'; }
+odd_notification_buffers() {
+	start_hostile "$1"
+	mount_share -o timeout=3
+	expect_eq "$(stat_counter host.watched)" 0 host.watched
+	expect_log "$MOUNT_LOG" "$1" "$2"
+	expect_eq "$(bounded 15 tr -d x <"$MNT/file" | wc -c)" 0 "bytes other than x"
+	unmount_share
+	end_hostile
+}
+test_notification_buffers_of_3_bytes() { odd_notification_buffers notice-tiny 'buffers of 3 bytes'; }
+test_notification_buffers_that_are_huge() { odd_notification_buffers notice-huge '123456789'; }

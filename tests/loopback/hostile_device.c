@@ -32,7 +32,8 @@
 
 #define FILE_BYTES   ((4u << 20) + 100)
 #define WINDOW_BYTES (UINT64_C(64) << 20)
-#define QUEUES	     2
+#define QUEUES_MAX   3 /* one for notifications, where a fault is about them */
+#define NOTIFY_BYTES 640
 #define NODE_FILE    2
 
 static const struct {
@@ -95,6 +96,16 @@ static const struct {
 	{"map-replaced", "another mapping over it at the next READ"},
 	{"map-read-only", "mapped for reading though writing was asked for, too"},
 	{"unmap-outside", "SHMEM_UNMAP at 0x7000000"},
+	/* notifications; at READ */
+	{"notice-foreign", "about nodes and names that there are not"},
+	{"notice-wrong", "codes that there are not, lengths and names that lie, 3 at a time"},
+	{"notice-flood", "as many as there are buffers, again and again"},
+	{"notice-everything", "... each says that everything is different"},
+	{"notice-short", "two bytes"},
+	{"notice-unique", "one with a unique number, 0xdead0001"},
+	{"notice-long", "a used length of 0x7ffffff0"},
+	{"notice-tiny", "wants buffers of 3 bytes"},
+	{"notice-huge", "wants buffers of 123456789 bytes"},
 	{"backend-unknown", "back-end request 4242"},
 	{"backend-huge", "back-end payload of 123456789 bytes"},
 };
@@ -119,7 +130,7 @@ static uint32_t fault_request;
 static uint64_t features, protocol_features;
 static struct region regions[VHOST_USER_MEM_REGIONS_MAX];
 static unsigned n_regions;
-static struct ring rings[QUEUES];
+static struct ring rings[QUEUES_MAX];
 static int backend_fd = -1, file_fd = -1;
 static struct vhost_user_mmap last_mapped;
 
@@ -415,6 +426,8 @@ static int answer(const struct fuse_in_header *h, const void *in, uint8_t *out, 
 
 /* ------------------------------------------------------------------------ rings */
 
+static void lie_in_notices(void);
+
 static void push_used(struct ring *r, uint32_t id, uint32_t len, uint16_t ahead)
 {
 	struct vring_used_elem *e = &r->used->ring[r->used_idx % r->num];
@@ -473,6 +486,9 @@ static void serve_chain(struct ring *r, uint16_t head)
 	struct fuse_out_header *o = (void *)out;
 	bool at_read = h->opcode == FUSE_READ;
 
+	if (at_read)
+		lie_in_notices();
+
 	if (at_read && is("read-silent"))
 		return;
 	if (at_read && is("read-die"))
@@ -528,10 +544,112 @@ static void serve_chain(struct ring *r, uint16_t head)
 		push_used(r, id, used_len, 0);
 }
 
+static bool notifies(void)
+{
+	return strncmp(fault, "notice-", 7) == 0;
+}
+
+static int n_queues(void)
+{
+	return notifies() ? 3 : 2;
+}
+
+/* Puts bytes into the next buffer for a notification; false: there is none. */
+static bool notice(const void *bytes, uint32_t len, uint32_t used_len)
+{
+	struct ring *r = &rings[1];
+	uint16_t head;
+	struct vring_desc d;
+
+	if (!r->started || r->last_avail == __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE))
+		return false;
+	head = r->avail->ring[r->last_avail++ % r->num];
+	d = r->desc[head];
+	if (d.flags & VRING_DESC_F_INDIRECT)
+		d = *(struct vring_desc *)by_guest(d.addr, d.len);
+	memcpy(by_guest(d.addr, d.len), bytes, len < d.len ? len : d.len);
+	push_used(r, head, used_len, 0);
+	return true;
+}
+
+static bool notice_about(int32_t code, const void *body, uint32_t len)
+{
+	uint8_t bytes[NOTIFY_BYTES] = {0};
+	struct fuse_out_header h = {.len = (uint32_t)sizeof(h) + len, .error = code};
+
+	memcpy(bytes, &h, sizeof(h));
+	memcpy(bytes + sizeof(h), body, len);
+	return notice(bytes, h.len, h.len);
+}
+
+static void lie_about_nodes(void)
+{
+	static const uint64_t nodes[] = {0, 3, 77777, UINT64_MAX, UINT64_C(1) << 63};
+
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+		struct fuse_notify_inval_inode_out inode = {.ino = nodes[i]};
+		struct {
+			struct fuse_notify_inval_entry_out out;
+			char name[8];
+		} entry = {{.parent = nodes[i], .namelen = 4}, "file"};
+
+		notice_about(FUSE_NOTIFY_INVAL_INODE, &inode, sizeof(inode));
+		notice_about(FUSE_NOTIFY_INVAL_ENTRY, &entry, sizeof(entry.out) + 5);
+	}
+}
+
+static void lie_about_bytes(void)
+{
+	struct {
+		struct fuse_notify_inval_entry_out out;
+		char name[300];
+	} entry = {{.parent = FUSE_ROOT_ID, .namelen = 4}, "fi/e"};
+	struct fuse_notify_inval_inode_out inode = {.ino = NODE_FILE};
+
+	notice_about(12345, &inode, sizeof(inode));
+	notice_about(-5, &inode, sizeof(inode));
+	notice_about(FUSE_NOTIFY_INVAL_INODE, &inode, 3);
+	notice_about(FUSE_NOTIFY_INVAL_ENTRY, &entry, sizeof(entry.out) + 5);
+	entry.out.namelen = 0xbeef;
+	notice_about(FUSE_NOTIFY_INVAL_ENTRY, &entry, sizeof(entry.out) + 5);
+	memset(entry.name, 'n', sizeof(entry.name));
+	entry.out.namelen = 300;
+	notice_about(FUSE_NOTIFY_INVAL_ENTRY, &entry, sizeof(entry));
+	notice_about(FUSE_NOTIFY_DELETE, &entry, 0);
+}
+
+static void lie_in_notices(void)
+{
+	struct fuse_notify_inval_inode_out inode = {.ino = NODE_FILE};
+	struct fuse_out_header unique = {
+		.len = sizeof(unique), .error = 2, .unique = 0xdead0001};
+
+	if (is("notice-foreign"))
+		lie_about_nodes();
+	else if (is("notice-wrong"))
+		lie_about_bytes();
+	else if (is("notice-short"))
+		notice("xx", 2, 2);
+	else if (is("notice-unique"))
+		notice(&unique, sizeof(unique), sizeof(unique));
+	else if (is("notice-long"))
+		notice(&unique, sizeof(unique), 0x7ffffff0);
+	else if (is("notice-flood"))
+		while (notice_about(FUSE_NOTIFY_INVAL_INODE, &inode, sizeof(inode)))
+			;
+	else if (is("notice-everything"))
+		while (notice_about(8, &inode, 0))
+			;
+}
+
 static void serve_rings(void)
 {
-	for (int q = 0; q < QUEUES; q++) {
+	for (int q = 0; q < n_queues(); q++) {
 		struct ring *r = &rings[q];
+
+		if (q == VIRTIO_FS_QUEUE_NOTIFY &&
+		    features & VIRTIO_F_BIT(VIRTIO_FS_F_NOTIFICATION))
+			continue;
 
 		while (r->started && r->avail &&
 		       r->last_avail != __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE)) {
@@ -574,8 +692,11 @@ static void reply_u64(int conn, uint32_t request, uint64_t value)
 static void reply_config(int conn, const struct vhost_user_config *asked)
 {
 	struct vhost_user_config c = {.offset = asked->offset, .size = asked->size};
+	uint32_t notify_bytes = is("notice-tiny")   ? 3
+				: is("notice-huge") ? 123456789
+						    : NOTIFY_BYTES;
 	uint8_t whole[256] = {0};
-	struct virtio_fs_config_wire config = {.tag = "hostile", .num_request_queues = QUEUES - 1};
+	struct virtio_fs_config_wire config = {.tag = "hostile", .num_request_queues = 1};
 
 	if (is("config-error")) {
 		reply(conn, VHOST_USER_GET_CONFIG, &c, 0);
@@ -586,6 +707,7 @@ static void reply_config(int conn, const struct vhost_user_config *asked)
 	if (is("config-queues-huge"))
 		config.num_request_queues = 0xfffffff0;
 	memcpy(whole, &config, sizeof(config));
+	memcpy(whole + VIRTIO_FS_CONFIG_NOTIFY_BUF_SIZE, &notify_bytes, sizeof(notify_bytes));
 	if (is("config-blk")) {
 		/* struct virtio_blk_config: capacity, size_max, seg_max, geometry, blk_size ... */
 		static const uint8_t disk[60] = {0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 126, 0, 0, 0,
@@ -622,6 +744,8 @@ static uint64_t offered_features(void)
 	uint64_t f = VIRTIO_F_BIT(VIRTIO_F_VERSION_1) | VIRTIO_F_BIT(VIRTIO_F_INDIRECT_DESC) |
 		     VIRTIO_F_BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 
+	if (notifies())
+		f |= VIRTIO_F_BIT(VIRTIO_FS_F_NOTIFICATION);
 	if (is("no-version-1"))
 		f &= ~VIRTIO_F_BIT(VIRTIO_F_VERSION_1);
 	if (is("no-protocol"))
@@ -643,7 +767,7 @@ static uint64_t offered_protocol_features(void)
 
 static struct ring *ring_of(uint64_t index)
 {
-	if ((index & VHOST_USER_VRING_INDEX_MASK) >= QUEUES)
+	if ((index & VHOST_USER_VRING_INDEX_MASK) >= (unsigned)n_queues())
 		die("queue %llu", (unsigned long long)index);
 	return &rings[index & VHOST_USER_VRING_INDEX_MASK];
 }
@@ -675,7 +799,7 @@ static void handle(int conn, const struct vhost_user_header *h, const union payl
 		reply_u64(conn, h->request, offered_protocol_features());
 		return;
 	case VHOST_USER_GET_QUEUE_NUM:
-		reply_u64(conn, h->request, QUEUES);
+		reply_u64(conn, h->request, (uint64_t)n_queues());
 		return;
 	case VHOST_USER_GET_CONFIG:
 		reply_config(conn, &p->config);
@@ -769,13 +893,13 @@ static bool receive(int conn)
 static void serve(int conn)
 {
 	for (;;) {
-		struct pollfd p[1 + QUEUES] = {{.fd = conn, .events = POLLIN}};
+		struct pollfd p[1 + QUEUES_MAX] = {{.fd = conn, .events = POLLIN}};
 		uint64_t count;
 
-		for (int q = 0; q < QUEUES; q++)
+		for (int q = 0; q < n_queues(); q++)
 			p[1 + q] = (struct pollfd){.fd = rings[q].kick_fd, .events = POLLIN};
-		poll(p, 1 + QUEUES, 1);
-		for (int q = 0; q < QUEUES; q++)
+		poll(p, (nfds_t)(1 + n_queues()), 1);
+		for (int q = 0; q < n_queues(); q++)
 			if (p[1 + q].revents & POLLIN && read(rings[q].kick_fd, &count, sizeof(count)) < 0)
 				perror("kick");
 		if (p[0].revents && !receive(conn))
@@ -803,7 +927,7 @@ int main(int argc, char **argv)
 		return usage();
 	fault = argv[2];
 	fault_request = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
-	for (int q = 0; q < QUEUES; q++)
+	for (int q = 0; q < QUEUES_MAX; q++)
 		rings[q].kick_fd = rings[q].call_fd = -1;
 
 	file_fd = memfd_create("hostile-file", MFD_CLOEXEC);

@@ -179,6 +179,8 @@ static const struct option_row rows[] = {
 	 .help = "the window for executable files, too, where that keeps the host from executing them"},
 	{"cache", OPTION_CHOICE, AT(o.fs.cache), .names = cache_names,
 	 .help = "how long the guest may keep names and attributes [auto]"},
+	{"no-watch", OPTION_NO, AT(o.fs.watch),
+	 .help = "do not tell the driver what the host changes"},
 	{"xattr", OPTION_FLAG, AT(o.fs.xattr)}, /* virtiofsd's; it is the default here */
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
 	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
@@ -271,6 +273,7 @@ static struct device_options default_options(void)
 		.fs = {.dax = DAX_AUTO,
 		       .dax_threshold_bytes = 32 * KIB,
 		       .cache = CACHE_AUTO,
+		       .watch = true,
 		       .xattr = true},
 		.vhost = {.tag = "vfsdax",
 			  .num_request_queues = (unsigned)MIN(MAX(n_cpus, 1), 4),
@@ -320,6 +323,7 @@ int device_options_read(struct device_options *o, int argc, char **argv)
 	if (first < 0)
 		return first;
 	*o = p.o;
+	o->vhost.notifications = o->fs.watch;
 	if (p.help)
 		print_help();
 	else if (p.version)

@@ -112,6 +112,15 @@ static void give_up_waiting(struct daemon *d)
 		  d->o.reconnect_s, d->reason);
 }
 
+/* The mount ends. Who tells its kernel may wait for one of the requests. */
+static void end_waiting(struct daemon *d)
+{
+	fuse_held_refuse(bridge_held(d->kept), -EIO);
+	tell_end(d->tell);
+	d->tell = NULL;
+	fuse_held_close(bridge_held(d->kept));
+}
+
 bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out))
 {
 	struct fuse_held *held = bridge_held(d->kept);
@@ -134,7 +143,7 @@ bool away_wait(struct daemon *d, void (*report)(void *ctx, FILE *out))
 		if (!waiting)
 			fuse_held_refuse(held, -EIO);
 		if (!pause_for(d, pause_ms, report)) {
-			fuse_held_close(held);
+			end_waiting(d);
 			return false;
 		}
 		if (!try(d))

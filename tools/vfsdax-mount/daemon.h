@@ -16,12 +16,14 @@
 #include "hold.h"
 #include "options.h"
 #include "source.h"
+#include "tell.h"
 
 #define WORKERS_MAX 16
 
 struct daemon {
 	struct options o;
 	int ready_fd;	   /* background.h; -1: in the foreground, or said already */
+	struct tell *tell; /* NULL: the kernel is not told what the host changes */
 	struct hold *hold; /* NULL: the mount ends with this process */
 	struct fusemnt *mount;
 	struct bridge_kept *kept;

@@ -31,7 +31,8 @@ int device_open(struct daemon *d, unsigned timeout_ms)
 		.workers = d->o.bridge.workers,
 		.timeout_ms = d->o.timeout_s * 1000,
 		.user_bytes = bridge_user_bytes(),
-		.ask = AGREE_DRIVER | (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
+		.ask = AGREE_DRIVER | (d->tell && d->hold ? AGREE_CHANGES : 0) |
+		       (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
 	};
 	int err = source_open(d->o.source, MIN(session.timeout_ms, timeout_ms),
 			      !d->o.no_direct_maps, &d->source);
@@ -88,6 +89,9 @@ int device_serve(struct daemon *d)
 	d->o.bridge.ended_fd = d->ended_fd;
 	/* More workers than CPUs are not pinned: the scheduler knows better then. */
 	d->o.bridge.cpus = d->o.bridge.workers <= device_cpus(cpus) ? cpus : NULL;
+	if (d->tell)
+		tell_begin(d->tell, fusemnt_fd(d->mount));
+	d->o.bridge.heard = tell_heard(d->tell);
 	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
 	if (!err && !d->o.no_direct_maps)
 		err = bridge_authorisations_create(d->bridge, &d->authorisations);

@@ -131,13 +131,12 @@ void hold_rename(int argc, char **argv)
 	command_line.len = last ? (size_t)(last + strlen(last) - argv[0]) : 0;
 }
 
-/* In the child, whose memory it is. */
-static void take_name(void)
+void hold_take_name(const char *name)
 {
 	if (!command_line.words)
 		return;
 	memset(command_line.words, 0, command_line.len);
-	strncpy(command_line.words, HOLDER_NAME, command_line.len);
+	strncpy(command_line.words, name, command_line.len);
 }
 
 static int fork_holder(struct hold *h)
@@ -151,7 +150,7 @@ static int fork_holder(struct hold *h)
 	h->child = fork();
 	err = h->child < 0 ? -errno : 0;
 	if (h->child == 0) {
-		take_name();
+		hold_take_name(HOLDER_NAME);
 		holder_run(socks[1], self_fd, self);
 	}
 	close(socks[1]);

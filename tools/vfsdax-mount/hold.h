@@ -22,6 +22,8 @@ struct hold;
 /* Optional, before hold_start(): the words of the command line, one behind the other, which in the
  * holder become its name: who looks for the driver by its arguments shall not find the holder. */
 void hold_rename(int argc, char **argv);
+/* In a child, whose memory that is: what `ps` shows. */
+void hold_take_name(const char *name);
 /* Forks the holder, unless systemd keeps descriptors. Called before there are threads. 0 or -errno.
  */
 int hold_start(struct hold **out);

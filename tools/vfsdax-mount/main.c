@@ -165,6 +165,9 @@ static int daemon_start(struct daemon *d)
 	dev_t dev;
 	int err = open_signals(d);
 
+	/* Before there are threads. Without it what the host changes is seen later. */
+	if (!err && goes_on(d) && !d->o.auto_unmount && tell_start(&d->tell))
+		log_info("the kernel will not be told what the host changes: no process for it");
 	if (!d->o.no_direct_maps)
 		raise_file_limit_for_maps();
 	if (!err)
@@ -183,6 +186,10 @@ static int daemon_start(struct daemon *d)
 static void daemon_end(struct daemon *d)
 {
 	notify_send(d->notify_fd, "STOPPING=1\nSTATUS=unmounting", -1);
+	/* While there is somebody who ends what it may wait for. */
+	if (d->bridge)
+		bridge_hear_no_more(d->bridge);
+	tell_end(d->tell);
 	control_close(&d->control);
 	if (d->mount)
 		fusemnt_unmount(d->mount);

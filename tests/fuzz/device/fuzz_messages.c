@@ -46,6 +46,17 @@ void fs_refuse(struct request *req, int err)
 	fs_handle(NULL, req);
 }
 
+bool fs_watches(const struct fs *fs)
+{
+	(void)fs;
+	return true;
+}
+
+void fs_offer(struct fs *fs, struct request *req)
+{
+	fs_handle(fs, req);
+}
+
 void fs_tidy(struct fs *fs)
 {
 	(void)fs;

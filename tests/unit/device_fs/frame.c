@@ -168,6 +168,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 		.xattrmap = flags & FRAME_XATTRMAP ? ":map:trusted.:user.host.:" : NULL,
 		.security_label = flags & FRAME_LABEL,
 		.check_permissions = flags & FRAME_CHECK,
+		.watch = flags & FRAME_WATCH,
 	};
 	f->unique = 2;
 	assert_int_equal(fs_create(&f->options, &f->shmem, &f->fs), 0);
@@ -350,19 +351,36 @@ int call(struct frame *f, uint32_t opcode, uint64_t nodeid, const void *args, si
 	return call2(f, opcode, nodeid, args, len, NULL, 0);
 }
 
+static void pending_begin(struct pending *p, size_t out_bytes)
+{
+	p->done = false;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->cond, NULL);
+	p->out = (struct iovec){p->out_bytes, out_bytes};
+	pending_register(p);
+}
+
+void pending_prepare(struct pending *p, size_t bytes)
+{
+	pending_begin(p, bytes);
+	p->req = (struct request){.writable = &p->out, .n_writable = 1, .writable_bytes = bytes};
+}
+
+void pending_offer(struct frame *f, struct pending *p, size_t bytes)
+{
+	pending_prepare(p, bytes);
+	fs_offer(f->fs, &p->req);
+}
+
 void pending_start(struct frame *f, struct pending *p, uint64_t unique, uint32_t opcode,
 		   uint64_t nodeid, const void *args, size_t len)
 {
 	size_t n = message(f, p->in_bytes, unique, opcode, nodeid, args, len, NULL, 0);
 
-	p->done = false;
-	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->cond, NULL);
 	p->in = (struct iovec){p->in_bytes, n};
-	p->out = (struct iovec){p->out_bytes, sizeof(p->out_bytes)};
+	pending_begin(p, sizeof(p->out_bytes));
 	p->req = (struct request){
 		&p->in, 1, n, &p->out, 1, sizeof(p->out_bytes), .pinned = p->pinned};
-	pending_register(p);
 	fs_handle(f->fs, &p->req);
 }
 

@@ -91,6 +91,7 @@ struct frame *frame_new(enum dax_mode dax, enum cache_mode cache, unsigned flags
 #define FRAME_LABEL	      (1u << 7)
 #define FRAME_XATTRMAP	      (1u << 6) /* "trusted." is "user.host.trusted." */
 #define FRAME_MAP_EXECUTABLES (1u << 8)
+#define FRAME_WATCH	      (1u << 9)
 void frame_free(struct frame *f);
 int frame_setup(void **state); /* DAX_ALWAYS, CACHE_AUTO */
 int frame_teardown(void **state);
@@ -113,6 +114,9 @@ int call2(struct frame *f, uint32_t opcode, uint64_t nodeid, const void *a, size
 /* Answers in flight. */
 void pending_start(struct frame *f, struct pending *p, uint64_t unique, uint32_t opcode,
 		   uint64_t nodeid, const void *args, size_t len);
+/* A buffer of so many bytes, at most 4096, for a notification; and offered. */
+void pending_prepare(struct pending *p, size_t bytes);
+void pending_offer(struct frame *f, struct pending *p, size_t bytes);
 bool pending_wait(struct pending *p, int timeout_ms);
 int pending_error(struct pending *p);
 

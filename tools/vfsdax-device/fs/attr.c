@@ -14,7 +14,7 @@
 #include "cred.h"
 #include "reply.h"
 
-uint64_t attr_valid_s(const struct fs *fs)
+uint64_t attr_valid_s(const struct fs *fs, const struct inode *inode)
 {
 	static const uint64_t seconds[] = {
 		[CACHE_NEVER] = 0,
@@ -22,8 +22,12 @@ uint64_t attr_valid_s(const struct fs *fs)
 		[CACHE_ALWAYS] = 24 * 60 * 60,
 		[CACHE_METADATA] = 24 * 60 * 60,
 	};
+	uint64_t valid_s = seconds[fs->options.cache];
 
-	return seconds[fs->options.cache];
+	/* A driver that is told what changes relies on that; of this file it would not be. */
+	if (fs_agreed_beyond(fs, AGREE_CHANGES) && !atomic_load(&inode->marked_at))
+		valid_s = MIN(valid_s, seconds[CACHE_AUTO]);
+	return valid_s;
 }
 
 uint32_t open_flags_file(const struct fs *fs)
@@ -147,15 +151,15 @@ static uint64_t generation_of(const struct fs *fs, const struct statx *stx)
 	return (uint64_t)stx->stx_btime.tv_sec * NS_PER_S + stx->stx_btime.tv_nsec;
 }
 
-void entry_fill(struct fs *fs, struct inode *inode, const struct statx *stx,
-		struct fuse_entry_out *out)
+void entry_fill(struct fs *fs, const struct inode *parent, struct inode *inode,
+		const struct statx *stx, struct fuse_entry_out *out)
 {
 	*out = (struct fuse_entry_out){
 		.nodeid = inode->nodeid,
 		.generation = generation_of(fs, stx),
 		/* Else a name that one user has looked up would be there for all. */
-		.entry_valid = fs_checks_rights(fs) ? 0 : attr_valid_s(fs),
-		.attr_valid = attr_valid_s(fs),
+		.entry_valid = fs_checks_rights(fs) ? 0 : attr_valid_s(fs, parent),
+		.attr_valid = attr_valid_s(fs, inode),
 	};
 	attr_fill(fs, inode, stx, &out->attr);
 }
@@ -171,7 +175,7 @@ void entry_mark_submount(const struct inode *parent, const struct inode *inode,
 static void fill_found(struct op *op, struct inode *inode, const struct statx *stx,
 		       struct fuse_entry_out *out)
 {
-	entry_fill(op->fs, inode, stx, out);
+	entry_fill(op->fs, op->node, inode, stx, out);
 	entry_mark_submount(op->node, inode, out);
 	inode_put(inode);
 }
@@ -194,7 +198,7 @@ int reply_made(struct op *op, struct inode *inode, const struct statx *stx)
 
 int reply_names(struct op *op, const void *body, size_t len)
 {
-	struct fuse_attr_out dir = {.attr_valid = attr_valid_s(op->fs)};
+	struct fuse_attr_out dir = {.attr_valid = attr_valid_s(op->fs, op->node)};
 	uint8_t both[NAMES_BODY_MAX + sizeof(dir)];
 	struct statx stx;
 
@@ -210,7 +214,7 @@ int reply_names(struct op *op, const void *body, size_t len)
 
 int reply_attr(struct op *op, struct inode *inode, const struct statx *stx)
 {
-	struct fuse_attr_out out = {.attr_valid = attr_valid_s(op->fs)};
+	struct fuse_attr_out out = {.attr_valid = attr_valid_s(op->fs, inode)};
 
 	attr_fill(op->fs, inode, stx, &out.attr);
 	return reply(op, &out, sizeof(out));

@@ -66,6 +66,7 @@ static int init_tables(struct fs *fs, int root_fd, const struct statx *stx)
 	if (r < 0)
 		goto err_handles;
 	dax_table_init(fs);
+	watch_init(fs);
 	return 0;
 
 err_handles:
@@ -147,6 +148,7 @@ void fs_begin_session(struct fs *fs, uint64_t init_flags, uint32_t agreed)
 	forget_session(fs, true);
 	atomic_store_explicit(&fs->init_flags, init_flags, memory_order_relaxed);
 	atomic_store_explicit(&fs->agreed, agreed, memory_order_relaxed);
+	watch_begin(fs, agreed);
 	atomic_store_explicit(&fs->ready, true, memory_order_release);
 	pthread_mutex_unlock(&fs->session_lock);
 }
@@ -155,6 +157,7 @@ void fs_end_session(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->session_lock);
 	forget_session(fs, true);
+	watch_begin(fs, 0);
 	pthread_mutex_unlock(&fs->session_lock);
 }
 
@@ -167,6 +170,7 @@ void fs_reset(struct fs *fs)
 {
 	pthread_mutex_lock(&fs->session_lock);
 	forget_session(fs, false);
+	watch_end(fs);
 	pthread_mutex_unlock(&fs->session_lock);
 }
 
@@ -180,7 +184,9 @@ void fs_destroy(struct fs *fs)
 	dax_table_fini(fs);
 	lock_table_fini(fs);
 	handle_table_fini(fs);
+	watch_stop(fs);
 	inode_table_fini(fs);
+	watch_fini(fs);
 	pthread_mutex_destroy(&fs->session_lock);
 	close(fs->proc_fd);
 	xattrmap_free(fs->xattrmap);

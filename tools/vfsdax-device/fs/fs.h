@@ -12,6 +12,8 @@
  *   inodes.by_id shards    nodeid -> inode
  *   handles shards         fh -> handle (handle.h)
  *   locks.order            the host's locks and what is written down of them, of some files
+ *   watch.by_handle shards handle -> nodeid; held while a mark is set (watch.h)
+ *   tell.delivering, tell.lock   what is to be told (tell.h)
  *   locks.mutex            lock owners, blocked locks, early interrupts (lock.h)
  */
 #ifndef VFSDAX_DEVICE_FS_H
@@ -32,6 +34,7 @@
 #include "mounts.h"
 #include "table.h"
 #include "request.h"
+#include "watch.h"
 
 #define FS_MAX_WRITE_BYTES MIB
 #define FS_MAX_PAGES	   256
@@ -78,6 +81,7 @@ struct fs {
 	struct handle_table handles;
 	struct lock_table locks;
 	struct dax_table dax;
+	struct watch watch;
 };
 
 static inline bool fs_agreed(struct fs *fs, uint64_t flag)

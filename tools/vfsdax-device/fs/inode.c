@@ -77,6 +77,7 @@ static struct inode *inode_new(struct fs *fs, int fd, const struct statx *stx)
 
 static void inode_free(struct inode *inode)
 {
+	watch_remove(inode);
 	inode_fd_close(inode);
 	mount_put(&inode->fs->inodes.mounts, inode->mount);
 	free(inode->handle);
@@ -207,6 +208,7 @@ static int adopt(struct fs *fs, int fd, const struct statx *stx, const struct fo
 	if (!known) {
 		fresh->nlookup = 1;
 		ref_init(&fresh->refs, 2); /* the tables' and the caller's */
+		watch_add(fresh);
 		link_inode(fs, s, fresh);
 	}
 	table_unlock(s);
@@ -225,8 +227,8 @@ static int adopt(struct fs *fs, int fd, const struct statx *stx, const struct fo
  * A file that is known already costs one system call: its number cannot have been given to another
  * file, because we hold it open (or have just opened it again). Only a new one is opened by name.
  */
-int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct inode **out,
-		 struct statx *stx)
+static int find(struct fs *fs, struct inode *parent, const char *name, struct inode **out,
+		struct statx *stx)
 {
 	int fd, r;
 
@@ -250,7 +252,18 @@ int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct i
 	return adopt(fs, fd, stx, &(struct found_at){parent, name}, out);
 }
 
-int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *stx)
+int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct inode **out,
+		 struct statx *stx)
+{
+	uint64_t clock = atomic_load(&fs->watch.clock);
+	int r = find(fs, parent, name, out, stx);
+
+	if (r == 0)
+		watch_ask_again(*out, clock, stx);
+	return r;
+}
+
+static int find_open(struct fs *fs, int fd, struct inode **out, struct statx *stx)
 {
 	int path_fd, r = inode_statx(fd, stx);
 
@@ -263,6 +276,16 @@ int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *
 	if (path_fd < 0)
 		return -errno;
 	return adopt(fs, path_fd, stx, &(struct found_at){0}, out);
+}
+
+int inode_of_open_file(struct fs *fs, int fd, struct inode **out, struct statx *stx)
+{
+	uint64_t clock = atomic_load(&fs->watch.clock);
+	int r = find_open(fs, fd, out, stx);
+
+	if (r == 0)
+		watch_ask_again(*out, clock, stx);
+	return r;
 }
 
 void inode_forget(struct fs *fs, uint64_t nodeid, uint64_t nlookup)

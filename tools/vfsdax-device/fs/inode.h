@@ -47,6 +47,10 @@ struct inode {
 	_Atomic bool dirtied; /* data was written, or may be through the window */
 	/* A directory without an ACL at this ctime, in ns; search.h. */
 	_Atomic uint64_t no_acl_at;
+	/* watch.h. NULL, and 0: what the host does to it is not seen. Else watch.clock when its
+	 * mark was set: attributes that were asked for before may be older than what was told. */
+	struct watched *watched;
+	_Atomic uint64_t marked_at;
 };
 
 /* Takes root_fd, also when it fails. */

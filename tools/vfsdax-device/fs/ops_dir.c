@@ -51,7 +51,7 @@ static void fill_entry(struct dir_fill *f, const char *name, struct fuse_entry_o
 
 	if (is_dot(name) || inode_lookup(f->op->fs, f->dir->inode, name, &inode, &stx) < 0)
 		return;
-	entry_fill(f->op->fs, inode, &stx, out);
+	entry_fill(f->op->fs, f->dir->inode, inode, &stx, out);
 	entry_mark_submount(f->dir->inode, inode, out);
 	inode_put(inode);
 }

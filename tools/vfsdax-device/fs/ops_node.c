@@ -77,7 +77,7 @@ static struct fuse_statx_wire_time wire_time(const struct statx_timestamp *t)
 int op_statx(struct op *op)
 {
 	struct fuse_statx_wire_in in;
-	struct fuse_statx_wire_out out = {.attr_valid = attr_valid_s(op->fs)};
+	struct fuse_statx_wire_out out = {.attr_valid = attr_valid_s(op->fs, op->node)};
 	struct statx stx;
 
 	op_take(op, &in, sizeof(in));

@@ -150,7 +150,7 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	} out = {.open.open_flags = open_flags_file(op->fs)};
 	int r;
 
-	entry_fill(op->fs, inode, stx, &out.entry);
+	entry_fill(op->fs, op->node, inode, stx, &out.entry);
 	r = handle_open(op->fs, inode, HANDLE_FILE, fd, &out.open.fh);
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);

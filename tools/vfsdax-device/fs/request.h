@@ -90,6 +90,7 @@ struct fs_options {
 	enum acl_mode posix_acl;
 	const char *xattrmap; /* rules of xattrmap.h; NULL: names are the host's */
 	bool security_label;
+	bool watch;		/* tell the driver what the host changes, where that can be seen */
 	bool check_permissions; /* of every session, also of one that does not ask for it */
 	enum file_handles file_handles;
 	struct translate uids, gids;
@@ -112,6 +113,15 @@ void fs_handle(struct fs *fs, struct request *req);
 /* Answers, with an error, a request of which only the beginning could be read: err is for the log.
  */
 void fs_refuse(struct request *req, int err);
+
+/* What the host changes can be seen, so that the driver can be told. */
+bool fs_watches(const struct fs *fs);
+/*
+ * A buffer for a notification (virtio 1.3, 5.11.6), with nothing readable; kept until there is
+ * something to be told, or fs_reset(). FS_NOTIFY_BYTES are enough for each.
+ */
+#define FS_NOTIFY_BYTES 640u
+void fs_offer(struct fs *fs, struct request *req);
 
 /*
  * Lets go of descriptors of files that the guest knows and has not used for a few seconds, so that

@@ -33,7 +33,7 @@ static const char *const plain[] = {
 	/* open files */
 	"read", "pread64", "preadv", "write", "writev", "pwritev", "pwritev2", "lseek", "close", "dup3",
 	"fcntl", "flock", "fstat", "fstatfs", "fsync", "fdatasync", "syncfs", "ftruncate",
-	"fallocate", "copy_file_range", "getdents64", "fchdir",
+	"fallocate", "copy_file_range", "getdents64", "fchdir", "fanotify_mark",
 	/* the identity of the caller */
 	"capget", "capset", "setresuid", "setresgid", "setgroups", "geteuid", "getegid", "umask",
 	/* the front end, on sockets that are there */

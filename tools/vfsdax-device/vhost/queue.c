@@ -154,10 +154,15 @@ static void *queue_main(void *arg)
 	struct queue *q = arg;
 	char name[16];
 
-	snprintf(name, sizeof(name), q->index ? "queue %u" : "hiprio", q->index);
+	snprintf(name, sizeof(name),
+		 q->offers  ? "notify"
+		 : q->index ? "queue %u"
+			    : "hiprio",
+		 q->index);
 	pthread_setname_np(pthread_self(), name);
 	release_held(q);
-	spin_init(&q->spin, q->index == VIRTIO_FS_QUEUE_HIPRIO ? SPIN_NEVER : SPIN_AUTO);
+	spin_init(&q->spin,
+		  q->offers || q->index == VIRTIO_FS_QUEUE_HIPRIO ? SPIN_NEVER : SPIN_AUTO);
 	queue_loop(q);
 	if (!atomic_load(&q->stopping))
 		event_signal(&q->err);

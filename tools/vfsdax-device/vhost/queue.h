@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * queue: one virtqueue at work: its thread, which takes requests off the ring and runs them through
- * fs_handle(), and the way back, request_complete().
+ * fs_handle(), or buffers for notifications and gives them to fs_offer(), and the way back,
+ * request_complete().
  *
  *   setup (main thread)    start          stop
  *   idle -------------------> running ---------> idle ...
@@ -44,6 +45,8 @@ struct queue {
 	uint64_t requests; /* taken off the ring since queue_count() */
 	bool running;	   /* the ring may be written */
 	bool thread_alive;
+	bool offers; /* what comes is buffers for notifications; main thread, while it stands still
+		      */
 	struct event kick, call, err;
 
 	pthread_t thread;

@@ -237,7 +237,7 @@ static void slot_refuse(struct queue *q, struct queue_slot *slot, int err)
 	q->direct -= slot->direct;
 	slot->direct = false; /* nothing is pinned */
 	pthread_mutex_unlock(&q->lock);
-	header = slot_map_header(slot, q->space);
+	header = !q->offers && slot_map_header(slot, q->space);
 	if (header)
 		fs_refuse(&slot->req, err);
 	else
@@ -259,6 +259,8 @@ int queue_run_one(struct queue *q)
 	}
 	if (mapped)
 		slot_refuse(q, slot, mapped);
+	else if (q->offers)
+		fs_offer(q->fs, &slot->req);
 	else
 		fs_handle(q->fs, &slot->req);
 	return 1;

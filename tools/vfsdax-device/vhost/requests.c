@@ -21,6 +21,8 @@ static uint64_t features_offered(const struct vhost *v)
 		f |= F(VIRTIO_F_EVENT_IDX);
 	if (!v->options.no_indirect)
 		f |= F(VIRTIO_F_INDIRECT_DESC);
+	if (v->options.notifications && fs_watches(v->fs))
+		f |= F(VIRTIO_FS_F_NOTIFICATION);
 	return f;
 }
 
@@ -181,6 +183,7 @@ static int on_get_config(struct vhost *v, struct vhost_user_message *m)
 {
 	struct virtio_fs_config_wire fs_config = {.num_request_queues = request_queues_told(v)};
 	const size_t head = offsetof(struct vhost_user_config, region);
+	const uint32_t notify_bytes = v->options.notifications ? FS_NOTIFY_BYTES : 0;
 	struct vhost_user_config *c = &m->payload.config;
 	uint8_t all[sizeof(c->region)] = {0};
 
@@ -193,6 +196,7 @@ static int on_get_config(struct vhost *v, struct vhost_user_message *m)
 	}
 	memcpy(fs_config.tag, v->options.tag, sizeof(fs_config.tag));
 	memcpy(all, &fs_config, sizeof(fs_config));
+	memcpy(all + VIRTIO_FS_CONFIG_NOTIFY_BUF_SIZE, &notify_bytes, sizeof(notify_bytes));
 	memcpy(c->region, all + c->offset, c->size);
 	return 0;
 }

@@ -93,6 +93,7 @@ static int ring_start_one(struct vhost *v, unsigned i)
 	window_open(v);
 	ring_start(&q->ring, r->base, has_feature(v, VIRTIO_F_EVENT_IDX),
 		   has_feature(v, VIRTIO_F_INDIRECT_DESC));
+	q->offers = i == VIRTIO_FS_QUEUE_NOTIFY && has_feature(v, VIRTIO_FS_F_NOTIFICATION);
 	v->session_used = true;
 	return queue_start(q);
 }

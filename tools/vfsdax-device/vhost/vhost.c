@@ -164,7 +164,8 @@ int vhost_serve(struct vhost *v, int sock, int listen_fd, int stop_fd)
 int vhost_create(const struct vhost_options *options, struct vhost **out)
 {
 	struct vhost *v = calloc(1, sizeof(*v));
-	unsigned n = options->num_request_queues + VIRTIO_FS_QUEUE_REQUEST;
+	unsigned n = options->num_request_queues + VIRTIO_FS_QUEUE_REQUEST +
+		     (options->notifications ? 1 : 0);
 	int rc = v ? wake_install() : -ENOMEM;
 
 	rc = rc ? rc : channel_init(&v->channel);

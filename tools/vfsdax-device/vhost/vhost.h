@@ -20,6 +20,7 @@ struct vhost_options {
 	uint32_t queue_size_max;     /* entries; a power of two */
 	uint64_t cache_size_bytes;   /* of the window; a multiple of the page size; 0: none */
 	bool no_event_idx, no_indirect;
+	bool notifications; /* one more queue, if the file system has something to tell */
 };
 
 /* A vring message names its queue in 8 bits. */

@@ -1,0 +1,133 @@
+# shellcheck shell=bash
+# What the host changes is told: nothing that is kept for long is old.
+
+# told_and_mounted [OPTIONS OF vfsdax-mount]: names and attributes are kept for a day, and pages for ever
+told_and_mounted() {
+	unix_only "the guest's queues may be too few"
+	start_device --cache always
+	mount_share "$@"
+	[ "$(stat_counter host.watched)" = 1 ] || skip "the host's changes cannot be watched here"
+}
+is_content() { [ "$(cat "$1")" = "$2" ]; }
+is_size() { [ "$(stat -c %s "$1")" = "$2" ]; }
+is_mode() { [ "$(stat -c %a "$1")" = "$2" ]; }
+is_there() { [ -e "$1" ]; }
+is_gone() { ! [ -e "$1" ]; }
+
+test_attributes_and_data_are_told() {
+	told_and_mounted -o dax=never
+	host_run bash -c 'echo one >f'
+	expect_eq "$(cat "$MNT/f")" one content
+	host_run bash -c 'echo three >f'
+	wait_until 10 "new data" is_content "$MNT/f" three
+	expect_eq "$(stat -c %s "$MNT/f")" 6 size
+	# data alone, of the same size
+	host_run bash -c 'echo xxxxx | dd of=f conv=notrunc status=none'
+	wait_until 10 "new data of the same size" is_content "$MNT/f" xxxxx
+	host_run chmod 600 f
+	wait_until 10 "another mode" is_mode "$MNT/f" 600
+}
+
+test_names_are_told() {
+	told_and_mounted
+	host_run bash -c 'mkdir d; echo 1 >d/a; echo 2 >d/b'
+	expect_eq "$(ls "$MNT/d")" $'a\nb' names
+	cat "$MNT/d/a" "$MNT/d/b" >/dev/null
+	host_run rm d/a
+	wait_until 10 "a removal" is_gone "$MNT/d/a"
+	host_run bash -c 'echo 3 >d/c'
+	wait_until 10 "a new name" is_there "$MNT/d/c"
+	host_run mv d/b d/e
+	wait_until 10 "the new name of a rename" is_content "$MNT/d/e" 2
+	wait_until 10 "the old one" is_gone "$MNT/d/b"
+	# as editors write
+	host_run bash -c 'echo new >d/.tmp; mv d/.tmp d/e'
+	wait_until 10 "a replaced file" is_content "$MNT/d/e" new
+	wait_until 10 "the names" bash -c '[ "$(ls "$1" | tr "\n" " ")" = "c e " ]' - "$MNT/d"
+	host_run bash -c 'mkdir -p d/sub/deep; mv d/sub other'
+	wait_until 10 "a directory that was moved" is_there "$MNT/other/deep"
+	wait_until 10 "its old name" is_gone "$MNT/d/sub"
+}
+
+# The size that the window believes falls before what is behind it is touched.
+test_a_file_that_the_host_cuts_is_told() {
+	told_and_mounted -o window_admit=always
+	host_run bash -c 'head -c 4M /dev/zero | tr "\0" a >f'
+	exec 5<"$MNT/f"
+	for _ in 1 2 3; do dd if="$MNT/f" iflag=direct bs=64k of=/dev/null status=none; done
+	host_run truncate -s 1M f
+	wait_until 10 "the new size" is_size "$MNT/f" 1048576
+	expect_eq "$(cat "/proc/self/fd/5" | tr -d a | wc -c)" 0 "bytes behind the end"
+	expect_eq "$(wc -c <"$MNT/f")" 1048576 "bytes that can be read"
+	exec 5<&-
+}
+
+requests() { stat_json | jq '[.queue.requests[]] | add'; }
+timeout_a_tree_is_looked_at_twice_and_asked_for_once=300
+test_a_tree_is_looked_at_twice_and_asked_for_once() {
+	local before after
+	told_and_mounted
+	host_run bash -c 'for d in {1..20}; do mkdir $d; (cd $d; touch {1..1000}); done'
+	find "$MNT" -printf '%s\n' | wc -l >"$TEST_DIR/count"
+	expect_eq "$(cat "$TEST_DIR/count")" 20021 names
+	find "$MNT" -type f -print0 | xargs -0 stat -c %n >/dev/null
+	before=$(requests)
+	find "$MNT" -type f -print0 | xargs -0 stat -c %n >"$TEST_DIR/stat"
+	after=$(requests)
+	note "$before requests, then $((after - before))"
+	expect_eq "$(wc -l <"$TEST_DIR/stat")" 20000 files
+	# a directory is opened anew each time
+	expect_le $((after - before)) 100 "requests of the second time"
+	# and the host is still seen
+	host_run bash -c 'echo 12345 >7/77; rm 8/88; echo >9/new'
+	wait_until 10 "a change among 20 000" is_size "$MNT/7/77" 6
+	wait_until 10 "a removal among them" is_gone "$MNT/8/88"
+	wait_until 10 "a new one" is_there "$MNT/9/new"
+}
+
+# Nobody watches while no device is there.
+test_what_happens_while_no_device_is_there_is_seen() {
+	need_root "the device's death"
+	told_and_mounted
+	host_run bash -c 'echo 1 >a; echo 1 >b'
+	cat "$MNT/a" "$MNT/b" >/dev/null
+	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
+	wait_until 10 "the device is gone" gone "$DEVICE_PID"
+	wait "$DEVICE_PID" 2>/dev/null || true
+	host_run bash -c 'echo 22 >a; rm b; echo 3 >c'
+	start_device --cache always
+	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	wait_until 10 "a changed file" is_content "$MNT/a" 22
+	wait_until 10 "a removal" is_gone "$MNT/b"
+	wait_until 10 "a new name" is_there "$MNT/c"
+	# and the new device watches again
+	host_run bash -c 'echo 333 >a'
+	wait_until 10 "a change that the new device tells" is_content "$MNT/a" 333
+}
+
+test_a_storm_on_the_host_ends_in_what_is_there() {
+	told_and_mounted
+	local i
+	host_run bash -c 'mkdir t; cd t; touch {1..500}'
+	find "$MNT/t" -type f -print0 | xargs -0 stat -c %n >/dev/null
+	# names and contents, many times over, while the mount is used
+	host_run bash -c 'cd t; for r in 1 2 3; do for i in {1..500}; do echo $r >$i; done; for i in {1..50}; do mv $i x$i; mv x$i $i; done; done; rm {1..100}; echo last >200' &
+	local storm=$!
+	while ! gone "$storm"; do
+		ls "$MNT/t" >/dev/null
+		for i in {301..330}; do cat "$MNT/t/$i" >/dev/null; done
+	done
+	wait "$storm"
+	wait_until 20 "the last content" is_content "$MNT/t/200" last
+	wait_until 20 "the last names" bash -c '[ "$(ls "$1" | wc -l)" = 400 ]' - "$MNT/t"
+	expect_same_tree
+}
+
+test_a_device_may_be_told_not_to_watch() {
+	unix_only "needs a device started with options"
+	start_device --no-watch
+	mount_share
+	expect_eq "$(stat_counter host.watched)" 0 host.watched
+	host_run bash -c 'echo 1 >f'
+	expect_eq "$(cat "$MNT/f")" 1 content
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "watch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/fanotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/hash.h"
+#include "cred.h"
+#include "inode.h"
+#include "watch_internal.h"
+
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200 /* Linux 6.5: of file systems that do not open by it, too */
+#endif
+
+#define MARK_FILE (FAN_MODIFY | FAN_ATTRIB | FAN_CLOSE_WRITE)
+#define MARK_DIR  (MARK_FILE | FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR | FAN_EVENT_ON_CHILD)
+/* Between two looks: what is told is at most so late, and what we do ourselves, which wakes us,
+ * too, costs no more than that. */
+#define PAUSE_MS  5
+struct watched {
+	struct table_node by_handle;
+	uint64_t nodeid, dev;
+	struct {
+		struct file_handle h;
+		uint8_t bytes[MAX_HANDLE_SZ];
+	} handle;
+};
+
+static uint64_t handle_hash(const struct file_handle *h)
+{
+	uint64_t hash = hash_pair((uint64_t)h->handle_type, h->handle_bytes), word;
+
+	for (unsigned at = 0; at < h->handle_bytes; at += sizeof(word)) {
+		word = 0;
+		memcpy(&word, h->f_handle + at, MIN(h->handle_bytes - at, sizeof(word)));
+		hash = hash_pair(hash, word);
+	}
+	return hash;
+}
+
+static bool handle_equal(const struct file_handle *a, const struct file_handle *b)
+{
+	return a->handle_type == b->handle_type && a->handle_bytes == b->handle_bytes &&
+	       memcmp(a->f_handle, b->f_handle, a->handle_bytes) == 0;
+}
+
+/* ------------------------------------------------------------------ marks */
+
+static int get_handle(int fd, struct file_handle *h)
+{
+	int mnt_id;
+
+	h->handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(fd, "", h, &mnt_id, AT_EMPTY_PATH | AT_HANDLE_FID) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	h->handle_bytes = MAX_HANDLE_SZ;
+	return name_to_handle_at(fd, "", h, &mnt_id, AT_EMPTY_PATH) ? -errno : 0;
+}
+
+/* As ourselves: the caller may not be able to read it. */
+static int set_mark(const struct inode *inode, int fd, unsigned how)
+{
+	uint64_t mask = inode_is_dir(inode) ? MARK_DIR : MARK_FILE;
+	uint32_t caller = cred_self_begin();
+	int rc = fanotify_mark(inode->fs->watch.fd, how, mask, inode->fs->proc_fd, fd_name(fd).s)
+			 ? -errno
+			 : 0;
+
+	cred_self_end(caller);
+	return rc;
+}
+
+static void complain(struct watch *w, int err)
+{
+	if (atomic_exchange(&w->complained, true))
+		return;
+	if (err == -ENOSPC)
+		log_warn("not every file that the driver knows can be watched: what the host "
+			 "changes is seen a second late; raise the sysctl "
+			 "fs.fanotify.max_user_marks");
+	else
+		log_info("changes by the host cannot be watched here: %s", strerror(-err));
+}
+
+void watch_add(struct inode *inode)
+{
+	struct watch *w = &inode->fs->watch;
+	struct watched *watched;
+	struct table_shard *s;
+	int rc;
+
+	if (w->fd < 0 || !atomic_load(&w->on) || inode->watched)
+		return;
+	watched = malloc(sizeof(*watched));
+	rc = watched ? get_handle(inode->fd, &watched->handle.h) : -ENOMEM;
+	if (!rc) {
+		watched->nodeid = inode->nodeid;
+		watched->dev = inode->key.dev;
+		watched->by_handle.hash = handle_hash(&watched->handle.h);
+		s = table_lock(&w->by_handle, watched->by_handle.hash);
+		rc = set_mark(inode, inode->fd, FAN_MARK_ADD);
+		if (!rc)
+			shard_insert(s, &watched->by_handle);
+		table_unlock(s);
+	}
+	if (rc) {
+		free(watched);
+		complain(w, rc);
+		return;
+	}
+	inode->watched = watched;
+	atomic_store(&inode->marked_at, atomic_fetch_add(&w->clock, 1) + 1);
+}
+
+/* With the shard locked: another inode of the same file needs the mark. */
+static bool is_shared(struct table_shard *s, const struct watched *watched)
+{
+	struct table_node *n = shard_find(s, watched->by_handle.hash);
+
+	for (; n; n = shard_find_next(n)) {
+		struct watched *other = container_of(n, struct watched, by_handle);
+
+		if (other != watched && other->dev == watched->dev &&
+		    handle_equal(&other->handle.h, &watched->handle.h))
+			return true;
+	}
+	return false;
+}
+
+void watch_remove(struct inode *inode)
+{
+	struct watched *watched = inode->watched;
+	struct watch *w = &inode->fs->watch;
+	struct table_shard *s;
+	int fd = inode->fd;
+
+	if (!watched)
+		return;
+	/* One that is gone has no mark any more. */
+	if (fd < 0 && inode->handle)
+		fd = mount_open_handle(inode->fs, inode->mount, inode->handle);
+	s = table_lock(&w->by_handle, watched->by_handle.hash);
+	shard_remove(s, &watched->by_handle);
+	if (fd >= 0 && !is_shared(s, watched))
+		set_mark(inode, fd, FAN_MARK_REMOVE);
+	table_unlock(s);
+	if (fd >= 0 && fd != inode->fd)
+		close(fd);
+	free(watched);
+	inode->watched = NULL;
+}
+
+unsigned watch_find(struct watch *w, const struct file_handle *h, uint64_t ids[WATCH_ALIKE_MAX])
+{
+	struct table_shard *s;
+	unsigned n = 0;
+	uint64_t hash;
+
+	if (!h || h->handle_bytes > MAX_HANDLE_SZ)
+		return 0;
+	hash = handle_hash(h);
+	s = table_lock(&w->by_handle, hash);
+	for (struct table_node *at = shard_find(s, hash); at && n < WATCH_ALIKE_MAX;
+	     at = shard_find_next(at)) {
+		struct watched *watched = container_of(at, struct watched, by_handle);
+
+		if (handle_equal(&watched->handle.h, h))
+			ids[n++] = watched->nodeid;
+	}
+	table_unlock(s);
+	return n;
+}
+
+void watch_ask_again(const struct inode *inode, uint64_t clock, struct statx *stx)
+{
+	struct statx again;
+
+	if (atomic_load_explicit(&inode->marked_at, memory_order_relaxed) > clock &&
+	    inode_statx(inode->fd, &again) == 0)
+		*stx = again;
+}
+
+/* ------------------------------------------------------------------ the thread */
+
+static void *watch_main(void *arg)
+{
+	struct fs *fs = arg;
+	struct watch *w = &fs->watch;
+	struct pollfd p[2] = {{.fd = w->wake_fd, .events = POLLIN},
+			      {.fd = w->fd, .events = POLLIN}};
+	uint64_t count;
+
+	pthread_setname_np(pthread_self(), "watch");
+	while (!atomic_load(&w->ends)) {
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (p[0].revents && read(w->wake_fd, &count, sizeof(count)) < 0)
+			log_debug("watch: %s", strerror(errno));
+		while (watch_read_events(fs) && !atomic_load(&w->ends))
+			tell_deliver(&w->tell);
+		tell_deliver(&w->tell);
+		if (p[1].revents)
+			poll(p, 1, PAUSE_MS);
+	}
+	return NULL;
+}
+
+static void wake(struct watch *w)
+{
+	uint64_t one = 1;
+	ssize_t unused = write(w->wake_fd, &one, sizeof(one));
+
+	(void)unused; /* it is full: as good */
+}
+
+static int start(struct fs *fs)
+{
+	struct watch *w = &fs->watch;
+	int rc;
+
+	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (w->wake_fd < 0)
+		return -errno;
+	rc = table_init(&w->by_handle);
+	if (rc)
+		goto close_wake;
+	rc = -pthread_create(&w->thread, NULL, watch_main, fs);
+	if (!rc)
+		return 0;
+	table_fini(&w->by_handle);
+close_wake:
+	close(w->wake_fd);
+	return rc;
+}
+
+void watch_init(struct fs *fs)
+{
+	struct watch *w = &fs->watch;
+	int rc = 0;
+
+	tell_init(&w->tell);
+	w->fd = -1;
+	if (!fs->options.watch)
+		return;
+	w->fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK |
+				      FAN_REPORT_DFID_NAME_TARGET,
+			      O_RDONLY);
+	if (w->fd < 0)
+		rc = -errno;
+	else
+		rc = start(fs);
+	if (!rc)
+		return;
+	if (w->fd >= 0)
+		close(w->fd);
+	w->fd = -1;
+	log_info("changes by the host cannot be watched: %s; fanotify for this wants Linux 5.17",
+		 strerror(-rc));
+}
+
+void watch_stop(struct fs *fs)
+{
+	struct watch *w = &fs->watch;
+
+	if (w->fd < 0)
+		return;
+	atomic_store(&w->ends, true);
+	wake(w);
+	pthread_join(w->thread, NULL);
+}
+
+void watch_fini(struct fs *fs)
+{
+	struct watch *w = &fs->watch;
+
+	if (w->fd >= 0) {
+		table_fini(&w->by_handle);
+		close(w->fd);
+		close(w->wake_fd);
+	}
+	tell_fini(&w->tell);
+}
+
+/* ------------------------------------------------------------------ the driver's side */
+
+void watch_begin(struct fs *fs, uint32_t agreed)
+{
+	struct watch *w = &fs->watch;
+
+	tell_begin(&w->tell, agreed & AGREE_CHANGES);
+	if (agreed & AGREE_CHANGES)
+		atomic_store(&w->on, true);
+	/* The root stays where all others have gone. */
+	watch_add(fs->inodes.root);
+}
+
+void watch_end(struct fs *fs)
+{
+	atomic_store(&fs->watch.on, false);
+	tell_begin(&fs->watch.tell, false);
+	tell_give_back(&fs->watch.tell);
+}
+
+bool fs_watches(const struct fs *fs)
+{
+	return fs->watch.fd >= 0;
+}
+
+void fs_offer(struct fs *fs, struct request *req)
+{
+	struct watch *w = &fs->watch;
+
+	if (w->fd < 0) {
+		request_complete(req, 0);
+		return;
+	}
+	atomic_store(&w->on, true);
+	if (tell_offer(&w->tell, req))
+		wake(w);
+}
