@@ -431,6 +431,10 @@ struct notice_stats {
 };
 void notice_get_stats(struct bridge *b, struct notice_stats *out);
 
+/* touched.c: a request of who tells the kernel what the host has done. True: it has ended; else it
+ * is one that changes nothing. */
+bool touched(struct op *op);
+
 /* measure.c: latencies, of requests that are answered ... */
 void measure_begun(struct op *op);
 void measure_ended(struct op *op);

@@ -60,6 +60,9 @@ uint64_t node_id(const struct node *n);
  * answer to the request `by` (fuse_request_of()); NULL: out of memory. */
 struct node *node_lookup(struct node_table *t, uint64_t nodeid, uint64_t device_id, uint64_t by);
 
+/* Raises the count for an answer of our own, which no device has given. NULL: not known. */
+struct node *node_lookup_again(struct node_table *t, uint64_t nodeid, uint64_t by);
+
 void node_look(struct node_table *t, struct node *n, struct node_view *view);
 
 /* Notes what an answer says about the node; `size_clock` is that of the request. */

@@ -97,6 +97,20 @@ bool node_note_changed(struct node_table *t, uint64_t nodeid, uint64_t now)
 	return n;
 }
 
+struct node *node_lookup_again(struct node_table *t, uint64_t nodeid, uint64_t by)
+{
+	struct shard *s = shard_lock(t, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+
+	if (n) {
+		n->nlookup++;
+		if (n->origin)
+			origin_named(n->origin, n->nlookup, by);
+	}
+	shard_unlock(s);
+	return n;
+}
+
 uint64_t *node_table_ids(struct node_table *t, size_t *n)
 {
 	size_t room = (size_t)node_count(t) + 1024, found = 0;

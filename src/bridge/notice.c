@@ -98,7 +98,7 @@ static bool everything_heard(struct notices *s)
 	heard->everything(heard->ctx, s->stop_fd);
 	for (size_t i = 0; i < n && !stops(s, 0); i++)
 		if (drop_beliefs(b, ids[i]))
-			heard->inode(heard->ctx, s->stop_fd, ids[i], true);
+			heard->doubt(heard->ctx, s->stop_fd, ids[i]);
 	free(ids);
 	return true;
 }

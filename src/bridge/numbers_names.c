@@ -198,6 +198,20 @@ void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *n
 	pthread_mutex_unlock(&u->lock);
 }
 
+uint64_t numbers_named(struct numbers *u, uint64_t dir, const char *name, uint32_t low)
+{
+	uint64_t nodeids[HOLDERS_MAX], found = 0;
+	unsigned n;
+
+	pthread_mutex_lock(&u->lock);
+	n = holders_get(&u->by_name, name_key(dir, name), nodeids);
+	pthread_mutex_unlock(&u->lock);
+	while (n--)
+		if ((uint32_t)nodeids[n] == low)
+			found = nodeids[n];
+	return found;
+}
+
 void numbers_unname(struct numbers *u, uint64_t dir, const char *name)
 {
 	uint64_t key = name_key(dir, name), nodeids[HOLDERS_MAX];

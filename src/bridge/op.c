@@ -8,6 +8,7 @@
 #include "base/delay.h"
 #include "base/probe.h"
 #include "bridge/rebuild.h"
+#include "fuse/tell.h"
 
 /* ------------------------------------------------------------------ begin, end */
 
@@ -55,7 +56,7 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	}
 	if (fuse_wants_answer(h->opcode))
 		err = bridge_failure(op->bridge);
-	if (rights_owner_only(op))
+	if (rights_owner_only(op) && h->uid != FUSE_TOUCH_UID)
 		err = -EACCES;
 	/* The kernel's messages are whole. */
 	if (h->len != len || len < sizeof(*h) + op->route->arg_min)
@@ -66,6 +67,8 @@ void op_begin(struct bridge_worker *w, const struct fuse_in_header *h, int fd,
 	}
 	measure_begun(op);
 	op_message(op);
+	if (!call && h->uid == FUSE_TOUCH_UID && touched(op))
+		return;
 	if (rebuild_ready(op))
 		op->route->start(op);
 }

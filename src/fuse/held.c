@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "fuse/reply.h"
+#include "fuse/tell.h"
 #include "wire/fuse.h"
 
 /* More than that is not read: what is behind it waits in the kernel. */
@@ -112,14 +113,18 @@ static void push_back(struct fuse_held *h, struct message *m)
 
 bool fuse_held_add(struct fuse_held *h, int fd, const struct iovec *iov, unsigned n, size_t len)
 {
-	struct message *m = malloc(sizeof(*m) + len);
 	struct fuse_in_header head;
+	struct message *m = NULL;
 	size_t at = 0;
+	bool ours;
 
+	memcpy(&head, iov[0].iov_base, sizeof(head));
+	ours = head.uid == FUSE_TOUCH_UID && fuse_wants_answer(head.opcode);
+	if (!ours)
+		m = malloc(sizeof(*m) + len);
 	if (!m) {
-		memcpy(&head, iov[0].iov_base, sizeof(head));
 		if (fuse_wants_answer(head.opcode))
-			fuse_reply_error(fd, head.unique, -ENOMEM);
+			fuse_reply_error(fd, head.unique, ours ? -EIO : -ENOMEM);
 		return false;
 	}
 	m->fd = fd;

@@ -283,6 +283,11 @@ int fusemnt_fd(const struct fusemnt *m)
 	return m->fd;
 }
 
+const char *fusemnt_path(const struct fusemnt *m)
+{
+	return m->mountpoint;
+}
+
 static int clone_connection(const struct fusemnt *m)
 {
 	uint32_t source = (uint32_t)fusemnt_fd(m);

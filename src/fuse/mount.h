@@ -52,6 +52,8 @@ int fusemnt_resend(struct fusemnt *m);
  * mount(2) or, where nothing of ours is mounted, -EINVAL. */
 int fusemnt_set_flags(const char *mountpoint, const struct fusemnt_flags *flags);
 int fusemnt_fd(const struct fusemnt *m);
+/* Where it is mounted, or was. */
+const char *fusemnt_path(const struct fusemnt *m);
 /* The i-th further descriptor of the same connection, i < FUSEMNT_CLONES, with a processing list of
  * its own: requests that were read from it are answered on it, and lost when it is closed. So it is
  * the mount's, and the same as long as that. -errno. */

@@ -15,6 +15,15 @@
 
 #include <stdint.h>
 
+/*
+ * Watchers (inotify, fanotify) of a mount see what is done through its kernel alone. So who tells
+ * the kernel does on the mount what the host has done, under this file-system user id (setfsuid(2))
+ * by which its requests are known, whichever driver reads them: they change nothing on the host
+ * (bridge/touched.c), and are not held for another device. Only root can have it. The group id is
+ * 0, or the low bits of the node's number whose name is removed or moved.
+ */
+#define FUSE_TOUCH_UID 0xfffdfaceu
+
 /* What the kernel believes of a file's attributes is old. */
 int fuse_tell_attr(int fd, uint64_t nodeid);
 /* No name is believed any more. Before Linux 6.16: -EINVAL. */

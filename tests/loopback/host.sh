@@ -131,3 +131,123 @@ test_a_device_may_be_told_not_to_watch() {
 	host_run bash -c 'echo 1 >f'
 	expect_eq "$(cat "$MNT/f")" 1 content
 }
+
+# ---- who watches the mount ----------------------------------------------------------------------
+
+# An unmodified program on an unmodified kernel: inotify on each directory.
+start_watcher() {
+	need_root "what the host does is done again on the mount"
+	: >"$TEST_DIR/events"
+	"$VFSDAX_HELPERS/watchop" "$MNT" >>"$TEST_DIR/events" &
+	WATCHER=$!
+	wait_until 10 "the watcher watches" grep -q '^watching$' "$TEST_DIR/events"
+}
+# sees LINE COMMAND...: the host does it, and the watcher sees LINE, a regular expression
+sees() {
+	local line=$1
+	shift
+	: >"$TEST_DIR/events"
+	host_run "$@"
+	wait_until 10 "the watcher sees '$line' after '$*'" grep -qxE -- "$line" "$TEST_DIR/events"
+}
+end_watcher() {
+	kill "$WATCHER"
+	wait "$WATCHER" 2>/dev/null || true
+}
+
+watcher_sees_what_the_host_does() {
+	host_run bash -c 'echo 1 >f; mkdir -p d/e; echo 2 >d/a; echo 3 >d/b'
+	start_watcher
+	sees "MODIFY f" bash -c 'echo more >>f'
+	sees "MODIFY d/a" truncate -s 0 d/a
+	sees "ATTRIB f" chmod 600 f
+	sees "CREATE new" bash -c 'echo 1 >new'
+	sees "MODIFY new" bash -c 'echo 2 >>new'
+	sees "CREATE dir" mkdir dir
+	sees "CREATE dir/deep" bash -c 'echo 1 >dir/deep'
+	sees "CREATE link" ln -s f link
+	sees "CREATE fifo" mkfifo fifo
+	sees "MOVE d/a moved" mv d/a moved
+	sees "MOVE d/e e" mv d/e e
+	sees "DELETE d/b" rm d/b
+	sees "DELETE e" rmdir e
+	sees "DELETE dir" rm -r dir
+	# as editors write: all at once, and with a file that has been seen before
+	sees "MOVE .f.swp f|CREATE f" bash -c 'echo new >.f.swp; mv .f.swp f'
+	expect_eq "$(cat "$MNT/f")" new "what the editor wrote"
+	sees "CREATE .f.tmp" bash -c 'echo newer >.f.tmp'
+	sees "MOVE .f.tmp f" mv .f.tmp f
+	expect_eq "$(cat "$MNT/f")" newer "what the editor wrote"
+	# and nothing of that came back to the host, or was done there again
+	expect_eq "$(cd "$MNT" && ls -A | tr '\n' ' ')" "$(host_run ls -A | tr '\n' ' ')" "the names on both sides"
+	expect_eq "$(host_run find . -uid +4000000000 | wc -l)" 0 "files that the mount has made"
+	expect_same_tree
+	end_watcher
+}
+test_a_watcher_sees_what_the_host_does() {
+	unix_only "the guest's queues may be too few"
+	start_device
+	mount_share
+	[ "$(stat_counter host.watched)" = 1 ] || skip "the host's changes cannot be watched here"
+	watcher_sees_what_the_host_does
+}
+test_a_watcher_sees_what_the_host_does_with_long_time_outs() {
+	told_and_mounted
+	watcher_sees_what_the_host_does
+}
+test_a_watcher_sees_its_own_changes_once() {
+	told_and_mounted
+	start_watcher
+	: >"$TEST_DIR/events"
+	mkdir "$MNT/d"
+	echo 1 >"$MNT/f"
+	mv "$MNT/f" "$MNT/g"
+	rm "$MNT/g"
+	sleep 0.3
+	expect_eq "$(grep -v ATTRIB "$TEST_DIR/events" | tr '\n' ' ')" "CREATE d CREATE f MODIFY f MOVE f g DELETE g " events
+	end_watcher
+}
+# A device that comes back watches again.
+test_a_watcher_sees_what_the_host_does_after_a_device_has_died() {
+	told_and_mounted
+	host_run bash -c 'mkdir d; echo 1 >d/f; echo 1 >g'
+	start_watcher
+	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
+	wait_until 10 "the device is gone" gone "$DEVICE_PID"
+	wait "$DEVICE_PID" 2>/dev/null || true
+	start_device --cache always
+	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	# what nobody has asked the new device for it does not know
+	stat "$MNT/d/f" "$MNT/g" >/dev/null
+	sees "MODIFY d/f" bash -c 'echo 2 >>d/f'
+	sees "CREATE d/new" touch d/new
+	sees "MOVE g d/g" mv g d/g
+	sees "DELETE d/f" rm d/f
+	end_watcher
+}
+# Who tells the kernel is a process of its own; without it names are still told, events are not.
+test_who_tells_the_kernel_may_die() {
+	told_and_mounted
+	host_run bash -c 'echo 1 >a'
+	cat "$MNT/a" >/dev/null
+	local teller
+	teller=$(pgrep -P "$MOUNT_PID" -x vfsdax-teller) || skip "it is no child of the driver"
+	kill -KILL "$teller"
+	host_run bash -c 'rm a; echo 1 >b; echo 1 >c'
+	wait_until 10 "a removal" is_gone "$MNT/a"
+	wait_until 10 "a new name" is_there "$MNT/b"
+}
+test_an_unmount_is_not_held_up_by_events() {
+	need_root "umount(8)"
+	told_and_mounted
+	host_run bash -c 'touch {1..200}'
+	ls -l "$MNT" >/dev/null
+	host_run bash -c 'for r in {1..200}; do for i in {1..20}; do echo $r >$i; done; done' &
+	sleep 0.2
+	local storm=$!
+	# at once, also in the middle of that
+	umount "$MOUNTPOINT"
+	wait_until 15 "the daemon (process $MOUNT_PID) ends" gone "$MOUNT_PID"
+	MOUNT_PID=
+	wait "$storm"
+}

@@ -145,7 +145,7 @@ find_mount_pid() {
 	for file in $(grep -slzxF -- "$MOUNTPOINT" /proc/[0-9]*/cmdline || true); do
 		pid=${file//[!0-9]/}
 		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != vfsdax-holder ] || continue
+		case "$(cat "/proc/$pid/comm" 2>/dev/null)" in vfsdax-holder | vfsdax-teller) continue ;; esac
 		gone "$pid" || { echo "$pid"; return 0; }
 	done
 	return 1

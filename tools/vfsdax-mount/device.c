@@ -90,7 +90,7 @@ int device_serve(struct daemon *d)
 	/* More workers than CPUs are not pinned: the scheduler knows better then. */
 	d->o.bridge.cpus = d->o.bridge.workers <= device_cpus(cpus) ? cpus : NULL;
 	if (d->tell)
-		tell_begin(d->tell, fusemnt_fd(d->mount));
+		tell_begin(d->tell, d->mount);
 	d->o.bridge.heard = tell_heard(d->tell);
 	err = bridge_open(d->session, fusemnt_fd(d->mount), &d->o.bridge, &d->bridge);
 	if (!err && !d->o.no_direct_maps)

@@ -56,16 +56,19 @@ int tell_start(struct tell **out)
 	return 0;
 }
 
-void tell_begin(struct tell *t, int fuse_fd)
+void tell_begin(struct tell *t, const struct fusemnt *mount)
 {
 	struct teller_message m = {.what = TELLER_BEGIN};
-	struct iovec iov = {&m, sizeof(m)};
+	const char *path = fusemnt_path(mount);
+	int fuse_fd = fusemnt_fd(mount);
+	struct iovec iov[2] = {{&m, sizeof(m)}, {(void *)path, strlen(path)}};
+	dev_t dev = 0;
 	union {
 		struct cmsghdr head;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = {.bytes = {0}};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
+	struct msghdr msg = {.msg_iov = iov,
+			     .msg_iovlen = strlen(path) < TELLER_PATH_MAX ? 2 : 1,
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 
@@ -74,6 +77,8 @@ void tell_begin(struct tell *t, int fuse_fd)
 	control.head.cmsg_len = CMSG_LEN(sizeof(fuse_fd));
 	memcpy(CMSG_DATA(&control.head), &fuse_fd, sizeof(fuse_fd));
 	t->fuse_fd = fuse_fd;
+	fusemnt_device(mount, &dev);
+	m.dev = dev;
 	if (sendmsg(t->sock, &msg, MSG_NOSIGNAL) < 0)
 		log_warn("the kernel is not told what the host changes: %s", strerror(errno));
 }
@@ -87,8 +92,11 @@ static void send_to(struct tell *t, int stop_fd, const struct teller_message *m)
 	/* The rule of fuse/tell.h, for who waits for those that may wait. */
 	assert(!fuse_worker_here());
 	while (send(t->sock, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			return; /* it is gone: nobody can be told */
+		if (errno != EAGAIN && errno != EINTR) {
+			/* It was killed. This needs nobody: names are old, all of them. */
+			fuse_tell_everything(t->fuse_fd);
+			return;
+		}
 		if (poll(p, 2, -1) > 0 && p[1].revents)
 			return;
 	}
@@ -96,12 +104,21 @@ static void send_to(struct tell *t, int stop_fd, const struct teller_message *m)
 
 static void heard_inode(void *ctx, int stop_fd, uint64_t nodeid, bool data)
 {
+	struct teller_message m = {.what = data ? TELLER_MODIFIED : TELLER_ATTRIB,
+				   .nodeid = nodeid};
+	struct tell *t = ctx;
+
+	fuse_tell_attr(t->fuse_fd, nodeid);
+	send_to(t, stop_fd, &m);
+}
+
+static void heard_doubt(void *ctx, int stop_fd, uint64_t nodeid)
+{
 	struct teller_message m = {.what = TELLER_DATA, .nodeid = nodeid};
 	struct tell *t = ctx;
 
 	fuse_tell_attr(t->fuse_fd, nodeid);
-	if (data)
-		send_to(t, stop_fd, &m);
+	send_to(t, stop_fd, &m);
 }
 
 static void heard_change(void *ctx, int stop_fd, const struct agreement_change *c, const char *name,
@@ -122,9 +139,9 @@ static void heard_change(void *ctx, int stop_fd, const struct agreement_change *
 	send_to(t, stop_fd, &m);
 	if (c->what == CHANGE_TOUCHED)
 		return;
-	heard_inode(t, stop_fd, c->dir, true);
+	heard_doubt(t, stop_fd, c->dir);
 	if (c->to_dir && c->to_dir != c->dir)
-		heard_inode(t, stop_fd, c->to_dir, true);
+		heard_doubt(t, stop_fd, c->to_dir);
 }
 
 static void heard_everything(void *ctx, int stop_fd)
@@ -140,6 +157,7 @@ struct bridge_heard tell_heard(struct tell *t)
 		return (struct bridge_heard){0};
 	return (struct bridge_heard){
 		.inode = heard_inode,
+		.doubt = heard_doubt,
 		.change = heard_change,
 		.everything = heard_everything,
 		.ctx = t,

@@ -11,13 +11,14 @@
 #define VFSDAX_MOUNT_TELL_H
 
 #include "bridge/bridge.h"
+#include "fuse/mount.h"
 
 struct tell;
 
 /* Forks; before there are threads and a device. -errno. */
 int tell_start(struct tell **out);
-/* The connection, which stays the caller's; again is harmless. */
-void tell_begin(struct tell *t, int fuse_fd);
+/* The connection, which stays the caller's, and where it is mounted; again is harmless. */
+void tell_begin(struct tell *t, const struct fusemnt *mount);
 /* For bridge_params; nothing where `t` is NULL. */
 struct bridge_heard tell_heard(struct tell *t);
 /* While requests are served: the process has ended when it returns, or is on its own: it was busy

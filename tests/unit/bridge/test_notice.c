@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Notifications: what their bytes say, and what a node's size is worth after one. */
+#include <sys/stat.h>
+
 #include "rig.h"
 
 #include "bridge/node.h"
 #include "bridge/notice_parse.h"
+#include "fuse/tell.h"
 
 struct message {
 	struct fuse_out_header h;
@@ -146,6 +149,110 @@ static void an_answer_from_before_a_change_confirms_nothing(void **state)
 	node_table_destroy(t);
 }
 
+/* ------------------------------------------------------------------ what is done again on the
+ * mount */
+
+static void touch_open(struct rig *rig)
+{
+	rig_open(rig, NULL);
+	rig->uid = FUSE_TOUCH_UID;
+	rig->gid = 0;
+}
+
+static void a_touch_of_times_asks_for_attributes(void **state)
+{
+	static const struct file file = {.nodeid = 7, .size = 100};
+	struct fuse_setattr_in in = {.valid = FATTR_MTIME};
+	struct fuse_attr_out out = {.attr = attr_of(&file)};
+	struct fake_request *r;
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	rig_open(&rig, NULL);
+	lookup(&rig, &file);
+	rig.uid = FUSE_TOUCH_UID;
+	unique = ask(&rig, FUSE_SETATTR, 7, &in, sizeof(in));
+	r = device_gets(&rig, FUSE_GETATTR);
+	assert_int_equal(header_of(r).uid, 0);
+	device_answers(&rig, r, 0, &out, sizeof(out));
+	assert_answer(&rig, unique, 0);
+	rig.uid = 1000;
+	rig_close(&rig);
+}
+
+static void a_touch_removes_only_what_the_host_has_not(void **state)
+{
+	static const struct file file = {.nodeid = 7, .size = 100};
+	const struct fuse_entry_out entry = entry_of(&file);
+	struct fake_request *r;
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	touch_open(&rig);
+	unique = ask(&rig, FUSE_UNLINK, FUSE_ROOT_ID, "name", 5);
+	device_answers(&rig, device_gets(&rig, FUSE_LOOKUP), -ENOENT, NULL, 0);
+	assert_answer(&rig, unique, 0);
+	/* it is there again: what was looked up is given back */
+	unique = ask(&rig, FUSE_UNLINK, FUSE_ROOT_ID, "name", 5);
+	device_answers(&rig, device_gets(&rig, FUSE_LOOKUP), 0, &entry, sizeof(entry));
+	assert_answer(&rig, unique, -ENOENT);
+	r = device_gets(&rig, FUSE_FORGET);
+	assert_int_equal(header_of(r).nodeid, 7);
+	fake_device_push(rig.dev, r, NULL, 0);
+	rig_close(&rig);
+}
+
+static void a_touch_makes_what_the_host_has(void **state)
+{
+	static const struct file file = {.nodeid = 7, .size = 100};
+	const struct fuse_entry_out entry = entry_of(&file);
+	struct {
+		struct fuse_mknod_in in;
+		char name[8];
+	} mknod = {{.mode = S_IFREG | 0600}, "name"};
+	struct fake_request *r;
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	touch_open(&rig);
+	/* the kernel looks first, and the device is not asked for that */
+	unique = ask(&rig, FUSE_LOOKUP, FUSE_ROOT_ID, "name", 5);
+	assert_answer(&rig, unique, -ENOENT);
+	unique = ask(&rig, FUSE_MKNOD, FUSE_ROOT_ID, &mknod, sizeof(mknod.in) + 5);
+	r = device_gets(&rig, FUSE_LOOKUP);
+	device_answers(&rig, r, 0, &entry, sizeof(entry));
+	assert_answer(&rig, unique, 0);
+	/* a directory of that name is none */
+	mknod.in.mode = S_IFIFO | 0600;
+	unique = ask(&rig, FUSE_MKNOD, FUSE_ROOT_ID, &mknod, sizeof(mknod.in) + 5);
+	device_answers(&rig, device_gets(&rig, FUSE_LOOKUP), 0, &entry, sizeof(entry));
+	assert_answer(&rig, unique, -EIO);
+	r = device_gets(&rig, FUSE_FORGET);
+	fake_device_push(rig.dev, r, NULL, 0);
+	rig_close(&rig);
+}
+
+static void a_touch_changes_nothing(void **state)
+{
+	static const uint32_t opcodes[] = {FUSE_LINK,	   FUSE_CREATE,	  FUSE_OPEN,
+					   FUSE_WRITE,	   FUSE_SETXATTR, FUSE_REMOVEXATTR,
+					   FUSE_FALLOCATE, FUSE_TMPFILE,  FUSE_COPY_FILE_RANGE};
+	uint8_t args[128] = {0};
+	struct rig rig;
+
+	(void)state;
+	touch_open(&rig);
+	for (size_t i = 0; i < ARRAY_SIZE(opcodes); i++) {
+		uint64_t unique = ask(&rig, opcodes[i], FUSE_ROOT_ID, args, sizeof(args));
+
+		assert_answer(&rig, unique, -EPERM);
+	}
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +260,10 @@ int main(void)
 		cmocka_unit_test(each_code_is_what_fuse_says),
 		cmocka_unit_test(a_rename_needs_two_names),
 		cmocka_unit_test(an_answer_from_before_a_change_confirms_nothing),
+		cmocka_unit_test(a_touch_of_times_asks_for_attributes),
+		cmocka_unit_test(a_touch_removes_only_what_the_host_has_not),
+		cmocka_unit_test(a_touch_makes_what_the_host_has),
+		cmocka_unit_test(a_touch_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
