@@ -63,7 +63,7 @@ static void names_are_single_components(void **state)
 	assert_int_equal(parse_name("a\0b", 3, 4), -EPROTO);
 	assert_int_equal(parse_name("name", 4, 4), -EPROTO); /* no end */
 	assert_int_equal(parse_name("name", 3, 5), -EPROTO);
-	assert_int_equal(parse_name("name", 4, 6), -EPROTO); /* something behind it */
+	assert_int_equal(parse_name("name\0", 4, 6), -EPROTO); /* something behind it */
 	assert_int_equal(parse_name("name", UINT32_MAX, 5), -EPROTO);
 }
 

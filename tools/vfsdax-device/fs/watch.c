@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/list.h"
@@ -54,6 +55,27 @@ static bool handle_equal(const struct file_handle *a, const struct file_handle *
 }
 
 /* ------------------------------------------------------------------ marks */
+
+/* Of the others this kernel sees only what is done on this machine. */
+static bool is_local(struct watch *w, const struct inode *inode)
+{
+	static const uint32_t remote[] = {
+		0x6969 /* NFS */,      0xff534d42 /* CIFS */,  0xfe534d42 /* SMB2 */,
+		0x00c36400 /* Ceph */, 0x65735546 /* FUSE */,  0x01021997 /* 9P */,
+		0x5346414f /* AFS */,  0x6b414653 /* kAFS */,  0x73757245 /* Coda */,
+		0x01161970 /* GFS2 */, 0x7461636f /* OCFS2 */, 0x0bd00bd0 /* Lustre */};
+	struct statfs st;
+
+	if (atomic_load_explicit(&w->local_dev, memory_order_relaxed) == inode->key.dev + 1)
+		return true;
+	if (fstatfs(inode->fd, &st) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(remote); i++)
+		if ((uint32_t)st.f_type == remote[i])
+			return false;
+	atomic_store_explicit(&w->local_dev, inode->key.dev + 1, memory_order_relaxed);
+	return true;
+}
 
 static int get_handle(int fd, struct file_handle *h)
 {
@@ -102,6 +124,10 @@ void watch_add(struct inode *inode)
 
 	if (w->fd < 0 || !atomic_load(&w->on) || inode->watched)
 		return;
+	if (!is_local(w, inode)) {
+		complain(w, -EREMOTE);
+		return;
+	}
 	watched = malloc(sizeof(*watched));
 	rc = watched ? get_handle(inode->fd, &watched->handle.h) : -ENOMEM;
 	if (!rc) {

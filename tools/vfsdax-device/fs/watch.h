@@ -8,7 +8,7 @@
  *
  * Before anything of a file is answered that may be believed for long it has its mark: see
  * inode.c. What cannot be marked (there are fs.fanotify.max_user_marks, and file systems without
- * handles) is not believed for long; attr.c.
+ * handles) is not believed for long; attr.c. Nor is what lies on a server, where others change it unseen.
  *
  * Nothing tells of what is stored through a mapping of a file (mmap(2)).
  */
@@ -34,6 +34,7 @@ struct watch {
 	atomic_bool on; /* somebody wants to be told */
 	atomic_bool ends;
 	atomic_bool complained; /* that something cannot be watched */
+	_Atomic uint64_t local_dev; /* the last one that is_local() has found; +1, 0: none */
 	_Atomic uint64_t clock; /* how many marks were set; inode.marked_at */
 	/* Hash of the handle -> struct watched. Its shards are taken inside those of the inode
 	 * tables, and held while a mark is set or taken away. */
