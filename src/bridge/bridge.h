@@ -56,12 +56,11 @@ void bridge_kept_end(struct bridge_kept *kept);
 struct bridge_heard {
 	/* Attributes are other ones, and with `data` contents (of a directory: names). */
 	void (*inode)(void *ctx, int stop_fd, uint64_t nodeid, bool data);
-	/* The same may be; nobody knows. */
+	/* The same may be; nobody knows. And of a name, what file it is. */
 	void (*doubt)(void *ctx, int stop_fd, uint64_t nodeid);
+	void (*doubt_name)(void *ctx, int stop_fd, uint64_t dir, const char *name);
 	void (*change)(void *ctx, int stop_fd, const struct agreement_change *c, const char *name,
 		       const char *to_name);
-	/* Any name may be another file's. Each doubt() follows. */
-	void (*everything)(void *ctx, int stop_fd);
 	void *ctx;
 };
 

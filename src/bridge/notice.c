@@ -87,18 +87,27 @@ static bool change_heard(struct notices *s, const struct notice *n)
 	return true;
 }
 
-static bool everything_heard(struct notices *s)
+static void doubt(struct notices *s, uint64_t nodeid)
 {
 	const struct bridge_heard *heard = &s->b->params.heard;
+	struct numbers_name names[NUMBERS_NAMES_MAX];
+	unsigned n = numbers_names(s->b->numbers, nodeid, names);
+
+	heard->doubt(heard->ctx, s->stop_fd, nodeid);
+	while (n--)
+		heard->doubt_name(heard->ctx, s->stop_fd, names[n].dir, names[n].name);
+}
+
+static bool everything_heard(struct notices *s)
+{
 	struct bridge *b = s->b;
 	size_t n = 0;
 	uint64_t *ids = node_table_ids(b->nodes, &n);
 
 	stats_add(&s->everything, 1);
-	heard->everything(heard->ctx, s->stop_fd);
 	for (size_t i = 0; i < n && !stops(s, 0); i++)
 		if (drop_beliefs(b, ids[i]))
-			heard->doubt(heard->ctx, s->stop_fd, ids[i]);
+			doubt(s, ids[i]);
 	free(ids);
 	return true;
 }

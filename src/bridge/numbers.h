@@ -56,6 +56,14 @@ struct node *numbers_lookup(struct numbers *u, struct fuse_entry_out *entry, uin
  * will not find the node. */
 void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *name,
 		  const struct fuse_attr *attr, uint64_t generation, uint64_t by);
+/* The names that a node has, each in memory of the caller's; how many. */
+#define NUMBERS_NAMES_MAX 8
+struct numbers_name {
+	uint64_t dir;
+	char name[NUMBERS_NAME_MAX + 1];
+};
+unsigned numbers_names(struct numbers *u, uint64_t nodeid,
+		       struct numbers_name out[NUMBERS_NAMES_MAX]);
 /* Which node, of those that have the name, has a number that ends in these bits. 0: none. */
 uint64_t numbers_named(struct numbers *u, uint64_t dir, const char *name, uint32_t low);
 void numbers_unname(struct numbers *u, uint64_t dir, const char *name);

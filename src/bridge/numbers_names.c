@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a node is called, so that another device can be asked for it. */
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -196,6 +197,27 @@ void numbers_name(struct numbers *u, struct node *n, uint64_t dir, const char *n
 	pthread_mutex_lock(&u->lock);
 	give_name(u, made);
 	pthread_mutex_unlock(&u->lock);
+}
+
+unsigned numbers_names(struct numbers *u, uint64_t nodeid,
+		       struct numbers_name out[NUMBERS_NAMES_MAX])
+{
+	struct node_name *name;
+	struct shard *s;
+	struct node *node;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&u->lock);
+	s = shard_lock(u->nodes, nodeid);
+	node = shard_find_node(s, nodeid);
+	name = node && node->origin ? node->origin->names : NULL;
+	for (; name && n < NUMBERS_NAMES_MAX; name = name->next) {
+		out[n].dir = name->dir;
+		snprintf(out[n++].name, sizeof(out[0].name), "%s", name->name);
+	}
+	shard_unlock(s);
+	pthread_mutex_unlock(&u->lock);
+	return n;
 }
 
 uint64_t numbers_named(struct numbers *u, uint64_t dir, const char *name, uint32_t low)

@@ -41,7 +41,7 @@ int tell_start(struct tell **out)
 	t->child = fork();
 	err = t->child < 0 ? -errno : 0;
 	if (t->child == 0) {
-		hold_take_name(TELLER_NAME);
+		hold_take_name(TELLER_COMM);
 		teller_run(socks[1]);
 	}
 	close(socks[1]);
@@ -93,7 +93,8 @@ static void send_to(struct tell *t, int stop_fd, const struct teller_message *m)
 	assert(!fuse_worker_here());
 	while (send(t->sock, m, sizeof(*m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		if (errno != EAGAIN && errno != EINTR) {
-			/* It was killed. This needs nobody: names are old, all of them. */
+			/* It was killed. This needs nobody: names are old, all of them, and what is
+			 * mounted below them is gone. */
 			fuse_tell_everything(t->fuse_fd);
 			return;
 		}
@@ -144,10 +145,11 @@ static void heard_change(void *ctx, int stop_fd, const struct agreement_change *
 		heard_doubt(t, stop_fd, c->to_dir);
 }
 
-static void heard_everything(void *ctx, int stop_fd)
+static void heard_doubt_name(void *ctx, int stop_fd, uint64_t dir, const char *name)
 {
-	struct teller_message m = {.what = TELLER_EVERYTHING};
+	struct teller_message m = {.what = TELLER_NAME, .nodeid = dir};
 
+	snprintf(m.name, sizeof(m.name), "%s", name);
 	send_to(ctx, stop_fd, &m);
 }
 
@@ -159,7 +161,7 @@ struct bridge_heard tell_heard(struct tell *t)
 		.inode = heard_inode,
 		.doubt = heard_doubt,
 		.change = heard_change,
-		.everything = heard_everything,
+		.doubt_name = heard_doubt_name,
 		.ctx = t,
 	};
 }

@@ -93,8 +93,8 @@ static void tell(int fuse_fd, struct toucher *t, const struct packet *p)
 	case TELLER_DATA:
 		fuse_tell_data(fuse_fd, m->nodeid);
 		break;
-	case TELLER_EVERYTHING:
-		fuse_tell_everything(fuse_fd);
+	case TELLER_NAME:
+		fuse_tell_name(fuse_fd, m->nodeid, m->name);
 		break;
 	default:
 		tell_name(fuse_fd, t, m);
@@ -111,7 +111,7 @@ void teller_run(int sock)
 	int fuse_fd = -1, none = -1, got;
 
 	holder_settle(&sock, &none);
-	prctl(PR_SET_NAME, TELLER_NAME);
+	prctl(PR_SET_NAME, TELLER_COMM);
 	umask(0);
 	do {
 		memset(p.path, 0, sizeof(p.path));

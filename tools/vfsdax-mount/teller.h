@@ -8,15 +8,15 @@
 
 #include "bridge/notice_parse.h"
 
-#define TELLER_NAME "vfsdax-teller"
+#define TELLER_COMM "vfsdax-teller"
 
 enum teller_what {
 	TELLER_BEGIN = 100, /* with the connection's descriptor, `dev`; the mountpoint follows */
 	TELLER_DATA,	    /* nodeid: pages and remembered names are old */
 	TELLER_MODIFIED,    /* and who watches is to see it */
 	TELLER_ATTRIB,	    /* that alone */
-	TELLER_EVERYTHING,
-	/* and enum agreement_changes */
+	TELLER_NAME,	    /* in the directory `nodeid`: may be another file's */
+			    /* and enum agreement_changes */
 };
 
 /* One packet, of the machine's own byte order, between a process and its fork. */
