@@ -22,7 +22,8 @@
 #define AT_HANDLE_FID 0x200 /* Linux 6.5: of file systems that do not open by it, too */
 #endif
 
-#define MARK_FILE (FAN_MODIFY | FAN_ATTRIB | FAN_CLOSE_WRITE)
+/* Not FAN_CLOSE_WRITE: the driver closes what was mapped for it. */
+#define MARK_FILE (FAN_MODIFY | FAN_ATTRIB)
 #define MARK_DIR  (MARK_FILE | FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR | FAN_EVENT_ON_CHILD)
 /* Between two looks: what is told is at most so late, and what we do ourselves, which wakes us,
  * too, costs no more than that. */

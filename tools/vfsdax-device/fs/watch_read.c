@@ -89,7 +89,7 @@ static void contents_changed(struct fs *fs, const struct watch_event *e)
 
 	for (unsigned i = 0; i < n; i++)
 		tell_inode(&fs->watch.tell, ids[i], e->mask & FAN_MODIFY);
-	if (n || itself || !(e->mask & (FAN_MODIFY | FAN_ATTRIB)))
+	if (n || itself)
 		return;
 	c.dir = find_one(&fs->watch, e->dir);
 	if (c.dir)
@@ -104,7 +104,7 @@ static void event(struct fs *fs, const struct watch_event *e)
 		return; /* the driver asked for it */
 	if (e->mask & (FAN_CREATE | FAN_DELETE | FAN_RENAME))
 		names_changed(fs, e);
-	if (e->mask & (FAN_MODIFY | FAN_ATTRIB | FAN_CLOSE_WRITE))
+	if (e->mask & (FAN_MODIFY | FAN_ATTRIB))
 		contents_changed(fs, e);
 }
 
