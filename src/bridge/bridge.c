@@ -309,7 +309,7 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 		goto failed;
 	for (unsigned i = 0; i < params->workers; i++)
 		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
-	if (fuse_pool_create(params->polling, b->cpus, params->workers, &b->pool))
+	if (fuse_pool_create(params->polling, params->workers, &b->pool))
 		goto failed;
 	err = bridge_begin(b, fuse_fd);
 	if (err)
