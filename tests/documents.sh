@@ -16,7 +16,7 @@
 #   <!-- test: options; WHY -->     cannot be run here, and why: programs, scripts, options and values are looked at
 #   <!-- test: none; WHY -->        is nothing to run
 #
-# Commands in the text (`vfsdax-stat --watch`) are looked at as "options" are.
+# The plot is the one that its script draws. Commands in the text (`vfsdax-stat --watch`) are looked at as "options" are.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -110,7 +110,8 @@ block() { # WHERE KIND ARGUMENTS BODY
 	case $kind in
 	'') ;; # the first, or what has no mark
 	run | fstab | c)
-		printf '%s\n' "$body" >"$work/blocks/$((++blocks_n)).$kind"
+		blocks_n=$((blocks_n + 1))
+		printf '%s\n' "$body" >"$work/blocks/$blocks_n.$kind"
 		printf '%s %q %q %q\n' "do_$kind" "$where" "$work/blocks/$blocks_n.$kind" "$args" >>"$work/script" ;;
 	guest | qemu) ;; # in the VM suite: vm/documents.sh and vm/guest/documents.sh
 	by)
@@ -227,6 +228,8 @@ for file in "${documents[@]}"; do
 	check "$file"
 	look_at_text "$file"
 done
+# A picture is of the figures that are in the documents.
+tests/vm/model-plot.sh | cmp - docs/guest.svg || wrong "docs/guest.svg is not what tests/vm/model-plot.sh draws"
 [ "$bad" = 0 ] || exit 1
 [ "$(id -u)" = 0 ] && [ -e /dev/fuse ] || { echo "what is to be run needs root and /dev/fuse"; exit 77; }
 VFSDAX_DOCUMENTS_WORK=$work unshare --mount --pid --fork --kill-child --mount-proc bash "$root/tests/documents.sh" "$build"

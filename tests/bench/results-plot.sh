@@ -34,7 +34,7 @@ function panel(i,  px, py, v, k, key, y, tick) {
 BEGIN {
     LEFT = 230; WIDE = 228; LOW = -4; HIGH = 6; STEP = 22
     way("map", "libvfsdax, by pointer", "lib"); way("lib", "libvfsdax, by copy", "lib"); way("run", "vfsdax-run", "run"); way("mount", "vfsdax-mount", "mount")
-    way("queue", "… without a window", "mount"); way("pass", "passthrough_ll", "other"); way("host", "the host’s own file", "other")
+    way("queue", "… without a window", "mount"); way("pass", "passthrough_ll", "other"); way("host", "the file on the host", "other")
 }
 $1 == "title" { title = $2 }
 $1 == "row" { row[++n_rows] = $2 }

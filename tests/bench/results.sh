@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the README shows: one file, the same loop (vfsdax-bench) by each way to it, over the socket, without a VM. Warm data; in each
+# One file, the same loop (vfsdax-bench) by each way to it, over the socket, without a VM. Warm data; in each
 # round every way is measured once, in random order; ratios are taken within a round.
 #
 #   tests/bench/results.sh [--rounds N] [--seconds S] [--size MIB] [--build DIR] [--dir DIR] [--json FILE] [--plot FILE]
