@@ -222,6 +222,9 @@ export PATH=$work/prefix/bin:$work/prefix/sbin:$PATH PKG_CONFIG_PATH LD_LIBRARY_
 PKG_CONFIG_PATH=$(dirname "$(find "$work/prefix" -name vfsdax.pc)")
 LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH")
 cp -a examples "$work/examples"
+# That a block without a mark is found, and a mark without a block.
+printf '%s\n' '```' vfsdax-stat '```' '' '<!-- test: run -->' '' >"$work/marks.md"
+[ "$(blocks "$work/marks.md" | grep -c '^! ')" = 2 ] || wrong "marks that are missing are not missed"
 blocks_n=0
 for file in "${documents[@]}"; do
 	echo begin_file >>"$work/script"
