@@ -16,7 +16,8 @@
 #   <!-- test: options; WHY -->     cannot be run here, and why: programs, scripts, options and values are looked at
 #   <!-- test: none; WHY -->        is nothing to run
 #
-# The plot is the one that its script draws. Commands in the text (`vfsdax-stat --watch`) are looked at as "options" are.
+# The plot is the one that its script draws. Commands in the text (`vfsdax-stat --watch`) are looked at as "options" are,
+# and loopback tests that are named there exist.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -81,6 +82,9 @@ look_at_text() {
 			is_option "${line%% *}" "$option" || wrong "$file: $line: ${line%% *} has no $option"
 		done
 	done < <(grep -E '^(vfsdax-(mount|device|stat|bench|run)|(tests|examples)/[a-z/-]+\.sh) ' "$work/spans" | grep -v '^tests.*[A-Z]$' | grep -- ' -' || true)
+	while IFS=. read -r line option; do # the name of a loopback test
+		! [ -e "tests/loopback/$line.sh" ] || grep -q "^test_$option()" "tests/loopback/$line.sh" || wrong "$file: there is no test $line.$option"
+	done < <(grep -E '^[a-z_]+\.[a-z0-9_]{4,}$' "$work/spans" || true)
 	while read -r option; do # -o name=value,name
 		"$work/prefix/sbin/vfsdax-mount" unix:/nothing "$work/nothing" -o "$option" >"$work/look" 2>&1 </dev/null || true
 		! grep 'is no option' "$work/look" >&2 || wrong "$file: -o $option"
