@@ -8,9 +8,9 @@
 #   --cache-size S size of the DAX window, for example 256M; 0 for none; default 1G
 #   --stop         end the guest that another terminal runs
 #
-# The first run makes the guest and compiles: three to four minutes on two CPUs, most of it packages, and 1.4 GB in ~/.cache/vfsdax.
-# From the cache the demo takes less than one. In the guest a shell says what to type; `exit` ends it. No KVM needed; root needed.
-# Nothing is left behind but the cache.
+# The first run makes the guest and compiles, most of it packages: three minutes of CPU time, which are three to four on two idle CPUs
+# and were fourteen on two very busy ones (load 24); and 1.5 GB in ~/.cache/vfsdax. From the cache the demo takes about a minute, two
+# beside a load of 10. In the guest a shell says what to type; `exit` ends it. Needs root, but no KVM. Nothing is left but the cache.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/vm/common.sh"
@@ -59,7 +59,7 @@ run_guest() {
     fi
     mkdir -p "$VM_CACHE"
     vm_find_lab
-    vm_lab_is_built || vm_say "the first time takes three minutes or so: packages for the guest, and compiling"
+    vm_lab_is_built || vm_say "the first time takes three or four minutes, more on a busy machine: packages for the guest, and compiling"
     "$VM_DIR/guest-build.sh" "${programs[@]}"
     vm_say "starting a guest that shares $dir"
     # Not exec: --stop finds this process, and run.sh cleans up after itself.
