@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Shares a directory through virtio-fs and a DAX window and mounts it, on this machine, without a VM.
+# Shares a directory through virtio-fs and a DAX window, and mounts it, on this
+# machine, without a VM. Installs what is missing, and builds.
 #
-#   examples/quickstart.sh [DIRECTORY]     installs, builds, starts, mounts, shows (default: /usr/share/doc, read-only)
-#   examples/quickstart.sh --stop          unmounts and stops what was started
+#   examples/quickstart.sh [DIRECTORY]  default: /usr/share/doc, read-only
+#   examples/quickstart.sh --stop       unmounts, and stops what was started
 #
-#   --mountpoint DIR    where to mount (default: /mnt/vfsdax)
-#   --preset P          which build to use (default: release)
+#   --mountpoint DIR    where to mount; default: /mnt/vfsdax
+#   --preset P          which build to use; default: release
 #
-# A directory of yours is mounted read-write: what you change below the mountpoint changes there.
+# A directory of yours is mounted read-write: what you change below the
+# mountpoint changes there.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 state=${VFSDAX_STATE:-/run/vfsdax-quickstart}

@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # examples/vm.sh [OPTIONS] [DIR]: a guest with DIR shared, to try vfsdax-mount in.
 #
-#   DIR            the directory to share; default a copy of /usr/share/doc, for the guest's root to do as it likes
-#   --demo         mount, list, compare checksums with the host, a verdict in five lines, end
-#   --readonly     the guest changes nothing; nor is there a window then: QEMU maps only what may be written
-#   --dax POLICY   which files are marked for the window, as with vfsdax-device; default auto
-#   --cache-size S size of the DAX window, for example 256M; 0 for none; default 1G
-#   --stop         end the guest that another terminal runs
+#   DIR             the directory to share; default: a copy of /usr/share/doc,
+#                   with which the guest's root may do as it likes
+#   --demo          mount, list, compare checksums with the host, a verdict in
+#                   five lines, end; without it: a shell that says what to type
+#   --readonly      the guest changes nothing; nor is there a window then: QEMU
+#                   maps only what may be written
+#   --dax POLICY    which files are marked for the window, as with vfsdax-device;
+#                   default: always
+#   --cache-size S  size of the DAX window, such as 256M; 0 for none; default 1G
+#   --stop          end the guest that another terminal runs
 #
-# The first run makes the guest and compiles, most of it packages: three minutes of CPU time, which are three to four on two idle CPUs
-# and were fourteen on two very busy ones (load 24); and 1.5 GB in ~/.cache/vfsdax. From the cache the demo takes about a minute, two
-# beside a load of 10. In the guest a shell says what to type; `exit` ends it. Needs root, but no KVM. Nothing is left but the cache.
+# Needs root, but no KVM. The first run makes the guest and compiles, three to
+# four minutes on two idle CPUs (fourteen beside a load of 24), and leaves 1.5 GB
+# in ~/.cache/vfsdax. From there the demo takes about a minute (two beside a load
+# of 10). Nothing else is left behind. `exit` ends the shell and the guest.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/vm/common.sh"
