@@ -276,7 +276,7 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors links headers api build/release build/asan build/tsan abi install systemd unit/PRESET/NAME loopback/PRESET/THEME.NAME \
+	printf '%s\n' floors links headers api build/release build/asan build/tsan abi install systemd documents unit/PRESET/NAME loopback/PRESET/THEME.NAME \
 		delays/PRESET/THEME.NAME model/NAME fuzz/NAME lint/NAME quickstart vm/NAME
 	exit 0
 fi
@@ -332,7 +332,7 @@ wanted() { # PRESET
 	wants "$1" || return 1
 	[[ $only == . || $only =~ unit|build ]] && return 0
 	case $1 in
-	release) [[ abi =~ $only || install =~ $only || systemd =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
+	release) [[ abi =~ $only || install =~ $only || systemd =~ $only || documents =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
 	asan) loopback_has asan || [[ $only =~ delays ]] ;;
 	tsan) [[ $only =~ delays ]] ;;
 	esac
@@ -348,6 +348,7 @@ package() {
 	test_step abi 60 tests/abi/check.sh build/release
 	test_step install 300 tests/package/install.sh build/release
 	test_step systemd 120 tests/package/systemd.sh build/release
+	test_step documents 300 tests/documents.sh build/release
 	[ ! "$long" ] || test_step distros 3600 tests/package/distros.sh
 }
 asan() {

@@ -330,7 +330,7 @@ int options_read_list(const struct option_table *t, void *to, char *list)
 
 /* ------------------------------------------------------------------ help */
 
-void options_print(const struct option_table *t)
+static void print_rows(const struct option_table *t, bool all)
 {
 	for (const struct option_row *row = t->rows; row < t->rows + t->count; row++) {
 		char left[128], names[100];
@@ -340,6 +340,8 @@ void options_print(const struct option_table *t)
 		int n;
 
 		if (!row->help)
+			continue;
+		if (row->rare && !all)
 			continue;
 		n = snprintf(left, sizeof(left), "  %s%s%s%s%s%s", t->prefix, row->name,
 			     argument ? row->without ? "[=" : "=" : "", argument ? argument : "",
@@ -353,4 +355,14 @@ void options_print(const struct option_table *t)
 		else
 			printf("%-*s%s\n", HELP_COLUMN, left, row->help);
 	}
+}
+
+void options_print(const struct option_table *t)
+{
+	print_rows(t, true);
+}
+
+void options_print_common(const struct option_table *t)
+{
+	print_rows(t, false);
 }

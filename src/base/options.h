@@ -43,6 +43,7 @@ struct option_row {
 	uint64_t min, max;
 	const char *const *names; /* NULL at the end */
 	bool not_in_list;	  /* options_read_list() refuses it */
+	bool rare;		  /* options_print_common() leaves it out */
 	const char *why;	  /* of OPTION_REFUSED: "it is the host's" */
 	/* After the value was stored. 0, or -EINVAL after one log line, as by option_refuse(). */
 	int (*set)(void *to, const struct option_table *t, const struct option_row *row,
@@ -70,6 +71,8 @@ int options_read_list(const struct option_table *t, void *to, char *list);
 const struct option_row *option_find(const struct option_table *t, const char *name);
 /* A line or two for each row, for --help. */
 void options_print(const struct option_table *t);
+/* Only what most people need: for a --help that fits a screen beside a --help-all. */
+void options_print_common(const struct option_table *t);
 /* As OPTION_CHOICE does it; for `set` that looks at the value first. */
 int option_choose(const struct option_table *t, const struct option_row *row, void *to,
 		  const char *value);

@@ -99,9 +99,19 @@ dev=(--device-bin guest)
 
 # (the last pulls the function out)
 boot 100 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- direct $g/direct.sh \
-    -- huge-pages-and-an-ordinary-user $g/user.sh \
+    -- huge-pages-and-an-ordinary-user $g/user.sh -- documents $g/documents.sh \
     -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
     -- unplug $g/unplug.sh
+# What runs on the host, beside the lab's QEMU
+if wanted documents-qemu; then
+    if [ -n "$list" ]; then
+        echo vm/documents-qemu
+    else
+        began=$SECONDS status=0
+        timeout -k 5 120 "$here/documents.sh" >"$logs/vm.documents-qemu.log" 2>&1 </dev/null || status=$?
+        report documents-qemu "$status" $((SECONDS - began)) "$logs/vm.documents-qemu.log"
+    fi
+fi
 # A machine that has little in common with that one, and the two drivers in turns
 boot 100 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 64M' -- one-cpu-iommu-pt $g/both.sh 0 '' $((long ? 2 : 1))
 if [ -n "$long" ]; then

@@ -66,12 +66,13 @@ static const struct option_row rows[] = {
 	{"options", OPTION_CALL, .argument = "LIST", .letter = 'o', .set = set_list,
 	 .help = "the above, separated by commas"},
 	{"foreground", OPTION_FLAG, AT(foreground), .letter = 'f', .help = "and log to stderr"},
-	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = ""},
+	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = "", .rare = true},
 	{"upgrade", OPTION_FLAG, AT(upgrade),
 	 .help = "goes on with a mount in another driver's place"},
 	{"list", OPTION_FLAG, AT(list), .letter = 'l', .help = "the virtio-fs functions there are"},
-	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "the list as JSON"},
+	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "the list as JSON", .rare = true},
 	{"help", OPTION_LAST, AT(help), .letter = 'h', .help = ""},
+	{"help-all", OPTION_LAST, AT(help_all), .help = "and what is rarely needed"},
 	{"version", OPTION_LAST, AT(version), .letter = 'V', .help = ""},
 };
 
@@ -98,17 +99,19 @@ static const struct option_table helper_table = {.program = "mount.vfsdax",
 						 .rows = helper_rows,
 						 .count = ARRAY_SIZE(helper_rows)};
 
-void options_help(void)
+void options_help(bool all)
 {
+	void (*print)(const struct option_table *) = all ? options_print : options_print_common;
+
 	puts("Usage: vfsdax-mount [SOURCE] MOUNTPOINT [-o LIST] [-f]\n"
 	     "       mount -t vfsdax SOURCE MOUNTPOINT [-o LIST]\n"
 	     "       vfsdax-mount --upgrade MOUNTPOINT [-o LIST] [-f]\n"
 	     "       vfsdax-mount --list [--json]\n"
 	     "Mounts a virtio-fs share. SOURCE: unix:SOCKET (vfsdax-device, virtiofsd), a PCI\n"
 	     "function such as 0000:00:04.0, or its tag; default: the only function there is.");
-	options_print(&mount_table);
+	print(&mount_table);
 	puts("  ... and those of mount(8)");
-	options_print(&table);
+	print(&table);
 	puts("Unmount with umount or fusermount3 -u. Counters: vfsdax-stat MOUNTPOINT.");
 }
 
@@ -243,7 +246,7 @@ int options_parse(int argc, char **argv, struct options *o)
 		return first;
 	argc -= first;
 	argv += first;
-	if (o->help || o->version || (o->list && argc == 0))
+	if (o->help || o->help_all || o->version || (o->list && argc == 0))
 		return 0;
 	err = check_words(o, argc, argv);
 	return err ? err : settle(o);

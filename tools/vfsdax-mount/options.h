@@ -15,7 +15,7 @@ enum mount_allow { ALLOW_DEFAULT, ALLOW_OWNER, ALLOW_ROOT, ALLOW_OTHER };
 struct options {
 	const char *source; /* NULL: the only virtio-fs function of this machine */
 	const char *mountpoint;
-	bool foreground, list, json, nonempty, help, version;
+	bool foreground, list, json, nonempty, help, help_all, version;
 	bool upgrade; /* of a mount whose driver lives */
 	/* As a helper of mount(8), by the name mount.vfsdax or mount.fuse.vfsdax. */
 	bool helper;
@@ -54,6 +54,6 @@ int options_over(struct options *o, const char *given);
 /* What a mount has that was mounted with the list `given`; and a list on top. Likewise. */
 int options_of_mount(struct options *o, const char *given);
 int options_read_mount(struct options *o, const char *given);
-void options_help(void);
+void options_help(bool all);
 
 #endif
