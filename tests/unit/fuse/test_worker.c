@@ -418,6 +418,7 @@ static void who_was_woken_for_a_request_reads_it_whatever_its_role_is_now(void *
 
 	(void)state;
 	assert_int_equal(fuse_pool_create(SPIN_AUTO, 2, &pool), 0);
+	fuse_pool_join(pool, 0, b->call_fd);
 	b->pool = pool;
 	atomic_store(&b->busy, 1);
 	bench_start(b, SPIN_NEVER);
