@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 #define VFSDAX_VERSION_MAJOR 0
-#define VFSDAX_VERSION_MINOR 1
+#define VFSDAX_VERSION_MINOR 2
 
 #if defined(__GNUC__)
 #define VFSDAX_API __attribute__((visibility("default")))
@@ -48,7 +48,7 @@ extern "C" {
 #define VFSDAX_API
 #endif
 
-/* The library's version, as "0.1.0". Static. */
+/* The library's version, as "0.2.0". Static. */
 VFSDAX_API const char *vfsdax_version(void);
 
 /* ------------------------------------------------------------------ a share */
@@ -293,8 +293,8 @@ VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
  * While the map exists:
  * - A truncation through this share is -EBUSY, unless the stale() callbacks of all maps of the file
  *   unmap them.
- * - After a truncation on the *host*, access behind the end of the file raises SIGBUS (unix:
- * sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then.
+ * - After a truncation on the *host*, access behind the end of the file raises SIGBUS (over unix:
+ *   sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then.
  * - After the loss of the device the memory stays readable (unix: sources), or reads as ones (a PCI
  *   function that is gone) or zeros (one that a suspend has reset), and stores are lost.
  * vfsdax_map_check() returns whether any of it has happened. Any thread.
