@@ -74,7 +74,7 @@ mkdir cmake
 cat >cmake/CMakeLists.txt <<'C'
 cmake_minimum_required(VERSION 3.25)
 project(user C)
-find_package(vfsdax 0.1 REQUIRED)
+find_package(vfsdax 0.2 REQUIRED)
 add_executable(shared ../02-read.c)
 target_link_libraries(shared PRIVATE vfsdax::vfsdax)
 add_executable(static ../02-read.c)
