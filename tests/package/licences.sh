@@ -34,6 +34,10 @@ while read -r file; do
 	grep -qxF "$file" <<<"$gpl" || complain "$file: includes libpci, which is GPL, and does not say GPL-2.0-or-later"
 done < <(files '*.c' '*.h' | xargs -0 grep -lE '#include <pci/' -- || true)
 
+# debian/copyright has the list, too.
+named=$(sed -n '/^Files: tests.unit.claim/,/^Copyright/s/^\(Files: \|  *\)\([a-z].*\)/\2/p' debian/copyright | sort)
+[ "$named" = "$gpl" ] || complain "debian/copyright: the files under the GPL are $(comm -3 <(echo "$named") <(echo "$gpl") | paste -sd' ')"
+
 if command -v reuse >/dev/null && reuse --version | sed -n '1s/[^0-9]*//p' | awk -F. '{ exit !($1 >= 4) }'; then
 	reuse lint -l || complain "reuse lint is not content"
 	echo "reuse lint agrees"

@@ -20,9 +20,12 @@ unpack_root() { # SUITE NAME
 	mkdir "$roots/$2"
 	tar -C "$roots/$2" -xf "$roots/$1.tar"
 }
-# In a mount and PID name space of its own: what the command mounts or starts ends with it.
+# In a mount and PID name space of its own: what the command mounts or starts ends with it. (A mount point, so that what
+# it runs may change its root once more.)
 in_root() { # NAME COMMAND
-	unshare -mpf --kill-child chroot "$roots/$1" bash -ec "mount -t proc proc /proc; $2"
+	unshare -mpf --kill-child bash -ec 'mount --bind "$1" "$1"
+		cd "$1"
+		exec chroot . bash -ec "$2"' - "$roots/$1" "mount -t proc proc /proc; $2"
 }
 # What git knows of the tree, as $roots/NAME/src.
 copy_sources() { # NAME
