@@ -276,7 +276,7 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors links headers api licences build/release build/asan build/tsan abi install manuals completion systemd unit/PRESET/NAME loopback/PRESET/THEME.NAME \
+	printf '%s\n' floors links headers api licences build/release build/asan build/tsan abi install manuals completion cpack systemd unit/PRESET/NAME loopback/PRESET/THEME.NAME \
 		delays/PRESET/THEME.NAME model/NAME fuzz/NAME lint/NAME quickstart vm/NAME
 	exit 0
 fi
@@ -333,7 +333,7 @@ wanted() { # PRESET
 	wants "$1" || return 1
 	[[ $only == . || $only =~ unit|build ]] && return 0
 	case $1 in
-	release) [[ abi =~ $only || install =~ $only || manuals =~ $only || completion =~ $only || systemd =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
+	release) [[ abi =~ $only || install =~ $only || manuals =~ $only || completion =~ $only || cpack =~ $only || systemd =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
 	asan) loopback_has asan || [[ $only =~ delays ]] ;;
 	tsan) [[ $only =~ delays ]] ;;
 	esac
@@ -350,6 +350,7 @@ package() {
 	test_step install 300 tests/package/install.sh build/release
 	test_step manuals 120 tests/package/manuals.sh build/release
 	test_step completion 200 tests/package/completion.sh build/release
+	test_step cpack 120 tests/package/cpack.sh build/release
 	test_step systemd 120 tests/package/systemd.sh build/release
 	[ ! "$long" ] || test_step distros 3600 tests/package/distros.sh
 	[ ! "$long" ] || test_step debian 3600 tests/package/debian.sh
