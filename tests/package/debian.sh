@@ -25,9 +25,9 @@ build_packages() { # SUITE
 	copy_sources "$1"
 	if ! in_root "$1" "
 		export DEBIAN_FRONTEND=noninteractive DEB_BUILD_OPTIONS=parallel=$(nproc)
-		apt-get -q -y install --no-install-recommends build-essential debhelper lintian >/packages.apt 2>&1
+		apt-get install -q -y --no-install-recommends build-essential debhelper lintian >/packages.apt 2>&1
 		rm -rf /packages && mkdir /packages /packages/vfsdax && cp -a /src/. /packages/vfsdax && cd /packages/vfsdax
-		apt-get -q -y build-dep --no-install-recommends . >>/packages.apt 2>&1
+		apt-get build-dep -q -y --no-install-recommends . >>/packages.apt 2>&1
 		dpkg-buildpackage -us -uc" >"$log" 2>&1; then
 		complain "$1 dpkg-buildpackage" "$log"
 		return 1
@@ -67,7 +67,7 @@ use_packages() { # SUITE: in a new system
 	step "$1" "lists of packages" "$new" "apt-get -q update" || return 0
 	state_of "$new" >"$before"
 	step "$1" install "$new" '
-		apt-get -q -y install --no-install-recommends /root/packages/*.deb
+		apt-get install -q -y --no-install-recommends /root/packages/*.deb
 		for program in vfsdax-mount vfsdax-stat vfsdax-run vfsdax-device vfsdax-bench mount.vfsdax; do $program --version; done
 		ls /usr/share/man/man3/vfsdax_open.3.gz /usr/share/man/man3/vfsdax_close.3.gz
 		dpkg -L $(dpkg-query -W -f "\${Package} " "*vfsdax*") | sort -u | while read -r file; do
@@ -94,7 +94,7 @@ use_packages() { # SUITE: in a new system
 build_with_packages() { # SUITE
 	step "$1" "a program with the library" "$1" '
 		cd /packages
-		apt-get -q -y install --no-install-recommends ./libvfsdax0_*.deb ./libvfsdax-dev_*.deb ./vfsdax-device_*.deb
+		apt-get install -q -y --no-install-recommends ./libvfsdax0_*.deb ./libvfsdax-dev_*.deb ./vfsdax-device_*.deb
 		cd vfsdax && debian/tests/library || status=$?
 		apt-get -q -y purge "*vfsdax*"
 		exit ${status:-0}' || true
