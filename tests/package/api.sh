@@ -44,7 +44,7 @@ grep -q "^## $full " CHANGELOG.md || complain "CHANGELOG.md does not have $full,
 # What is linked into the library may be.
 while read -r f; do
 	complain "$f: not LGPL-2.1-or-later, so it cannot be part of libvfsdax"
-done < <(grep -rL 'SPDX-License-Identifier: LGPL-2.1-or-later' src include --include='*.[ch]')
+done < <(grep -rL 'SPDX-License-Identifier[:] LGPL-2.1-or-later' src include --include='*.[ch]')
 ! grep -rn '#include <pci/' src || complain "libpci is GPL"
 
 # `man FUNCTION` works: each stands in the head of one of the pages.

@@ -40,6 +40,12 @@ check_packages() { # SUITE
 	ok "$1 lintian: $(grep -c '^I: ' "$log" || true) hints"
 }
 
+# By the tool itself, which reads REUSE.toml from version 4 on.
+check_licences() { # SUITE
+	[ "$1" != bookworm ] || return 0
+	step "$1" "reuse lint" "$1" 'apt-get install -q -y --no-install-recommends reuse && cd /src && reuse lint' || true
+}
+
 # All that is in the system, but what any package manager writes of what it did.
 state_of() { # NAME
 	(cd "$roots/$1" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./tmp -o -path './var/cache/*' -o -path './var/log/*' -o \
@@ -104,6 +110,7 @@ build_with_packages() { # SUITE
 for suite in "$@"; do
 	build_packages "$suite" || continue
 	check_packages "$suite"
+	check_licences "$suite"
 	build_with_packages "$suite"
 	use_packages "$suite"
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Whoever takes a file can see whose it is and what may be done with it: as REUSE wants it, which `reuse lint` confirms
-# where it is new enough to read REUSE.toml (4.0; Debian 13 has it); and what it does not ask: each file in C says so
-# itself, and a program is of one licence with what it links.
+# where it is new enough to read REUSE.toml (4.0; debian.sh has it, too, in the root of Debian 13); and what it does not
+# ask: each file in C says so itself, and a program is of one licence with what it links.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bad=0
@@ -9,7 +9,7 @@ complain() { echo "$*"; bad=1; }
 files() { git ls-files -z --cached --others --exclude-standard -- "$@"; }
 
 # (what is in a comment: a program may speak of such lines)
-said=$(files | xargs -0 grep -IhoE '^([#/*.\\" ;-]|<!--)*SPDX-License-Identifier: [A-Za-z0-9.+-]+' -- | sed 's/.*: //'
+said=$(files | xargs -0 grep -IhoE '^([#/*.\\" ;-]|<!--)*SPDX-License-Identifier[:] [A-Za-z0-9.+-]+' -- | sed 's/.*: //'
 	sed -n 's/^SPDX-License-Identifier = "\(.*\)"/\1/p' REUSE.toml)
 while read -r id; do
 	[ -s "LICENSES/$id.txt" ] || complain "$id is used, and its text is not in LICENSES/"
@@ -21,11 +21,11 @@ done
 cmp -s LICENSE LICENSES/LGPL-2.1-or-later.txt || complain "LICENSE is another one than LICENSES/LGPL-2.1-or-later.txt"
 
 while IFS= read -r -d '' file; do
-	head -n 3 "$file" | grep -q 'SPDX-License-Identifier: ' || complain "$file: no SPDX line at its top"
+	head -n 3 "$file" | grep -q 'SPDX-License-Identifier[:] ' || complain "$file: no SPDX line at its top"
 done < <(files '*.c' '*.h')
 
 # libpci is GPL: what includes it, and nothing else, says GPL-2.0-or-later.
-gpl=$(files '*.c' '*.h' | xargs -0 grep -lE 'SPDX-License-Identifier: GPL-2' -- | sort)
+gpl=$(files '*.c' '*.h' | xargs -0 grep -lE 'SPDX-License-Identifier[:] GPL-2' -- | sort)
 while read -r file; do
 	[[ $file == tools/vfsdax-mount/* || $file == tests/unit/claim/* ]] ||
 		complain "$file: under the GPL, which only vfsdax-mount and its tests are"
