@@ -71,6 +71,7 @@ use_packages() { # SUITE: in a new system
 	cp -r debian/tests "$roots/$new/root/"
 	[ -c "$roots/$new/dev/fuse" ] || mknod -m 666 "$roots/$new/dev/fuse" c 10 229
 	step "$1" "lists of packages" "$new" "apt-get -q update" || return 0
+	in_root "$new" 'dpkg-query -W -f "\${Package}\n" | sort >/root/before'
 	state_of "$new" >"$before"
 	step "$1" install "$new" '
 		apt-get install -q -y --no-install-recommends /root/packages/*.deb
@@ -86,8 +87,9 @@ use_packages() { # SUITE: in a new system
 		! while read -r file; do [ ! -e "$file" ] || echo "left: $file"; done </root/files | grep .' || true
 	step "$1" purge "$new" '
 		apt-get -q -y purge "*vfsdax*"
-		apt-get -q -y autoremove --purge
-		[ ! -e /run/vfsdax ]' || true
+		[ ! -e /run/vfsdax ]
+		# and what came with them
+		apt-get -q -y purge $(dpkg-query -W -f "\${Package}\n" | sort | comm -13 /root/before -)' || true
 	state_of "$new" >"$after"
 	if diff "$before" "$after" >"$roots/$1-left.log"; then
 		ok "$1 nothing is left"
