@@ -196,7 +196,7 @@ VFSDAX_API int vfsdax_openat(struct vfsdax_file *dir, const char *path, int flag
  * Maps of the file stay valid. NULL is fine. */
 VFSDAX_API int vfsdax_close(struct vfsdax_file *file);
 
-/* As stat(2) and lstat(2). Asks the device each time. st_dev is 0. */
+/* As stat(2), lstat(2) and statvfs(3). Asks the device each time. st_dev is 0. */
 VFSDAX_API int vfsdax_stat(struct vfsdax *share, const char *path, struct stat *st);
 VFSDAX_API int vfsdax_lstat(struct vfsdax *share, const char *path, struct stat *st);
 VFSDAX_API int vfsdax_statvfs(struct vfsdax *share, const char *path, struct statvfs *st);
@@ -212,6 +212,7 @@ VFSDAX_API int vfsdax_link(struct vfsdax *share, const char *from, const char *t
 /* `flags` as for renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
 VFSDAX_API int vfsdax_rename(struct vfsdax *share, const char *from, const char *to,
 			     unsigned flags);
+/* As chmod(2), chown(2) and utimensat(2), of what the path leads to. */
 VFSDAX_API int vfsdax_chmod(struct vfsdax *share, const char *path, mode_t mode);
 VFSDAX_API int vfsdax_chown(struct vfsdax *share, const char *path, uid_t uid, gid_t gid);
 VFSDAX_API int vfsdax_utimens(struct vfsdax *share, const char *path,

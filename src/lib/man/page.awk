@@ -100,6 +100,20 @@ function item_of(doc,    text) {
 	return sub(/\n\.[IP]P/, "\n.RS&", text) ? text ".RE\n" : text
 }
 
+# Code: tabs to columns of eight, and what roff would read.
+function code_of(s,    out, at) {
+	out = ""
+	while ((at = index(s, "\t")) > 0) {
+		out = out substr(s, 1, at - 1)
+		s = substr(s, at + 1)
+		out = out sprintf("%*s", 8 - length(out) % 8, "")
+	}
+	out = out s
+	gsub(/\\/, "\\e", out)
+	gsub(/-/, "\\-", out)
+	return (out ~ /^[.']/ ? "\\&" : "") out
+}
+
 # ---- a declaration
 
 # In lines of at most 78 characters, names of parameters in italics.
@@ -167,10 +181,7 @@ NR == FNR {
 		if ($0 == "")
 			next
 	}
-	gsub(/\\/, "\\e")
-	gsub(/-/, "\\-")
-	gsub(/\t/, "        ")
-	code = code (/^[.']/ ? "\\&" : "") $0 "\n"
+	code = code code_of($0) "\n"
 	next
 }
 
@@ -237,13 +248,8 @@ in_decl {
 	type_open = 1
 }
 type_open {
-	if (in_type) {
-		line = $0
-		gsub(/\\/, "\\e", line)
-		gsub(/-/, "\\-", line)
-		gsub(/\t/, "        ", line)
-		types = types line "\n"
-	}
+	if (in_type)
+		types = types code_of($0) "\n"
 	if (/\};$/) {
 		if (in_type)
 			types = types ".EE\n.in\n"

@@ -23,8 +23,9 @@ int main(int argc, char **argv)
 	n = vfsdax_listxattr(share, argv[2], list, sizeof(list));
 	if (n < 0)
 		fprintf(stderr, "%s: %s\n", argv[2], strerror((int)-n));
-	for (const char *name = list; name < list + n; name += strlen(name) + 1)
-		printf("%s %zd\n", name, vfsdax_getxattr(share, argv[2], name, NULL, 0));
+	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(list + at) + 1)
+		printf("%s %zd\n", list + at,
+		       vfsdax_getxattr(share, argv[2], list + at, NULL, 0));
 	vfsdax_detach(share);
 	return n < 0;
 }
