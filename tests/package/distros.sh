@@ -65,7 +65,7 @@ serve() { # NAME
 		mount -t sysfs sys /sys
 		mount -t cgroup2 cgroup /sys/fs/cgroup
 		cd /src && tests/package/systemd.sh /build-gcc" >>"$log" 2>&1; then
-		echo "ok   $1 systemd $(chroot "$roots/$1" dpkg-query -W -f '\${Version}' systemd)"
+		echo "ok   $1 systemd $(chroot "$roots/$1" dpkg-query -W -f '${Version}' systemd)"
 	else
 		echo "FAIL $1 systemd: log: $log"
 		tail -n 5 "$log" | sed 's/^/     /'

@@ -24,8 +24,7 @@ int main(int argc, char **argv)
 	if (n < 0)
 		fprintf(stderr, "%s: %s\n", argv[2], strerror((int)-n));
 	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(list + at) + 1)
-		printf("%s %zd\n", list + at,
-		       vfsdax_getxattr(share, argv[2], list + at, NULL, 0));
+		printf("%s %zd\n", list + at, vfsdax_getxattr(share, argv[2], list + at, NULL, 0));
 	vfsdax_detach(share);
 	return n < 0;
 }
