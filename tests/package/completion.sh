@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bash, zsh and fish complete each option that --help has, those of -o too, and what an option may be set to; in the shells
+# bash, zsh and fish complete each option that --help (or --help-all) has, those of -o too, and what an option may be set to; in the shells
 # themselves (zsh at a terminal), with what is installed.
 #
 #   tests/package/completion.sh [BUILD]       default build/release
@@ -76,7 +76,7 @@ values() {
 }
 for shell in bash zsh fish; do
 	for program in vfsdax-mount vfsdax-device vfsdax-stat vfsdax-bench vfsdax-run; do
-		help=$("$program" --help)
+		help=$("$program" --help-all 2>/dev/null || "$program" --help)
 		mapfile -t options < <(sed -nE 's/^  (--[a-z0-9_-]+).*/\1/p' <<<"$help")
 		mapfile -t listed < <(sed -nE 's/^  -o ([a-z0-9_-]+).*/\1/p' <<<"$help")
 		[ ${#options[@]} -gt 1 ] || complain "$program --help has no options?"
