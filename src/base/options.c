@@ -249,12 +249,14 @@ static bool for_shell;
 
 int options_read(const struct option_table *t, void *to, int argc, char **argv)
 {
+	const struct option_row *help = option_find(t, "help-all");
 	struct getopt_tables g;
 	int c, err = 0;
 
-	for_shell = argc == 2 && strcmp(argv[1], "--print-options") == 0;
+	help = help ? help : option_find(t, "help");
+	for_shell = help && argc == 2 && strcmp(argv[1], "--print-options") == 0;
 	if (for_shell)
-		return option_set(t, option_find(t, "help"), to, NULL) ? -EINVAL : argc;
+		return option_set(t, help, to, NULL) ? -EINVAL : argc;
 	describe_rows(t, &g);
 	opterr = 0;
 	optind = 0; /* begin anew */
