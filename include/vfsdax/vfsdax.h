@@ -486,7 +486,10 @@ VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
  * SIGBUS.
  *
  * The range stays pinned in the mount's window until vfsdax_direct_unmap(), or the end of the
- * connection and of its last map. One thread at a time on a connection.
+ * connection and of its last map. Three quarters of the window may be pinned; a connection, and all
+ * of a user other than root and the mount's, may have twice what of that nobody has. Beyond it the
+ * map is not pinned over a unix: source, where the memory needs no pin, and -ENOSPC over VFIO. One
+ * thread at a time on a connection.
  *
  * Where the mount has another device, or its daemon was started again, this connects again by
  * itself, to the mount of `fd`: it waits for that mount as every access to the file does, and then
