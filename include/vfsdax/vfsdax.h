@@ -33,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #ifdef __cplusplus
@@ -41,6 +42,10 @@ extern "C" {
 
 #define VFSDAX_VERSION_MAJOR 0
 #define VFSDAX_VERSION_MINOR 2
+#define VFSDAX_VERSION_PATCH 0
+/* The three in one number, to compare with: 1.2.3 is 1002003. */
+#define VFSDAX_VERSION_NUMBER \
+	(VFSDAX_VERSION_MAJOR * 1000000 + VFSDAX_VERSION_MINOR * 1000 + VFSDAX_VERSION_PATCH)
 
 #if defined(__GNUC__)
 #define VFSDAX_API __attribute__((visibility("default")))
@@ -50,6 +55,18 @@ extern "C" {
 
 /* The library's version, as "0.2.0". Static. */
 VFSDAX_API const char *vfsdax_version(void);
+/* The library's VFSDAX_VERSION_NUMBER, which may be another one than the program was built with.
+ * Any thread. */
+VFSDAX_API unsigned vfsdax_version_number(void);
+
+/*
+ * The last failure of this thread in words, for people, in one line: the function, the object, the
+ * reason ("vfsdax_open: some/file: No such file or directory"); "" before the first one. Each
+ * thread has its own; a call that succeeds does not change it, nor does one that fails on another
+ * thread. Valid until this thread calls vfsdax_errstr() again, or ends: copy it to keep it. Results
+ * of a queue, and of direct maps (see vfsdax_conn_reason()), are not in it.
+ */
+VFSDAX_API const char *vfsdax_errstr(void);
 
 /* ------------------------------------------------------------------ a share */
 
@@ -244,6 +261,18 @@ VFSDAX_API ssize_t vfsdax_write(struct vfsdax_file *file, const void *buf, size_
 				uint64_t off);
 
 /*
+ * As preadv(2) and pwritev(2): vfsdax_read() and vfsdax_write() with `count` buffers, which are
+ * filled or written in their order. What goes through the queue is sent in as few requests as
+ * without them: at most 1 MiB each, so that a vfsdax_writev() of no more is appended in one piece
+ * to a file that is open with O_APPEND. -EINVAL: more than 1024 buffers, or a sum that is no
+ * ssize_t; -ENOMEM.
+ */
+VFSDAX_API ssize_t vfsdax_readv(struct vfsdax_file *file, const struct iovec *buffers,
+				unsigned count, uint64_t off);
+VFSDAX_API ssize_t vfsdax_writev(struct vfsdax_file *file, const struct iovec *buffers,
+				 unsigned count, uint64_t off);
+
+/*
  * -EBUSY where the file would become shorter and has maps, of this process, that their stale()
  * callback did not unmap.
  */
@@ -331,12 +360,21 @@ VFSDAX_API void vfsdax_map_on_stale(struct vfsdax_map *map,
  * -EOPNOTSUPP, -EACCES as vfsdax_map(). */
 VFSDAX_API int vfsdax_prefetch(struct vfsdax_file *file, uint64_t off, uint64_t len);
 
+/*
+ * Maps [off, off + len) into the window, waits for it, and brings its pages in, so that loads
+ * through a later map of it, and reads, wait for nothing. It holds nothing afterwards: what is not
+ * mapped may leave the window for other data, and memory of the host, as ever. How many bytes from
+ * `off` on; fewer where the file's whole pages, the budget or the window end. Errors, where it is
+ * none, as vfsdax_map(). It takes as long as the host's disk needs. Any thread.
+ */
+VFSDAX_API ssize_t vfsdax_populate(struct vfsdax_file *file, uint64_t off, uint64_t len);
+
 /* ------------------------------------------------------------------ many at a time */
 
 struct vfsdax_queue;
 
 /*
- * A queue of requests. At most `depth` (1 to 64) are prepared, in flight, or done and not reaped.
+ * A queue of requests. At most `depth` (1 to 4096) are prepared, in flight, or done and not reaped.
  * One thread at a time; several queues of a share may be used at once. Event loops wait for
  * vfsdax_queue_fd(). -EINVAL: an invalid depth; -ENOMEM.
  */
@@ -360,13 +398,23 @@ VFSDAX_API int vfsdax_prep_fstat(struct vfsdax_queue *queue, struct vfsdax_file 
 VFSDAX_API int vfsdax_prep_fsync(struct vfsdax_queue *queue, struct vfsdax_file *file, int datasync,
 				 uint64_t user_data);
 
+/*
+ * As vfsdax_stat(), or with AT_SYMLINK_NOFOLLOW in `flags` vfsdax_lstat(); `dir` is an open
+ * directory, at which the path starts, or NULL: the root. The path is copied; its names are asked
+ * for one after the other, each by the vfsdax_submit() or vfsdax_reap() that finds the answer to
+ * the one before. Also -EINVAL: unknown flags; -ENOTDIR: `dir` is a file; -ENOENT: an empty path;
+ * -ENAMETOOLONG; -ENOMEM.
+ */
+VFSDAX_API int vfsdax_prep_stat(struct vfsdax_queue *queue, struct vfsdax_file *dir,
+				const char *path, int flags, struct stat *st, uint64_t user_data);
+
 /* Submits the prepared requests, with one kick of the device; their number. Never waits: requests
  * for which no buffer is free are sent by a later vfsdax_reap(). */
 VFSDAX_API int vfsdax_submit(struct vfsdax_queue *queue);
 
 struct vfsdax_result {
 	uint64_t user_data;
-	int64_t result; /* as of vfsdax_read(), vfsdax_write(), vfsdax_fstat(), vfsdax_fsync() */
+	int64_t result; /* as of vfsdax_read(), vfsdax_stat() and so on */
 };
 
 /*
@@ -376,6 +424,26 @@ struct vfsdax_result {
  */
 VFSDAX_API int vfsdax_reap(struct vfsdax_queue *queue, struct vfsdax_result *results, unsigned max,
 			   unsigned min, int timeout_ms);
+
+/* A result that may have more members one day. The first two are those of struct vfsdax_result. */
+struct vfsdax_completion {
+	uint64_t user_data;
+	int64_t result;
+	uint32_t flags; /* VFSDAX_COMPLETION_* */
+	uint32_t reserved_word;
+	uint64_t reserved[5]; /* 0 */
+};
+/* It was done by copies alone: no request was sent to the device. */
+#define VFSDAX_COMPLETION_COPIED (1u << 0)
+
+/*
+ * As vfsdax_reap(); `struct_bytes` is sizeof(struct vfsdax_completion) of the program, the distance
+ * from one to the next: a newer library fills no more, an older one clears what it does not know.
+ * -EINVAL: struct_bytes is no such size.
+ */
+VFSDAX_API int vfsdax_reap_completions(struct vfsdax_queue *queue,
+				       struct vfsdax_completion *completions, size_t struct_bytes,
+				       unsigned max, unsigned min, int timeout_ms);
 
 /*
  * A descriptor for poll(2), select(2) or epoll(7), readable when results may be there or requests
@@ -419,7 +487,10 @@ VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
  * SIGBUS.
  *
  * The range stays pinned in the mount's window until vfsdax_direct_unmap(), or the end of the
- * connection and of its last map. One thread at a time on a connection.
+ * connection and of its last map. Three quarters of the window may be pinned; a connection, and all
+ * of a user other than root and the mount's, may have twice what of that nobody has. Beyond it the
+ * map is not pinned over a unix: source, where the memory needs no pin, and -ENOSPC over VFIO. One
+ * thread at a time on a connection.
  *
  * Where the mount has another device, or its daemon was started again, this connects again by
  * itself, to the mount of `fd`: it waits for that mount as every access to the file does, and then

@@ -39,7 +39,7 @@ include(man/pages.cmake)
 install(FILES ${CMAKE_SOURCE_DIR}/include/vfsdax/vfsdax.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vfsdax)
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/examples/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
-  FILES_MATCHING PATTERN "0*.c")
+  USE_SOURCE_PERMISSIONS FILES_MATCHING PATTERN "0*.c" PATTERN "0*.py")
 
 # Both packages find their prefix from where they lie: `cmake --install --prefix` may choose it.
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vfsdax)

@@ -34,12 +34,22 @@ while read -r f; do
 done < <(grep -oE '\<vfsdax_[a-z_]+ ?\(' $page | tr -d ' (' | sort -u)
 [ "$(sort <<<"$in_map" | uniq -d)" = "" ] || complain "$map: twice: $(sort <<<"$in_map" | uniq -d)"
 
-version=$(sed -nE 's/^project\(vfsdax VERSION ([0-9]+\.[0-9]+)\..*/\1/p' CMakeLists.txt)
-declared=$(sed -nE 's/^#define VFSDAX_VERSION_(MAJOR|MINOR) ([0-9]+)$/\2/p' $header | paste -sd.)
+version=$(sed -nE 's/^project\(vfsdax VERSION ([0-9.]+) .*/\1/p' CMakeLists.txt)
+declared=$(sed -nE 's/^#define VFSDAX_VERSION_(MAJOR|MINOR|PATCH) ([0-9]+)$/\2/p' $header | paste -sd.)
 [ "$version" = "$declared" ] || complain "$header says version $declared, CMakeLists.txt says $version"
 full=$(sed -nE 's/^project\(vfsdax VERSION ([0-9.]+).*/\1/p' CMakeLists.txt)
 [[ $(head -n 1 debian/changelog) == "vfsdax ($full) "* ]] || complain "debian/changelog does not begin with $full, as CMakeLists.txt says"
 grep -q "^## $full " CHANGELOG.md || complain "CHANGELOG.md does not have $full, as CMakeLists.txt says"
+
+# A node for each release, each on top of the one before; what one release had is never moved to another.
+before=
+while read -r node rest; do
+	[ "$rest" = "$before" ] || complain "$map: $node is on top of '$rest', not of '$before'"
+	before=$node
+done < <(awk '/^VFSDAX_.* \{/ { node = $1 } /^\}/ { sub(/;/, "", $2); print node, $2 }' $map)
+while read -r name node; do
+	grep -qxE "func $name@@$node" tests/abi/libvfsdax.abi || complain "tests/abi/libvfsdax.abi: $name is not promised in $node"
+done < <(awk '/^VFSDAX_.* \{/ { node = $1 } /vfsdax_.*;/ { sub(/;/, ""); print $1, node }' $map)
 
 # What is linked into the library may be.
 while read -r f; do

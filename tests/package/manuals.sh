@@ -105,6 +105,7 @@ is "$(stat -c '%s' "$host/space")" 1048576 "vfsdax_truncate(3)"
 [ "$(stat -c '%b' "$host/space")" -gt 0 ] || complain "vfsdax_truncate(3): no space"
 example vfsdax_readdir "*sub/*" "$source" dir
 example vfsdax_map "100000 lines, in place" "$source" numbers
+example vfsdax_errstr "vfsdax_open: nothing: No such file or directory" "$source" nothing
 example vfsdax_queue_create "*block 0: 4096 bytes*" "$source" numbers
 example vfsdax_queue_create "*a file of $(stat -c %s "$host/numbers") bytes*" "$source" numbers
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * vfsdax_get_info - what a share is, its counters, and the library's version
- * functions: vfsdax_version vfsdax_get_info vfsdax_get_stats
- * shows: struct vfsdax_info
+ * functions: vfsdax_version vfsdax_version_number vfsdax_get_info vfsdax_get_stats
+ * shows: struct vfsdax_info, VFSDAX_VERSION_NUMBER
  * see also: vfsdax_attach(3), vfsdax-stat(1)
  * example: Says whether a share has a window, and how many requests it took to find out.
  */

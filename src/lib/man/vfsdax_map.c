@@ -2,7 +2,7 @@
 /*
  * vfsdax_map - pointers into the DAX window
  * functions: vfsdax_map vfsdax_map_addr vfsdax_map_len vfsdax_map_offset vfsdax_unmap
- * vfsdax_map_check vfsdax_map_on_stale vfsdax_prefetch
+ * vfsdax_map_check vfsdax_map_on_stale vfsdax_prefetch vfsdax_populate
  * shows: VFSDAX_MAP_WRITE, VFSDAX_MAP_WHOLE, VFSDAX_MAP_NOWAIT
  * see also: vfsdax_open(3), vfsdax_read(3), vfsdax_direct_map(3), mmap(2)
  * example: Counts the lines of a file in place, without a copy. What the window does not have, such

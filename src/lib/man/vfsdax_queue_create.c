@@ -2,8 +2,9 @@
 /*
  * vfsdax_queue_create - many requests of a share at a time
  * functions: vfsdax_queue_create vfsdax_queue_destroy vfsdax_prep_read vfsdax_prep_write
- * vfsdax_prep_fstat vfsdax_prep_fsync vfsdax_submit vfsdax_reap vfsdax_queue_fd
- * shows: struct vfsdax_result
+ * vfsdax_prep_fstat vfsdax_prep_stat vfsdax_prep_fsync vfsdax_submit vfsdax_reap
+ * vfsdax_reap_completions vfsdax_queue_fd
+ * shows: struct vfsdax_result, struct vfsdax_completion, VFSDAX_COMPLETION_COPIED
  * see also: vfsdax_read(3), vfsdax_stat(3), io_uring(7), epoll(7)
  * example: Reads the first block of a file, the second one, and its attributes with one kick of the
  * device.

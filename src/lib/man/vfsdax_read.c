@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * vfsdax_read - read from and write to a file of a share
- * functions: vfsdax_read vfsdax_write
- * see also: vfsdax_open(3), vfsdax_map(3), vfsdax_prep_read(3), pread(2), pwrite(2)
+ * functions: vfsdax_read vfsdax_write vfsdax_readv vfsdax_writev
+ * see also: vfsdax_open(3), vfsdax_map(3), vfsdax_prep_read(3), pread(2), pwrite(2), preadv(2)
  * example: Adds a line at the end of a file, and prints all of it.
  */
 
