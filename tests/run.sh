@@ -348,9 +348,9 @@ release() {
 package() {
 	test_step abi 60 tests/abi/check.sh build/release
 	test_step install 300 tests/package/install.sh build/release
-	test_step manuals 120 tests/package/manuals.sh build/release
-	test_step completion 200 tests/package/completion.sh build/release
-	test_step cpack 120 tests/package/cpack.sh build/release
+	test_step manuals 300 tests/package/manuals.sh build/release
+	test_step completion 400 tests/package/completion.sh build/release
+	test_step cpack 400 tests/package/cpack.sh build/release
 	test_step systemd 120 tests/package/systemd.sh build/release
 	[ ! "$long" ] || test_step distros 3600 tests/package/distros.sh
 	[ ! "$long" ] || test_step debian 3600 tests/package/debian.sh
