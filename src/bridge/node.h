@@ -128,6 +128,8 @@ struct list *node_maps(struct node *n);
 typedef void (*node_forget_fn)(void *ctx, uint64_t device_id, uint64_t n);
 void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlookup,
 		 node_forget_fn forget, void *ctx);
+/* Its count is 0, and its ranges are on their way out of the window. */
+bool node_is_closing(struct node_table *t, uint64_t nodeid);
 /* All of them, for the end of the mount. */
 void node_forget_all(struct node_table *t, void *by, node_forget_fn forget, void *ctx);
 
