@@ -14,9 +14,6 @@
 #define QUEUE_DEPTH_MAX 64
 #define QUEUE_LEN_MAX	(1u << 20)
 
-/* The name that fio looks for. */
-extern __attribute__((visibility("default"))) struct ioengine_ops ioengine;
-
 /* ------------------------------------------------------------------ options */
 
 static struct fio_option options[] = {
@@ -71,13 +68,19 @@ static unsigned long long longest(const struct thread_data *td)
 }
 
 /* The structures of one fio are not those of another. */
-static int check_fio(const struct thread_data *td)
+static bool is_ours(void)
 {
-	if (strcmp(fio_version_string, FIO_VERSION) == 0 && td->io_ops == &ioengine)
-		return 0;
-	return refuse("this fio is %s and the engine was built for %s; configure vfsdax with "
-		      "-DVFSDAX_FIO_SOURCE=DIR, the source of this fio",
-		      fio_version_string, FIO_VERSION);
+	return strcmp(fio_version_string, FIO_VERSION) == 0;
+}
+
+/* Before fio looks at the engine: of another interface version it would say that, and no way out.
+ */
+static void __attribute__((constructor)) check_fio(void)
+{
+	if (!is_ours())
+		refuse("this fio is %s and the engine was built for %s; configure vfsdax with "
+		       "-DVFSDAX_FIO_SOURCE=DIR, the source of this fio",
+		       fio_version_string, FIO_VERSION);
 }
 
 static int check_jobs(const struct thread_data *td)
@@ -152,7 +155,7 @@ static void set_flags(struct thread_data *td)
 
 static int engine_setup(struct thread_data *td)
 {
-	if (check_fio(td) || check_options(td))
+	if (!is_ours() || check_options(td))
 		return 1;
 	set_flags(td);
 	map_catch_faults();
@@ -210,7 +213,7 @@ static int engine_init(struct thread_data *td)
 	int err = 0;
 
 	/* (with create_serialize=0 it comes before setup()) */
-	if (check_fio(td) || check_options(td))
+	if (!is_ours() || check_options(td))
 		return EINVAL;
 	set_flags(td);
 	map_catch_faults();
@@ -381,6 +384,9 @@ static struct io_u *engine_event(struct thread_data *td, int event)
 		finish(io_u, n);
 	return io_u;
 }
+
+/* The name that fio looks for. */
+extern __attribute__((visibility("default"))) struct ioengine_ops ioengine;
 
 struct ioengine_ops ioengine = {
 	.name = "vfsdax",
