@@ -3,7 +3,8 @@
  * The parts of the fio engine and what they share. fio's own headers are included by each part,
  * from the source of the fio that is to load the engine.
  *
- *   engine.c   what fio calls: options, a job's begin and end, requests
+ *   engine.c   what fio calls: a job's begin and end, requests
+ *   options.c  our options, and which of fio's do not go with them
  *   files.c    sizes, layout, opening, removal: of a share's files; those of a mount are fio's
  * matter share.c    shares, one for all threads of a process that name the same source map.c
  * pointers into the window, and copies that survive a truncation by the host
@@ -30,6 +31,15 @@ static inline struct engine_options *engine_options(const struct thread_data *td
 {
 	return td->eo;
 }
+
+/* ------------------------------------------------------------------ options: options.c */
+
+extern struct fio_option options_table[];
+
+/* 0, or 1 with a line logged: this fio, or these options, cannot be served. */
+int options_check(const struct thread_data *td);
+/* Whether the job's requests go through a queue; else each is a call, or a copy. */
+bool options_queue(const struct thread_data *td);
 
 /* ------------------------------------------------------------------ shares: share.c */
 
