@@ -269,7 +269,6 @@ test_lmdb() {
 # One environment, written from both sides at once: its mutexes lie in a file that both have mapped, and the pages that each reads
 # through a map are those that the other has written.
 timeout_lmdb_with_the_host=300
-long_lmdb_with_the_host=1
 test_lmdb_with_the_host() {
 	programs_of_others || return 0
 	need mdb_load mdb_dump
