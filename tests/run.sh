@@ -115,10 +115,11 @@ build() {
 	echo "       log: $log"
 	return 1
 }
+fio_source() { tests/fio-source.sh build/fio-source "$@"; }
 configure_and_build() { # PRESET [TARGET...]
 	local dir
 	dir=$(build_dir "$1")
-	cmake --preset "${dir#build/}" -DVFSDAX_WERROR="${werror:-OFF}" && cmake --build "$dir" -j "$jobs" ${2:+--target "${@:2}"}
+	cmake --preset "${dir#build/}" -DVFSDAX_WERROR="${werror:-OFF}" -DVFSDAX_FIO_SOURCE="$(fio_source --check 2>/dev/null)" && cmake --build "$dir" -j "$jobs" ${2:+--target "${@:2}"}
 }
 build_release() {
 	local start=$EPOCHREALTIME
@@ -307,6 +308,8 @@ install() {
 	tests/install-deps.sh test || return
 	# the guest's packages; where it fails, its tests say so
 	! rest || [ "$quick" ] || [[ ! vm/ =~ $only && $only != vm* ]] || tests/vm/build.sh
+	# for the engine of fio; where it fails, its tests say so
+	[ "$quick" ] || ! { loopback_has release || loopback_has asan; } || fio_source >/dev/null
 	return 0
 }
 if [ "$install" ] && ! group packages install; then
