@@ -61,7 +61,7 @@ blocks_are_right() { bench_json --engine psync --filename "$FILE" --rw read --bs
 test_uring_by_all_its_options() {
 	need_bench
 	local args
-	for args in "--iodepth_batch=1" "--iodepth_batch=3 --iodepth_batch_complete_min=5" "--iodepth_batch_complete_min=8" \
+	for args in "--iodepth_batch=1 --iodepth_batch_complete_max=1" "--iodepth_batch_complete_max=3" "--iodepth_batch=3 --iodepth_batch_complete_min=5" "--iodepth_batch_complete_min=8" \
 		"--numjobs=3" --direct=1 --mem=malloc "--mem=malloc --direct=1"; do
 		note "$args"
 		dd if=/dev/zero of="$FILE" bs=8M count=1 status=none
@@ -130,7 +130,7 @@ test_fio_is_a_column() {
 	need_bench
 	command -v fio >/dev/null || skip "fio is not installed"
 	bench_json compare engine=psync fio:ioengine=psync engine=uring,iodepth=4,name=u fio:iodepth=4,name=f --filename "$FILE" \
-		--rw randread --rounds 2 --time_based=0 --ramp_time 0 --mem malloc --iodepth_batch 1
+		--rw randread --rounds 2 --time_based=0 --ramp_time 0 --mem malloc --iodepth_batch 1 --iodepth_batch_complete_max 1
 	# one pass of each round
 	holds '.jobs | length == 4 and all(.read.total_ios == 4096 and .read.io_bytes == 16777216 and .write.total_ios == 0)'
 	holds '.jobs | all(.read.lat_ns.N == 4096 and .read.clat_ns.mean <= .read.lat_ns.mean and .read.lat_ns.mean > 0
@@ -404,6 +404,8 @@ test_what_does_not_fit_is_refused() {
 	bench_refused 'more than half of this machine' --filename "$FILE" --iodepth 4096 --numjobs 256 --bs 8m
 	bench_refused 'no more than --iodepth' --filename "$FILE" --iodepth_batch 9 --iodepth 8
 	bench_refused 'no more than --iodepth' --filename "$FILE" --iodepth_batch_complete_min 2
+	bench_refused 'no less than --iodepth_batch_complete_min' --filename "$FILE" --iodepth 4 --iodepth_batch_complete_min 2 \
+		--iodepth_batch_complete_max 1
 	bench_refused 'share' --filename "$FILE" --share unix:/nowhere
 	must_fail bench --filename "$FILE" >/dev/full 2>"$TEST_DIR/err"
 	grep -q 'standard output' "$TEST_DIR/err" || fail "nothing is said about a full disk"
@@ -488,7 +490,7 @@ test_lib_and_map_move_the_bytes_that_the_host_has() {
 	need_lib
 	local args
 	for args in "--engine lib" "--engine lib --iodepth 8" "--engine lib --nodax" "--engine map" \
-		"--engine lib --iodepth 8 --iodepth_batch 2 --iodepth_batch_complete_min 8" "--engine lib --numjobs 2 --iodepth 4"; do
+		"--engine lib --iodepth 8 --iodepth_batch 2 --iodepth_batch_complete_min 8" "--engine lib --iodepth 8 --iodepth_batch_complete_max 1" "--engine lib --numjobs 2 --iodepth 4"; do
 		note "$args"
 		dd if=/dev/zero of="$FILE" bs=8M count=1 conv=notrunc status=none
 		# shellcheck disable=SC2086 # words are meant to be split

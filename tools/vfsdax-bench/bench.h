@@ -78,9 +78,9 @@ struct engine_ops {
 	int (*issue)(struct job *j, struct io *io);
 	/* Hands over all that was taken. */
 	int (*submit)(struct job *j);
-	/* Waits for at least `min` (1 or more, at most what is handed over) and puts what is done
-	 * into `done`, of which there is room for the job's depth. Their number. */
-	int (*reap)(struct job *j, unsigned min, struct io **done);
+	/* Waits for at least `min` (1 or more, at most what is handed over) and puts what is done,
+	 * up to `max`, into `done`. Their number. */
+	int (*reap)(struct job *j, unsigned min, unsigned max, struct io **done);
 };
 
 #define ENGINE_NAMES "uring, psync, mmap, lib, map, direct"

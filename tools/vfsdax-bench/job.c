@@ -230,7 +230,9 @@ static int submit_batch(struct job *j, struct flight *f, uint64_t *left)
 /* Takes up what is done and counts it. False where the run has failed. */
 static bool take_done(struct job *j, struct flight *f)
 {
-	int n = j->s->ops->reap(j, (unsigned)MIN(j->s->o.complete_min, f->under_way), f->done);
+	const struct options *o = &j->s->o;
+	int n = j->s->ops->reap(j, (unsigned)MIN(o->complete_min, f->under_way),
+				o->complete_max ? (unsigned)o->complete_max : j->s->depth, f->done);
 	uint64_t now = clock_now_ns();
 
 	if (n < 0)
@@ -270,7 +272,7 @@ static void loop_queue(struct job *j)
 	j->end_ns = clock_now_ns();
 	/* The kernel writes into the buffers of what is under way. */
 	for (int n = 0; f.under_way && n >= 0;) {
-		n = j->s->ops->reap(j, f.under_way, f.done);
+		n = j->s->ops->reap(j, f.under_way, j->s->depth, f.done);
 		f.under_way -= n > 0 ? (unsigned)n : 0;
 	}
 }

@@ -38,6 +38,8 @@ static const struct option_row rows[] = {
 	 .alias = "iodepth_batch_submit", .min = 1, .max = 4096},
 	{"iodepth_batch_complete_min", OPTION_NUMBER, AT(complete_min), "N", "",
 	 .alias = "iodepth_batch_complete", .min = 1, .max = 4096},
+	{"iodepth_batch_complete_max", OPTION_NUMBER, AT(complete_max), "N",
+	 "taken up at once; 1: fio's way", .min = 1, .max = 4096},
 	{"numjobs", OPTION_NUMBER, AT(numjobs), "N", "threads", .min = 1, .max = 256},
 	{"rwmixread", OPTION_NUMBER, AT(rwmixread), "50", "percent of reads", .max = 100},
 	{"norandommap", SWITCH, AT(norandommap), .help = "random blocks may come twice in a pass"},
@@ -53,7 +55,7 @@ static const struct option_row rows[] = {
 	 .help = "to a device that is in use", .alias = "allow_mounted_write"},
 	{"name", OPTION_STRING, AT(name), "TEXT", "in the report"},
 /* of a run */
-#define COLUMN_ROWS 21
+#define COLUMN_ROWS 22
 #define RUN	    .not_in_list = true
 	{"runtime", OPTION_TIME, AT(runtime_ns), "T",
 	 "5, 5s, 500ms; default: one pass; compare: 1s", .min = 1, .max = INT64_MAX, RUN},
@@ -191,6 +193,7 @@ void options_each(const struct options *o,
 		{"iodepth", "", o->iodepth},
 		{"iodepth_batch", "", o->batch},
 		{"iodepth_batch_complete_min", "", o->complete_min},
+		{"iodepth_batch_complete_max", "", o->complete_max},
 		{"numjobs", "", o->numjobs},
 		{"rwmixwrite", "", 100 - o->rwmixread},
 		{"randseed", "", o->randseed},

@@ -23,7 +23,7 @@ struct options {
 	enum workload rw;
 	uint64_t bs, size, offset; /* size 0: to the end of the file */
 	uint64_t iodepth, numjobs, rwmixread, randseed, lat_sample;
-	uint64_t batch, complete_min; /* 0: as many as fit; 1 */
+	uint64_t batch, complete_min, complete_max; /* 0: as many as fit */
 	enum memory mem;
 	bool direct, norandommap, verify, nodax, allow_mounted_write;
 	bool fio; /* words: what only fio knows */

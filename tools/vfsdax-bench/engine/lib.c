@@ -210,10 +210,10 @@ static int lib_submit(struct job *j)
 	return n < 0 ? n : 0;
 }
 
-static int lib_reap(struct job *j, unsigned min, struct io **done)
+static int lib_reap(struct job *j, unsigned min, unsigned max, struct io **done)
 {
 	struct lib_job *l = j->engine;
-	int n = vfsdax_reap(l->queue, l->results, j->s->depth, min, -1);
+	int n = vfsdax_reap(l->queue, l->results, max, min, -1);
 
 	for (int i = 0; i < n; i++) {
 		done[i] = &j->ios[l->results[i].user_data];

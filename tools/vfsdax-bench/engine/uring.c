@@ -58,7 +58,7 @@ static int uring_submit(struct job *j)
 	return n >= 0 || n == -EINTR || n == -EAGAIN || n == -EBUSY ? 0 : n;
 }
 
-static int uring_reap(struct job *j, unsigned min, struct io **done)
+static int uring_reap(struct job *j, unsigned min, unsigned max, struct io **done)
 {
 	struct io_uring *ring = j->engine;
 	struct io_uring_cqe *cqe;
@@ -73,10 +73,10 @@ static int uring_reap(struct job *j, unsigned min, struct io **done)
 		return err;
 	io_uring_for_each_cqe(ring, head, cqe)
 	{
-		struct io *io = io_uring_cqe_get_data(cqe);
-
-		io->res = cqe->res;
-		done[n++] = io;
+		if (n == max)
+			break;
+		done[n] = io_uring_cqe_get_data(cqe);
+		done[n++]->res = cqe->res;
 	}
 	io_uring_cq_advance(ring, n);
 	return (int)n;
