@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "test.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
-#include "dist.h"
 #include "pattern.h"
 
 static void a_permutation_gives_each_number_once(void **state)
@@ -49,96 +47,6 @@ static void a_permutation_has_no_stride(void **state)
 		most = MAX(most, ++distances[d]);
 	}
 	assert_true(most < N / 50);
-}
-
-static void the_quick_zeta_is_the_sum(void **state)
-{
-	static const double thetas[] = {0.5, 0.9, 0.99, 1.1, 1.2, 2};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(thetas); i++) {
-		double sum = 0;
-
-		for (uint64_t k = 1; k <= 300000; k++) {
-			sum += pow((double)k, -thetas[i]);
-			if (k == 10 || k == 1000 || k == 1001 || k == 300000)
-				assert_true(fabs(zipf_zeta(k, thetas[i]) / sum - 1) < 1e-9);
-		}
-	}
-}
-
-/* Against the law itself: the share of the first ranks, and of the first tenth. */
-static void zipf_ranks_have_the_probabilities_of_the_law(void **state)
-{
-	static const double thetas[] = {0.8, 0.99, 1.2};
-	enum { N = 10000, DRAWS = 400000 };
-	static uint64_t count[N];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(thetas); i++) {
-		double zeta = zipf_zeta(N, thetas[i]), head = 0, law = 0;
-		struct zipf z;
-		struct rng r;
-
-		memset(count, 0, sizeof(count));
-		rng_seed(&r, 11, i);
-		zipf_init(&z, N, thetas[i]);
-		for (unsigned k = 0; k < DRAWS; k++) {
-			uint64_t v = zipf_next(&z, &r);
-
-			assert_true(v < N);
-			count[v]++;
-		}
-		for (unsigned k = 0; k < 2; k++) {
-			double want = pow(k + 1, -thetas[i]) / zeta;
-
-			assert_true(fabs((double)count[k] / DRAWS / want - 1) < 0.03);
-		}
-		for (unsigned k = 0; k < N / 10; k++) {
-			head += (double)count[k] / DRAWS;
-			law += pow(k + 1, -thetas[i]) / zeta;
-		}
-		/* the formula is an approximation behind the second rank */
-		if (fabs(head / law - 1) > 0.03)
-			fail_msg("theta %g: a tenth of the ranks has %.4f, the law says %.4f",
-				 thetas[i], head, law);
-	}
-}
-
-static void zipf_and_pareto_stay_below_n_whatever_n_is(void **state)
-{
-	static const uint64_t sizes[] = {1, 2, 3, 4, 10, UINT64_C(1) << 40};
-	struct rng r;
-
-	(void)state;
-	rng_seed(&r, 3, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		struct pareto p;
-		struct zipf z;
-
-		for (double theta = 0.1; theta < 10; theta += 0.7) {
-			zipf_init(&z, sizes[i], theta);
-			for (unsigned k = 0; k < 2000; k++)
-				assert_true(zipf_next(&z, &r) < sizes[i]);
-		}
-		pareto_init(&p, sizes[i], 0.2);
-		for (unsigned k = 0; k < 2000; k++)
-			assert_true(pareto_next(&p, &r) < sizes[i]);
-	}
-}
-
-static void pareto_02_puts_80_percent_on_20(void **state)
-{
-	struct pareto p;
-	struct rng r;
-	unsigned head = 0;
-
-	(void)state;
-	rng_seed(&r, 5, 0);
-	pareto_init(&p, 1000, 0.2);
-	for (unsigned k = 0; k < 100000; k++)
-		head += pareto_next(&p, &r) < 200;
-	assert_true(head > 79000 && head < 81000);
 }
 
 static struct options workload(enum workload rw)
@@ -228,10 +136,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_permutation_gives_each_number_once),
 		cmocka_unit_test(a_permutation_has_no_stride),
-		cmocka_unit_test(the_quick_zeta_is_the_sum),
-		cmocka_unit_test(zipf_ranks_have_the_probabilities_of_the_law),
-		cmocka_unit_test(zipf_and_pareto_stay_below_n_whatever_n_is),
-		cmocka_unit_test(pareto_02_puts_80_percent_on_20),
 		cmocka_unit_test(a_pass_of_random_blocks_has_each_once_and_the_next_is_another),
 		cmocka_unit_test(without_the_map_blocks_come_again),
 		cmocka_unit_test(a_mix_has_the_share_of_reads_that_was_asked_for),
