@@ -180,12 +180,28 @@ static int adopt_connection(struct daemon *d, const char *path)
 	return fusemnt_adopt(path, fd, clones, n, &d->mount);
 }
 
+/* The holder's copies of what is closed here: a clone ends, and what was read from it with an
+ * error, when the last copy is closed. */
+static void drop_clones(struct hold *h, unsigned n)
+{
+	char name[HOLD_NAME_MAX + 1];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "clone%u", i);
+		hold_drop(h, name);
+	}
+}
+
 /* What the kernel had sent to it. */
 static int fetch_requests(struct daemon *d)
 {
 	struct fuse_held *held = bridge_held(d->kept);
-	int err = fusemnt_resend(d->mount), fd = daemon_clone(d, 0);
+	unsigned n = fusemnt_clones(d->mount);
+	int err = fusemnt_resend(d->mount), fd;
 
+	if (err == -ENOTSUP)
+		drop_clones(d->hold, n);
+	fd = daemon_clone(d, 0);
 	if (err == -ENOTSUP) {
 		log_warn("what was under way at %s got an error: this kernel cannot send it again "
 			 "(Linux 6.9 can)",
