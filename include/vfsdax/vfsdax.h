@@ -320,6 +320,9 @@ VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
  * budget or the window is full; -EACCES: the file is not open for reading, or with WRITE not for
  * writing; -EAGAIN: not yet (NOWAIT), requests are under way; -ETIMEDOUT, -EIO.
  *
+ * On arm64 the window of a PCI function is device memory: an access that is not aligned to its own
+ * size raises SIGBUS (BUS_ADRALN). memcpy(3) makes such, vfsdax_read() and vfsdax_write() do not.
+ *
  * While the map exists:
  * - A truncation through this share is -EBUSY, unless the stale() callbacks of all maps of the file
  *   unmap them.
