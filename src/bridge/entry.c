@@ -11,12 +11,13 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "bridge/authorise.h"
+#include "bridge/backing.h"
+#include "bridge/passthrough.h"
 #include "bridge/rebuild.h"
 
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
-#define FOPEN_PASSTHROUGH_BIT (1u << 7)
 
 #define TIDY_MS	       1000
 #define TIDY_ANSWER_MS 10 /* while an answer is under way that nobody else may collect */
@@ -138,11 +139,38 @@ int finish_dirplus(struct op *op, uint8_t *payload, size_t len)
 
 /* ------------------------------------------------------------------ handles */
 
-void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
+/* How the kernel is to treat the data of what is not passed through. */
+static void choose_pages(struct bridge *b, const struct node_view *view, bool writes,
+			 struct fuse_open_out *out)
+{
+	enum bridge_shared_mmap shared = b->params.shared_mmap;
+	bool direct_mmap = b->kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
+	/* What the window holds need not lie in the page cache a second time. */
+	bool direct = b->params.cache == BRIDGE_CACHE_NONE || view->written_beside || view->wanted;
+
+	if (b->params.cache == BRIDGE_CACHE_ALWAYS) {
+		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
+		out->open_flags |= FOPEN_KEEP_CACHE;
+		direct = false;
+	} else if (shared == BRIDGE_SHARED_MMAP_CACHED && b->params.cache == BRIDGE_CACHE_AUTO) {
+		direct = direct && direct_mmap;
+	}
+	/* What the kernel has written to by itself it may have older pages of. */
+	if (b->kernel_flags & FUSE_PASSTHROUGH)
+		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
+	/* Who cannot write cannot map for writing. */
+	if (direct || shared == BRIDGE_SHARED_MMAP_DENY ||
+	    (shared == BRIDGE_SHARED_MMAP_COHERENT && writes)) {
+		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
+		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+	}
+}
+
+int note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 {
 	struct bridge *b = op->bridge;
 	struct node_view view = {0};
-	bool direct_mmap = b->kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
+	int passed;
 
 	op->given_open = true;
 	op->given_fh = op->given_number = out->fh;
@@ -151,24 +179,22 @@ void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 	if (node)
 		out->fh = op->given_number = handles_add(b->kept->handles, node_id(node), out->fh,
 							 op->open_flags, request_id(op->h.unique));
-	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
+	out->open_flags &= ~(uint32_t)FOPEN_PASSTHROUGH;
 	if (node)
 		node_look(b->nodes, node, &view);
-	if (!S_ISREG(view.mode))
-		return;
+	if (!S_ISREG(view.mode)) {
+		passthrough_discard(op);
+		return 0;
+	}
 	if (view.wanted && b->window)
 		node_window(b->nodes, node, b->window);
-	if (b->params.cache == BRIDGE_CACHE_ALWAYS) {
-		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
-		out->open_flags |= FOPEN_KEEP_CACHE;
-	} else if (b->params.cache == BRIDGE_CACHE_NONE ||
-		   ((view.wanted || view.written_beside) && direct_mmap)) {
-		/* What the window holds need not lie in the page cache a second time. */
-		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
-		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
-	}
+	passed = passthrough_open(op, node, out);
+	if (passed)
+		return MIN(passed, 0);
+	choose_pages(b, &view, open_writes(op->open_flags), out);
 	if (!(out->open_flags & FOPEN_DIRECT_IO))
 		node_note_paged(b->nodes, node);
+	return 0;
 }
 
 void note_released(struct op *op, uint64_t nodeid, uint32_t flags)
@@ -177,7 +203,13 @@ void note_released(struct op *op, uint64_t nodeid, uint32_t flags)
 	struct node *node = op->h.opcode == FUSE_OPENDIR ? NULL : node_find(b->nodes, nodeid);
 	struct node_view view;
 
-	if (!node || !node_note_released(b->nodes, node, open_writes(flags)))
+	bool last_writer;
+
+	if (!node)
+		return;
+	last_writer = node_note_released(b->nodes, node, open_writes(flags));
+	node_drop_backing(b->nodes, node);
+	if (!last_writer)
 		return;
 	/* While a writable mapping is there the host does not execute the file. */
 	node_look(b->nodes, node, &view);
@@ -212,8 +244,8 @@ int finish_open(struct op *op, uint8_t *payload, size_t len)
 	if (len < sizeof(*out))
 		return -EIO;
 	op_unblock(op);
-	note_open(op, op->h.opcode == FUSE_OPEN ? node_find(b->nodes, op->h.nodeid) : NULL, out);
-	return 0;
+	return note_open(op, op->h.opcode == FUSE_OPEN ? node_find(b->nodes, op->h.nodeid) : NULL,
+			 out);
 }
 
 void start_release(struct op *op)
@@ -369,6 +401,7 @@ void give_back_late(struct op *op)
 	struct fuse_entry_out entry = {.nodeid = op->h.nodeid};
 	struct fuse_open_out open;
 
+	passthrough_discard(op);
 	if (req->answer.error)
 		return;
 	if (req->in_off) { /* what it did on behalf of another request (op_ask) */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "bridge/backing.h"
 #include "bridge/node_internal.h"
 #include "bridge/rebuild.h"
 #include "fuse/reply.h"
@@ -244,6 +245,8 @@ int bridge_kept_resume(struct bridge_kept *k, int noted_fd)
 	err = numbers_load(&k->numbers, &unanswered);
 	if (!err)
 		err = handles_load(k->handles, &unanswered, was_opened, k);
+	if (!err)
+		err = backings_load(k->nodes);
 	if (!err)
 		err = dirs_load(k->dirs, &unanswered);
 	if (!err)

@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/ledger.h"
+#include "bridge/backing.h"
 #include "bridge/node.h"
 
 #define SHARDS 64
@@ -53,6 +54,7 @@ struct node {
 	bool mtime_late;
 	bool paged;   /* has been open so that the kernel keeps pages of it, since `opens` was 0 */
 	unsigned ios; /* processes that write the host's file themselves */
+	struct backing *backing; /* backing.h; NULL: not passed through */
 	bool written, locked; /* what a FLUSH is for */
 	bool caps_clear, suid_clear;
 	uint64_t privs_clock;
@@ -86,6 +88,10 @@ struct node_table {
 	void (*ended)(void *ctx, struct node *n);
 	void *ended_ctx;
 	struct ledger *ledger; /* NULL: nodes have no origin */
+	/* backing.c: of the connection, -1 as long as there is none; and another driver's files of
+	 * nodes that nobody has open. */
+	_Atomic int fuse_fd;
+	struct backing *backings_lost;
 };
 
 /* A node as another driver had it. */
@@ -131,6 +137,8 @@ void node_origin_free(struct ledger *l, struct node_origin *o);
 static inline void node_free(struct node *n)
 {
 	free(n->names);
+	if (n->backing)
+		backing_free(n->table, n->backing);
 	if (n->origin)
 		node_origin_free(n->table->ledger, n->origin);
 	free(n);

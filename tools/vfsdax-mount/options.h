@@ -32,6 +32,7 @@ struct options {
 	bool others;		     /* allow_other was given: direct maps are for all, too */
 	bool default_permissions;    /* the kernel checks rights; else the device must */
 	unsigned no_direct_maps;     /* 0 or 1 */
+	unsigned no_passthrough;     /* 0 or 1; what comes of it is in bridge.passthrough */
 	int64_t share_device;	     /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */
 	const char *fsname;	     /* NULL: the source, as it was given */

@@ -96,6 +96,28 @@ static int open_node(struct op *op, const struct fuse_open_in *in)
 	return r < 0 ? r : open_as(op, op->node, in->flags, 0);
 }
 
+/*
+ * For our driver, which has the kernel read and write the file without us (wire/agreement.h). It
+ * may be written from here on, and no request says so.
+ */
+static void give_file(struct op *op, struct inode *inode, uint64_t fh)
+{
+	struct handle *h;
+	int flags;
+
+	if (!(op->in.padding & AGREEMENT_FILE_WANTED) || !inode_is_reg(inode) ||
+	    !fs_agreed_beyond(op->fs, AGREE_FILES))
+		return;
+	h = handle_get(op->fs, fh, HANDLE_FILE, inode->nodeid);
+	if (!h)
+		return;
+	flags = fcntl(h->fd, F_GETFL);
+	if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
+		inode_dirty(inode);
+	shmem_give_file(op->fs->shmem, h->fd, op->in.unique);
+	handle_put(h);
+}
+
 int op_open(struct op *op)
 {
 	struct fs *fs = op->fs;
@@ -110,7 +132,10 @@ int op_open(struct op *op)
 	if (fd < 0)
 		return fd;
 	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
-	return r < 0 ? r : reply(op, &out, sizeof(out));
+	if (r < 0)
+		return r;
+	give_file(op, op->node, out.fh);
+	return reply(op, &out, sizeof(out));
 }
 
 int dir_open(struct op *op, uint64_t *fh)
@@ -154,6 +179,8 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	r = handle_open(op->fs, inode, HANDLE_FILE, fd, &out.open.fh);
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);
+	else
+		give_file(op, inode, out.open.fh);
 	inode_put(inode);
 	if (r < 0)
 		return r;
