@@ -27,7 +27,7 @@ struct backing *backing_new(struct node_table *t, const struct node *n,
 	backing->dev = what->dev;
 	backing->ino = what->ino;
 	backing->id = what->id;
-	ledger_enter(backing, RECORD_BACKING);
+	atomic_fetch_add(&t->n_backings, 1);
 	return backing;
 }
 
@@ -38,6 +38,12 @@ void backing_free(struct node_table *t, struct backing *backing)
 
 	ledger_remove(t->ledger, backing);
 	tell_kernel(t, id);
+	atomic_fetch_sub(&t->n_backings, 1);
+}
+
+uint64_t backing_count(struct node_table *t)
+{
+	return atomic_load(&t->n_backings);
 }
 
 void node_backing(struct node_table *t, struct node *n, struct backing_view *view)
@@ -45,7 +51,7 @@ void node_backing(struct node_table *t, struct node *n, struct backing_view *vie
 	struct shard *s = shard_lock(t, n->nodeid);
 	const struct backing *backing = n->backing;
 
-	*view = (struct backing_view){.alone = n->opens <= 1};
+	*view = (struct backing_view){0};
 	if (backing) {
 		view->id = backing->id;
 		view->dev = backing->dev;
@@ -55,15 +61,26 @@ void node_backing(struct node_table *t, struct node *n, struct backing_view *vie
 	shard_unlock(s);
 }
 
-bool node_take_backing(struct node_table *t, struct node *n, struct backing *fresh)
+bool node_settle_open(struct node_table *t, struct node *n, struct backing *fresh)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
-	bool taken = !n->backing && n->opens == 1;
+	bool taken = fresh && !n->backing && !n->opens_here && !n->opening;
 
-	if (taken)
+	if (taken) {
 		n->backing = fresh;
+		ledger_enter(fresh, RECORD_BACKING);
+	}
+	n->opens_here += !n->backing;
 	shard_unlock(s);
 	return taken;
+}
+
+void node_opening(struct node_table *t, struct node *n, int change)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->opening += (unsigned)change;
+	shard_unlock(s);
 }
 
 void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
@@ -96,8 +113,10 @@ static int load(void *ctx, void *record, size_t size)
 	struct node *n = node_find(t, backing->nodeid);
 
 	(void)size;
+	atomic_fetch_add(&t->n_backings, 1);
 	if (n && n->opens && !n->backing) {
 		n->backing = backing;
+		n->opens_here = 0;
 	} else {
 		backing->next = t->backings_lost;
 		t->backings_lost = backing;

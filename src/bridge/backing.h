@@ -31,7 +31,6 @@ struct backing {
 struct backing_view {
 	uint64_t id, dev, ino;
 	uint32_t rights;
-	bool alone; /* who asks has the only handle, or nobody has one */
 };
 
 /* NULL: out of memory. */
@@ -40,9 +39,15 @@ struct backing *backing_new(struct node_table *t, const struct node *n,
 /* The kernel forgets it, too. */
 void backing_free(struct node_table *t, struct backing *backing);
 
+uint64_t backing_count(struct node_table *t);
+
 void node_backing(struct node_table *t, struct node *n, struct backing_view *view);
-/* False: the node has one already, or somebody else has it open. */
-bool node_take_backing(struct node_table *t, struct node *n, struct backing *fresh);
+/* What an open that was counted is from here on: passed through if the node has a file, or can take
+ * this one, which may be NULL; true: it has taken it. */
+bool node_settle_open(struct node_table *t, struct node *n, struct backing *fresh);
+/* One more, or one less, opens the node without asking for its file: that it needs none it has seen
+ * by what the node was, which does not change meanwhile. */
+void node_opening(struct node_table *t, struct node *n, int change);
 void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights);
 /* Frees it if nobody has the node open. */
 void node_drop_backing(struct node_table *t, struct node *n);

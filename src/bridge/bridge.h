@@ -19,11 +19,11 @@ enum bridge_dax { BRIDGE_DAX_AUTO, BRIDGE_DAX_ALWAYS, BRIDGE_DAX_NEVER, BRIDGE_D
  */
 enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
 
-/* What a MAP_SHARED of a file is, that the kernel neither passes through to the host's nor DAX:
- * refused, since it is not what the host has; pages of this kernel; or every one is refused. */
+/* What a MAP_SHARED is of a file that is not passed through: pages of this kernel; refused, since
+ * those are not what the host has; and with the last one also of what could be passed through. */
 enum bridge_shared_mmap {
-	BRIDGE_SHARED_MMAP_COHERENT,
 	BRIDGE_SHARED_MMAP_CACHED,
+	BRIDGE_SHARED_MMAP_COHERENT,
 	BRIDGE_SHARED_MMAP_DENY
 };
 

@@ -7,7 +7,7 @@
  *   worker.c  what a thread works with       route_queue.c   by the device
  *   op.h, op.c  the life of a request        truncate.c      what makes a file shorter
  *   answer.c  to the kernel, to a program    attr.c          attributes, times
- *   node*.c   the table of nodes             entry.c         nodes and handles that answers give
+ *   node*.c   the table of nodes             entry.c, open.c nodes and handles that answers give
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c latencies, the router's figures           stats.c         counters
@@ -289,7 +289,7 @@ void rights_take_own_groups(struct bridge_kept *k);
  * others. How many. */
 unsigned rights_parse_groups(const char *status, uint32_t uid, uint32_t gid, uint32_t *groups);
 
-/* entry.c: what answers give, and giving it back */
+/* entry.c, open.c: what answers give, and giving it back */
 int finish_entry(struct op *op, uint8_t *payload, size_t len);
 int finish_open(struct op *op, uint8_t *payload, size_t len);
 int finish_dirplus(struct op *op, uint8_t *payload, size_t len);

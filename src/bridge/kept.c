@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "bridge/backing.h"
 #include "bridge/node_internal.h"
 #include "bridge/rebuild.h"
 #include "fuse/reply.h"
@@ -219,6 +218,7 @@ static void was_opened(void *ctx, uint64_t nodeid, bool writes)
 	if (!n)
 		return;
 	node_note_opened(k->nodes, n, writes);
+	node_settle_open(k->nodes, n, NULL); /* unless it has a file, which comes later */
 	if (writes)
 		node_note_written(k->nodes, n); /* perhaps */
 }

@@ -18,6 +18,7 @@ int node_table_create(struct node_table **out)
 	t->ledger = NULL;
 	t->backings_lost = NULL;
 	atomic_init(&t->fuse_fd, -1);
+	atomic_init(&t->n_backings, 0);
 	for (int i = 0; i < SHARDS; i++) {
 		struct shard *s = &t->shards[i];
 
@@ -151,7 +152,7 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	view->size = n->size;
 	view->mapped_end = n->mapped_end;
 	view->mode = n->mode;
-	view->opens = n->opens;
+	view->opens_here = n->opens_here;
 	view->wanted = n->dax;
 	view->dax = n->dax && !n->truncating;
 	view->mtime_late = n->mtime_late;
@@ -352,6 +353,7 @@ bool node_note_released(struct node_table *t, struct node *n, bool writes)
 
 	n->writers -= writes && n->writers;
 	n->opens -= n->opens > 0;
+	n->opens_here -= n->opens_here > 0;
 	n->paged = n->paged && n->opens;
 	if (n->window && !n->opens)
 		window_set_closed(n->window, clock_now_ns());

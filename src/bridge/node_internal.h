@@ -55,7 +55,9 @@ struct node {
 	bool paged;   /* has been open so that the kernel keeps pages of it, since `opens` was 0 */
 	unsigned ios; /* processes that write the host's file themselves */
 	struct backing *backing; /* backing.h; NULL: not passed through */
-	bool written, locked; /* what a FLUSH is for */
+	unsigned opens_here;	 /* of `opens`: not passed through, all or none */
+	unsigned opening;	 /* OPENs under way that have not asked for the file */
+	bool written, locked;	 /* what a FLUSH is for */
 	bool caps_clear, suid_clear;
 	uint64_t privs_clock;
 	uint64_t ctime_s;
@@ -92,6 +94,7 @@ struct node_table {
 	 * nodes that nobody has open. */
 	_Atomic int fuse_fd;
 	struct backing *backings_lost;
+	_Atomic uint64_t n_backings;
 };
 
 /* A node as another driver had it. */

@@ -55,16 +55,31 @@ static bool is_of_use(struct op *op, struct node *node)
 	if (backing.id)
 		return rights_of(op->open_flags) & ~backing.rights || op->open_flags & O_DIRECT;
 	node_look(b->nodes, node, &view);
-	return !view.opens && !may_lose_bits(view.mode);
+	return !view.opens_here && !may_lose_bits(view.mode);
 }
 
 void passthrough_ask(struct op *op, struct node *node)
 {
-	if (!atomic_load_explicit(&op->bridge->passthrough, memory_order_relaxed) ||
-	    (node && !is_of_use(op, node)))
+	struct node_table *nodes = op->bridge->nodes;
+
+	if (!atomic_load_explicit(&op->bridge->passthrough, memory_order_relaxed))
 		return;
+	/* In this order: what is looked at does not change then. */
+	if (node && !op->opening)
+		node_opening(nodes, node, 1);
+	op->opening = node != NULL;
+	if (node && !is_of_use(op, node))
+		return;
+	passthrough_end(op);
 	op->h.padding |= AGREEMENT_FILE_WANTED;
 	memcpy(op->req->in, &op->h, sizeof(op->h));
+}
+
+void passthrough_end(struct op *op)
+{
+	if (op->opening)
+		node_opening(op->bridge->nodes, node_find(op->bridge->nodes, op->h.nodeid), -1);
+	op->opening = false;
 }
 
 static int take(struct op *op)
@@ -158,8 +173,8 @@ static void note_refusal(struct bridge *b, int err)
 			       : "the share lies on a stacked file system");
 }
 
-/* Makes `fd` the node's file. */
-static void begin(struct op *op, struct node *node, int fd, struct backing_view *seen)
+/* Shows it to the kernel; NULL: it does not take it. */
+static struct backing *offer(struct op *op, struct node *node, int fd, struct backing_view *seen)
 {
 	struct bridge *b = op->bridge;
 	/* As a path: so it is not open for writing on the host for longer than here. */
@@ -171,7 +186,7 @@ static void begin(struct op *op, struct node *node, int fd, struct backing_view 
 		close(path_fd);
 	if (id <= 0) {
 		note_refusal(b, id);
-		return;
+		return NULL;
 	}
 	seen->id = (uint64_t)id;
 	fresh = backing_new(b->nodes, node, seen);
@@ -179,9 +194,8 @@ static void begin(struct op *op, struct node *node, int fd, struct backing_view 
 		uint32_t backing_id = (uint32_t)id;
 
 		ioctl(b->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &backing_id);
-	} else if (!node_take_backing(b->nodes, node, fresh)) {
-		backing_free(b->nodes, fresh);
 	}
+	return fresh;
 }
 
 /* ------------------------------------------------------------------ deciding */
@@ -194,7 +208,7 @@ static bool suits(struct op *op, struct node *node, int fd, const struct backing
 		return false;
 	node_look(op->bridge->nodes, node, &view);
 	/* What a privileged writer must not clear. */
-	if (view.opens != 1 || may_lose_bits(view.mode))
+	if (may_lose_bits(view.mode))
 		return false;
 	return !(op->open_flags & O_DIRECT) || opens_direct(fd);
 }
@@ -217,15 +231,21 @@ static int join(struct op *op, struct node *node, int fd, const struct backing_v
 }
 
 /*
- * An O_DIRECT handle's reads and writes come here, as without passthrough: they need not be aligned
- * as the host's disk wants it. Its mappings are the host's.
+ * The reads and writes of such a handle come here, as without passthrough, its mappings are the
+ * host's. With O_DIRECT they need not be aligned then as the host's disk wants it; and O_APPEND,
+ * which fcntl(2) takes away without a word, would stay with the kernel's own handle of the file.
  */
+static bool by_request(uint32_t open_flags)
+{
+	return open_flags & (O_DIRECT | O_APPEND);
+}
+
 static void tell_open(struct op *op, const struct backing_view *has, struct fuse_open_out *out)
 {
 	int32_t id = (int32_t)has->id;
 
 	out->open_flags = FOPEN_PASSTHROUGH;
-	if (op->open_flags & O_DIRECT)
+	if (by_request(op->open_flags))
 		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
 	memcpy((uint8_t *)out + FUSE_OPEN_OUT_BACKING_OFFSET, &id, sizeof(id));
 	stats_add(&op->bridge->passthrough_opens, 1);
@@ -235,6 +255,7 @@ int passthrough_open(struct op *op, struct node *node, struct fuse_open_out *out
 {
 	struct bridge *b = op->bridge;
 	struct backing_view seen = {0}, has;
+	struct backing *fresh = NULL;
 	int fd, err = 0;
 
 	if (op->call)
@@ -245,10 +266,11 @@ int passthrough_open(struct op *op, struct node *node, struct fuse_open_out *out
 		fd = -1;
 	}
 	node_backing(b->nodes, node, &has);
-	if (!has.id && fd >= 0 && suits(op, node, fd, &seen)) {
-		begin(op, node, fd, &seen);
-		node_backing(b->nodes, node, &has);
-	}
+	if (!has.id && fd >= 0 && suits(op, node, fd, &seen))
+		fresh = offer(op, node, fd, &seen);
+	if (!node_settle_open(b->nodes, node, fresh) && fresh)
+		backing_free(b->nodes, fresh);
+	node_backing(b->nodes, node, &has);
 	if (has.id) {
 		err = join(op, node, fd, &seen, &has);
 		if (!err)

@@ -5,8 +5,8 @@
  *
  * The walk: start_open() asks the device for the file along with the OPEN -> the device opens as
  * ever, and sends the descriptor ahead of its answer (transport_ops.take_file) -> note_open() shows
- * it to the kernel, once while the node is open -> the kernel opens it once more for each handle, as
- * that was opened.
+ * it to the kernel, once while the node is open -> the kernel opens it once more for each handle,
+ * as that was opened.
  *
  * The state of a node, of which the kernel keeps the same (its "iomode"), and refuses what is not
  * so with EIO. It changes only while nobody has the node open:
@@ -35,6 +35,8 @@ void passthrough_ask(struct op *op, struct node *node);
 /* The node was opened, and counted. 1: the kernel is told so in *out; 0: the handle is not passed
  * through; -errno: it must be, and cannot. */
 int passthrough_open(struct op *op, struct node *node, struct fuse_open_out *out);
+/* Whatever came of it; before the answer. */
+void passthrough_end(struct op *op);
 /* What came for the op is not needed. */
 void passthrough_discard(struct op *op);
 

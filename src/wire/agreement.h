@@ -64,15 +64,16 @@ enum agreement_flags {
 	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH)
 
 /* Bits of the header's `padding`. */
-#define AGREEMENT_MTIME_NOW 1u
-#define AGREEMENT_NOTED	    2u
+#define AGREEMENT_MTIME_NOW   1u
+#define AGREEMENT_NOTED	      2u
 #define AGREEMENT_FILE_WANTED 4u
 
 /*
- * Files. The device sends SHMEM_MAP of no bytes, of a region that is no memory, AGREEMENT_SHMID_FILES,
- * with the request's unique number as its shm_offset and a descriptor: the open file description
- * that the handle stands for, whose access mode shows what its opener may do. The driver
- * acknowledges it before the answer is made. Where it cannot be sent the answer is as without.
+ * Files. The device sends SHMEM_MAP of no bytes, of a region that is no memory,
+ * AGREEMENT_SHMID_FILES, with the request's unique number as its shm_offset and a descriptor: the
+ * open file description that the handle stands for, whose access mode shows what its opener may do.
+ * The driver acknowledges it before the answer is made. Where it cannot be sent the answer is as
+ * without.
  */
 #define AGREEMENT_SHMID_FILES 255u
 

@@ -29,8 +29,7 @@ _Static_assert(BRIDGE_DAX_NEVER == BRIDGE_DAX_ALWAYS + 1 &&
 	       "dax_names");
 _Static_assert(BRIDGE_CACHE_AUTO == 0 && BRIDGE_CACHE_NONE == 1 && BRIDGE_CACHE_ALWAYS == 2,
 	       "auto_none_always");
-_Static_assert(BRIDGE_SHARED_MMAP_COHERENT == 0 && BRIDGE_SHARED_MMAP_CACHED == 1 &&
-		       BRIDGE_SHARED_MMAP_DENY == 2,
+_Static_assert(SHARED_MMAP_COHERENT == 1 && SHARED_MMAP_CACHED == 2 && SHARED_MMAP_DENY == 3,
 	       "shared_mmap_names");
 _Static_assert(SPIN_AUTO == 0 && SPIN_NEVER == 1 && SPIN_ALWAYS == 2, "auto_never_always");
 _Static_assert(WINDOW_ADMIT_ALWAYS == 0 && WINDOW_ADMIT_AUTO == 1, "admit_names");
@@ -166,7 +165,8 @@ static const struct option_row rows[] = {
 	 .help = "what the page cache keeps"},
 	{"passthrough", OPTION_CHOICE, AT(no_passthrough), .names = auto_never,
 	 .help = "the kernel reads the host's files itself"},
-	{"shared_mmap", OPTION_CHOICE, AT(bridge.shared_mmap), .names = shared_mmap_names,
+	{"shared_mmap", OPTION_CHOICE, AT(shared_mmap), .names = shared_mmap_names,
+	 .min = SHARED_MMAP_COHERENT,
 	 .help = "what MAP_SHARED is, without that"},
 	{"workers", OPTION_NUMBER, AT(bridge.workers), "N", "threads; default: one a CPU", .min = 1,
 	 .max = 256},

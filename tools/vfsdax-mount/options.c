@@ -238,8 +238,16 @@ static bool may_pass_files(void)
  * either. */
 static void settle_passthrough(struct options *o)
 {
-	o->bridge.passthrough = !o->no_passthrough && o->bridge.cache != BRIDGE_CACHE_ALWAYS &&
-				o->bridge.shared_mmap != BRIDGE_SHARED_MMAP_DENY && may_pass_files();
+	bool alone = o->bridge.cache == BRIDGE_CACHE_ALWAYS;
+
+	if (o->shared_mmap == SHARED_MMAP_DENY)
+		o->bridge.shared_mmap = BRIDGE_SHARED_MMAP_DENY;
+	else if (o->shared_mmap == SHARED_MMAP_COHERENT ||
+		 (o->shared_mmap == SHARED_MMAP_DEFAULT && !alone))
+		o->bridge.shared_mmap = BRIDGE_SHARED_MMAP_COHERENT;
+	o->bridge.passthrough = !o->no_passthrough && !alone &&
+				o->bridge.shared_mmap != BRIDGE_SHARED_MMAP_DENY &&
+				may_pass_files();
 }
 
 static int settle(struct options *o)

@@ -7,8 +7,8 @@
 
 struct source;
 
-/* `shares`: the window is for other processes, too; `files`: the device may send open files. 0, or -errno after log lines: what was typed
- * names no device, or not exactly one (-ENOTUNIQ). */
+/* `shares`: the window is for other processes, too; `files`: the device may send open files. 0, or
+ * -errno after log lines: what was typed names no device, or not exactly one (-ENOTUNIQ). */
 int source_open(const char *name, unsigned timeout_ms, bool shares, bool files,
 		struct source **out);
 struct transport *source_transport(struct source *s);

@@ -118,6 +118,18 @@ static void give_file(struct op *op, struct inode *inode, uint64_t fh)
 	handle_put(h);
 }
 
+/*
+ * The guest's kernel still believes in a name that the host has given to another file, or to none: it
+ * looks again for who gets ESTALE. So what is opened by name is what the host has there now. Who
+ * has the file open may open it once more (/proc/self/fd).
+ */
+static bool lost_its_name(const struct inode *inode, int fd)
+{
+	struct stat st;
+
+	return inode->linked && !atomic_load(&inode->opens) && fstat(fd, &st) == 0 && !st.st_nlink;
+}
+
 int op_open(struct op *op)
 {
 	struct fs *fs = op->fs;
@@ -131,6 +143,10 @@ int op_open(struct op *op)
 	fd = open_node(op, &in);
 	if (fd < 0)
 		return fd;
+	if (lost_its_name(op->node, fd)) {
+		close(fd);
+		return -ESTALE;
+	}
 	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
 	if (r < 0)
 		return r;

@@ -29,8 +29,8 @@ struct shmem {
 	_Atomic uint64_t size; /* as negotiated; 0: no window */
 	_Atomic bool takes_rdonly;
 	_Atomic bool takes_files;
-	_Atomic bool is_open;  /* between start and stop of the device */
-	unsigned timeout_ms;   /* of one question */
+	_Atomic bool is_open; /* between start and stop of the device */
+	unsigned timeout_ms;  /* of one question */
 
 	/* One operation at a time, from the check to the last answer. Guards what follows. */
 	pthread_mutex_t lock;
