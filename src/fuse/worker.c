@@ -121,6 +121,17 @@ static void drain_wake(struct fuse_worker *w)
 		log_debug("wake: %s", strerror(errno));
 }
 
+/* True: answers came. What the wait for them took is learnt wherever they are found: a worker that
+ * blocks would otherwise never find out that polling pays again. */
+static bool take_answers(struct fuse_worker *w)
+{
+	bool any = w->params.ops->reap(w->params.ctx);
+
+	if (any)
+		spin_event(&w->answers);
+	return any;
+}
+
 /* Sleeps until a request, a call, a stop, or the deadline. `with_requests`: a buffer is free. */
 static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t deadline_ns)
 {
@@ -131,7 +142,7 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 
 	if (w->params.ops->calls_on(w->params.ctx)) {
 		w->params.ops->calls_off(w->params.ctx);
-		w->params.ops->reap(w->params.ctx);
+		take_answers(w);
 		return;
 	}
 	if (deadline_ns <= now)
@@ -156,7 +167,7 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 	}
 	w->params.ops->calls_off(w->params.ctx);
 	/* Also where nobody waits for an answer any more: late ones bring buffers back. */
-	w->params.ops->reap(w->params.ctx);
+	take_answers(w);
 }
 
 /* ------------------------------------------------------------------ the loop */
@@ -184,10 +195,8 @@ static void serve(struct fuse_worker *w)
 		struct fuse_role role = role_of(w);
 		enum got got = GOT_NOTHING;
 
-		if (busy && ops->reap(ctx)) {
-			spin_event(&w->answers);
+		if (busy && take_answers(w))
 			busy = ops->busy(ctx, &deadline);
-		}
 		if (!busy)
 			spin_forget(&w->answers);
 		role.reads |= w->owes_read || (w->params.held && fuse_held_any(w->params.held));

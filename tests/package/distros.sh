@@ -54,6 +54,30 @@ compile() {
 	fi
 }
 
+# The services, and a mount that is one, with the systemd of that release.
+serve() { # NAME
+	local log=$root/$1-systemd.log
+	in_chroot "$1" "export DEBIAN_FRONTEND=noninteractive
+		apt-get -q -y install --no-install-recommends systemd procps attr util-linux fuse3" >"$log" 2>&1 || true
+	# (a root of its own, not a chroot: systemd makes mount name spaces)
+	if unshare -mpf --kill-child bash -ec "
+		mount --bind '$root/$1' '$root/$1'
+		cd '$root/$1'
+		pivot_root . mnt
+		mount -t proc proc /proc
+		umount -l /mnt
+		mount -t devtmpfs dev /dev
+		mount -t sysfs sys /sys
+		mount -t cgroup2 cgroup /sys/fs/cgroup
+		cd /src && tests/package/systemd.sh /build-gcc" >>"$log" 2>&1; then
+		echo "ok   $1 systemd $(chroot "$root/$1" dpkg-query -W -f '${Version}' systemd)"
+	else
+		echo "FAIL $1 systemd: log: $log"
+		tail -n 5 "$log" | sed 's/^/     /'
+		failed=1
+	fi
+}
+
 failed=0
 [ $# -gt 0 ] || set -- bookworm trixie sid arm64
 for name in "$@"; do
@@ -69,6 +93,7 @@ for name in "$@"; do
 	else
 		compile "$name" gcc -DCMAKE_C_COMPILER=gcc
 		compile "$name" clang -DCMAKE_C_COMPILER=clang
+		[ "$name" != trixie ] || serve "$name"
 	fi
 done
 exit $failed

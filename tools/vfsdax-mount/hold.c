@@ -88,16 +88,6 @@ int hold_put(struct hold *h, const char *name, int fd)
 	return err ? err : hold_message_send(h->sock, &m, fd, 0);
 }
 
-int hold_drop(struct hold *h, const char *name)
-{
-	struct hold_message m;
-	int err = named(&m, HOLD_DROP, name);
-
-	if (h->store)
-		return hold_store_drop(h->store, name);
-	return err ? err : ask(h->sock, &m, -1, NULL);
-}
-
 int hold_get(struct hold *h, const char *name)
 {
 	return h->store ? hold_store_get(h->store, name) : ask_descriptor(h->sock, name);

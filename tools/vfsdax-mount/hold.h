@@ -29,8 +29,6 @@ int hold_start(struct hold **out);
  * once this returns 0 the copy survives us. -EPIPE: the holder was killed. -EAGAIN: it is stopped.
  * -ENAMETOOLONG; with systemd -EINVAL: a blank or a colon. */
 int hold_put(struct hold *h, const char *name, int fd);
-/* The copy by that name, if there is one, is closed when this returns. 0 or as hold_put(). */
-int hold_drop(struct hold *h, const char *name);
 /* From now on another process finds the holder by the mount's device number. When we die the copies
  * are kept for so many seconds (UINT_MAX: for ever), but not longer than the mount is there: the
  * descriptor by the name `fuse_name` then reports POLLERR. 0 or -errno: nobody will find it. */

@@ -16,8 +16,7 @@
 
 enum hold_what {
 	HOLD_PUT = 1, /* with a descriptor; the only ones without an answer are this, LEAVE, END */
-	HOLD_DROP,
-	HOLD_PUBLISH, /* with the bound socket */
+	HOLD_PUBLISH = 3, /* with the bound socket */
 	HOLD_LEAVE,
 	HOLD_END,
 	HOLD_GET, /* answered with a descriptor; this and what follows are anybody's to ask */

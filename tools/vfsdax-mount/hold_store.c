@@ -132,14 +132,6 @@ static int forget(struct hold_store *s, struct entry *e)
 	return notify_named(s->sock, "FDSTOREREMOVE", e->name, -1);
 }
 
-int hold_store_drop(struct hold_store *s, const char *name)
-{
-	struct entry *e = find(s, name);
-	int err = e ? forget(s, e) : 0;
-
-	return !e || err ? err : barrier(s->sock);
-}
-
 int hold_store_get(struct hold_store *s, const char *name)
 {
 	struct entry *e = find(s, name);

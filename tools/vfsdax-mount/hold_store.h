@@ -21,7 +21,6 @@ int hold_store_peek(dev_t dev, const char *name);
 
 /* As the functions of hold.h; a name is printable and has no colon, else -EINVAL. */
 int hold_store_put(struct hold_store *s, const char *name, int fd);
-int hold_store_drop(struct hold_store *s, const char *name);
 int hold_store_publish(struct hold_store *s, dev_t dev);
 int hold_store_get(struct hold_store *s, const char *name);
 void hold_store_end(struct hold_store *s);

@@ -126,8 +126,6 @@ static int publish(const struct hold_message *m, int fd)
 
 static void obey(const struct hold_message *m, int fd)
 {
-	struct kept *k;
-
 	switch (m->what) {
 	case HOLD_PUT:
 		if (fd >= 0)
@@ -136,12 +134,6 @@ static void obey(const struct hold_message *m, int fd)
 	case HOLD_PUBLISH:
 		answer(holder.driver, *m, publish(m, fd), -1);
 		return;
-	case HOLD_DROP:
-		k = find(m->name);
-		if (k)
-			close_fd(&k->fd);
-		answer(holder.driver, *m, 0, -1);
-		break;
 	case HOLD_GET:
 		answer_get(holder.driver, m);
 		break;

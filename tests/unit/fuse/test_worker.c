@@ -4,6 +4,7 @@
  * well) and an eventfd in place of a device.
  */
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -40,6 +41,8 @@ struct bench {
 	atomic_uint n_buffer, n_request, n_reap, n_reaped, n_flush, n_sleep;
 	atomic_ullong reaped_at;
 	atomic_bool calls; /* wanted */
+	/* The device answers when the worker is about to block. */
+	atomic_bool answers_late;
 	/* One answer to each request, from the device instead of at once. */
 	bool defer;
 	uint64_t deferred;
@@ -131,6 +134,8 @@ static bool bench_calls_on(void *ctx)
 
 	atomic_store(&b->calls, true);
 	atomic_fetch_add(&b->n_sleep, 1);
+	if (atomic_load(&b->answers_late) && b->deferred)
+		atomic_store(&b->answers, 1);
 	return atomic_load(&b->answers);
 }
 
@@ -360,6 +365,46 @@ static void answers_are_collected_while_no_request_comes(void **state)
 		eventfd_write(b->call_fd, 1);
 		assert_true(readable(b->kernel, PROMPT_MS));
 		assert_int_equal(answer(b).error, -77);
+	}
+	bench_end(b);
+}
+
+static uint64_t spins(struct bench *b)
+{
+	struct fuse_worker_stats stats;
+
+	fuse_worker_get_stats(b->w, &stats);
+	return stats.spins;
+}
+
+/* Also by the answers that are found where the worker blocks: it would else poll a slow device for
+ * ever, and once it had stopped, block on a fast one for ever. */
+static void how_long_answers_take_is_learnt_from_all_of_them(void **state)
+{
+	struct bench *b = bench_new(-1);
+	uint64_t before;
+	cpu_set_t cpus;
+
+	(void)state;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2)
+		skip();
+	b->defer = true;
+	bench_start(b, SPIN_AUTO);
+	for (uint64_t i = 1; i <= 30; i++) {
+		before = spins(b);
+		ask(b, i);
+		assert_true(reaches(&b->busy, 1, WAIT_MS));
+		nanosleep(&(struct timespec){0, 3000000}, NULL);
+		atomic_fetch_add(&b->answers, 1);
+		eventfd_write(b->call_fd, 1);
+		answer(b);
+	}
+	assert_int_equal(spins(b), before);
+	atomic_store(&b->answers_late, true);
+	for (uint64_t i = 31; spins(b) == before; i++) {
+		assert_true(i < 10000);
+		ask(b, i);
+		answer(b);
 	}
 	bench_end(b);
 }
@@ -598,6 +643,7 @@ int main(void)
 		cmocka_unit_test(with_nothing_to_do_it_takes_no_cpu),
 		cmocka_unit_test(with_a_slow_device_it_takes_no_cpu),
 		cmocka_unit_test(answers_are_collected_while_no_request_comes),
+		cmocka_unit_test(how_long_answers_take_is_learnt_from_all_of_them),
 		cmocka_unit_test(who_was_woken_for_a_request_reads_it_whatever_its_role_is_now),
 		cmocka_unit_test(without_a_buffer_it_waits_for_answers_only),
 		cmocka_unit_test(answers_that_nobody_waits_for_bring_buffers_back),
