@@ -187,45 +187,56 @@ test_a_stacked_file_system_falls_back() {
 
 # ---- deaths -----------------------------------------------------------------------------------------
 
+# Another process than this one, whose children would all have to close it, and wait for a device with that.
+hold_open() { # SECONDS: $MNT/g, which is stored to and looked at all the time
+	"$SHAREDOP" hold "$MNT/g" "$1" 2>"$TEST_DIR/held" &
+	HOLDER=$!
+	wait_until 5 "it is open" has_passed 1
+}
+holder_ended() { wait "$HOLDER" || fail "who had it open: $(cat "$TEST_DIR/held")"; }
+expect_stores() { # WHEN
+	local before
+	before=$(head -c 1 "$HOST_DIR/g" | od -An -tu1)
+	sleep 0.3
+	[ "$(head -c 1 "$HOST_DIR/g" | od -An -tu1)" != "$before" ] || fail "$1 nothing is stored any more"
+}
+
 test_what_is_open_goes_on_without_a_device() {
-	pass_setup -o reconnect=30
-	exec 5<>"$MNT/f"
-	kill -KILL "$DEVICE_PID"
-	wait_until 10 "the device is dead" gone "$DEVICE_PID"
-	printf dead >&5
-	expect_eq "$(dd bs=4096 count=1 status=none <&5 | md5sum)" "$(dd if="$HOST_DIR/f" bs=1 skip=4 count=4096 status=none | md5sum)" "what is read without a device"
-	expect_eq "$(head -c 4 "$HOST_DIR/f")" dead "what was written, on the host"
+	# shellcheck source=tests/loopback/lib_reconnect.sh
+	. "$LIB_DIR/lib_reconnect.sh"
+	pass_setup
+	host_run bash -c 'head -c 8192 /dev/zero >g'
+	hold_open 4
+	kill_device
+	expect_stores "without a device"
 	start_device
-	wait_until 20 "the device is followed by another one" bash -c 'timeout 5 stat "$1" >/dev/null' - "$MNT/f"
-	bounded 20 "$SHAREDOP" hold "$MNT/f" 1 # the same file: the kernel takes no other
-	exec 5<&-
+	bounded 20 "$SHAREDOP" map "$MNT/g" shared >/dev/null # the same file: the kernel takes no other
+	holder_ended
 	echo new >"$MNT/new"
 	expect_same_tree
 	expect_passed 2
 }
 
 test_what_is_open_goes_on_with_another_driver() {
-	# shellcheck source=/dev/null
+	# shellcheck source=tests/loopback/lib_reconnect.sh
 	. "$LIB_DIR/lib_reconnect.sh"
-	pass_setup
+	can_pass
+	start_device
 	host_run bash -c 'head -c 8192 /dev/zero >g'
-	exec 5<>"$MNT/f"
-	"$SHAREDOP" hold "$MNT/g" 4 2>"$TEST_DIR/held" &
-	local holder=$!
-	wait_until 5 "it is open" has_passed 2
-	DRIVER_OPTIONS=()
+	drive
+	hold_open 6
 	kill_driver
+	expect_stores "without a driver"
 	start_driver
 	await_driver
-	printf alive >&5
-	bounded 20 "$SHAREDOP" hold "$MNT/f" 1
+	bounded 20 "$SHAREDOP" map "$MNT/g" shared >/dev/null
 	start_driver --upgrade
 	await_driver
-	bounded 20 "$SHAREDOP" hold "$MNT/f" 1
-	exec 5<&-
-	wait "$holder" || fail "who had it open: $(cat "$TEST_DIR/held")"
-	expect_same_tree
+	bounded 20 "$SHAREDOP" map "$MNT/g" shared >/dev/null
+	holder_ended
 	expect_passed 1
+	wait_until 10 "the kernel has given it back" has_no_files
+	expect_same_tree
 }
 
 # The host's space is free again when the last one here has closed what the host has removed.

@@ -119,8 +119,8 @@ static void give_file(struct op *op, struct inode *inode, uint64_t fh)
 }
 
 /*
- * The guest's kernel still believes in a name that the host has given to another file, or to none: it
- * looks again for who gets ESTALE. So what is opened by name is what the host has there now. Who
+ * The guest's kernel still believes in a name that the host has given to another file, or to none:
+ * it looks again for who gets ESTALE. So what is opened by name is what the host has there now. Who
  * has the file open may open it once more (/proc/self/fd).
  */
 static bool lost_its_name(const struct inode *inode, int fd)
