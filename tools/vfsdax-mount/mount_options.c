@@ -175,8 +175,8 @@ static const struct option_row rows[] = {
 	{"timeout", OPTION_NUMBER, AT(timeout_s), "SECONDS", "for an answer of the device (60)",
 	 .min = 1, .max = 86400},
 	{"reconnect", OPTION_NUMBER, AT(reconnect_s), "SECONDS",
-	 "that callers wait for a device that is gone (30)", .min = 0, .max = 86400},
-	{"hard", OPTION_FLAG, AT(hard), .help = "they wait for ever"},
+	 "for a device that is gone (30); hard: for ever", .min = 0, .max = 86400},
+	{"hard", OPTION_FLAG, AT(hard)}, /* for ever; help: reconnect */
 	{"soft", OPTION_NO, AT(hard)},
 	{"polling", OPTION_CHOICE, AT(bridge.polling), .names = auto_never_always,
 	 .help = "poll for requests instead of blocking"},
