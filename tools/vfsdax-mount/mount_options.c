@@ -18,6 +18,8 @@
 
 static const char *const dax_names[] = {"always", "never", "inode", NULL};
 static const char *const auto_none_always[] = {"auto", "none", "always", NULL};
+static const char *const auto_never[] = {"auto", "never", NULL};
+static const char *const shared_mmap_names[] = {"coherent", "cached", "deny", NULL};
 static const char *const auto_never_always[] = {"auto", "never", "always", NULL};
 static const char *const admit_names[] = {"always", "auto", NULL};
 static const char *const on_off[] = {"on", "off", NULL};
@@ -27,6 +29,8 @@ _Static_assert(BRIDGE_DAX_NEVER == BRIDGE_DAX_ALWAYS + 1 &&
 	       "dax_names");
 _Static_assert(BRIDGE_CACHE_AUTO == 0 && BRIDGE_CACHE_NONE == 1 && BRIDGE_CACHE_ALWAYS == 2,
 	       "auto_none_always");
+_Static_assert(SHARED_MMAP_COHERENT == 1 && SHARED_MMAP_CACHED == 2 && SHARED_MMAP_DENY == 3,
+	       "shared_mmap_names");
 _Static_assert(SPIN_AUTO == 0 && SPIN_NEVER == 1 && SPIN_ALWAYS == 2, "auto_never_always");
 _Static_assert(WINDOW_ADMIT_ALWAYS == 0 && WINDOW_ADMIT_AUTO == 1, "admit_names");
 
@@ -159,6 +163,11 @@ static const struct option_row rows[] = {
 	 .without = "always", .help = "which files use the window"},
 	{"cache", OPTION_CHOICE, AT(bridge.cache), .names = auto_none_always,
 	 .help = "what the page cache keeps"},
+	{"passthrough", OPTION_CHOICE, AT(no_passthrough), .names = auto_never,
+	 .help = "the kernel reads the host's files itself"},
+	{"shared_mmap", OPTION_CHOICE, AT(shared_mmap), .names = shared_mmap_names,
+	 .min = SHARED_MMAP_COHERENT,
+	 .help = "what MAP_SHARED is, without that"},
 	{"workers", OPTION_NUMBER, AT(bridge.workers), "N", "threads; default: one a CPU", .min = 1,
 	 .max = 256},
 	{"queues", OPTION_NUMBER, AT(bridge.queues), "N", "request queues; default: one a thread",

@@ -2,9 +2,11 @@
 #include "options.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -226,10 +228,40 @@ int options_of_mount(struct options *o, const char *given)
 	return options_read_mount(o, given);
 }
 
+/* The kernel takes files from who may do everything with file systems. */
+static bool may_pass_files(void)
+{
+	struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct caps[2];
+
+	return syscall(SYS_capget, &h, caps) == 0 && caps[0].effective & 1u << CAP_SYS_ADMIN;
+}
+
+/*
+ * Who wants pages of this kernel gets them, and of who wants no MAP_SHARED none is passed through
+ * either. Of a PCI function no file can be, and a kernel that refuses maps for writing of what the
+ * window serves refuses those for reading as well: there the default is what guests know.
+ */
+static void settle_passthrough(struct options *o)
+{
+	bool alone = o->bridge.cache == BRIDGE_CACHE_ALWAYS;
+	bool socket = o->source && strncmp(o->source, "unix:", 5) == 0;
+
+	if (o->shared_mmap == SHARED_MMAP_DENY)
+		o->bridge.shared_mmap = BRIDGE_SHARED_MMAP_DENY;
+	else if (o->shared_mmap == SHARED_MMAP_COHERENT ||
+		 (o->shared_mmap == SHARED_MMAP_DEFAULT && !alone && socket))
+		o->bridge.shared_mmap = BRIDGE_SHARED_MMAP_COHERENT;
+	o->bridge.passthrough = !o->no_passthrough && !alone &&
+				o->bridge.shared_mmap != BRIDGE_SHARED_MMAP_DENY &&
+				may_pass_files();
+}
+
 static int settle(struct options *o)
 {
 	int err = options_read_mount(o, o->given);
 
+	settle_passthrough(o);
 	if (!err)
 		err = settle_flags(o);
 	return err ? err : settle_rights(o);

@@ -27,7 +27,7 @@
  * not accept. */
 #define AGREED_OURS                                                                             \
 	(AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
-	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH)
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH | AGREE_FILES)
 #define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */
@@ -131,6 +131,8 @@ static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
 	uint32_t unasked = fs->options.check_permissions ? (uint32_t)AGREE_CHECK_PERMISSIONS : 0;
 	uint32_t able = fs->privileged ? ~0u : ~(uint32_t)AGREED_PRIVILEGED;
 
+	if (!shmem_takes_files(fs->shmem))
+		able &= ~(uint32_t)AGREE_FILES;
 	return asks ? ((asked & AGREED_OURS) | unasked) & able : 0;
 }
 
