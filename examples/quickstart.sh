@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Shares a directory through virtio-fs and a DAX window and mounts it, on this machine, without a VM.
+# Shares a directory through virtio-fs and a DAX window, and mounts it, on this
+# machine, without a VM. Installs what is missing, and builds.
 #
-#   examples/quickstart.sh [DIRECTORY]     installs, builds, starts, mounts, shows (default: /usr/share/doc, read-only)
-#   examples/quickstart.sh --stop          unmounts and stops what was started
+#   examples/quickstart.sh [DIRECTORY]  default: /usr/share/doc, read-only
+#   examples/quickstart.sh --stop       unmounts, and stops what was started
 #
-#   --mountpoint DIR    where to mount (default: /mnt/vfsdax)
-#   --preset P          which build to use (default: release)
+#   --mountpoint DIR    where to mount; default: /mnt/vfsdax
+#   --preset P          which build to use; default: release
 #
-# A directory of yours is mounted read-write: what you change below the mountpoint changes there.
+# A directory of yours is mounted read-write: what you change below the
+# mountpoint changes there.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 state=${VFSDAX_STATE:-/run/vfsdax-quickstart}
@@ -164,7 +166,7 @@ else
 		fi
 	done <<<"$largest"
 	[ -z "$differ" ] || failed "the two sides differ"
-	same="the largest files ($(grep -c . <<<"$largest")) are the same on both sides"
+	same="the $(grep -c . <<<"$largest") largest files have the same checksums on both sides"
 
 	read -r size name <<<"$(sed -n 1p <<<"$largest")"
 	rounds=$((256 * 1024 * 1024 / size + 1))
@@ -172,7 +174,7 @@ else
 	begin=$EPOCHREALTIME
 	for ((i = 0; i < rounds; i++)); do printf '%s\0' "$mountpoint/$name"; done | xargs -0 cat >/dev/null
 	fast=$(awk -v a="$begin" -v b="$EPOCHREALTIME" -v bytes=$((size * rounds)) -v n=$rounds -v name="$name" 'BEGIN {
-		printf "%.0f MB/s: %s, %d times, %.0f MB in %.2f s", bytes / 1e6 / (b - a), name, n, bytes / 1e6, b - a }')
+		printf "%.0f MB/s: cat of %s, %d times, %.0f MB in %.2f s", bytes / 1e6 / (b - a), name, n, bytes / 1e6, b - a }')
 fi
 
 # Five lines; all of it: vfsdax-stat, with --all every counter.
@@ -182,12 +184,12 @@ say "mounted   $share at $mountpoint, read-$([ ${#mode[@]} -gt 0 ] && echo only 
 say "correct   $same"
 say "fast      $fast"
 say "through   $(sed -n 's/^DAX *used: .* hit, \(.*\) of the data through the window$/the DAX window, for \1 of the data/p; s/^DAX *not used: /the queue only: /p; s/^DAX *used; /the DAX window: /p' <<<"$stat")"
-say "each      $(awk '/^(window|queue) read / && $NF != "-" { printf "%s%s read: p50 %s %s, p99 %s %s", n++ ? "; " : "", $1, $(NF - 3), $(NF - 2), $(NF - 1), $NF }
+say "latency   $(awk '/^(window|queue) read / && $NF != "-" { printf "%sreads by %s: p50 %s %s, p99 %s %s", n++ ? "; " : "", $1, $(NF - 3), $(NF - 2), $(NF - 1), $NF }
 	END { if (!n) printf "no read was timed" }' <<<"$stat")"
 
 step "It stays mounted"
 say "look around:  ls $mountpoint"
-say "how it does:  $(tool vfsdax-stat) $mountpoint        (--watch: live; --all: every counter)"
+say "statistics:   $(tool vfsdax-stat) $mountpoint        (--watch: live; --all: every counter)"
 say "unmount:      umount $mountpoint        (the daemon ends; the device waits for the next mount)"
-say "mount again:  $(tool vfsdax-mount) unix:$state/sock $mountpoint"
-say "all gone:     $0 --stop"
+say "again:        $(tool vfsdax-mount) unix:$state/sock $mountpoint"
+say "clean up:     $0 --stop"

@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # examples/vm.sh [OPTIONS] [DIR]: a guest with DIR shared, to try vfsdax-mount in.
 #
-#   DIR            the directory to share; default a copy of /usr/share/doc, for the guest's root to do as it likes
-#   --demo         mount, list, compare checksums with the host, a verdict in five lines, end
-#   --readonly     the guest changes nothing; nor is there a window then: QEMU maps only what may be written
-#   --dax POLICY   which files are marked for the window, as with vfsdax-device; default auto
-#   --cache-size S size of the DAX window, for example 256M; 0 for none; default 1G
-#   --stop         end the guest that another terminal runs
+#   DIR             the directory to share; default: a copy of /usr/share/doc,
+#                   with which the guest's root may do as it likes
+#   --demo          mount, list, compare checksums with the host, a verdict in
+#                   five lines, end; without it: a shell that says what to type
+#   --readonly      the guest changes nothing; nor is there a window then: QEMU
+#                   maps only what may be written
+#   --dax POLICY    which files are marked for the window, as with vfsdax-device;
+#                   default: always
+#   --cache-size S  size of the DAX window, such as 256M; 0 for none; default 1G
+#   --stop          end the guest that another terminal runs
 #
-# The first run makes the guest and compiles: three to four minutes on two CPUs, most of it packages, and 1.4 GB in ~/.cache/vfsdax.
-# From the cache the demo takes less than one. In the guest a shell says what to type; `exit` ends it. No KVM needed; root needed.
-# Nothing is left behind but the cache.
+# Needs root, but no KVM. The first run makes the guest and compiles, three to
+# four minutes on two idle CPUs (fourteen beside a load of 24), and leaves 1.5 GB
+# in ~/.cache/vfsdax. From there the demo takes about a minute (two beside a load
+# of 10). Nothing else is left behind. `exit` ends the shell and the guest.
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../tests/vm/common.sh"
@@ -59,7 +64,7 @@ run_guest() {
     fi
     mkdir -p "$VM_CACHE"
     vm_find_lab
-    vm_lab_is_built || vm_say "the first time takes three minutes or so: packages for the guest, and compiling"
+    vm_lab_is_built || vm_say "the first time takes three or four minutes, more on a busy machine: packages for the guest, and compiling"
     "$VM_DIR/guest-build.sh" "${programs[@]}"
     vm_say "starting a guest that shares $dir"
     # Not exec: --stop finds this process, and run.sh cleans up after itself.

@@ -115,10 +115,11 @@ build() {
 	echo "       log: $log"
 	return 1
 }
+fio_source() { tests/fio-source.sh build/fio-source "$@"; }
 configure_and_build() { # PRESET [TARGET...]
 	local dir
 	dir=$(build_dir "$1")
-	cmake --preset "${dir#build/}" -DVFSDAX_WERROR="${werror:-OFF}" && cmake --build "$dir" -j "$jobs" ${2:+--target "${@:2}"}
+	cmake --preset "${dir#build/}" -DVFSDAX_WERROR="${werror:-OFF}" -DVFSDAX_FIO_SOURCE="$(fio_source --check 2>/dev/null)" && cmake --build "$dir" -j "$jobs" ${2:+--target "${@:2}"}
 }
 build_release() {
 	local start=$EPOCHREALTIME
@@ -276,7 +277,7 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors links headers api build/release build/asan build/tsan abi install systemd unit/PRESET/NAME loopback/PRESET/THEME.NAME \
+	printf '%s\n' floors links headers api licences build/release build/asan build/tsan abi install manuals completion cpack systemd documents unit/PRESET/NAME loopback/PRESET/THEME.NAME \
 		delays/PRESET/THEME.NAME model/NAME fuzz/NAME lint/NAME quickstart vm/NAME
 	exit 0
 fi
@@ -307,6 +308,8 @@ install() {
 	tests/install-deps.sh test || return
 	# the guest's packages; where it fails, its tests say so
 	! rest || [ "$quick" ] || [[ ! vm/ =~ $only && $only != vm* ]] || tests/vm/build.sh
+	# for the engine of fio; where it fails, its tests say so
+	[ "$quick" ] || ! { loopback_has release || loopback_has asan; } || fio_source >/dev/null
 	return 0
 }
 if [ "$install" ] && ! group packages install; then
@@ -326,13 +329,14 @@ sources() {
 	test_step links 30 tests/check-links.sh
 	test_step headers 60 tests/package/headers.sh
 	test_step api 30 tests/package/api.sh
+	test_step licences 60 tests/package/licences.sh
 }
 # Unit tests are known only after the build, so a pattern that is meant for them says "unit" or "build".
 wanted() { # PRESET
 	wants "$1" || return 1
 	[[ $only == . || $only =~ unit|build ]] && return 0
 	case $1 in
-	release) [[ abi =~ $only || install =~ $only || systemd =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
+	release) [[ abi =~ $only || install =~ $only || manuals =~ $only || completion =~ $only || cpack =~ $only || systemd =~ $only || documents =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
 	asan) loopback_has asan || [[ $only =~ delays ]] ;;
 	tsan) [[ $only =~ delays ]] ;;
 	esac
@@ -347,8 +351,13 @@ release() {
 package() {
 	test_step abi 60 tests/abi/check.sh build/release
 	test_step install 300 tests/package/install.sh build/release
+	test_step manuals 300 tests/package/manuals.sh build/release
+	test_step completion 400 tests/package/completion.sh build/release
+	test_step cpack 400 tests/package/cpack.sh build/release
 	test_step systemd 120 tests/package/systemd.sh build/release
+	test_step documents 300 tests/documents.sh build/release
 	[ ! "$long" ] || test_step distros 3600 tests/package/distros.sh
+	[ ! "$long" ] || test_step debian 3600 tests/package/debian.sh
 }
 asan() {
 	group build/asan build asan configure_and_build asan || return

@@ -33,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #ifdef __cplusplus
@@ -40,7 +41,11 @@ extern "C" {
 #endif
 
 #define VFSDAX_VERSION_MAJOR 0
-#define VFSDAX_VERSION_MINOR 1
+#define VFSDAX_VERSION_MINOR 2
+#define VFSDAX_VERSION_PATCH 0
+/* The three in one number, to compare with: 1.2.3 is 1002003. */
+#define VFSDAX_VERSION_NUMBER \
+	(VFSDAX_VERSION_MAJOR * 1000000 + VFSDAX_VERSION_MINOR * 1000 + VFSDAX_VERSION_PATCH)
 
 #if defined(__GNUC__)
 #define VFSDAX_API __attribute__((visibility("default")))
@@ -48,8 +53,20 @@ extern "C" {
 #define VFSDAX_API
 #endif
 
-/* The library's version, as "0.1.0". Static. */
+/* The library's version, as "0.2.0". Static. */
 VFSDAX_API const char *vfsdax_version(void);
+/* The library's VFSDAX_VERSION_NUMBER, which may be another one than the program was built with.
+ * Any thread. */
+VFSDAX_API unsigned vfsdax_version_number(void);
+
+/*
+ * The last failure of this thread in words, for people, in one line: the function, the object, the
+ * reason ("vfsdax_open: some/file: No such file or directory"); "" before the first one. Each
+ * thread has its own; a call that succeeds does not change it, nor does one that fails on another
+ * thread. Valid until this thread calls vfsdax_errstr() again, or ends: copy it to keep it. Results
+ * of a queue, and of direct maps (see vfsdax_conn_reason()), are not in it.
+ */
+VFSDAX_API const char *vfsdax_errstr(void);
 
 /* ------------------------------------------------------------------ a share */
 
@@ -196,7 +213,7 @@ VFSDAX_API int vfsdax_openat(struct vfsdax_file *dir, const char *path, int flag
  * Maps of the file stay valid. NULL is fine. */
 VFSDAX_API int vfsdax_close(struct vfsdax_file *file);
 
-/* As stat(2) and lstat(2). Asks the device each time. st_dev is 0. */
+/* As stat(2), lstat(2) and statvfs(3). Asks the device each time. st_dev is 0. */
 VFSDAX_API int vfsdax_stat(struct vfsdax *share, const char *path, struct stat *st);
 VFSDAX_API int vfsdax_lstat(struct vfsdax *share, const char *path, struct stat *st);
 VFSDAX_API int vfsdax_statvfs(struct vfsdax *share, const char *path, struct statvfs *st);
@@ -212,6 +229,7 @@ VFSDAX_API int vfsdax_link(struct vfsdax *share, const char *from, const char *t
 /* `flags` as for renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
 VFSDAX_API int vfsdax_rename(struct vfsdax *share, const char *from, const char *to,
 			     unsigned flags);
+/* As chmod(2), chown(2) and utimensat(2), of what the path leads to. */
 VFSDAX_API int vfsdax_chmod(struct vfsdax *share, const char *path, mode_t mode);
 VFSDAX_API int vfsdax_chown(struct vfsdax *share, const char *path, uid_t uid, gid_t gid);
 VFSDAX_API int vfsdax_utimens(struct vfsdax *share, const char *path,
@@ -241,6 +259,18 @@ VFSDAX_API int vfsdax_fstat(struct vfsdax_file *file, struct stat *st);
 VFSDAX_API ssize_t vfsdax_read(struct vfsdax_file *file, void *buf, size_t len, uint64_t off);
 VFSDAX_API ssize_t vfsdax_write(struct vfsdax_file *file, const void *buf, size_t len,
 				uint64_t off);
+
+/*
+ * As preadv(2) and pwritev(2): vfsdax_read() and vfsdax_write() with `count` buffers, which are
+ * filled or written in their order. What goes through the queue is sent in as few requests as
+ * without them: at most 1 MiB each, so that a vfsdax_writev() of no more is appended in one piece
+ * to a file that is open with O_APPEND. -EINVAL: more than 1024 buffers, or a sum that is no
+ * ssize_t; -ENOMEM.
+ */
+VFSDAX_API ssize_t vfsdax_readv(struct vfsdax_file *file, const struct iovec *buffers,
+				unsigned count, uint64_t off);
+VFSDAX_API ssize_t vfsdax_writev(struct vfsdax_file *file, const struct iovec *buffers,
+				 unsigned count, uint64_t off);
 
 /*
  * -EBUSY where the file would become shorter and has maps, of this process, that their stale()
@@ -290,11 +320,14 @@ VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
  * budget or the window is full; -EACCES: the file is not open for reading, or with WRITE not for
  * writing; -EAGAIN: not yet (NOWAIT), requests are under way; -ETIMEDOUT, -EIO.
  *
+ * On arm64 the window of a PCI function is device memory: an access that is not aligned to its own
+ * size raises SIGBUS (BUS_ADRALN). memcpy(3) makes such, vfsdax_read() and vfsdax_write() do not.
+ *
  * While the map exists:
  * - A truncation through this share is -EBUSY, unless the stale() callbacks of all maps of the file
  *   unmap them.
- * - After a truncation on the *host*, access behind the end of the file raises SIGBUS (unix:
- * sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then.
+ * - After a truncation on the *host*, access behind the end of the file raises SIGBUS (over unix:
+ *   sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then.
  * - After the loss of the device the memory stays readable (unix: sources), or reads as ones (a PCI
  *   function that is gone) or zeros (one that a suspend has reset), and stores are lost.
  * vfsdax_map_check() returns whether any of it has happened. Any thread.
@@ -330,12 +363,21 @@ VFSDAX_API void vfsdax_map_on_stale(struct vfsdax_map *map,
  * -EOPNOTSUPP, -EACCES as vfsdax_map(). */
 VFSDAX_API int vfsdax_prefetch(struct vfsdax_file *file, uint64_t off, uint64_t len);
 
+/*
+ * Maps [off, off + len) into the window, waits for it, and brings its pages in, so that loads
+ * through a later map of it, and reads, wait for nothing. It holds nothing afterwards: what is not
+ * mapped may leave the window for other data, and memory of the host, as ever. How many bytes from
+ * `off` on; fewer where the file's whole pages, the budget or the window end. Errors, where it is
+ * none, as vfsdax_map(). It takes as long as the host's disk needs. Any thread.
+ */
+VFSDAX_API ssize_t vfsdax_populate(struct vfsdax_file *file, uint64_t off, uint64_t len);
+
 /* ------------------------------------------------------------------ many at a time */
 
 struct vfsdax_queue;
 
 /*
- * A queue of requests. At most `depth` (1 to 64) are prepared, in flight, or done and not reaped.
+ * A queue of requests. At most `depth` (1 to 4096) are prepared, in flight, or done and not reaped.
  * One thread at a time; several queues of a share may be used at once. Event loops wait for
  * vfsdax_queue_fd(). -EINVAL: an invalid depth; -ENOMEM.
  */
@@ -359,13 +401,23 @@ VFSDAX_API int vfsdax_prep_fstat(struct vfsdax_queue *queue, struct vfsdax_file 
 VFSDAX_API int vfsdax_prep_fsync(struct vfsdax_queue *queue, struct vfsdax_file *file, int datasync,
 				 uint64_t user_data);
 
+/*
+ * As vfsdax_stat(), or with AT_SYMLINK_NOFOLLOW in `flags` vfsdax_lstat(); `dir` is an open
+ * directory, at which the path starts, or NULL: the root. The path is copied; its names are asked
+ * for one after the other, each by the vfsdax_submit() or vfsdax_reap() that finds the answer to
+ * the one before. Also -EINVAL: unknown flags; -ENOTDIR: `dir` is a file; -ENOENT: an empty path;
+ * -ENAMETOOLONG; -ENOMEM.
+ */
+VFSDAX_API int vfsdax_prep_stat(struct vfsdax_queue *queue, struct vfsdax_file *dir,
+				const char *path, int flags, struct stat *st, uint64_t user_data);
+
 /* Submits the prepared requests, with one kick of the device; their number. Never waits: requests
  * for which no buffer is free are sent by a later vfsdax_reap(). */
 VFSDAX_API int vfsdax_submit(struct vfsdax_queue *queue);
 
 struct vfsdax_result {
 	uint64_t user_data;
-	int64_t result; /* as of vfsdax_read(), vfsdax_write(), vfsdax_fstat(), vfsdax_fsync() */
+	int64_t result; /* as of vfsdax_read(), vfsdax_stat() and so on */
 };
 
 /*
@@ -375,6 +427,26 @@ struct vfsdax_result {
  */
 VFSDAX_API int vfsdax_reap(struct vfsdax_queue *queue, struct vfsdax_result *results, unsigned max,
 			   unsigned min, int timeout_ms);
+
+/* A result that may have more members one day. The first two are those of struct vfsdax_result. */
+struct vfsdax_completion {
+	uint64_t user_data;
+	int64_t result;
+	uint32_t flags; /* VFSDAX_COMPLETION_* */
+	uint32_t reserved_word;
+	uint64_t reserved[5]; /* 0 */
+};
+/* It was done by copies alone: no request was sent to the device. */
+#define VFSDAX_COMPLETION_COPIED (1u << 0)
+
+/*
+ * As vfsdax_reap(); `struct_bytes` is sizeof(struct vfsdax_completion) of the program, the distance
+ * from one to the next: a newer library fills no more, an older one clears what it does not know.
+ * -EINVAL: struct_bytes is no such size.
+ */
+VFSDAX_API int vfsdax_reap_completions(struct vfsdax_queue *queue,
+				       struct vfsdax_completion *completions, size_t struct_bytes,
+				       unsigned max, unsigned min, int timeout_ms);
 
 /*
  * A descriptor for poll(2), select(2) or epoll(7), readable when results may be there or requests
@@ -418,7 +490,10 @@ VFSDAX_API const char *vfsdax_conn_reason(struct vfsdax_conn *conn);
  * SIGBUS.
  *
  * The range stays pinned in the mount's window until vfsdax_direct_unmap(), or the end of the
- * connection and of its last map. One thread at a time on a connection.
+ * connection and of its last map. Three quarters of the window may be pinned; a connection, and all
+ * of a user other than root and the mount's, may have twice what of that nobody has. Beyond it the
+ * map is not pinned over a unix: source, where the memory needs no pin, and -ENOSPC over VFIO. One
+ * thread at a time on a connection.
  *
  * Where the mount has another device, or its daemon was started again, this connects again by
  * itself, to the mount of `fd`: it waits for that mount as every access to the file does, and then

@@ -244,11 +244,19 @@ static int explain(const struct option_table *t, int c, const char *word)
 	return unknown_option(t, "", optopt && optopt < LONG_ROW ? letter : word);
 }
 
+/* A shell wants to know: what --help prints now is for it. */
+static bool for_shell;
+
 int options_read(const struct option_table *t, void *to, int argc, char **argv)
 {
+	const struct option_row *help = option_find(t, "help-all");
 	struct getopt_tables g;
 	int c, err = 0;
 
+	help = help ? help : option_find(t, "help");
+	for_shell = help && argc == 2 && strcmp(argv[1], "--print-options") == 0;
+	if (for_shell)
+		return option_set(t, help, to, NULL) ? -EINVAL : argc;
 	describe_rows(t, &g);
 	opterr = 0;
 	optind = 0; /* begin anew */
@@ -330,7 +338,26 @@ int options_read_list(const struct option_table *t, void *to, char *list)
 
 /* ------------------------------------------------------------------ help */
 
-void options_print(const struct option_table *t)
+static void print_for_shell(const struct option_table *t, const struct option_row *row)
+{
+	static const char *const flags[] = {"0", "1", NULL};
+	const char *const *words = row->kind == OPTION_BOOL ? flags : row->names;
+	const char letter[2] = {row->letter ? row->letter : '-'};
+
+	printf("@\t%s%s\t%s\t%s", t->prefix, row->name, letter, row->without ? "?" : "");
+	if (!takes_value(row))
+		printf("none");
+	else if (words)
+		for (size_t i = 0; words[i]; i++)
+			printf("%s%s", i ? " " : "words:", words[i]);
+	else if (row->kind != OPTION_STRING && row->kind != OPTION_CALL)
+		printf("any");
+	else
+		printf(row->argument && !strcmp(row->argument, "DIR") ? "dir" : "file");
+	printf("\t%s\n", *row->help ? row->help : "-");
+}
+
+static void print_rows(const struct option_table *t, bool all)
 {
 	for (const struct option_row *row = t->rows; row < t->rows + t->count; row++) {
 		char left[128], names[100];
@@ -340,6 +367,12 @@ void options_print(const struct option_table *t)
 		int n;
 
 		if (!row->help)
+			continue;
+		if (for_shell) {
+			print_for_shell(t, row);
+			continue;
+		}
+		if (row->rare && !all)
 			continue;
 		n = snprintf(left, sizeof(left), "  %s%s%s%s%s%s", t->prefix, row->name,
 			     argument ? row->without ? "[=" : "=" : "", argument ? argument : "",
@@ -353,4 +386,14 @@ void options_print(const struct option_table *t)
 		else
 			printf("%-*s%s\n", HELP_COLUMN, left, row->help);
 	}
+}
+
+void options_print(const struct option_table *t)
+{
+	print_rows(t, true);
+}
+
+void options_print_common(const struct option_table *t)
+{
+	print_rows(t, false);
 }

@@ -43,6 +43,7 @@ struct option_row {
 	uint64_t min, max;
 	const char *const *names; /* NULL at the end */
 	bool not_in_list;	  /* options_read_list() refuses it */
+	bool rare;		  /* options_print_common() leaves it out */
 	const char *why;	  /* of OPTION_REFUSED: "it is the host's" */
 	/* After the value was stored. 0, or -EINVAL after one log line, as by option_refuse(). */
 	int (*set)(void *to, const struct option_table *t, const struct option_row *row,
@@ -61,15 +62,26 @@ struct option_table {
 };
 
 /* Reads a command line into `to`: the index of the first word that is no option, behind which
- * getopt(3) moved all the others; or -EINVAL after one log line. */
+ * getopt(3) moved all the others; or -EINVAL after one log line. --print-options alone is --help
+ * for a shell: see options_print(). */
 int options_read(const struct option_table *t, void *to, int argc, char **argv);
 /* Reads "name=value,flag". Splits the list in place; "\," is a comma in a value, and so is one
  * between double quotes, which stay. 0, or -EINVAL after one log line. */
 int options_read_list(const struct option_table *t, void *to, char *list);
 /* The row of this name; NULL. */
 const struct option_row *option_find(const struct option_table *t, const char *name);
-/* A line or two for each row, for --help. */
+/*
+ * A line or two for each row, for --help. After --print-options a line of fields with tabs between
+ * them, from which the shells complete (tools/completion):
+ *
+ *   @  --name  letter or -  value  help or -
+ *
+ * The value is "none", "file", "dir", "any", or "words:" and those that there are; with a "?" in
+ * front where the option alone will do.
+ */
 void options_print(const struct option_table *t);
+/* Only what most people need: for a --help that fits a screen beside a --help-all. */
+void options_print_common(const struct option_table *t);
 /* As OPTION_CHOICE does it; for `set` that looks at the value first. */
 int option_choose(const struct option_table *t, const struct option_row *row, void *to,
 		  const char *value);

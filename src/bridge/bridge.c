@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bridge/dirs.h"
+#include "bridge/passthrough.h"
 #include "bridge/rebuild.h"
 #include "fuse/reply.h"
 
@@ -96,6 +97,8 @@ static int init_first(struct bridge *b)
 	if (err)
 		return err;
 	fs_init_reply(&s->offered, fs_limits(b->session), &s->told);
+	if (b->params.shared_mmap != BRIDGE_SHARED_MMAP_CACHED)
+		s->told.flags2 &= ~(uint32_t)(FUSE_DIRECT_IO_ALLOW_MMAP >> 32);
 	s->root = *fs_root_attr(b->session);
 	snprintf(s->source, sizeof(s->source), "%s", b->transport->source);
 	snprintf(s->tag, sizeof(s->tag), "%s", fs_tag(b->session));
@@ -283,6 +286,8 @@ int bridge_begin(struct bridge *b, int fuse_fd)
 	int err = again ? init_device(b) : fuse_fd < 0 ? init_first(b) : negotiate(b, fuse_fd);
 
 	b->kernel_flags = fs_init_out_flags(&k->state->told);
+	b->fuse_fd = fuse_fd;
+	passthrough_begin(b, fuse_fd);
 	dirs_begin(b);
 	if (!err)
 		err = bridge_ready(b);
@@ -309,7 +314,7 @@ int bridge_open(struct fs_session *s, int fuse_fd, const struct bridge_params *p
 		goto failed;
 	for (unsigned i = 0; i < params->workers; i++)
 		b->cpus[i] = params->cpus ? params->cpus[i] : -1;
-	if (fuse_pool_create(params->polling, b->cpus, params->workers, &b->pool))
+	if (fuse_pool_create(params->polling, params->workers, &b->pool))
 		goto failed;
 	err = bridge_begin(b, fuse_fd);
 	if (err)

@@ -20,6 +20,14 @@ enum bridge_dax { BRIDGE_DAX_AUTO, BRIDGE_DAX_ALWAYS, BRIDGE_DAX_NEVER, BRIDGE_D
  */
 enum bridge_cache { BRIDGE_CACHE_AUTO, BRIDGE_CACHE_NONE, BRIDGE_CACHE_ALWAYS };
 
+/* What a MAP_SHARED is of a file that is not passed through: pages of this kernel; refused, since
+ * those are not what the host has; and with the last one also of what could be passed through. */
+enum bridge_shared_mmap {
+	BRIDGE_SHARED_MMAP_CACHED,
+	BRIDGE_SHARED_MMAP_COHERENT,
+	BRIDGE_SHARED_MMAP_DENY
+};
+
 /* What outlives a device: see kept.h. */
 struct bridge_kept;
 
@@ -69,6 +77,8 @@ struct bridge_params {
 	struct bridge_heard heard; /* NULLs: nobody listens */
 	enum bridge_dax dax;
 	enum bridge_cache cache;
+	enum bridge_shared_mmap shared_mmap;
+	bool passthrough; /* of files that the device gives, if the kernel can */
 	unsigned workers; /* at least 1 */
 	const int
 		*cpus; /* of each worker; -1: any. NULL: any for all. Used by bridge_open() only. */

@@ -192,6 +192,11 @@ void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup)
 	forget_lookups(b->aside, nodeid, nlookup);
 }
 
+bool bridge_forgets(struct bridge_kept *kept, uint64_t nodeid)
+{
+	return node_is_closing(kept->nodes, nodeid);
+}
+
 uint64_t bridge_window_bytes(struct bridge *b)
 {
 	struct window_stats stats = {0};

@@ -103,6 +103,8 @@ uint64_t bridge_unique(struct bridge *b);
 struct node *bridge_kept_node(struct bridge_kept *kept, uint64_t nodeid);
 /* Gives `nlookup` lookups of a node back: its FORGET. Any thread. */
 void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup);
+/* Its last lookup was given back, and the FORGET waits until it has left the window. */
+bool bridge_forgets(struct bridge_kept *kept, uint64_t nodeid);
 /* 0: it is not used. */
 uint64_t bridge_window_bytes(struct bridge *b);
 /* Flags of the device that count for the program (FUSE_HANDLE_KILLPRIV_V2, FUSE_SETXATTR_EXT ...).

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bridge/entry: what answers give (references to nodes, open handles), how it is noted, and how it
- * is given back when nobody takes the answer.
+ * bridge/entry: what answers give, how references to nodes are noted (open.c: open handles), and
+ * how all of it is given back when nobody takes the answer.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,17 +9,8 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
-#include "bridge/authorise.h"
+#include "bridge/passthrough.h"
 #include "bridge/rebuild.h"
-
-#ifndef FOPEN_PARALLEL_DIRECT_WRITES
-#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
-#endif
-#define FOPEN_PASSTHROUGH_BIT (1u << 7)
-
-#define TIDY_MS	       1000
-#define TIDY_ANSWER_MS 10 /* while an answer is under way that nobody else may collect */
 
 /* ------------------------------------------------------------------ nodes */
 
@@ -134,108 +125,6 @@ int finish_dirplus(struct op *op, uint8_t *payload, size_t len)
 			memset(&e->entry_out, 0, sizeof(e->entry_out));
 	}
 	return 0;
-}
-
-/* ------------------------------------------------------------------ handles */
-
-void note_open(struct op *op, struct node *node, struct fuse_open_out *out)
-{
-	struct bridge *b = op->bridge;
-	struct node_view view = {0};
-	bool direct_mmap = b->kernel_flags & FUSE_DIRECT_IO_ALLOW_MMAP;
-
-	op->given_open = true;
-	op->given_fh = op->given_number = out->fh;
-	if (node)
-		node_note_opened(b->nodes, node, open_writes(op->open_flags));
-	if (node)
-		out->fh = op->given_number = handles_add(b->kept->handles, node_id(node), out->fh,
-							 op->open_flags, request_id(op->h.unique));
-	out->open_flags &= ~FOPEN_PASSTHROUGH_BIT;
-	if (node)
-		node_look(b->nodes, node, &view);
-	if (!S_ISREG(view.mode))
-		return;
-	if (view.wanted && b->window)
-		node_window(b->nodes, node, b->window);
-	if (b->params.cache == BRIDGE_CACHE_ALWAYS) {
-		out->open_flags &= ~(uint32_t)FOPEN_DIRECT_IO;
-		out->open_flags |= FOPEN_KEEP_CACHE;
-	} else if (b->params.cache == BRIDGE_CACHE_NONE ||
-		   ((view.wanted || view.written_beside) && direct_mmap)) {
-		/* What the window holds need not lie in the page cache a second time. */
-		out->open_flags &= ~(uint32_t)FOPEN_KEEP_CACHE;
-		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
-	}
-	if (!(out->open_flags & FOPEN_DIRECT_IO))
-		node_note_paged(b->nodes, node);
-}
-
-void note_released(struct op *op, uint64_t nodeid, uint32_t flags)
-{
-	struct bridge *b = op->bridge;
-	struct node *node = op->h.opcode == FUSE_OPENDIR ? NULL : node_find(b->nodes, nodeid);
-	struct node_view view;
-
-	if (!node || !node_note_released(b->nodes, node, open_writes(flags)))
-		return;
-	/* While a writable mapping is there the host does not execute the file. */
-	node_look(b->nodes, node, &view);
-	if (view.window)
-		window_drop_writable(op->here, view.window);
-}
-
-void bridge_drop_closed(struct bridge_worker *here)
-{
-	struct bridge *b = here->bridge;
-	uint64_t now_ns = clock_now_ns(), due = atomic_load(&b->drop_closed_ns);
-
-	if (b->window && now_ns >= due &&
-	    atomic_compare_exchange_strong(&b->drop_closed_ns, &due, now_ns + DROP_CLOSED_EACH_NS))
-		window_drop_closed(here, b->window, now_ns);
-}
-
-int bridge_tidy(struct bridge *b)
-{
-	fs_session_look(b->session);
-	if (!b->window)
-		return fs_session_watched(b->session) ? TIDY_MS : -1;
-	bridge_drop_closed(b->aside);
-	return bridge_attend(b) ? TIDY_ANSWER_MS : TIDY_MS;
-}
-
-int finish_open(struct op *op, uint8_t *payload, size_t len)
-{
-	struct fuse_open_out *out = (struct fuse_open_out *)payload;
-	struct bridge *b = op->bridge;
-
-	if (len < sizeof(*out))
-		return -EIO;
-	op_unblock(op);
-	note_open(op, op->h.opcode == FUSE_OPEN ? node_find(b->nodes, op->h.nodeid) : NULL, out);
-	return 0;
-}
-
-void start_release(struct op *op)
-{
-	struct bridge *b = op->bridge;
-	struct fuse_release_in in;
-	uint64_t fh;
-	bool known;
-
-	memcpy(&in, op_args(op), sizeof(in));
-	note_released(op, op->h.nodeid, in.flags);
-	bridge_drop_closed(op->here);
-	if (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
-		locks_end(b->kept->locks, op->h.nodeid, in.lock_owner, true);
-	known = handles_device(b->kept->handles, op->h.nodeid, in.fh, &fh) == 0;
-	handles_drop(b->kept->handles, op->h.nodeid, in.fh);
-	if (known)
-		memcpy(op_args(op), &fh, sizeof(fh));
-	if (!known && b->numbers->translates)
-		op_end(op, 0, NULL, 0); /* this device does not have it */
-	else
-		start_times(op);
 }
 
 /* ------------------------------------------------------------------ giving back */
@@ -369,6 +258,7 @@ void give_back_late(struct op *op)
 	struct fuse_entry_out entry = {.nodeid = op->h.nodeid};
 	struct fuse_open_out open;
 
+	passthrough_discard(op);
 	if (req->answer.error)
 		return;
 	if (req->in_off) { /* what it did on behalf of another request (op_ask) */

@@ -7,10 +7,11 @@
  *   worker.c  what a thread works with       route_queue.c   by the device
  *   op.h, op.c  the life of a request        truncate.c      what makes a file shorter
  *   answer.c  to the kernel, to a program    attr.c          attributes, times
- *   node*.c   the table of nodes             entry.c         nodes and handles that answers give
+ *   node*.c   the table of nodes             entry.c, open.c nodes and handles that answers give
  *   program_map.c    pins that last                 interrupt.c     callers that were killed
  *   authorise.c   the same for other processes   mapping.c       the window's callbacks
  *   measure.c latencies, the router's figures           stats.c         counters
+ *   passthrough.h  files that the kernel reads by itself, and backing.h
  *   rights.c  the groups of callers          dirs.c          open directories
  *   names.c   what is kept of a directory's attributes after a change in it
  *   notice.c  what the host changes, as the device says unasked
@@ -142,6 +143,9 @@ struct bridge {
 	uint64_t opened_ns;		 /* since when its counters count */
 	_Atomic uint64_t drop_closed_ns; /* when bridge_drop_closed() looks again */
 	uint64_t kernel_flags;		 /* granted to the kernel by our INIT answer */
+	int fuse_fd;			 /* of the connection; -1: a program */
+	atomic_bool passthrough;	 /* files are asked for (passthrough.c) */
+	_Atomic uint64_t passthrough_opens, passthrough_refused;
 
 	struct window *window; /* NULL: no DAX */
 	uint8_t *window_va;    /* where it begins */
@@ -287,7 +291,7 @@ void rights_take_own_groups(struct bridge_kept *k);
  * others. How many. */
 unsigned rights_parse_groups(const char *status, uint32_t uid, uint32_t gid, uint32_t *groups);
 
-/* entry.c: what answers give, and giving it back */
+/* entry.c, open.c: what answers give, and giving it back */
 int finish_entry(struct op *op, uint8_t *payload, size_t len);
 int finish_open(struct op *op, uint8_t *payload, size_t len);
 int finish_dirplus(struct op *op, uint8_t *payload, size_t len);
@@ -295,8 +299,8 @@ void start_release(struct op *op);
 /* Counts a lookup; `name` in the op's directory, or NULL. NULL for a negative entry, or when memory
  * ran out (*err is set then). */
 struct node *note_entry(struct op *op, struct fuse_entry_out *entry, const char *name, int *err);
-/* How the kernel is to treat the open file's data. */
-void note_open(struct op *op, struct node *node, struct fuse_open_out *out);
+/* How the kernel is to treat the open file's data. 0, or -errno: it cannot be open beside others. */
+int note_open(struct op *op, struct node *node, struct fuse_open_out *out);
 static inline bool open_writes(uint32_t open_flags)
 {
 	return (open_flags & O_ACCMODE) != O_RDONLY;

@@ -218,6 +218,7 @@ static void was_opened(void *ctx, uint64_t nodeid, bool writes)
 	if (!n)
 		return;
 	node_note_opened(k->nodes, n, writes);
+	node_settle_open(k->nodes, n, NULL); /* unless it has a file, which comes later */
 	if (writes)
 		node_note_written(k->nodes, n); /* perhaps */
 }
@@ -244,6 +245,8 @@ int bridge_kept_resume(struct bridge_kept *k, int noted_fd)
 	err = numbers_load(&k->numbers, &unanswered);
 	if (!err)
 		err = handles_load(k->handles, &unanswered, was_opened, k);
+	if (!err)
+		err = backings_load(k->nodes);
 	if (!err)
 		err = dirs_load(k->dirs, &unanswered);
 	if (!err)

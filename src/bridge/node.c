@@ -16,6 +16,9 @@ int node_table_create(struct node_table **out)
 		return -ENOMEM;
 	t->ended = NULL;
 	t->ledger = NULL;
+	t->backings_lost = NULL;
+	atomic_init(&t->fuse_fd, -1);
+	atomic_init(&t->n_backings, 0);
 	for (int i = 0; i < SHARDS; i++) {
 		struct shard *s = &t->shards[i];
 
@@ -136,6 +139,12 @@ void node_restore(struct node_table *t, struct node *n, struct node_origin *o)
 	shard_unlock(s);
 }
 
+/* Called with the shard's lock held: the kernel writes it, and says nothing. */
+static bool passes_writes(const struct node *n)
+{
+	return n->backing && n->writers;
+}
+
 void node_look(struct node_table *t, struct node *n, struct node_view *view)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
@@ -143,11 +152,12 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	view->size = n->size;
 	view->mapped_end = n->mapped_end;
 	view->mode = n->mode;
+	view->opens_here = n->opens_here;
 	view->wanted = n->dax;
 	view->dax = n->dax && !n->truncating;
 	view->mtime_late = n->mtime_late;
 	view->paged = n->paged;
-	view->written_beside = n->ios > 0;
+	view->written_beside = n->ios > 0 || passes_writes(n);
 	view->caps_clear = n->caps_clear;
 	view->suid_clear = n->suid_clear;
 	view->privs_clock = n->privs_clock;
@@ -320,7 +330,7 @@ void node_note_locked(struct node_table *t, struct node *n)
 bool node_take_flush(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
-	bool due = n->written || n->locked;
+	bool due = n->written || n->locked || passes_writes(n);
 
 	n->written = false;
 	shard_unlock(s);
@@ -345,6 +355,7 @@ bool node_note_released(struct node_table *t, struct node *n, bool writes)
 
 	n->writers -= writes && n->writers;
 	n->opens -= n->opens > 0;
+	n->opens_here -= n->opens_here > 0;
 	n->paged = n->paged && n->opens;
 	if (n->window && !n->opens)
 		window_set_closed(n->window, clock_now_ns());

@@ -34,11 +34,13 @@ struct node_view {
 	uint64_t size;
 	uint64_t mapped_end; /* nothing behind it has ever been mapped */
 	uint32_t mode;
-	bool wanted;	     /* to be served from the window */
-	bool dax;	     /* and nothing stands against it now */
-	bool paged;	     /* the kernel may have pages of it */
-	bool written_beside; /* by processes that have the host's file: no times of it are kept */
-	bool mtime_late;     /* the window was written; the host's st_mtime does not show it yet */
+	unsigned opens_here; /* handles of it that are not passed through */
+	bool wanted;	/* to be served from the window */
+	bool dax;	/* and nothing stands against it now */
+	bool paged;	/* the kernel may have pages of it */
+	/* By processes that have the host's file, or by the kernel: no times of it are kept. */
+	bool written_beside;
+	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
 	/* Since they were last changed, as far as we know, a write has been through the host's
 	 * write(2) that cleared file capabilities, or the suid and sgid bits: window writes need
 	 * not. */
@@ -138,6 +140,8 @@ struct list *node_maps(struct node *n);
 typedef void (*node_forget_fn)(void *ctx, uint64_t device_id, uint64_t n);
 void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlookup,
 		 node_forget_fn forget, void *ctx);
+/* Its count is 0, and its ranges are on their way out of the window. */
+bool node_is_closing(struct node_table *t, uint64_t nodeid);
 /* All of them, for the end of the mount. */
 void node_forget_all(struct node_table *t, void *by, node_forget_fn forget, void *ctx);
 

@@ -194,6 +194,16 @@ void node_forget(struct node_table *t, void *by, uint64_t nodeid, uint64_t nlook
 		leave_window(by, n);
 }
 
+bool node_is_closing(struct node_table *t, uint64_t nodeid)
+{
+	struct shard *s = shard_lock(t, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+	bool closing = n && n->closing;
+
+	shard_unlock(s);
+	return closing;
+}
+
 void node_forget_all(struct node_table *t, void *by, node_forget_fn forget, void *ctx)
 {
 	for (int i = 0; i < SHARDS; i++) {

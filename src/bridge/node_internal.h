@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/ledger.h"
+#include "bridge/backing.h"
 #include "bridge/node.h"
 
 #define SHARDS 64
@@ -53,7 +54,10 @@ struct node {
 	bool mtime_late;
 	bool paged;   /* has been open so that the kernel keeps pages of it, since `opens` was 0 */
 	unsigned ios; /* processes that write the host's file themselves */
-	bool written, locked; /* what a FLUSH is for */
+	struct backing *backing; /* backing.h; NULL: not passed through */
+	unsigned opens_here;	 /* of `opens`: not passed through, all or none */
+	unsigned opening;	 /* OPENs under way that have not asked for the file */
+	bool written, locked;	 /* what a FLUSH is for */
 	bool caps_clear, suid_clear;
 	uint64_t privs_clock;
 	uint64_t ctime_s;
@@ -86,6 +90,11 @@ struct node_table {
 	void (*ended)(void *ctx, struct node *n);
 	void *ended_ctx;
 	struct ledger *ledger; /* NULL: nodes have no origin */
+	/* backing.c: of the connection, -1 as long as there is none; and another driver's files of
+	 * nodes that nobody has open. */
+	_Atomic int fuse_fd;
+	struct backing *backings_lost;
+	_Atomic uint64_t n_backings;
 };
 
 /* A node as another driver had it. */
@@ -131,6 +140,8 @@ void node_origin_free(struct ledger *l, struct node_origin *o);
 static inline void node_free(struct node *n)
 {
 	free(n->names);
+	if (n->backing)
+		backing_free(n->table, n->backing);
 	if (n->origin)
 		node_origin_free(n->table->ledger, n->origin);
 	free(n);

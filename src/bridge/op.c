@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/delay.h"
 #include "base/probe.h"
+#include "bridge/passthrough.h"
 #include "bridge/rebuild.h"
 #include "fuse/tell.h"
 
@@ -102,6 +103,7 @@ void op_end(struct op *op, int err, const void *payload, size_t len)
 	int refused = -ENOENT;
 
 	op_unblock(op);
+	passthrough_end(op);
 	names_end(op);
 	DELAY_POINT("op.before_answer");
 	if (err && err != -EINTR && op_may_hold(op))

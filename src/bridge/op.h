@@ -68,6 +68,7 @@ struct op {
 	uint64_t dir_id; /* dirs.c: the kernel's handle of a directory */
 	bool lists; /* READDIR, READDIRPLUS: the answer begins with a struct agreement_listing */
 	bool moves_mtime;	   /* AGREE_MTIME_FIRST */
+	bool opening;		   /* OPEN of a node, see passthrough_ask() */
 	bool kills_suid;	   /* WRITE clears suid and sgid */
 	uint32_t open_flags;	   /* of OPEN and CREATE */
 	uint64_t arg_off, arg_len; /* of READ, WRITE, truncations; RENAME's other directory */

@@ -127,7 +127,8 @@ static bool is_enough(struct bridge *b)
 	uint64_t missing;
 
 	fs_init_reply(&k->state->offered, limits, &out);
-	missing = b->kernel_flags & ~fs_init_out_flags(&out);
+	/* Files that are passed through stay so; further ones will not be. */
+	missing = b->kernel_flags & ~fs_init_out_flags(&out) & ~FUSE_PASSTHROUGH;
 	if (missing || out.max_write < k->state->told.max_write ||
 	    out.max_pages < k->state->told.max_pages) {
 		log_error("%s: this device cannot do what the last one could (flags %#" PRIx64

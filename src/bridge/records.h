@@ -20,6 +20,7 @@ enum record_kind {
 	RECORD_DIR,	  /* dirs.c */
 	RECORD_LOCK,	  /* locks.c */
 	RECORD_NOTE,	  /* notes.c */
+	RECORD_BACKING,	  /* backing.h */
 };
 
 /*

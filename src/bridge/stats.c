@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "bridge/backing.h"
 #include "bridge/bridge.h"
 #include "bridge/internal.h"
 

@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/delay.h"
+#include "bridge/passthrough.h"
 #include "bridge/rebuild.h"
 
 #ifndef FALLOC_FL_WRITE_ZEROES
@@ -86,6 +87,7 @@ void start_open(struct op *op)
 	memcpy(&in, op_args(op), sizeof(in));
 	op->open_flags = in.flags;
 	bridge_drop_closed(op->here);
+	passthrough_ask(op, node);
 	if (in.flags & O_TRUNC && node && b->window)
 		op_block(op, node, 0, 0, op_forward_after);
 	else
@@ -136,6 +138,7 @@ void start_create(struct op *op)
 		in.flags &= ~(uint32_t)O_TRUNC;
 		memcpy(op_args(op), &in, sizeof(in));
 	}
+	passthrough_ask(op, NULL);
 	start_names(op);
 }
 
@@ -153,7 +156,9 @@ int finish_create(struct op *op, uint8_t *payload, size_t len)
 	if (!node)
 		return err ? err : -EIO;
 	op->given_nodeid = entry->nodeid;
-	note_open(op, node, open);
+	err = note_open(op, node, open);
+	if (err)
+		return err;
 	if (!(op->open_flags & O_TRUNC) || !b->window || entry->attr.size == 0)
 		return 0;
 	memcpy(op->saved, payload, sizeof(op->saved));

@@ -20,10 +20,17 @@
 	{                                       \
 		bit, #bit, FS_INIT_WINDOW, NULL \
 	}
+#define FILES(bit)                             \
+	{                                      \
+		bit, #bit, FS_INIT_FILES, NULL \
+	}
 #define NEVER(bit, why)                       \
 	{                                     \
 		bit, #bit, FS_INIT_NEVER, why \
 	}
+
+/* Of what is passed through: no file systems that lie on others. With more none could lie on us. */
+#define STACK_DEPTH 1u
 
 static const struct fs_init_row rows[] = {
 	LOCAL(FUSE_ASYNC_READ),
@@ -64,7 +71,7 @@ static const struct fs_init_row rows[] = {
 	BOTH(FUSE_CREATE_SUPP_GROUP),
 	NEVER(FUSE_HAS_EXPIRE_ONLY, "no notification queue"),
 	LOCAL(FUSE_DIRECT_IO_ALLOW_MMAP),
-	NEVER(FUSE_PASSTHROUGH, "a backing id of the host means nothing here"),
+	FILES(FUSE_PASSTHROUGH),
 	BOTH(FUSE_NO_EXPORT_SUPPORT),
 	NEVER(FUSE_HAS_RESEND, "a request is never lost and sent again"),
 	NEVER(FUSE_ALLOW_IDMAP, "needs default_permissions and a mapping device"),
@@ -182,10 +189,13 @@ int fs_init_accept(const struct fuse_init_in *sent, const struct fuse_init_out *
 void fs_init_reply(const struct fuse_init_in *from_kernel, const struct fs_limits *limits,
 		   struct fuse_init_out *to_kernel)
 {
+	const uint32_t depth = STACK_DEPTH;
 	uint64_t offered = fs_init_in_flags(from_kernel);
 	uint64_t flags =
 		offered & ((limits->flags & bits_with(FS_INIT_BOTH)) | bits_with(FS_INIT_LOCAL));
 
+	if (limits->agreed & AGREE_FILES)
+		flags |= offered & bits_with(FS_INIT_FILES);
 	/* The bridge sends all groups, so the kernel need not send one. */
 	if (limits->agreed & AGREE_CHECK_PERMISSIONS)
 		flags &= ~FUSE_CREATE_SUPP_GROUP;
@@ -202,4 +212,7 @@ void fs_init_reply(const struct fuse_init_in *from_kernel, const struct fs_limit
 	to_kernel->max_write = limits->max_write;
 	to_kernel->max_pages = (uint16_t)limits->max_pages;
 	to_kernel->time_gran = 1;
+	if (flags & FUSE_PASSTHROUGH)
+		memcpy((uint8_t *)to_kernel + FUSE_INIT_OUT_STACK_DEPTH_OFFSET, &depth,
+		       sizeof(depth));
 }

@@ -26,6 +26,8 @@ enum fs_init_rule {
 	FS_INIT_LOCAL,
 	/* Between us and the device; the kernel never sees it. */
 	FS_INIT_WINDOW,
+	/* Granted to the kernel where the device gives files (AGREE_FILES); it never sees it. */
+	FS_INIT_FILES,
 	/* Refused on both sides; `why` says why. */
 	FS_INIT_NEVER,
 };

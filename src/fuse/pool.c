@@ -2,9 +2,7 @@
 #include "fuse/pool.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,9 +18,6 @@
 #define PERIOD_MAX_NS (200 * NS_PER_MS)
 /* Periods between two trials of the same mode while the best one does not change. */
 #define ROUND	      32u
-/* How often LOCAL asks where its client runs: the scheduler likes to move one of two tasks that
- * take turns on one CPU to an idle one. */
-#define FOLLOW_NS     (1 * NS_PER_MS)
 /* A trial must be better by this share: changing back and forth costs, and machines are noisy. */
 #define MARGIN(rate)  ((rate) + (rate) / 8)
 /* The clock is read once in so many requests of a worker. */
@@ -31,7 +26,6 @@
 
 struct pool_place {
 	_Atomic uint64_t requests;
-	int cpu;
 	_Atomic int wake_fd; /* -1: not started */
 } __attribute__((aligned(64)));
 
@@ -41,12 +35,13 @@ struct fuse_pool {
 	struct pool_place *places;
 	/* Who reads (EVERYBODY, or a place) in the lower half, the mode in the upper one. */
 	_Atomic uint64_t roles;
-	_Atomic uint64_t period_end, follow_at;
+	_Atomic uint64_t period_end;
 	atomic_bool ended;
 
 	/* Claimed by the thread that decides; the rest is that thread's. */
 	atomic_flag deciding;
 	enum fuse_pool_mode kept, tried; /* tried == kept: no trial in this period */
+	uint32_t kept_reader, tried_reader;
 	uint64_t period_start, requests_before;
 	uint64_t kept_rate; /* requests a second */
 	unsigned periods;
@@ -57,7 +52,7 @@ static uint64_t roles_of(enum fuse_pool_mode mode, uint32_t reader)
 	return (uint64_t)mode << 32 | reader;
 }
 
-int fuse_pool_create(enum spin_mode polling, const int *cpus, unsigned n, struct fuse_pool **out)
+int fuse_pool_create(enum spin_mode polling, unsigned n, struct fuse_pool **out)
 {
 	struct fuse_pool *c = aligned_alloc(64, round_up(sizeof(*c), 64));
 
@@ -73,10 +68,8 @@ int fuse_pool_create(enum spin_mode polling, const int *cpus, unsigned n, struct
 	c->n = n;
 	for (unsigned i = 0; i < n; i++) {
 		atomic_init(&c->places[i].requests, 0);
-		c->places[i].cpu = cpus[i];
 		atomic_init(&c->places[i].wake_fd, -1);
 	}
-	atomic_init(&c->follow_at, UINT64_MAX);
 	atomic_init(&c->roles, polling == SPIN_ALWAYS ? roles_of(FUSE_POOL_POLL, 0)
 						      : roles_of(FUSE_POOL_ALL, EVERYBODY));
 	*out = c;
@@ -114,40 +107,6 @@ enum fuse_pool_mode fuse_pool_mode(struct fuse_pool *c)
 
 /* ------------------------------------------------------------------ who reads */
 
-/* The CPU that a thread ran on last (proc_pid_stat(5), field 39), or -1. */
-static int client_cpu(uint32_t pid)
-{
-	char path[32], buf[1024], *at;
-	ssize_t n = -1;
-	int fd, cpu = -1;
-
-	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-	fd = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd >= 0) {
-		n = read(fd, buf, sizeof(buf) - 1);
-		close(fd);
-	}
-	if (n <= 0)
-		return -1;
-	buf[n] = '\0';
-	/* The name, field 2, may hold anything; fields are counted from its last parenthesis. */
-	at = strrchr(buf, ')');
-	for (int field = 2; at && field < 39; field++)
-		at = strchr(at + 1, ' ');
-	if (!at || sscanf(at, "%d", &cpu) != 1)
-		return -1;
-	return cpu;
-}
-
-/* A place on (`same`) or off the client's CPU; `fallback` where that is not known. */
-static unsigned choose_place(const struct fuse_pool *c, int cpu, bool same, unsigned fallback)
-{
-	for (unsigned i = 0; cpu >= 0 && i < c->n; i++)
-		if (c->places[i].wake_fd >= 0 && (c->places[i].cpu == cpu) == same)
-			return i;
-	return fallback;
-}
-
 /* Those that may read now and sleep; who blocks in read(2) and should not any more finds out at its
  * next request. */
 static void wake_readers(struct fuse_pool *c, uint32_t reader, unsigned but)
@@ -160,14 +119,13 @@ static void wake_readers(struct fuse_pool *c, uint32_t reader, unsigned but)
 				log_debug("wake: %s", strerror(errno));
 }
 
-/* By the thread that decides. */
-static void set_mode(struct fuse_pool *c, enum fuse_pool_mode mode, unsigned place, uint32_t pid)
+/* By the thread that decides. A worker that is not started yet reads nothing. */
+static void set_mode(struct fuse_pool *c, enum fuse_pool_mode mode, uint32_t reader, unsigned place)
 {
-	uint32_t reader = EVERYBODY;
 	uint64_t before;
 
-	if (mode != FUSE_POOL_ALL)
-		reader = choose_place(c, client_cpu(pid), mode == FUSE_POOL_LOCAL, place);
+	if (mode == FUSE_POOL_ALL || c->places[reader].wake_fd < 0)
+		reader = EVERYBODY;
 	before = atomic_exchange(&c->roles, roles_of(mode, reader));
 	if (reader != (uint32_t)before)
 		wake_readers(c, reader, place);
@@ -201,9 +159,10 @@ static enum fuse_pool_mode next_trial(struct fuse_pool *c)
 {
 	unsigned phase = c->periods++ % ROUND;
 
-	if (phase == 2 || phase == 4)
-		return (enum fuse_pool_mode)((c->kept + phase / 2) % FUSE_POOL_MODES);
-	return c->kept;
+	if (phase != 2 && phase != 4)
+		return c->kept;
+	c->tried_reader = (c->tried_reader + 1) % c->n;
+	return (enum fuse_pool_mode)((c->kept + phase / 2) % FUSE_POOL_MODES);
 }
 
 /* At the end of a period: the mode of the next one. */
@@ -226,6 +185,7 @@ static void decide(struct fuse_pool *c, uint64_t now)
 	} else {
 		if (rate > MARGIN(c->kept_rate)) {
 			c->kept = c->tried;
+			c->kept_reader = c->tried_reader;
 			c->kept_rate = rate;
 			/* Soon try those that the new one has not been compared with. */
 			c->periods = 0;
@@ -242,30 +202,24 @@ static bool period_is_over(struct fuse_pool *c, uint64_t now)
 		now - c->period_start > PERIOD_MAX_NS);
 }
 
-void fuse_pool_request(struct fuse_pool *c, unsigned place, uint32_t pid)
+void fuse_pool_request(struct fuse_pool *c, unsigned place)
 {
 	struct pool_place *p = &c->places[place];
 	uint64_t n = atomic_load_explicit(&p->requests, memory_order_relaxed) + 1;
-	bool follow;
 	uint64_t now;
 
 	atomic_store_explicit(&p->requests, n, memory_order_relaxed);
 	if (c->n < 2 || c->polling != SPIN_AUTO || n % STRIDE)
 		return;
 	now = clock_now_ns();
-	follow = now >= atomic_load_explicit(&c->follow_at, memory_order_relaxed);
-	if ((!follow && now < atomic_load_explicit(&c->period_end, memory_order_relaxed)) ||
+	if (now < atomic_load_explicit(&c->period_end, memory_order_relaxed) ||
 	    atomic_flag_test_and_set_explicit(&c->deciding, memory_order_acquire))
 		return;
 	if (period_is_over(c, now)) {
 		decide(c, now);
 		atomic_store_explicit(&c->period_end, now + PERIOD_NS, memory_order_relaxed);
-		set_mode(c, c->tried, place, pid);
-	} else if (follow) {
-		set_mode(c, FUSE_POOL_LOCAL, place, pid);
+		set_mode(c, c->tried, c->tried == c->kept ? c->kept_reader : c->tried_reader,
+			 place);
 	}
-	atomic_store_explicit(&c->follow_at,
-			      c->tried == FUSE_POOL_LOCAL ? now + FOLLOW_NS : UINT64_MAX,
-			      memory_order_relaxed);
 	atomic_flag_clear_explicit(&c->deciding, memory_order_release);
 }

@@ -9,8 +9,11 @@
  * modes alternate with long stretches of the best one so far.
  *
  *   ALL     every worker blocks in read(2), each on its own CPU: many clients
- *   LOCAL   only the worker of the client's CPU reads, blocking: one client, wake-ups on one CPU
- *   POLL    only a worker of another CPU reads, and polls: expensive wake-ups, as under emulation
+ *   LOCAL   only one worker reads, blocking: one client, which wake-ups bring to its CPU
+ *   POLL    only one worker reads, and polls: expensive wake-ups, as under emulation
+ *
+ * Which one is tried in turn. To ask /proc on which CPU a client runs is no way: reading that waits
+ * for a lock that the client may hold while it waits for us, and the two can never be killed.
  *
  * A worker that does not read sleeps; what it has at the device it still finishes. Without load the
  * mode is ALL.
@@ -28,8 +31,8 @@
 
 enum fuse_pool_mode { FUSE_POOL_ALL, FUSE_POOL_LOCAL, FUSE_POOL_POLL, FUSE_POOL_MODES };
 
-/* `cpus[i]` is the CPU of the worker at place i (-1: any). -ENOMEM. */
-int fuse_pool_create(enum spin_mode polling, const int *cpus, unsigned n, struct fuse_pool **out);
+/* Of n workers, in places 0 to n - 1. -ENOMEM. */
+int fuse_pool_create(enum spin_mode polling, unsigned n, struct fuse_pool **out);
 /* After the workers were joined. */
 void fuse_pool_destroy(struct fuse_pool *pool);
 
@@ -40,11 +43,9 @@ struct fuse_role {
 };
 struct fuse_role fuse_pool_role(struct fuse_pool *pool, unsigned place);
 
-/*
- * A request of thread `pid` was read by the worker at `place`. Now and then decides anew, and then
- * wakes those that may read again.
- */
-void fuse_pool_request(struct fuse_pool *pool, unsigned place, uint32_t pid);
+/* A request was read by the worker at `place`. Now and then decides anew, and then wakes those that
+ * may read again. */
+void fuse_pool_request(struct fuse_pool *pool, unsigned place);
 
 /* How a worker that does not read is woken. Set by its start, before it can be in that role. */
 void fuse_pool_join(struct fuse_pool *pool, unsigned place, int wake_fd);

@@ -83,12 +83,9 @@ static enum got read_request(struct fuse_worker *w, struct iovec iov[FUSE_WORKER
 	if (!n)
 		n = readv(fd, iov, FUSE_WORKER_IOV);
 	if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
-		struct fuse_in_header h;
-
-		memcpy(&h, iov[0].iov_base, sizeof(h));
 		count(&w->requests);
 		if (w->params.pool)
-			fuse_pool_request(w->params.pool, w->params.place, h.pid);
+			fuse_pool_request(w->params.pool, w->params.place);
 		w->params.ops->request(w->params.ctx, fd, iov, (size_t)n);
 		return GOT_REQUEST;
 	}

@@ -34,11 +34,6 @@
 
 /* ------------------------------------------------------------------ what waits */
 
-struct forget {
-	struct list link;
-	uint64_t nodeid;
-};
-
 /* Before the first one that was sent later. */
 static void insert_held(struct list *held, struct share_call *c)
 {
@@ -84,47 +79,6 @@ static void set_refuses(struct vfsdax *s, bool refuses)
 	pthread_mutex_unlock(&s->away.lock);
 	while (refuses && (c = pop_held(&s->away)))
 		c->call.done(&c->call, -EIO, NULL, 0);
-}
-
-/* Without memory the node stays the device's until the share ends. */
-static void forget_later(struct vfsdax *s, uint64_t nodeid)
-{
-	struct forget *f = malloc(sizeof(*f));
-
-	if (!f)
-		return;
-	f->nodeid = nodeid;
-	pthread_mutex_lock(&s->away.lock);
-	list_push_back(&s->away.forgets, &f->link);
-	pthread_mutex_unlock(&s->away.lock);
-}
-
-void share_forget(struct vfsdax *s, uint64_t nodeid)
-{
-	struct lane *lane = gate_lock(s);
-
-	if (s->bridge)
-		bridge_forget(s->bridge, nodeid, 1);
-	else
-		forget_later(s, nodeid);
-	gate_unlock(s, lane);
-}
-
-/* Each of what forget_later() noted; `b` may be NULL. */
-static void forget_all(struct vfsdax *s, struct bridge *b)
-{
-	struct list *l;
-
-	do {
-		pthread_mutex_lock(&s->away.lock);
-		l = list_pop_front(&s->away.forgets);
-		pthread_mutex_unlock(&s->away.lock);
-		if (!l)
-			return;
-		if (b)
-			bridge_forget(b, container_of(l, struct forget, link)->nodeid, 1);
-		free(container_of(l, struct forget, link));
-	} while (true);
 }
 
 bool share_is_away(struct vfsdax *s)
@@ -229,7 +183,7 @@ static void serve(struct vfsdax *s, struct device *d)
 	set_refuses(s, false);
 	send_held(s);
 	unlock_lanes(s);
-	forget_all(s, d->bridge);
+	forget_held(s, d->bridge);
 	/* Who sleeps has not seen the calls of this one. */
 	wait_watch(s, s->epoll_fd, NULL, 0);
 	wait_again(s);
@@ -357,7 +311,7 @@ void away_free(struct vfsdax *s)
 {
 	struct away *a = &s->away;
 
-	forget_all(s, NULL);
+	forget_held(s, NULL);
 	if (a->event_fd >= 0)
 		close(a->event_fd);
 	if (a->back_fd >= 0)

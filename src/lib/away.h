@@ -72,8 +72,7 @@ int away_start(struct vfsdax *s);
 /* ... ends; calls that wait fail. No other thread is in the share. */
 void away_stop(struct vfsdax *s);
 
-/* Gives a lookup back: now, or when the device is there. */
-void share_forget(struct vfsdax *s, uint64_t nodeid);
+/* ------------------------------------------------------------------ calls that wait */
 
 /* A message of a program, from the first time that it is sent. */
 struct share_call {
@@ -85,5 +84,17 @@ struct share_call {
 };
 /* bridge_call.held: it is sent to the next device, or ends with -EIO. */
 void share_hold(struct bridge_call *call);
+
+/* ------------------------------------------------------------------ forget.c */
+
+/* Gives a lookup back: now, or when the device is there. */
+void share_forget(struct vfsdax *s, uint64_t nodeid);
+/* Publishes FORGETs, unless a thread that is inside a call will. */
+void share_flush_forgets(struct vfsdax *s);
+/* Of a node that was forgotten just now: what it has in the window leaves first, which takes an
+ * answer. Waits for that, for a bounded time. No lock is held. */
+void share_see_off(struct vfsdax *s, uint64_t nodeid);
+/* What was to be forgotten while the device was away; `b` may be NULL. */
+void forget_held(struct vfsdax *s, struct bridge *b);
 
 #endif

@@ -77,7 +77,7 @@ static struct listing *listing_of(struct vfsdax_file *f)
 	return f->listing;
 }
 
-int vfsdax_readdir(struct vfsdax_file *f, struct vfsdax_dirent *entry)
+static int readdir_next(struct vfsdax_file *f, struct vfsdax_dirent *entry)
 {
 	struct listing *l;
 	int r;
@@ -97,6 +97,11 @@ int vfsdax_readdir(struct vfsdax_file *f, struct vfsdax_dirent *entry)
 	r = next_dirent(l, entry);
 	/* After an answer without an entry the same READDIR would be sent for ever. */
 	return r ? r : -EIO;
+}
+
+int vfsdax_readdir(struct vfsdax_file *f, struct vfsdax_dirent *entry)
+{
+	return (int)NOTED(readdir_next(f, entry), f->path);
 }
 
 void vfsdax_seekdir(struct vfsdax_file *f, uint64_t place)

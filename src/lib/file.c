@@ -59,7 +59,7 @@ int node_getattr(struct vfsdax *s, uint64_t nodeid, struct fuse_attr *attr)
 	return call_for_attr(s, FUSE_GETATTR, nodeid, (struct fuse_arg)ARG_OF(in), attr);
 }
 
-int vfsdax_fstat(struct vfsdax_file *f, struct stat *st)
+static int fstat_of(struct vfsdax_file *f, struct stat *st)
 {
 	struct fuse_attr attr;
 	int err;
@@ -67,6 +67,11 @@ int vfsdax_fstat(struct vfsdax_file *f, struct stat *st)
 	IN_SCOPE_OF(f->share);
 	err = node_getattr(f->share, f->nodeid, &attr);
 	return err ? err : attr_to_stat(&attr, st);
+}
+
+int vfsdax_fstat(struct vfsdax_file *f, struct stat *st)
+{
+	return (int)NOTED(fstat_of(f, st), f->path);
 }
 
 static int stat_path(struct vfsdax *s, const char *path, bool follow, struct stat *st)
@@ -86,15 +91,15 @@ static int stat_path(struct vfsdax *s, const char *path, bool follow, struct sta
 
 int vfsdax_stat(struct vfsdax *share, const char *path, struct stat *st)
 {
-	return stat_path(share, path, true, st);
+	return (int)NOTED(stat_path(share, path, true, st), path);
 }
 
 int vfsdax_lstat(struct vfsdax *share, const char *path, struct stat *st)
 {
-	return stat_path(share, path, false, st);
+	return (int)NOTED(stat_path(share, path, false, st), path);
 }
 
-int vfsdax_statvfs(struct vfsdax *s, const char *path, struct statvfs *st)
+static int statvfs_of(struct vfsdax *s, const char *path, struct statvfs *st)
 {
 	struct fuse_statfs_out out;
 	struct fuse_args args = {.opcode = FUSE_STATFS, OUT_OF(out)};
@@ -117,6 +122,11 @@ int vfsdax_statvfs(struct vfsdax *s, const char *path, struct statvfs *st)
 	return 0;
 }
 
+int vfsdax_statvfs(struct vfsdax *s, const char *path, struct statvfs *st)
+{
+	return (int)NOTED(statvfs_of(s, path, st), path);
+}
+
 /* ------------------------------------------------------------------ setting */
 
 int node_setattr(struct vfsdax *s, uint64_t nodeid, const struct fuse_setattr_in *in)
@@ -135,7 +145,7 @@ static int setattr_path(struct vfsdax *s, const char *path, const struct fuse_se
 	int err;
 
 	if (s->readonly)
-		return -EROFS;
+		return share_is_readonly();
 	IN_SCOPE_OF(s);
 	err = path_resolve(s, path, true, &p);
 	if (err)
@@ -149,7 +159,7 @@ int vfsdax_chmod(struct vfsdax *share, const char *path, mode_t mode)
 {
 	struct fuse_setattr_in in = {.valid = FATTR_MODE, .mode = mode & 07777};
 
-	return setattr_path(share, path, &in);
+	return (int)NOTED(setattr_path(share, path, &in), path);
 }
 
 int vfsdax_chown(struct vfsdax *share, const char *path, uid_t uid, gid_t gid)
@@ -157,7 +167,7 @@ int vfsdax_chown(struct vfsdax *share, const char *path, uid_t uid, gid_t gid)
 	struct fuse_setattr_in in = {.uid = uid, .gid = gid};
 
 	in.valid = (uid != (uid_t)-1 ? FATTR_UID : 0) | (gid != (gid_t)-1 ? FATTR_GID : 0);
-	return setattr_path(share, path, &in);
+	return (int)NOTED(setattr_path(share, path, &in), path);
 }
 
 /* One of the two times: its bits of `valid`, and its value where one is given. -EINVAL. */
@@ -176,7 +186,7 @@ static int put_time(const struct timespec *t, uint32_t set, uint32_t now, uint32
 	return t->tv_nsec < 0 || t->tv_nsec >= 1000000000 ? -EINVAL : 0;
 }
 
-int vfsdax_utimens(struct vfsdax *share, const char *path, const struct timespec times[2])
+static int utimens_of(struct vfsdax *share, const char *path, const struct timespec times[2])
 {
 	struct fuse_setattr_in in = {0};
 
@@ -188,9 +198,14 @@ int vfsdax_utimens(struct vfsdax *share, const char *path, const struct timespec
 	return setattr_path(share, path, &in);
 }
 
+int vfsdax_utimens(struct vfsdax *share, const char *path, const struct timespec times[2])
+{
+	return (int)NOTED(utimens_of(share, path, times), path);
+}
+
 /* ------------------------------------------------------------------ an open file */
 
-int vfsdax_truncate(struct vfsdax_file *f, uint64_t size)
+static int truncate_opened_to(struct vfsdax_file *f, uint64_t size)
 {
 	struct fuse_setattr_in in = {.valid = FATTR_SIZE, .size = size, .fh = f->fh};
 
@@ -203,7 +218,12 @@ int vfsdax_truncate(struct vfsdax_file *f, uint64_t size)
 	return node_setattr(f->share, f->nodeid, &in);
 }
 
-int vfsdax_fallocate(struct vfsdax_file *f, int mode, uint64_t off, uint64_t len)
+int vfsdax_truncate(struct vfsdax_file *f, uint64_t size)
+{
+	return (int)NOTED(truncate_opened_to(f, size), f->path);
+}
+
+static int fallocate_in(struct vfsdax_file *f, int mode, uint64_t off, uint64_t len)
 {
 	struct fuse_fallocate_in in = {
 		.fh = f->fh,
@@ -225,6 +245,11 @@ int vfsdax_fallocate(struct vfsdax_file *f, int mode, uint64_t off, uint64_t len
 	return err == -ENOSYS ? -EOPNOTSUPP : err;
 }
 
+int vfsdax_fallocate(struct vfsdax_file *f, int mode, uint64_t off, uint64_t len)
+{
+	return (int)NOTED(fallocate_in(f, mode, off, len), f->path);
+}
+
 int vfsdax_fsync(struct vfsdax_file *f, int datasync)
 {
 	struct vfsdax *s = f->share;
@@ -237,5 +262,6 @@ int vfsdax_fsync(struct vfsdax_file *f, int datasync)
 				 .in = {ARG_OF(in)}};
 
 	/* As in a kernel: a device that knows no fsync has nothing to sync. */
-	return call_if_known(s, &args, f->dir ? &s->no_fsyncdir : &s->no_fsync);
+	return (int)NOTED(call_if_known(s, &args, f->dir ? &s->no_fsyncdir : &s->no_fsync),
+			  f->path);
 }

@@ -7,7 +7,7 @@
  *                       └─ call: one message and its answer
  *                            └─ wait: which thread reaps, which block
  *                                 └─ bridge/caller.h
- *   away: another device in the place of one that failed
+ *   away: another device in the place of one that failed; errstr: the words for a failure
  *
  * Locks, none taken inside another except as noted: lane.lock (its lane's functions; done() of a
  * call runs under some lane's, and away.c takes all of them, in their order), lane.gate (read:
@@ -33,6 +33,7 @@
 #include "bridge/caller.h"
 #include "fs/fs.h"
 #include "lib/away.h"
+#include "lib/errstr.h"
 #include "vfsdax/vfsdax.h"
 #include "wire/fuse.h"
 
@@ -101,6 +102,7 @@ struct vfsdax {
 
 	atomic_uint objects;	       /* files, maps and queues that are not closed */
 	atomic_uint posted;	       /* calls without a waiter */
+	atomic_bool forgot;	       /* a FORGET may not be published yet */
 	atomic_bool ends;	       /* vfsdax_detach() has begun */
 	atomic_bool lost;	       /* the loss of the device was reported to the maps */
 	atomic_bool tending;	       /* a thread is in share_tend() */
@@ -116,16 +118,22 @@ struct vfsdax {
 int share_attach(const char *source, struct transport *transport,
 		 const struct vfsdax_options *options, struct vfsdax **share);
 
-/* Around the body of each public function: log lines go to the share's handler. */
+/* Around the body of each public function: log lines go to the share's handler, and what it has
+ * forgotten is on its way when it returns. */
 struct scope {
 	const struct log_sink *before;
+	struct vfsdax *share; /* NULL: it has ended inside */
 };
-static inline struct scope scope_enter(const struct vfsdax *s)
+static inline struct scope scope_enter(struct vfsdax *s)
 {
-	return (struct scope){log_swap_thread(&s->log)};
+	return (struct scope){log_swap_thread(&s->log), s};
 }
 static inline void scope_leave(struct scope *scope)
 {
+	struct vfsdax *s = scope->share;
+
+	if (s && atomic_load_explicit(&s->forgot, memory_order_relaxed))
+		share_flush_forgets(s);
 	log_swap_thread(scope->before);
 }
 #define IN_SCOPE_OF(share)                                                         \
@@ -316,6 +324,7 @@ int readlink_node(struct vfsdax *s, uint64_t nodeid, char target[PATH_MAX]);
 
 struct vfsdax_file {
 	struct vfsdax *share;
+	char *path; /* as it was opened, for messages; NULL: no memory */
 	uint64_t nodeid, fh;
 	struct node *node;
 	/* Of a directory, with the lookup; NULL: a file, whose lookup is its own. */
@@ -371,7 +380,16 @@ void io_request_init(struct io_request *r, const struct vfsdax_file *f, bool wri
 ssize_t io_request_bytes(const struct io_request *r, int result);
 /* Copies through the window without a message; -EAGAIN: send one. */
 ssize_t file_copy(struct vfsdax_file *f, bool write, void *buf, size_t len, uint64_t off);
+/* One READ or WRITE of at most io_max bytes: how many were moved. */
+ssize_t file_send_io(struct vfsdax_file *f, bool write, void *buf, size_t len, uint64_t off);
 /* 0, or why the file cannot be read or written there. */
 int file_check_io(const struct vfsdax_file *f, bool write, size_t len, uint64_t off);
+
+/* ------------------------------------------------------------------ map.c */
+
+/* vfsdax_map() and vfsdax_prefetch(), without a note for vfsdax_errstr(). */
+int map_file(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
+	     struct vfsdax_map **map);
+int prefetch_file(struct vfsdax_file *f, uint64_t off, uint64_t len);
 
 #endif

@@ -84,7 +84,7 @@ ssize_t io_request_bytes(const struct io_request *r, int result)
 								      : -EIO;
 }
 
-static ssize_t send_io(struct vfsdax_file *f, bool write, void *buf, size_t len, uint64_t off)
+ssize_t file_send_io(struct vfsdax_file *f, bool write, void *buf, size_t len, uint64_t off)
 {
 	struct io_request r;
 
@@ -110,7 +110,7 @@ transfer(struct vfsdax_file *f, bool write, uint8_t *buf, size_t len, uint64_t o
 		bool message = n == -EAGAIN;
 
 		if (message)
-			n = send_io(f, write, buf + done, asked, off + done);
+			n = file_send_io(f, write, buf + done, asked, off + done);
 		if (n < 0)
 			return done ? (ssize_t)done : n;
 		done += (size_t)n;
@@ -123,11 +123,11 @@ transfer(struct vfsdax_file *f, bool write, uint8_t *buf, size_t len, uint64_t o
 
 ssize_t vfsdax_read(struct vfsdax_file *f, void *buf, size_t len, uint64_t off)
 {
-	return transfer(f, false, buf, len, off);
+	return NOTED(transfer(f, false, buf, len, off), f->path);
 }
 
 ssize_t vfsdax_write(struct vfsdax_file *f, const void *buf, size_t len, uint64_t off)
 {
 	/* (a WRITE's buffer is only read) */
-	return transfer(f, true, (uint8_t *)(uintptr_t)buf, len, off);
+	return NOTED(transfer(f, true, (uint8_t *)(uintptr_t)buf, len, off), f->path);
 }

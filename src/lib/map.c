@@ -59,7 +59,7 @@ static int budget_take(struct vfsdax *s, size_t *len, bool whole)
 
 		take = MIN(*len, left);
 		if (!take || (whole && take < *len))
-			return -ENOSPC;
+			return because(-ENOSPC, "map_budget_bytes are mapped");
 	} while (!atomic_compare_exchange_weak(&s->mapped_bytes, &held, held + take));
 	*len = (size_t)take;
 	return 0;
@@ -174,10 +174,12 @@ static int check_map(const struct vfsdax_file *f, uint64_t off, size_t len, unsi
 	if (flags & ~FLAGS_KNOWN || !len || off > INT64_MAX || len > INT64_MAX - off)
 		return -EINVAL;
 	if (f->dir)
-		return -EOPNOTSUPP;
+		return because(-EOPNOTSUPP, "it is a directory");
 	if (!file_reads(f) || (flags & VFSDAX_MAP_WRITE && !file_writes(f)))
-		return -EACCES;
-	return f->share->map_budget_bytes && f->node ? 0 : -ENODEV;
+		return because(-EACCES, "it is not open for that");
+	return f->share->map_budget_bytes && f->node
+		       ? 0
+		       : because(-ENODEV, "no window; see vfsdax_info.no_dax_reason");
 }
 
 static void free_map(struct vfsdax_map *m)
@@ -186,8 +188,8 @@ static void free_map(struct vfsdax_map *m)
 	free(m);
 }
 
-int vfsdax_map(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
-	       struct vfsdax_map **map)
+int map_file(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
+	     struct vfsdax_map **map)
 {
 	struct vfsdax *s = f->share;
 	unsigned how = (flags & VFSDAX_MAP_WRITE ? BRIDGE_MAP_WRITE : 0) |
@@ -226,6 +228,12 @@ no_hold:
 no_map:
 	budget_give(s, len);
 	return err;
+}
+
+int vfsdax_map(struct vfsdax_file *f, uint64_t off, size_t len, unsigned flags,
+	       struct vfsdax_map **map)
+{
+	return (int)NOTED(map_file(f, off, len, flags, map), f->path);
 }
 
 void vfsdax_unmap(struct vfsdax_map *m)
@@ -307,7 +315,7 @@ static int prefetch_here(struct vfsdax_file *f, uint64_t off, uint64_t len)
 	return err;
 }
 
-int vfsdax_prefetch(struct vfsdax_file *f, uint64_t off, uint64_t len)
+int prefetch_file(struct vfsdax_file *f, uint64_t off, uint64_t len)
 {
 	struct vfsdax *s = f->share;
 	struct fuse_attr attr;
@@ -321,4 +329,9 @@ int vfsdax_prefetch(struct vfsdax_file *f, uint64_t off, uint64_t len)
 		err = node_getattr(s, f->nodeid, &attr) ?: prefetch_here(f, off, len);
 	/* Nothing to prefetch, or not now, is no failure. */
 	return err == -ENODATA || err == -EAGAIN || err == -ESTALE ? 0 : err;
+}
+
+int vfsdax_prefetch(struct vfsdax_file *f, uint64_t off, uint64_t len)
+{
+	return (int)NOTED(prefetch_file(f, off, len), f->path);
 }

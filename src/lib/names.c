@@ -17,7 +17,7 @@ static int resolve_name(struct vfsdax *s, const char *path, int itself, struct p
 	int err;
 
 	if (s->readonly)
-		return -EROFS;
+		return share_is_readonly();
 	err = path_walk(s, NULL, path, WALK_NAME, p);
 	if (!err && !p->name[0]) {
 		path_put(s, p);
@@ -26,7 +26,7 @@ static int resolve_name(struct vfsdax *s, const char *path, int itself, struct p
 	return err;
 }
 
-ssize_t vfsdax_readlink(struct vfsdax *s, const char *path, char *buf, size_t size)
+static ssize_t readlink_of(struct vfsdax *s, const char *path, char *buf, size_t size)
 {
 	char target[PATH_MAX];
 	struct path_node p;
@@ -45,6 +45,11 @@ ssize_t vfsdax_readlink(struct vfsdax *s, const char *path, char *buf, size_t si
 	n = (int)MIN((size_t)n, size);
 	memcpy(buf, target, (size_t)n);
 	return n;
+}
+
+ssize_t vfsdax_readlink(struct vfsdax *s, const char *path, char *buf, size_t size)
+{
+	return NOTED(readlink_of(s, path, buf, size), path);
 }
 
 /* ------------------------------------------------------------------ making */
@@ -86,10 +91,10 @@ int vfsdax_mkdir(struct vfsdax *s, const char *path, mode_t mode)
 	IN_SCOPE_OF(s);
 	if (!(s->flags & FUSE_DONT_MASK))
 		in.mode &= ~s->umask;
-	return make_name(s, path, &args, &args.in[1], 0);
+	return (int)NOTED(make_name(s, path, &args, &args.in[1], 0), path);
 }
 
-int vfsdax_symlink(struct vfsdax *s, const char *target, const char *path)
+static int symlink_at(struct vfsdax *s, const char *target, const char *path)
 {
 	struct fuse_args args = {.opcode = FUSE_SYMLINK, .in[1] = arg_string(target)};
 
@@ -101,7 +106,12 @@ int vfsdax_symlink(struct vfsdax *s, const char *target, const char *path)
 	return make_name(s, path, &args, &args.in[0], 0);
 }
 
-int vfsdax_link(struct vfsdax *s, const char *from, const char *to)
+int vfsdax_symlink(struct vfsdax *s, const char *target, const char *path)
+{
+	return (int)NOTED(symlink_at(s, target, path), path);
+}
+
+static int link_names(struct vfsdax *s, const char *from, const char *to)
 {
 	struct fuse_link_in in;
 	struct fuse_args args = {.opcode = FUSE_LINK, .in = {ARG_OF(in)}};
@@ -110,7 +120,7 @@ int vfsdax_link(struct vfsdax *s, const char *from, const char *to)
 
 	IN_SCOPE_OF(s);
 	if (s->readonly)
-		return -EROFS;
+		return share_is_readonly();
 	/* As link(2): a symbolic link is linked itself. */
 	err = path_resolve(s, from, false, &old);
 	if (err)
@@ -119,6 +129,11 @@ int vfsdax_link(struct vfsdax *s, const char *from, const char *to)
 	err = make_name(s, to, &args, &args.in[1], S_ISDIR(old.attr.mode) ? -EPERM : 0);
 	path_put(s, &old);
 	return err;
+}
+
+int vfsdax_link(struct vfsdax *s, const char *from, const char *to)
+{
+	return (int)NOTED(link_names(s, from, to), to);
 }
 
 /* ------------------------------------------------------------------ removing */
@@ -157,7 +172,7 @@ static int remove_by_name(struct vfsdax *s, const char *path, uint32_t opcode, i
 
 int vfsdax_unlink(struct vfsdax *s, const char *path)
 {
-	return remove_by_name(s, path, FUSE_UNLINK, -EISDIR);
+	return (int)NOTED(remove_by_name(s, path, FUSE_UNLINK, -EISDIR), path);
 }
 
 /* rmdir(2): "x/." is -EINVAL, "x/.." -ENOTEMPTY, "/" -EBUSY. */
@@ -174,7 +189,7 @@ static int rmdir_itself(const char *path)
 
 int vfsdax_rmdir(struct vfsdax *s, const char *path)
 {
-	return remove_by_name(s, path, FUSE_RMDIR, rmdir_itself(path));
+	return (int)NOTED(remove_by_name(s, path, FUSE_RMDIR, rmdir_itself(path)), path);
 }
 
 /* ------------------------------------------------------------------ renaming */
@@ -195,7 +210,7 @@ static int send_rename(struct vfsdax *s, const struct path_node *from, const str
 	return err == -ENOSYS && flags ? -EINVAL : err;
 }
 
-int vfsdax_rename(struct vfsdax *s, const char *from, const char *to, unsigned flags)
+static int rename_names(struct vfsdax *s, const char *from, const char *to, unsigned flags)
 {
 	struct path_node old, new;
 	int err;
@@ -218,4 +233,9 @@ int vfsdax_rename(struct vfsdax *s, const char *from, const char *to, unsigned f
 no_new:
 	path_put(s, &old);
 	return err;
+}
+
+int vfsdax_rename(struct vfsdax *s, const char *from, const char *to, unsigned flags)
+{
+	return (int)NOTED(rename_names(s, from, to, flags), from);
 }

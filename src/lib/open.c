@@ -37,6 +37,13 @@ static void release_late(struct vfsdax_file *f)
 	pthread_mutex_unlock(&s->late_lock);
 }
 
+static void free_file(struct vfsdax_file *f)
+{
+	free(f->listing);
+	free(f->path);
+	free(f);
+}
+
 void file_release(struct vfsdax_file *f)
 {
 	struct vfsdax *s = f->share;
@@ -46,12 +53,13 @@ void file_release(struct vfsdax_file *f)
 		release_late(f);
 		return;
 	}
-	if (f->dir)
+	if (f->dir) {
 		dir_put(s, f->dir);
-	else
+	} else {
 		share_forget(s, f->nodeid);
-	free(f->listing);
-	free(f);
+		share_see_off(s, f->nodeid);
+	}
+	free_file(f);
 }
 
 void file_put(struct vfsdax_file *f, bool may_send)
@@ -72,7 +80,7 @@ static int flush_file(struct vfsdax_file *f)
 	return f->dir || f->no_handle ? 0 : call_if_known(f->share, &args, &f->share->no_flush);
 }
 
-int vfsdax_close(struct vfsdax_file *f)
+static int close_file(struct vfsdax_file *f)
 {
 	struct vfsdax *s;
 	int err;
@@ -86,6 +94,11 @@ int vfsdax_close(struct vfsdax_file *f)
 	share_tend(s);
 	atomic_fetch_sub(&s->objects, 1);
 	return err;
+}
+
+int vfsdax_close(struct vfsdax_file *f)
+{
+	return (int)NOTED(close_file(f), NULL);
 }
 
 /* ------------------------------------------------------------------ open */
@@ -167,7 +180,7 @@ static int check_openable(const struct vfsdax *s, const struct path_node *p, int
 	/* Opening a device or a FIFO would act on the host, not here. */
 	if (type != S_IFREG)
 		return -ENXIO;
-	return changes && s->readonly ? -EROFS : 0;
+	return changes && s->readonly ? share_is_readonly() : 0;
 }
 
 /* Takes over the lookup of `p` when it succeeds. */
@@ -186,7 +199,7 @@ static int open_resolved(struct vfsdax *s, struct path_node *p, int flags, struc
 	err = send_open(f, flags);
 	if (err) {
 		dir_put(s, f->dir);
-		free(f);
+		free_file(f);
 		return err;
 	}
 	f->node = bridge_kept_node(s->kept, f->nodeid);
@@ -224,7 +237,7 @@ static int create_missing(struct vfsdax *s, const struct path_node *p, int flags
 	if (p->slash || flags & O_DIRECTORY)
 		return p->slash ? -EISDIR : -EINVAL;
 	if (s->readonly)
-		return -EROFS;
+		return share_is_readonly();
 	f = file_new(s, flags);
 	if (!f)
 		return -ENOMEM;
@@ -232,7 +245,7 @@ static int create_missing(struct vfsdax *s, const struct path_node *p, int flags
 		in.mode &= ~s->umask;
 	err = share_call(s, &args);
 	if (err) {
-		free(f);
+		free_file(f);
 		return err;
 	}
 	f->nodeid = made.entry.nodeid;
@@ -270,21 +283,23 @@ static int open_from(struct vfsdax *s, struct dir *from, const char *path, int f
 	else
 		err = create_missing(s, &p, flags, mode, file);
 	path_put(s, &p);
-	if (!err)
-		atomic_fetch_add(&s->objects, 1);
-	return err;
+	if (err)
+		return err;
+	(*file)->path = strdup(path);
+	atomic_fetch_add(&s->objects, 1);
+	return 0;
 }
 
 int vfsdax_open(struct vfsdax *share, const char *path, int flags, mode_t mode,
 		struct vfsdax_file **file)
 {
-	return open_from(share, NULL, path, flags, mode, file);
+	return (int)NOTED(open_from(share, NULL, path, flags, mode, file), path);
 }
 
 int vfsdax_openat(struct vfsdax_file *dir, const char *path, int flags, mode_t mode,
 		  struct vfsdax_file **file)
 {
-	if (!dir->dir)
-		return -ENOTDIR;
-	return open_from(dir->share, dir->dir, path, flags, mode, file);
+	return (int)NOTED(dir->dir ? open_from(dir->share, dir->dir, path, flags, mode, file)
+				   : -ENOTDIR,
+			  path);
 }

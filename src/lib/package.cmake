@@ -35,11 +35,11 @@ install(TARGETS vfsdax_shared vfsdax_static EXPORT vfsdaxTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES vfsdax.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
+include(man/pages.cmake)
 install(FILES ${CMAKE_SOURCE_DIR}/include/vfsdax/vfsdax.h
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vfsdax)
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/examples/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples
-  FILES_MATCHING PATTERN "0*.c")
+  USE_SOURCE_PERMISSIONS FILES_MATCHING PATTERN "0*.c" PATTERN "0*.py")
 
 # Both packages find their prefix from where they lie: `cmake --install --prefix` may choose it.
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vfsdax)

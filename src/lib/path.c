@@ -3,15 +3,18 @@
  * lib/path: from a path to a node, one LOOKUP a name, as a kernel would do it: symbolic links, "."
  * and "..", the rules of a "/" at the end. Nothing is cached, so nothing is stale.
  *
+ * A walk is a row of messages, each of which its caller sends: path_walk() waits for the answer, a
+ * queue (queue_path.c) does something else meanwhile.
+ *
  * The directories that a walk has come through are a chain (struct dir), in which ".." is one step
  * back: a walk cannot leave the share whatever its links say. A lookup is given back with the last
  * reference to its link of the chain.
  */
+#include "lib/path.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-#include "lib/internal.h"
 
 #define LINKS_MAX 40
 
@@ -80,36 +83,9 @@ bool entry_sane(const struct fuse_entry_out *entry)
 	return entry->nodeid != FUSE_ROOT_ID && attr_sane(&entry->attr);
 }
 
-/* 0 and an entry with a lookup, or -errno. */
-static int send_lookup(struct vfsdax *s, uint64_t parent, const char *name,
-		       struct fuse_entry_out *entry)
+/* The target of a link as the answer to READLINK gave it, with its 0: -EIO where it is none. */
+static int end_target(char target[PATH_MAX], int n)
 {
-	struct fuse_args args = {
-		.opcode = FUSE_LOOKUP, .nodeid = parent, .in = {arg_string(name)}, OUT_OF(*entry)};
-	int err = share_call(s, &args);
-
-	if (err)
-		return err;
-	if (!entry->nodeid)
-		return -ENOENT;
-	if (entry_sane(entry))
-		return 0;
-	if (entry->nodeid != FUSE_ROOT_ID)
-		share_forget(s, entry->nodeid);
-	return -EIO;
-}
-
-int readlink_node(struct vfsdax *s, uint64_t nodeid, char target[PATH_MAX])
-{
-	struct fuse_args args = {
-		.opcode = FUSE_READLINK,
-		.nodeid = nodeid,
-		.out = target,
-		.out_len = PATH_MAX - 1,
-		.out_var = true,
-	};
-	int n = share_call(s, &args);
-
 	if (n < 0)
 		return n;
 	target[n] = 0;
@@ -117,40 +93,25 @@ int readlink_node(struct vfsdax *s, uint64_t nodeid, char target[PATH_MAX])
 	return n && strlen(target) == (size_t)n ? n : -EIO;
 }
 
-/* ------------------------------------------------------------------ the walk */
-
-struct walk {
-	struct vfsdax *share;
-	struct path_node *to;
-	unsigned how;
-	unsigned links;
-	char *at;	     /* what is left of the path, in `rest` */
-	char rest[PATH_MAX]; /* with the targets of links put in */
-};
-
-/* Puts the link's target in front of what is left. */
-static int follow_link(struct walk *w, uint64_t nodeid)
+static struct fuse_args readlink_args(uint64_t nodeid, char target[PATH_MAX])
 {
-	char target[PATH_MAX];
-	size_t left = strlen(w->at);
-	int n;
-
-	if (++w->links > LINKS_MAX)
-		return -ELOOP;
-	n = readlink_node(w->share, nodeid, target);
-	if (n < 0)
-		return n;
-	if ((size_t)n + left >= sizeof(w->rest))
-		return -ENAMETOOLONG;
-	memmove(w->rest + n, w->at, left + 1);
-	memcpy(w->rest, target, (size_t)n);
-	w->at = w->rest;
-	if (target[0] == '/') {
-		dir_put(w->share, w->to->dir);
-		w->to->dir = dir_get(&w->share->root);
-	}
-	return 0;
+	return (struct fuse_args){
+		.opcode = FUSE_READLINK,
+		.nodeid = nodeid,
+		.out = target,
+		.out_len = PATH_MAX - 1,
+		.out_var = true,
+	};
 }
+
+int readlink_node(struct vfsdax *s, uint64_t nodeid, char target[PATH_MAX])
+{
+	struct fuse_args args = readlink_args(nodeid, target);
+
+	return end_target(target, share_call(s, &args));
+}
+
+/* ------------------------------------------------------------------ the walk */
 
 /* The path leads to the directory that the walk has reached. */
 static void arrive_at_dir(struct path_node *p)
@@ -160,52 +121,87 @@ static void arrive_at_dir(struct path_node *p)
 	p->attr.mode = S_IFDIR;
 }
 
-/* With the answer of a LOOKUP; the lookup is passed to w->to or the chain, or given back. 1: the
- * walk is over; 0: it continues; -errno. */
-static int enter_entry(struct walk *w, const struct fuse_entry_out *entry, bool last)
+/* The answer to READLINK: the target comes in front of what is left. */
+static int take_target(struct walk *w, int n)
 {
-	bool link = S_ISLNK(entry->attr.mode), dir = S_ISDIR(entry->attr.mode);
+	size_t left = strlen(w->at);
+
+	share_forget(w->share, w->entry.nodeid);
+	w->in_link = false;
+	n = end_target(w->target, n);
+	if (n < 0)
+		return n;
+	if ((size_t)n + left >= sizeof(w->rest))
+		return -ENAMETOOLONG;
+	memmove(w->rest + n, w->at, left + 1);
+	memcpy(w->rest, w->target, (size_t)n);
+	w->at = w->rest;
+	if (w->target[0] == '/') {
+		dir_put(w->share, w->to->dir);
+		w->to->dir = dir_get(&w->share->root);
+	}
+	return 0;
+}
+
+/* The walk ends at the node that the last LOOKUP has named. */
+static void arrive(struct walk *w)
+{
+	struct path_node *p = w->to;
+
+	w->over = true;
+	p->nodeid = w->entry.nodeid;
+	p->attr = w->entry.attr;
+	/* Without a time to live the times may be about to change: a GETATTR is due. */
+	p->fresh = w->entry.attr_valid || w->entry.attr_valid_nsec;
+}
+
+/* A sane answer to LOOKUP, with its lookup, which goes to w->to or the chain, stays for
+ * take_target(), or is given back. */
+static int enter_entry(struct walk *w)
+{
+	bool link = S_ISLNK(w->entry.attr.mode), dir = S_ISDIR(w->entry.attr.mode);
 	struct path_node *p = w->to;
 	int err = 0;
 
-	if (link && (!last || p->slash || w->how & WALK_FOLLOW))
-		err = follow_link(w, entry->nodeid);
-	else if (!dir && (!last || p->slash))
+	if (link && (!w->last || p->slash || w->how & WALK_FOLLOW)) {
+		w->in_link = ++w->links <= LINKS_MAX;
+		if (w->in_link)
+			return 0;
+		err = -ELOOP;
+	} else if (!dir && (!w->last || p->slash)) {
 		err = -ENOTDIR;
-	else if (dir)
-		return dir_enter(w->share, &p->dir, entry->nodeid) ?: last;
-	else
-		p->owned = true;
-	if (!p->owned)
-		share_forget(w->share, entry->nodeid);
-	return err ? err : p->owned;
-}
-
-static int lookup_step(struct walk *w, bool last)
-{
-	struct path_node *p = w->to;
-	struct fuse_entry_out entry = {0};
-	int err;
-
-	if (last && w->how & WALK_NAME)
-		return 1;
-	err = send_lookup(w->share, p->dir->nodeid, p->name, &entry);
-	if (err == -ENOENT && last && w->how & WALK_MISSING)
-		return 1;
-	if (err)
-		return err;
-	err = enter_entry(w, &entry, last);
-	if (err > 0) {
-		p->nodeid = entry.nodeid;
-		p->attr = entry.attr;
-		/* Without a time to live the times may be about to change: a GETATTR is due. */
-		p->fresh = entry.attr_valid || entry.attr_valid_nsec;
 	}
+	if (err) {
+		share_forget(w->share, w->entry.nodeid);
+		return err;
+	}
+	if (dir)
+		err = dir_enter(w->share, &p->dir, w->entry.nodeid);
+	p->owned = !dir;
+	if (!err && w->last)
+		arrive(w);
 	return err;
 }
 
+static int take_entry(struct walk *w, int err)
+{
+	if (!err && !w->entry.nodeid)
+		err = -ENOENT;
+	if (err == -ENOENT && w->last && w->how & WALK_MISSING) {
+		w->over = true;
+		return 0;
+	}
+	if (err)
+		return err;
+	if (entry_sane(&w->entry))
+		return enter_entry(w);
+	if (w->entry.nodeid != FUSE_ROOT_ID)
+		share_forget(w->share, w->entry.nodeid);
+	return -EIO;
+}
+
 /* The next name of the path: 1 and in to->name; 0: there is none; -ENAMETOOLONG. */
-static int next_name(struct walk *w, bool *last)
+static int next_name(struct walk *w)
 {
 	struct path_node *p = w->to;
 	size_t n;
@@ -220,36 +216,49 @@ static int next_name(struct walk *w, bool *last)
 	p->name[n] = 0;
 	w->at += n;
 	p->slash = *w->at == '/';
-	*last = w->at[strspn(w->at, "/")] == 0;
+	w->last = w->at[strspn(w->at, "/")] == 0;
 	return 1;
 }
 
-static int walk_path(struct walk *w)
+int walk_next(struct walk *w)
 {
 	struct path_node *p = w->to;
-	bool last = false;
 	int r = 0;
 
-	while (r == 0) {
-		r = next_name(w, &last);
-		if (r <= 0)
-			break;
-		r = 0;
-		if (strcmp(p->name, "..") == 0)
-			dir_leave(w->share, &p->dir);
-		else if (strcmp(p->name, ".") != 0)
-			r = lookup_step(w, last);
+	if (w->in_link) {
+		w->args = readlink_args(w->entry.nodeid, w->target);
+		return 1;
 	}
-	if (r == 0)
+	while (!w->over && (r = next_name(w)) > 0) {
+		if (strcmp(p->name, ".") == 0)
+			continue;
+		if (strcmp(p->name, "..") == 0) {
+			dir_leave(w->share, &p->dir);
+			continue;
+		}
+		if (w->last && w->how & WALK_NAME)
+			return 0;
+		w->entry = (struct fuse_entry_out){0};
+		w->args = (struct fuse_args){.opcode = FUSE_LOOKUP,
+					     .nodeid = p->dir->nodeid,
+					     .in = {arg_string(p->name)},
+					     OUT_OF(w->entry)};
+		return 1;
+	}
+	if (!w->over && !r)
 		arrive_at_dir(p);
-	return r < 0 ? r : 0;
+	return r;
 }
 
-int path_walk(struct vfsdax *s, struct dir *from, const char *path, unsigned how,
-	      struct path_node *p)
+int walk_take(struct walk *w, int result)
+{
+	return w->in_link ? take_target(w, result) : take_entry(w, result);
+}
+
+int walk_begin(struct vfsdax *s, struct dir *from, const char *path, unsigned how,
+	       struct path_node *p, struct walk **out)
 {
 	struct walk *w;
-	int err;
 
 	memset(p, 0, sizeof(*p));
 	if (!path || !*path)
@@ -263,13 +272,32 @@ int path_walk(struct vfsdax *s, struct dir *from, const char *path, unsigned how
 	w->to = p;
 	w->how = how;
 	w->links = 0;
+	w->in_link = w->over = w->last = false;
 	w->at = strcpy(w->rest, path);
 	p->dir = dir_get(path[0] == '/' || !from ? &s->root : from);
-	err = walk_path(w);
-	free(w);
+	*out = w;
+	return 0;
+}
+
+int walk_end(struct walk *w, int err)
+{
 	if (err)
-		path_put(s, p);
+		path_put(w->share, w->to);
+	free(w);
 	return err;
+}
+
+int path_walk(struct vfsdax *s, struct dir *from, const char *path, unsigned how,
+	      struct path_node *p)
+{
+	struct walk *w;
+	int err = walk_begin(s, from, path, how, p, &w), more = 1;
+
+	if (err)
+		return err;
+	while (!err && (more = walk_next(w)) > 0)
+		err = walk_take(w, share_call(s, &w->args));
+	return walk_end(w, err ? err : more);
 }
 
 void path_put(struct vfsdax *s, struct path_node *p)

@@ -16,7 +16,7 @@
 
 /* ------------------------------------------------------------------ create, destroy */
 
-int vfsdax_queue_create(struct vfsdax *s, unsigned depth, struct vfsdax_queue **queue)
+static int queue_new(struct vfsdax *s, unsigned depth, struct vfsdax_queue **queue)
 {
 	struct vfsdax_queue *q;
 	struct queue_entry *entries;
@@ -34,6 +34,7 @@ int vfsdax_queue_create(struct vfsdax *s, unsigned depth, struct vfsdax_queue **
 	list_init(&q->prepared);
 	list_init(&q->to_send);
 	list_init(&q->done);
+	list_init(&q->taken);
 	pthread_mutex_init(&q->lock, NULL);
 	atomic_init(&q->fd, -1);
 	q->wake_fd = q->timer_fd = -1;
@@ -44,6 +45,11 @@ int vfsdax_queue_create(struct vfsdax *s, unsigned depth, struct vfsdax_queue **
 	atomic_fetch_add(&s->objects, 1);
 	*queue = q;
 	return 0;
+}
+
+int vfsdax_queue_create(struct vfsdax *s, unsigned depth, struct vfsdax_queue **queue)
+{
+	return (int)NOTED(queue_new(s, depth, queue), NULL);
 }
 
 int vfsdax_queue_destroy(struct vfsdax_queue *q)
@@ -64,29 +70,68 @@ int vfsdax_queue_destroy(struct vfsdax_queue *q)
 
 /* ------------------------------------------------------------------ preparing */
 
+static struct queue_entry *take_free(struct vfsdax_queue *q)
+{
+	struct list *l = list_pop_front(&q->free);
+	struct queue_entry *e;
+
+	if (!l)
+		return NULL;
+	e = container_of(l, struct queue_entry, link);
+	e->done = 0;
+	e->more = e->asked = false;
+	return e;
+}
+
+static void put_prepared(struct vfsdax_queue *q, struct queue_entry *e)
+{
+	list_push_back(&q->prepared, &e->link);
+	q->n_prepared++;
+}
+
 /* `buf` and `off` as in struct queue_entry. */
 static int prepare_entry(struct vfsdax_queue *q, struct vfsdax_file *f, uint32_t opcode, void *buf,
 			 size_t len, uint64_t off, uint64_t user_data)
 {
 	struct queue_entry *e;
-	struct list *l;
 
 	if (len > LEN_MAX || f->share != q->share)
 		return -EINVAL;
-	l = list_pop_front(&q->free);
-	if (!l)
+	e = take_free(q);
+	if (!e)
 		return -EAGAIN;
-	e = container_of(l, struct queue_entry, link);
 	e->file = f;
 	e->user_data = user_data;
 	e->opcode = opcode;
 	e->buf = buf;
 	e->len = len;
 	e->off = off;
-	e->done = 0;
-	e->more = false;
-	list_push_back(&q->prepared, &e->link);
-	q->n_prepared++;
+	put_prepared(q, e);
+	return 0;
+}
+
+int vfsdax_prep_stat(struct vfsdax_queue *q, struct vfsdax_file *dir, const char *path, int flags,
+		     struct stat *st, uint64_t user_data)
+{
+	struct queue_entry *e;
+	int err;
+
+	if (flags & ~AT_SYMLINK_NOFOLLOW || (dir && dir->share != q->share))
+		return -EINVAL;
+	if (dir && !dir->dir)
+		return -ENOTDIR;
+	e = take_free(q);
+	if (!e)
+		return -EAGAIN;
+	err = queue_stat_begin(e, dir, path, flags);
+	if (err) {
+		list_push_front(&q->free, &e->link);
+		return err;
+	}
+	e->user_data = user_data;
+	e->opcode = FUSE_LOOKUP;
+	e->buf = st;
+	put_prepared(q, e);
 	return 0;
 }
 
@@ -142,7 +187,8 @@ static void queue_entry_done(struct bridge_call *call, int err, const uint8_t *p
 	struct queue_entry *e = container_of(call, struct queue_entry, sent.call);
 	ssize_t n = args_take_answer(&e->io.args, err, payload, len);
 
-	e->more = false;
+	e->more = e->walk;
+	e->answer = (int)n;
 	if (entry_is_io(e)) {
 		size_t asked = MIN(e->len - e->done, e->queue->share->io_max);
 
@@ -152,7 +198,7 @@ static void queue_entry_done(struct bridge_call *call, int err, const uint8_t *p
 		e->more = n == (ssize_t)asked && e->done < e->len;
 	} else if (e->opcode == FUSE_GETATTR) {
 		n = n ? n : attr_to_stat(&e->attr.attr, e->buf);
-	} else if (n == -ENOSYS) {
+	} else if (n == -ENOSYS && !e->walk) {
 		n = 0; /* as vfsdax_fsync() */
 	}
 	/* As pread(2): after an error behind the first piece the result is what was done. */
@@ -168,6 +214,8 @@ static bool copy_entry(struct queue_entry *e)
 	bool write = e->opcode == FUSE_WRITE;
 	ssize_t n = 0;
 
+	if (e->walk)
+		return queue_stat_next(e);
 	if (!entry_is_io(e))
 		return false;
 	e->result = file_check_io(e->file, write, e->len, e->off);
@@ -192,6 +240,8 @@ static bool send_entry(struct queue_entry *e)
 	if (entry_is_io(e)) {
 		io_request_init(&e->io, f, e->opcode == FUSE_WRITE, (uint8_t *)e->buf + e->done,
 				MIN(e->len - e->done, q->share->io_max), e->off + e->done);
+	} else if (e->walk) {
+		/* (its message is there) */
 	} else if (e->opcode == FUSE_GETATTR) {
 		e->in.getattr = (struct fuse_getattr_in){0};
 		e->io.args = (struct fuse_args){.opcode = e->opcode,
@@ -203,6 +253,7 @@ static bool send_entry(struct queue_entry *e)
 		e->io.args = (struct fuse_args){
 			.opcode = e->opcode, .nodeid = f->nodeid, .in = {ARG_OF(e->in.fsync)}};
 	}
+	e->asked = true;
 	share_call_init(&e->sent, q->share, &e->io.args, queue_entry_done);
 	list_del(&e->link);
 	if (lane_send(q->lane, &e->sent))
@@ -223,21 +274,21 @@ static void time_out_unsent(struct vfsdax_queue *q)
 		if (e->until_ns > now)
 			return;
 		list_del(&e->link);
-		e->more = false;
+		e->more = e->walk;
+		e->answer = fs_caller_error(-ETIMEDOUT);
 		if (!e->done)
-			e->result = fs_caller_error(-ETIMEDOUT);
+			e->result = e->answer;
 		complete_entry(e);
 	}
 }
 
-static void await_buffer(struct vfsdax_queue *q, struct queue_entry *e)
+void queue_await_buffer(struct vfsdax_queue *q, struct queue_entry *e)
 {
 	e->until_ns = clock_now_ns() + q->share->timeout_ms * NS_PER_MS;
 	list_push_back(&q->to_send, &e->link);
 }
 
-/* Sends what finds a buffer, with one kick. */
-static void send_entries(struct vfsdax_queue *q)
+void queue_send(struct vfsdax_queue *q)
 {
 	if (list_empty(&q->to_send))
 		return;
@@ -267,92 +318,10 @@ int vfsdax_submit(struct vfsdax_queue *q)
 		if (copy_entry(e))
 			complete_entry(e);
 		else
-			await_buffer(q, e);
+			queue_await_buffer(q, e);
 	}
 	q->n_prepared = 0;
-	send_entries(q);
+	queue_send(q);
 	queue_fd_leave(q);
-	return (int)n;
-}
-
-/* ------------------------------------------------------------------ results */
-
-/* Takes results; entries with more pieces are queued for sending. */
-static unsigned take_results(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned max)
-{
-	struct list *l;
-	unsigned n = 0;
-
-	pthread_mutex_lock(&q->lock);
-	while (n < max && (l = list_pop_front(&q->done))) {
-		struct queue_entry *e = container_of(l, struct queue_entry, link);
-
-		q->n_done--;
-		if (e->more) {
-			await_buffer(q, e);
-			continue;
-		}
-		results[n].user_data = e->user_data;
-		results[n].result = e->result;
-		n++;
-		q->n_open--;
-		list_push_front(&q->free, &e->link);
-	}
-	pthread_mutex_unlock(&q->lock);
-	return n;
-}
-
-/* Arms the waiter for the next result. False: one is there already. */
-static bool expect_result(struct vfsdax_queue *q)
-{
-	bool none;
-
-	pthread_mutex_lock(&q->lock);
-	none = q->n_done == 0;
-	if (none)
-		atomic_store(&q->waiter.state, WAITER_RUNS);
-	pthread_mutex_unlock(&q->lock);
-	return none;
-}
-
-static unsigned reap_queue(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned max,
-			   unsigned min, uint64_t until_ns)
-{
-	unsigned n = take_results(q, results, max);
-
-	/* Also where enough is there, for the next call. Without a wait there is no leader, and a
-	 * mapping that an entry needs may be on another lane: then all are reaped. */
-	if (n < max && (!until_ns || queue_has_fd(q)))
-		share_reap(q->share);
-	else
-		lane_reap(q->lane);
-	for (;;) {
-		n += take_results(q, results + n, max - n);
-		send_entries(q);
-		if (n >= MIN(min, n + q->n_open) || n == max)
-			return n;
-		if (clock_now_ns() >= until_ns)
-			return n;
-		if (expect_result(q))
-			share_wait(q->share, &q->waiter, q->lane,
-				   list_empty(&q->to_send)
-					   ? until_ns
-					   : MIN(until_ns, clock_now_ns() + NS_PER_MS));
-	}
-}
-
-int vfsdax_reap(struct vfsdax_queue *q, struct vfsdax_result *results, unsigned max, unsigned min,
-		int timeout_ms)
-{
-	struct vfsdax *s = q->share;
-	uint64_t wait_ms = timeout_ms < 0 ? s->timeout_ms + 1000u : (unsigned)timeout_ms;
-	uint64_t until = wait_ms ? clock_now_ns() + wait_ms * NS_PER_MS : 0;
-	unsigned n;
-
-	IN_SCOPE_OF(s);
-	queue_fd_enter(q, true);
-	n = reap_queue(q, results, max, min, until);
-	queue_fd_leave(q);
-	share_report_loss(s);
 	return (int)n;
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * lib/queue: what queue.c and queue_fd.c share.
+ * lib/queue: what queue.c, queue_reap.c, queue_path.c and queue_fd.c share.
  *
  *   FREE ─ prep_* ─> PREPARED ─ submit ─> TO_SEND ─> AT_DEVICE ─> DONE ─ reap ─> FREE
  *                                            ^                     │
- *                                            └─ more pieces of it ─┘
+ *                                            └─ more messages ────┘
  *
  * Entries belong to the queue's thread, but for those at the device: done() comes on any thread and
- * passes its entry to the list `done`, under the lock.
+ * passes its entry to the list `done`, under the lock; the thread takes them from there to `taken`.
  */
 #ifndef VFSDAX_LIB_QUEUE_H
 #define VFSDAX_LIB_QUEUE_H
 
 #include "lib/internal.h"
 
-#define DEPTH_MAX 64
+#define DEPTH_MAX 4096
 
 struct queue_entry {
 	struct share_call sent;
@@ -23,11 +23,13 @@ struct queue_entry {
 	struct vfsdax_file *file;
 	uint64_t user_data;
 	uint32_t opcode;
-	void *buf;	  /* GETATTR: a struct stat */
+	void *buf;	  /* GETATTR, LOOKUP: a struct stat */
 	size_t len, done; /* READ, WRITE: the whole, and how much of it is done */
 	uint64_t off;	  /* FSYNC: its flags */
 
-	struct io_request io; /* one piece of a READ or WRITE; else only `args` */
+	struct io_request io;	/* one piece of a READ or WRITE; else only `args` */
+	struct path_stat *walk; /* LOOKUP: what it needs */
+	int answer;		/* LOOKUP: what share_call() would have returned */
 	union {
 		struct fuse_getattr_in getattr;
 		struct fuse_fsync_in fsync;
@@ -35,7 +37,8 @@ struct queue_entry {
 	struct fuse_attr_out attr;
 
 	uint64_t until_ns; /* TO_SEND: when it ends unsent */
-	bool more;	   /* a piece of it is done, another follows */
+	bool more;	   /* a message of it is done, another may follow */
+	bool asked;	   /* a message was sent for it */
 	int64_t result;
 };
 
@@ -43,7 +46,7 @@ struct vfsdax_queue {
 	struct vfsdax *share;
 	struct lane *lane;
 	struct waiter waiter;
-	struct list free, prepared, to_send;
+	struct list free, prepared, to_send, taken;
 	unsigned depth, n_prepared;
 	unsigned n_open; /* submitted, and not reaped */
 
@@ -59,6 +62,22 @@ struct vfsdax_queue {
 	uint64_t timer_ns; /* when it expires; 0: it is not set */
 	unsigned devices;  /* away.devices, when the lanes' calls were added to it */
 };
+
+/* queue.c: its thread; no lock is held */
+
+/* The entry is to be sent, as soon as there is a buffer. */
+void queue_await_buffer(struct vfsdax_queue *q, struct queue_entry *e);
+/* Sends what finds a buffer, with one kick. */
+void queue_send(struct vfsdax_queue *q);
+
+/* queue_path.c: a stat by path, one message after the other */
+
+/* `path` is copied; `dir`: NULL: the root. 0, then queue_stat_next() follows, or -errno. */
+int queue_stat_begin(struct queue_entry *e, struct vfsdax_file *dir, const char *path, int flags);
+/* True: it is over, with e->result; false: e->io.args is to be sent. No lock is held. */
+bool queue_stat_next(struct queue_entry *e);
+/* The same, after the answer: e->answer. */
+bool queue_stat_take(struct queue_entry *e);
 
 /* queue_fd.c */
 

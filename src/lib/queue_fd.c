@@ -30,7 +30,7 @@ static void close_queue_fds(struct vfsdax_queue *q, int epoll_fd)
 	q->wake_fd = q->timer_fd = -1;
 }
 
-int vfsdax_queue_fd(struct vfsdax_queue *q)
+static int queue_fd_open(struct vfsdax_queue *q)
 {
 	int fd = atomic_load(&q->fd), err = 0;
 
@@ -60,6 +60,11 @@ int vfsdax_queue_fd(struct vfsdax_queue *q)
 	/* For what is under way already. */
 	queue_fd_leave(q);
 	return fd;
+}
+
+int vfsdax_queue_fd(struct vfsdax_queue *q)
+{
+	return (int)NOTED(queue_fd_open(q), NULL);
 }
 
 void queue_fd_signal(struct vfsdax_queue *q)
@@ -132,7 +137,7 @@ void queue_fd_leave(struct vfsdax_queue *q)
 	there = share_calls_on(q->share);
 	pthread_mutex_lock(&q->lock);
 	q->inside = false;
-	if (there || q->n_done)
+	if (there || q->n_done || !list_empty(&q->taken))
 		queue_fd_signal(q);
 	pthread_mutex_unlock(&q->lock);
 }

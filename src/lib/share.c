@@ -25,13 +25,21 @@ const char *vfsdax_version(void)
 	return VFSDAX_VERSION;
 }
 
+unsigned vfsdax_version_number(void)
+{
+	return VFSDAX_VERSION_NUMBER;
+}
+
 /* ------------------------------------------------------------------ options */
 
 static void log_line(enum log_level level, const char *line, void *ctx)
 {
 	const struct vfsdax *s = ctx;
 
-	s->log_to(s->log_ctx, (enum vfsdax_log_level)level, line);
+	if (level == LOG_ERROR)
+		note_line(line);
+	if (s->log_to)
+		s->log_to(s->log_ctx, (enum vfsdax_log_level)level, line);
 }
 
 /* An older program's structure is shorter; a newer one's is longer, its unknown fields must be 0.
@@ -44,14 +52,15 @@ static int take_options(const struct vfsdax_options *from, struct vfsdax_options
 	if (!from)
 		return 0;
 	if (from->struct_bytes < offsetof(struct vfsdax_options, timeout_ms))
-		return -EINVAL;
+		return because(-EINVAL, "the options do not begin as VFSDAX_OPTIONS_INIT");
 	memcpy(o, from, MIN(from->struct_bytes, sizeof(*o)));
 	for (size_t i = offsetof(struct vfsdax_options, reserved); i < from->struct_bytes; i++)
 		if (bytes[i])
-			return -EINVAL;
+			return because(-EINVAL, "options that this version does not know");
 	if (o->reconnect_ms && !(o->flags & VFSDAX_ATTACH_RECONNECT))
-		return -EINVAL;
-	return o->flags & ~FLAGS_KNOWN ? -EINVAL : 0;
+		return because(-EINVAL, "reconnect_ms is for VFSDAX_ATTACH_RECONNECT");
+	return o->flags & ~FLAGS_KNOWN ? because(-EINVAL, "flags that this version does not know")
+				       : 0;
 }
 
 /* Not by umask(2), which would change it for other threads. */
@@ -166,7 +175,7 @@ static struct vfsdax *new_share(const char *source, const struct vfsdax_options 
 	s->map_budget_wanted = options->map_budget_bytes;
 	s->log_to = options->log;
 	s->log_ctx = options->log_ctx;
-	s->log = (struct log_sink){.handler = options->log ? log_line : NULL, .ctx = s};
+	s->log = (struct log_sink){.handler = log_line, .ctx = s};
 	s->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT;
 	s->readonly = options->flags & VFSDAX_ATTACH_READONLY;
 	s->uid = geteuid();
@@ -203,16 +212,22 @@ int share_attach(const char *source, struct transport *transport,
 	}
 	IN_SCOPE_OF(s);
 	err = open_share(s, transport);
-	if (err)
-		free_share(s);
-	else
+	if (!err) {
 		*share = s;
+		return 0;
+	}
+	scope_of_call.share = NULL;
+	free_share(s);
 	return err;
 }
 
 int vfsdax_attach(const char *source, const struct vfsdax_options *options, struct vfsdax **share)
 {
-	return share_attach(source, NULL, options, share);
+	int err;
+
+	note_line("");
+	err = share_attach(source, NULL, options, share);
+	return err ? note_attach(err, source) : 0;
 }
 
 /* ------------------------------------------------------------------ detach */
@@ -232,12 +247,14 @@ int vfsdax_detach(struct vfsdax *s)
 	if (!s)
 		return 0;
 	if (atomic_load(&s->objects))
-		return -EBUSY;
+		return (int)NOTED(because(-EBUSY, "a file, a map or a queue of the share is open"),
+				  s->source);
 	IN_SCOPE_OF(s);
 	atomic_store(&s->ends, true);
 	if (s->goes_on)
 		away_stop(s);
 	drain_posted(s);
+	scope_of_call.share = NULL;
 	free_share(s);
 	return 0;
 }
@@ -297,7 +314,7 @@ static void put_device_info(struct vfsdax *s, struct vfsdax_info *i)
 	i->mapped_bytes = atomic_load(&s->mapped_bytes);
 }
 
-int vfsdax_get_info(struct vfsdax *s, struct vfsdax_info *info)
+static int get_info_of(struct vfsdax *s, struct vfsdax_info *info)
 {
 	struct vfsdax_info i;
 	size_t room = info->struct_bytes;
@@ -316,6 +333,11 @@ int vfsdax_get_info(struct vfsdax *s, struct vfsdax_info *info)
 	memset(info, 0, room);
 	memcpy(info, &i, MIN(room, sizeof(i)));
 	return 0;
+}
+
+int vfsdax_get_info(struct vfsdax *s, struct vfsdax_info *info)
+{
+	return (int)NOTED(get_info_of(s, info), NULL);
 }
 
 void vfsdax_get_stats(struct vfsdax *s, void (*emit)(void *ctx, const char *name, uint64_t value),

@@ -44,13 +44,19 @@ static ssize_t read_xattr(struct vfsdax *s, const char *path, struct fuse_args *
 	return needed.size <= VALUE_MAX ? (ssize_t)needed.size : -EIO;
 }
 
-ssize_t vfsdax_getxattr(struct vfsdax *share, const char *path, const char *name, void *value,
-			size_t size)
+static ssize_t getxattr_of(struct vfsdax *share, const char *path, const char *name, void *value,
+			   size_t size)
 {
 	struct fuse_args args = {.opcode = FUSE_GETXATTR};
 	int err = check_xattr_name(name, &args.in[1]);
 
 	return err ? err : read_xattr(share, path, &args, value, size);
+}
+
+ssize_t vfsdax_getxattr(struct vfsdax *share, const char *path, const char *name, void *value,
+			size_t size)
+{
+	return NOTED(getxattr_of(share, path, name, value, size), path);
 }
 
 ssize_t vfsdax_listxattr(struct vfsdax *share, const char *path, char *list, size_t size)
@@ -59,11 +65,11 @@ ssize_t vfsdax_listxattr(struct vfsdax *share, const char *path, char *list, siz
 	ssize_t n = read_xattr(share, path, &args, list, size);
 
 	/* The names end with a 0 each: so does the list. */
-	return n > 0 && size && list[n - 1] ? -EIO : n;
+	return NOTED(n > 0 && size && list[n - 1] ? -EIO : n, path);
 }
 
-int vfsdax_setxattr(struct vfsdax *share, const char *path, const char *name, const void *value,
-		    size_t size, int flags)
+static int setxattr_of(struct vfsdax *share, const char *path, const char *name, const void *value,
+		       size_t size, int flags)
 {
 	bool ext = share->flags & FUSE_SETXATTR_EXT;
 	struct fuse_setxattr_in in = {.size = (uint32_t)size, .flags = (uint32_t)flags};
@@ -79,15 +85,26 @@ int vfsdax_setxattr(struct vfsdax *share, const char *path, const char *name, co
 		return -EINVAL;
 	if (size > VALUE_MAX)
 		return -E2BIG;
-	return share->readonly ? -EROFS : xattr_call(share, path, &args);
+	return share->readonly ? share_is_readonly() : xattr_call(share, path, &args);
 }
 
-int vfsdax_removexattr(struct vfsdax *share, const char *path, const char *name)
+int vfsdax_setxattr(struct vfsdax *share, const char *path, const char *name, const void *value,
+		    size_t size, int flags)
+{
+	return (int)NOTED(setxattr_of(share, path, name, value, size, flags), path);
+}
+
+static int removexattr_of(struct vfsdax *share, const char *path, const char *name)
 {
 	struct fuse_args args = {.opcode = FUSE_REMOVEXATTR};
 	int err = check_xattr_name(name, &args.in[0]);
 
 	if (err)
 		return err;
-	return share->readonly ? -EROFS : xattr_call(share, path, &args);
+	return share->readonly ? share_is_readonly() : xattr_call(share, path, &args);
+}
+
+int vfsdax_removexattr(struct vfsdax *share, const char *path, const char *name)
+{
+	return (int)NOTED(removexattr_of(share, path, name), path);
 }

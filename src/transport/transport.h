@@ -144,6 +144,14 @@ struct transport_ops {
 	int (*share)(struct transport *t, uint64_t win_off, uint64_t len, unsigned flags,
 		     struct transport_piece *out, const char **reason);
 
+	/* Optional (NULL: it cannot): does the device send open files, if it is asked to
+	 * (AGREE_FILES)? From open() on. */
+	bool (*takes_files)(struct transport *t);
+	/* Together with that: the file that came for the request with this unique number, which is
+	 * the caller's now; -1: none did. Its access mode is what its opener may do. Any thread
+	 * between start() and close(). */
+	int (*take_file)(struct transport *t, uint64_t unique);
+
 	/* Releases everything; stops first when that was not done. NULL is fine. */
 	void (*close)(struct transport *t);
 };

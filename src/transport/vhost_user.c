@@ -252,6 +252,16 @@ static int vu_share(struct transport *t, uint64_t win_off, uint64_t len, unsigne
 			       reason);
 }
 
+static bool vu_takes_files(struct transport *t)
+{
+	return vu_has(vu_of(t), VHOST_USER_PROTOCOL_F_VFSDAX_FILES);
+}
+
+static int vu_take_file(struct transport *t, uint64_t unique)
+{
+	return vu_files_take(&vu_of(t)->files, unique);
+}
+
 /* ------------------------------------------------------------------------- open, close */
 
 static void close_fd(int *fd)
@@ -277,6 +287,7 @@ static void vu_close(struct transport *t)
 		close(q->kick);
 		close(atomic_load(&q->call));
 	}
+	vu_files_destroy(&v->files);
 	vu_window_destroy(&v->window);
 	shared_memory_destroy(&v->arena);
 	close_fd(&v->channel);
@@ -308,6 +319,8 @@ static const struct transport_ops vhost_user_ops = {
 	.window_claim = vu_claim,
 	.window_release = vu_release,
 	.share = vu_share,
+	.takes_files = vu_takes_files,
+	.take_file = vu_take_file,
 	.close = vu_close,
 };
 
@@ -324,8 +337,10 @@ static struct vhost_user *vu_new(const char *path, const struct vhost_user_param
 		atomic_init(&v->queues[i].call, -1);
 	pthread_mutex_init(&v->request_lock, NULL);
 	pthread_mutex_init(&v->send_lock, NULL);
+	vu_files_init(&v->files);
 	vu_window_init(&v->window);
 	if (params) {
+		v->files_wanted = params->take_files;
 		v->timeout_ms = params->timeout_ms;
 		v->iommu_wanted = params->iommu_platform;
 		v->mask_features = params->mask_features;

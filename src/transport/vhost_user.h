@@ -19,6 +19,8 @@ struct vhost_user_params {
 	/* Keep a descriptor for each live mapping of the window, so that share() works. Where the
 	 * process may have no more of them (RLIMIT_NOFILE), the others are not for sharing. */
 	bool keep_files;
+	/* Accept open files of requests, where the back end can send them: take_file(). */
+	bool take_files;
 };
 
 /*

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "transport/vhost_user_internal.h"
+#include "wire/agreement.h"
 
 /* ------------------------------------------------------------------------- one request */
 
@@ -42,7 +43,12 @@ static int serve_shmem_map(struct vhost_user *v, const struct vhost_user_message
 {
 	int err = expect(m, sizeof(m->payload.mmap), 1, "SHMEM_MAP", why);
 
-	return err ? err : vu_window_map(&v->window, &m->payload.mmap, m->fds[0], why);
+	if (err)
+		return err;
+	if (m->payload.mmap.shmid == AGREEMENT_SHMID_FILES &&
+	    vu_has(v, VHOST_USER_PROTOCOL_F_VFSDAX_FILES))
+		return vu_files_put(&v->files, &m->payload.mmap, m->fds[0], why);
+	return vu_window_map(&v->window, &m->payload.mmap, m->fds[0], why);
 }
 
 static int serve_shmem_unmap(struct vhost_user *v, const struct vhost_user_message *m,

@@ -115,6 +115,7 @@ static uint64_t choose_protocol(struct vhost_user *v, uint64_t offered)
 	const uint64_t fds = VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
 	const uint64_t shmem = VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_SHMEM);
 	const uint64_t readonly = VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_VFSDAX_RDONLY);
+	const uint64_t files = VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_VFSDAX_FILES);
 	uint64_t chosen = offered & (VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_MQ) |
 				     VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
 				     VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_CONFIG) |
@@ -129,6 +130,8 @@ static uint64_t choose_protocol(struct vhost_user *v, uint64_t offered)
 			 "BACKEND_SEND_FD)");
 	else
 		chosen |= shmem | channel | fds | (offered & readonly);
+	if (v->files_wanted && offered & files && offered & channel && offered & fds)
+		chosen |= files | channel | fds;
 	/* A channel that nobody needs is a surface that nobody needs. */
 	if (v->iommu_wanted)
 		chosen |= offered & channel;

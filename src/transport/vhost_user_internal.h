@@ -9,6 +9,7 @@
  *   vhost_user_channel.c   the thread: the back end's requests, hang-up, errors
  *   vhost_user_window.c    what the back end mapped      base/shared_memory.c  DMA memory
  *   vhost_user_share.c     the same for other processes
+ *   vhost_user_files.c     open files that it sent
  *   vhost_user_message.c   a message with a time limit; wire/vhost_user_frame.c is its frame
  *
  *   driver (any thread)                         transport's thread
@@ -27,6 +28,7 @@
 #include "transport/transport.h"
 #include "transport/vhost_user.h"
 #include "base/shared_memory.h"
+#include "transport/vhost_user_files.h"
 #include "transport/vhost_user_message.h"
 #include "transport/vhost_user_window.h"
 #include "wire/virtio.h"
@@ -66,7 +68,7 @@ struct vhost_user {
 	uint64_t mask_features;
 	uint64_t offered;  /* all bits that the back end offers */
 	uint64_t protocol; /* negotiated VHOST_USER_PROTOCOL_F_* bits */
-	bool iommu_wanted;
+	bool iommu_wanted, files_wanted;
 	unsigned n_queues;
 
 	/* Set before start() */
@@ -78,6 +80,7 @@ struct vhost_user {
 	/* iommu, between start() and stop(). While it is set, the thread may read `arena`. */
 	_Atomic bool translating;
 
+	struct vu_files files;
 	struct vu_window window;
 	char window_reason[FRAME_WHY_BYTES];
 

@@ -62,7 +62,7 @@ bool long_has_room(const struct window *w, unsigned order)
 	return w->stats.bytes_pinned + long_share(w, order) <= w->long_max;
 }
 
-static bool long_charge(struct window_range *r)
+static bool long_charge(struct window_range *r, struct window_pin *pin)
 {
 	struct window *w = r->inode->w;
 	bool fits;
@@ -71,6 +71,8 @@ static bool long_charge(struct window_range *r)
 	fits = r->long_pins ? r->long_pins < UINT16_MAX : long_has_room(w, r->order);
 	if (fits && !r->long_pins++)
 		w->stats.bytes_pinned += long_share(w, r->order);
+	pin->long_bytes = long_share(w, r->order);
+	pin->long_left = w->long_max - MIN(w->stats.bytes_pinned, w->long_max);
 	pthread_mutex_unlock(&w->lock);
 	return fits;
 }
@@ -123,7 +125,7 @@ static bool pin_hit(struct window_range *r, const struct pin_request *q, struct 
 	if (!r || !range_serves(r, q))
 		return false;
 	pin->counted = q->flags & WINDOW_LONG;
-	if (pin->counted && !long_charge(r)) {
+	if (pin->counted && !long_charge(r, pin)) {
 		pin->over_budget = true;
 		return false;
 	}

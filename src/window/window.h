@@ -134,6 +134,9 @@ struct window_pin {
 	bool counted;	  /* among pinned_bytes_max */
 	bool blocked;	  /* after WINDOW_QUEUE: by a window_block() */
 	bool over_budget; /* after WINDOW_QUEUE with WINDOW_LONG: pinned_bytes_max is used up */
+	/* After WINDOW_PINNED with WINDOW_LONG: what the range counts of pinned_bytes_max, and what
+	 * of that is left. */
+	uint64_t long_bytes, long_left;
 };
 
 enum window_result {

@@ -52,9 +52,13 @@ enum agreement_flags {
 	/* An entry's `generation` is when its file was made, in nanoseconds (0: not known): with
 	 * the inode number it tells a file from every other one. */
 	AGREE_BIRTH = 1u << 8,
+	/* Over a socket, where the front end takes files (VHOST_USER_PROTOCOL_F_VFSDAX_FILES): an
+	 * OPEN, CREATE or TMPFILE whose header's `padding` has AGREEMENT_FILE_WANTED brings the
+	 * regular file that it has opened, before its answer; see below. */
+	AGREE_FILES = 1u << 9,
 	/* What the host does to names comes as AGREEMENT_NOTIFY_CHANGE, which says what it was; see
 	 * below. Of a driver that has VIRTIO_FS_F_NOTIFICATION. */
-	AGREE_CHANGES = 1u << 9,
+	AGREE_CHANGES = 1u << 10,
 };
 
 /* What our driver always is and can do; besides, AGREE_CHANGES where somebody listens. */
@@ -63,8 +67,18 @@ enum agreement_flags {
 	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH)
 
 /* Bits of the header's `padding`. */
-#define AGREEMENT_MTIME_NOW 1u
-#define AGREEMENT_NOTED	    2u
+#define AGREEMENT_MTIME_NOW   1u
+#define AGREEMENT_NOTED	      2u
+#define AGREEMENT_FILE_WANTED 4u
+
+/*
+ * Files. The device sends SHMEM_MAP of no bytes, of a region that is no memory,
+ * AGREEMENT_SHMID_FILES, with the request's unique number as its shm_offset and a descriptor: the
+ * open file description that the handle stands for, whose access mode shows what its opener may do.
+ * The driver acknowledges it before the answer is made. Where it cannot be sent the answer is as
+ * without.
+ */
+#define AGREEMENT_SHMID_FILES 255u
 
 #define AGREEMENT_NO_FH UINT64_MAX
 struct agreement_listing {

@@ -10,6 +10,7 @@
 #include <linux/fuse.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 
 #ifndef FUSE_CREATE_SUPP_GROUP
 #define FUSE_CREATE_SUPP_GROUP (1ULL << 34)
@@ -43,6 +44,23 @@ struct fuse_supp_groups {
 #ifndef FUSE_REQUEST_TIMEOUT
 #define FUSE_REQUEST_TIMEOUT (1ULL << 42)
 #endif
+
+/* 7.40: how deep the file systems of backing files may be stacked; where 7.38 has unused words. And
+ * struct fuse_open_out's last word is the backing id. */
+#define FUSE_INIT_OUT_STACK_DEPTH_OFFSET 36
+#ifndef FOPEN_PASSTHROUGH
+#define FOPEN_PASSTHROUGH (1 << 7)
+#endif
+#ifndef FUSE_DEV_IOC_BACKING_OPEN
+struct fuse_backing_map {
+	int32_t fd;
+	uint32_t flags;
+	uint64_t padding;
+};
+#define FUSE_DEV_IOC_BACKING_OPEN  _IOW(FUSE_DEV_IOC_MAGIC, 1, struct fuse_backing_map)
+#define FUSE_DEV_IOC_BACKING_CLOSE _IOW(FUSE_DEV_IOC_MAGIC, 2, uint32_t)
+#endif
+#define FUSE_OPEN_OUT_BACKING_OFFSET 12
 
 /* Opcodes after 7.38 (enumerators cannot be tested for, hence names of our own) */
 #define FUSE_OP_STATX		   52

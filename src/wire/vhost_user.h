@@ -27,6 +27,8 @@
  * it does not know.
  */
 #define VHOST_USER_PROTOCOL_F_VFSDAX_RDONLY	  62
+/* The same: SHMEM_MAP may bring an open file, see AGREE_FILES in wire/agreement.h. */
+#define VHOST_USER_PROTOCOL_F_VFSDAX_FILES	  61
 
 /* Requests of the front end */
 enum vhost_user_request {

@@ -41,10 +41,10 @@ if [ "$update" ]; then
 fi
 
 bad=0
-# A constant or member that layout.c does not know would change unseen. The minor version may grow at any time.
+# A constant or member that layout.c does not know would change unseen. The minor version and what follows it may grow at any time.
 header=include/vfsdax/vfsdax.h
 {
-	sed -nE 's/^#define (VFSDAX_[A-Z_]+) +[(0-9].*/\1/p' $header | grep -vx VFSDAX_VERSION_MINOR
+	sed -nE 's/^#define (VFSDAX_[A-Z_]+) +[(0-9].*/\1/p' $header | grep -vxE 'VFSDAX_VERSION_(MINOR|PATCH|NUMBER)'
 	tr '\n' ' ' <$header | grep -oE 'enum [a-z_]+ \{[^}]*\}' | grep -oE 'VFSDAX_[A-Z_]+'
 	awk '/^struct .*\{$/ { on = 1; next } /^\}/ { on = 0 } on' $header |
 		sed -E 's/\(\*([a-z_]+)\).*/\1;/; s,/\*.*,,; s,^[[:space:]]*\*.*,,' | grep -oE '[a-z_]+(\[[0-9]+\])?[,;]' | grep -oE '^[a-z_]+'

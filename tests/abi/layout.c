@@ -28,6 +28,7 @@ int main(void)
 	CONSTANT(VFSDAX_MAP_WHOLE);
 	CONSTANT(VFSDAX_MAP_NOWAIT);
 	CONSTANT(VFSDAX_DIRECT_DONTFORK);
+	CONSTANT(VFSDAX_COMPLETION_COPIED);
 
 	printf("enum vfsdax_log_level %zu bytes\n", sizeof(enum vfsdax_log_level));
 
@@ -65,5 +66,12 @@ int main(void)
 	STRUCT(vfsdax_result);
 	MEMBER(vfsdax_result, user_data);
 	MEMBER(vfsdax_result, result);
+
+	STRUCT(vfsdax_completion);
+	MEMBER(vfsdax_completion, user_data);
+	MEMBER(vfsdax_completion, result);
+	MEMBER(vfsdax_completion, flags);
+	MEMBER(vfsdax_completion, reserved_word);
+	MEMBER(vfsdax_completion, reserved);
 	return 0;
 }

@@ -14,13 +14,15 @@
 #   --base DIR       another build, measured as the server "base" beside this one
 #   --workloads RE   only those whose name matches: rand4k-1 rand4k-2 seq1m-1 create unlink
 #   --dir DIR        where the file lies (default /var/tmp; it is warm in the page cache in any case)
-#   --servers NAMES  some of: floor floor-bounce floor-1 passthrough_ll vfsdax vfsdax-queue
+#   --servers NAMES  some of: host floor floor-bounce floor-1 passthrough_ll vfsdax vfsdax-queue vfsdax-pass
 #   --o-direct       the client opens with O_DIRECT (see below)
 #   --json           prints JSON instead of a table
 #
 # The servers: floor answers from memory and does nothing else, one pinned thread a CPU on clones of /dev/fuse;
 # floor-bounce copies to a buffer first; floor-1 is one thread; passthrough_ll is libfuse3's example with cache=never,
-# as packaged; vfsdax is vfsdax-mount, all window hits (counters are checked); vfsdax-queue the same with dax=never.
+# as packaged; vfsdax is vfsdax-mount, all window hits (counters are checked); vfsdax-queue the same with dax=never;
+# vfsdax-pass the same with passthrough=auto, where the kernel reads by itself, and host its measure: the file system itself.
+# xhost: reads per second as a multiple of that.
 # xpass, xfloor: reads per second as a multiple of passthrough_ll's and of the floor's; p50xpa, p50xfl: the same of the
 # median latency (more than 1 is faster), which a busy machine disturbs less.
 # Every read is direct I/O: each server opens with FOPEN_DIRECT_IO. The client does not say O_DIRECT, because passthrough_ll
@@ -107,7 +109,7 @@ wait_for() { # SECONDS WHAT COMMAND...
 	for ((i = 0; i < n; i++)); do "$@" && return; sleep 0.02; done
 	die "$what: not after $((n / 50)) s"
 }
-mounted() { grep -q " $1 fuse" /proc/self/mounts; }
+mounted() { grep -q " $1 " /proc/self/mounts; }
 start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 	local mnt=$work/$1.$2 on=() sock=$work/$1.$2.sock
 	[ "$1" = free ] || on=(taskset -c "$cpu")
@@ -117,12 +119,15 @@ start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 	floor-bounce) "${on[@]}" "$bin/floor" --bounce "$work/share/data" "$mnt" & ;;
 	floor-1) "${on[@]}" "$bin/floor" --threads 1 "$work/share/data" "$mnt" & ;;
 	passthrough_ll) "${on[@]}" "$bin/passthrough_ll" -f -o "source=$work/share,cache=never" "$mnt" & ;;
-	vfsdax | vfsdax-queue | base)
+	host) mount --bind "$work/share" "$mnt" ;;
+	vfsdax | vfsdax-queue | vfsdax-pass | base)
 		"${on[@]}" "$(tool vfsdax-device "$2")" --shared-dir "$work/share" --socket-path "$sock" 2>"$sock.log" &
 		devices+=($!)
 		wait_for 10 "vfsdax-device" grep -qs 'listening on' "$sock.log"
 		local options=()
 		[ "$2" != vfsdax-queue ] || options=(-o dax=never)
+		# (a build from before it knows no such option)
+		[ "$2" = vfsdax-pass ] || ! "$(tool vfsdax-mount "$2")" --help | grep -q passthrough= || options+=(-o passthrough=never)
 		"${on[@]}" "$(tool vfsdax-mount "$2")" "unix:$sock" "$mnt" "${options[@]}" ;;
 	*) die "no server is called $2" ;;
 	esac
@@ -187,6 +192,7 @@ report=$(jq -s --argjson routes "${routes:-[]}" --arg kernel "$(uname -r)" --arg
 	| map(. as $r | . + {
 		to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | $r.iops / .iops) // null),
 		p50_to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | .p50_us / $r.p50_us) // null),
+		to_host: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "host") | $r.iops / .iops) // null),
 		to_base: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "base") | $r.iops / .iops) // null),
 		p50_to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | .p50_us / $r.p50_us) // null),
 		to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | $r.iops / .iops) // null)})
@@ -199,10 +205,10 @@ jq -r --arg order "$servers" '
 	($order | split(" ")) as $o
 	| .rows | sort_by(.placement, .workload, (.server as $s | $o | index($s)))[]
 	| [.placement, .workload, .server, (.iops | round), (.mbps | round), .p50_us, .p99_us, (.iops_min | round), (.iops_max | round),
-		(.to_passthrough_ll // 0), (.to_floor // 0), (.p50_to_passthrough_ll // 0), (.p50_to_floor // 0), (.to_base // 0)] | @tsv' <<<"$report" |
-	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-15s %8s %7s %8s %8s %17s %7s %7s %7s %7s %6s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11], a[12], a[13], a[14] }
-		BEGIN { split("place workload server ops/s MB/s p50_us p99_us min..max x xpass xfloor p50xpa p50xfl xbase", h, " "); row(h) }
-		{ if (NR > 1 && $2 != last) print ""; last = $2; $8 = $8 ".." $9; for (i = 10; i <= 14; i++) if (NR > 0) $i = $i ? sprintf("%.2f", $i) : "-"
+		(.to_passthrough_ll // 0), (.to_floor // 0), (.p50_to_passthrough_ll // 0), (.p50_to_floor // 0), (.to_base // 0), (.to_host // 0)] | @tsv' <<<"$report" |
+	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-15s %8s %7s %8s %8s %17s %7s %7s %7s %7s %6s %6s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11], a[12], a[13], a[14], a[15] }
+		BEGIN { split("place workload server ops/s MB/s p50_us p99_us min..max x xpass xfloor p50xpa p50xfl xbase xhost", h, " "); row(h) }
+		{ if (NR > 1 && $2 != last) print ""; last = $2; $8 = $8 ".." $9; for (i = 10; i <= 15; i++) if (NR > 0) $i = $i ? sprintf("%.2f", $i) : "-"
 		  for (i = 1; i <= NF; i++) r[i] = $i; row(r) }'
 echo
 jq -r '.routes[] | select(.server) | "\(.placement) \(.server): \(.window_read_bytes) bytes through the window, \(.queue_read_bytes) through the queue"' <<<"$report"

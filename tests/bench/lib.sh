@@ -11,6 +11,7 @@
 #
 # The pairs, the second one as a multiple of the first:
 #   mmap of the file on the host   ->  engine map: pointers into the window    aim: 0.9
+#   the same                       ->  engine direct: a pointer of the mount   aim: 0.9
 #   psync through the FUSE mount   ->  engine lib: vfsdax_read()               aim: 5 at 4 KiB
 #   fstat one at a time            ->  32 fstats submitted at once             aim: 3
 #   a device without its sandbox   ->  with it: fstat, reads and writes by request   aim: 0.98
@@ -70,18 +71,19 @@ pair() { # NAME AIM BASE OTHER OPTION...: one line of JSON
 		{pair: $name, aim: $aim, base: $a.iops_median, other: $b.iops_median, base_p50_ns: ($a.p50_ns | median), other_p50_ns: ($b.p50_ns | median),
 			ratio: $b.ratio.value, low: $b.ratio.ci95[0], high: $b.ratio.ci95[1], by_p50: $b.p50_ratio.value}'
 }
-map="engine=map,filename=unix:$work/lib.sock:/data" lib="engine=lib,filename=unix:$work/lib.sock:/data"
-bare="engine=lib,filename=unix:$work/bare.sock:/data"
+map="engine=map,share=unix:$work/lib.sock,filename=/data" lib="engine=lib,share=unix:$work/lib.sock,filename=/data"
+bare="engine=lib,share=unix:$work/bare.sock,filename=/data" direct="engine=direct,filename=$work/mnt/data"
 mmap="engine=mmap,filename=$work/share/data" mount="engine=psync,filename=$work/mnt/data"
 {
 	pair "map / mmap on the host, randread 4k" 0.9 "$mmap" "$map" --rw=randread --bs=4k
 	pair "map / mmap on the host, read 4k" 0.9 "$mmap" "$map" --rw=read --bs=4k
 	pair "map / mmap on the host, read 1m" 0.9 "$mmap" "$map" --rw=read --bs=1m
+	pair "direct / mmap on the host, randread 4k" 0.9 "$mmap" "$direct" --rw=randread --bs=4k
 	pair "lib / FUSE mount, randread 4k" 5 "$mount" "$lib" --rw=randread --bs=4k
 	pair "lib / FUSE mount, read 4k" 5 "$mount" "$lib" --rw=read --bs=4k
 	pair "lib / FUSE mount, read 1m" null "$mount" "$lib" --rw=read --bs=1m
 	pair "lib / pread on the host, randread 4k" null "engine=psync,filename=$work/share/data" "$lib" --rw=randread --bs=4k
-	pair "lib: 32 fstats at once / one at a time" 3 "$lib" "$lib,batch=32" --rw=stat
+	pair "lib: 32 fstats at once / one at a time" 3 "$lib" "$lib,iodepth=32,iodepth_batch_complete_min=32" --rw=stat
 	pair "lib, sandbox / none, stat" 0.98 "$bare" "$lib" --rw=stat
 	pair "lib, sandbox / none, randread 4k, queue" 0.98 "$bare" "$lib" --rw=randread --bs=4k --nodax
 	pair "lib, sandbox / none, randwrite 4k, queue" 0.98 "$bare" "$lib" --rw=randwrite --bs=4k --nodax

@@ -229,6 +229,123 @@ test_sqlite_says_the_same() {
 	expect_ge "$(served reads)" 20 "reads that were served"
 }
 
+# ---- databases ------------------------------------------------------------------------------------
+
+long_ripgrep=1
+test_ripgrep() {
+	programs_of_others || return 0
+	need rg
+	intercept_setup
+	mkdir "$HOST_DIR/tree"
+	cp -r /usr/include/linux /usr/include/[a-m]*.h "$HOST_DIR/tree"
+	seq 2000000 >"$HOST_DIR/tree/numbers"
+	# (it maps what it is to search alone, and reads what it finds)
+	same "rg --no-config --sort path -c struct ../tree && rg --no-config --mmap -c 99 ../tree/numbers && rg --no-config --no-mmap --sort path -n 'define.*[0-9]{5}' ../tree
+		rg --no-config -U --sort path -l 'struct [a-z_]+ [{]\n' ../tree | md5sum"
+	expect_ge "$(served reads)" 100 "reads that were served"
+	expect_ge "$(served maps)" 1 "maps that were served"
+}
+
+# lmdb_text FROM TO: what mdb_load reads
+lmdb_text() {
+	printf 'VERSION=3\nformat=print\ntype=btree\nmapsize=67108864\nHEADER=END\n'
+	seq -f ' %010.0f' "$1" "$2" | sed 'p; s/ \(.*\)/ value \1 \1 \1 \1 \1 \1/'
+	echo DATA=END
+}
+
+long_lmdb=1
+test_lmdb() {
+	programs_of_others || return 0
+	need mdb_load mdb_dump mdb_copy
+	intercept_setup
+	lmdb_text 1 20000 >"$HOST_DIR/text"
+	# (its lock file has the process's number in it)
+	same "mkdir env copy && mdb_load -f ../text env && mdb_dump env | md5sum && mdb_load -f ../text -s other env && mdb_stat -a env && mdb_dump -a env | md5sum
+		mdb_load -N -s other -f ../text env; mdb_copy -c env copy && mdb_dump -a copy | md5sum && rm env/lock.mdb copy/lock.mdb"
+	expect_ge "$(served reads)" 10 "reads that were served"
+	expect_ge "$(served maps)" 4 "maps that were served"
+}
+
+# One environment, written from both sides at once: its mutexes lie in a file that both have mapped, and the pages that each reads
+# through a map are those that the other has written.
+timeout_lmdb_with_the_host=300
+test_lmdb_with_the_host() {
+	programs_of_others || return 0
+	need mdb_load mdb_dump
+	intercept_setup
+	local n=${VFSDAX_LONG:+100000} host
+	n=${n:-10000}
+	lmdb_text 1 "$n" >"$TEST_DIR/text"
+	mkdir "$HOST_DIR/env"
+	lmdb_text 1 1 | run mdb_load -s start "$MNT/env"
+	timeout 200 mdb_load -f "$TEST_DIR/text" -s host "$HOST_DIR/env" >"$TEST_DIR/host.out" 2>&1 &
+	host=$!
+	run timeout 200 mdb_load -f "$TEST_DIR/text" -s guest "$MNT/env" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	wait "$host" || fail "the host's: status $?: $(tail -n 3 "$TEST_DIR/host.out")"
+	local who name expected
+	expected=$(sed '1,/HEADER=END/d' "$TEST_DIR/text" | md5sum)
+	for name in host guest; do
+		expect_eq "$(mdb_dump -p -s $name "$HOST_DIR/env" | sed '1,/HEADER=END/d' | md5sum)" "$expected" "what the host reads of $name"
+		expect_eq "$(run mdb_dump -p -s $name "$MNT/env" | sed '1,/HEADER=END/d' | md5sum)" "$expected" "what the program reads of $name"
+	done
+	expect_ge "$(served maps)" 4 "maps that were served"
+}
+
+# redis [COMMAND...]: starts a server in the folder "redis" of the mount, by COMMAND
+redis() {
+	# (what is called redis-check-rdb is the server, by the name that the other package gives it)
+	ln -sfn "$(command -v redis-check-rdb)" "$TEST_DIR/redis-server"
+	"$@" "$TEST_DIR/redis-server" --port 0 --unixsocket "$TEST_DIR/redis.sock" --dir "$MNT/redis" --appendonly yes --appendfsync everysec --save '' \
+		--auto-aof-rewrite-percentage 0 --enable-debug-command yes >>"$TEST_DIR/redis.log" 2>&1 &
+	REDIS=$!
+	wait_until 20 "redis answers" bash -c "redis-cli -s '$TEST_DIR/redis.sock' ping 2>/dev/null | grep -q PONG"
+}
+redis_ends() {
+	redis-cli -s "$TEST_DIR/redis.sock" shutdown >/dev/null 2>&1 || true
+	wait_until 20 "redis ends" gone "$REDIS"
+	wait "$REDIS" || fail "redis: status $?: $(tail -n 3 "$TEST_DIR/redis.log")"
+}
+redis_digest() { redis-cli -s "$TEST_DIR/redis.sock" debug digest; }
+redis_commands() {
+	local i
+	for ((i = 0; i < 3000; i++)); do
+		printf 'set key:%d %0300d\r\nincrby counter %d\r\nrpush list:%d %d\r\nhset hash:%d field%d %d\r\n' "$i" "$i" "$i" $((i % 50)) "$i" $((i % 20)) "$i" "$i"
+	done
+}
+
+timeout_redis_with_aof=300
+long_redis_with_aof=1
+test_redis_with_aof() {
+	programs_of_others || return 0
+	need redis-cli redis-check-rdb
+	intercept_setup
+	local how digests=()
+	redis_commands >"$TEST_DIR/commands"
+	for how in plain run; do
+		mkdir "$MNT/redis"
+		if [ $how = run ]; then redis env VFSDAX_RUN_REPORT=1 "$RUN"; else redis; fi
+		redis-cli -s "$TEST_DIR/redis.sock" --pipe <"$TEST_DIR/commands" >"$TEST_DIR/pipe" 2>&1 || fail "$how: $(cat "$TEST_DIR/pipe")"
+		grep -q 'errors: 0, replies: 12000' "$TEST_DIR/pipe" || fail "$how: $(cat "$TEST_DIR/pipe")"
+		# a fork that writes the whole of it, while more is appended
+		redis-cli -s "$TEST_DIR/redis.sock" bgrewriteaof >/dev/null
+		redis-cli -s "$TEST_DIR/redis.sock" --pipe <"$TEST_DIR/commands" >/dev/null
+		wait_until 60 "the file is rewritten" bash -c "redis-cli -s '$TEST_DIR/redis.sock' info persistence | grep -q 'aof_rewrite_in_progress:0'"
+		digests+=("$(redis_digest)")
+		redis_ends
+		redis-check-aof "$HOST_DIR"/redis/appendonlydir/*.manifest >"$TEST_DIR/check" 2>&1 || fail "$how: the host's redis-check-aof: $(tail -n 3 "$TEST_DIR/check")"
+		# and what it reads again is the same
+		if [ $how = run ]; then redis env VFSDAX_RUN_REPORT=1 "$RUN"; else redis; fi
+		digests+=("$(redis_digest)")
+		redis_ends
+		rm -rf "${MNT:?}/redis"
+	done
+	[[ ${digests[0]} =~ ^[0-9a-f]{40}$ ]] || fail "no digest: ${digests[0]}"
+	expect_eq "$(printf '%s\n' "${digests[@]}" | sort -u | wc -l)" 1 "different contents: ${digests[*]}"
+	sed -n '/^vfsdax-run: [0-9]/p' "$TEST_DIR/redis.log" >"$TEST_DIR/report"
+	# (it appends, which the kernel does, and reads through stdio)
+	expect_reported 'appendonly.aof.*by the kernel: open for writing only'
+}
+
 # ---- what cannot be served --------------------------------------------------------------------------
 
 test_what_cannot_be_intercepted_is_named() {

@@ -30,6 +30,10 @@ DEVICE_PID=    # what was started
 DEVICE_WORKER= # what serves: inside a sandbox another process
 MOUNT_PID=
 NOBODY=65534
+# What is not said otherwise: tests of window, queue and the kernel's pages need requests, which a file that is passed
+# through has none of. VFSDAX_PASSTHROUGH=auto mounts as users do.
+MOUNT_DEFAULTS=()
+[ "${VFSDAX_PASSTHROUGH:-never}" = auto ] || MOUNT_DEFAULTS=(-o passthrough=never,shared_mmap=cached)
 
 # ---- saying what is wrong -----------------------------------------------------------------------
 
@@ -169,7 +173,7 @@ mount_share() {
 	is_mounted || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
-	bounded 20 "${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "$@" 2>>"$MOUNT_LOG" || status=$?
+	bounded 20 "${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "${MOUNT_DEFAULTS[@]}" "$@" 2>>"$MOUNT_LOG" || status=$?
 	[ "$status" = 0 ] || fail "vfsdax-mount $*: status $status: $(tail -n 3 "$MOUNT_LOG")"
 	is_mounted || fail "vfsdax-mount returned 0 but nothing is mounted at $MOUNTPOINT"
 	bounded 5 stat -f "$MOUNTPOINT" >/dev/null || fail "vfsdax-mount returned 0 but the mount does not answer"
@@ -188,7 +192,7 @@ mount_share_fg() {
 	is_mounted || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
-	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" -f "$@" >>"$MOUNT_LOG" 2>&1 &
+	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" -f "${MOUNT_DEFAULTS[@]}" "$@" >>"$MOUNT_LOG" 2>&1 &
 	MOUNT_PID=$!
 	wait_until 20 "mounted" mounted_or_gone
 	is_mounted || fail "vfsdax-mount -f $*: $(tail -n 3 "$MOUNT_LOG")"

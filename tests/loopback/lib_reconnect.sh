@@ -105,7 +105,7 @@ kill_driver() {
 }
 # start_driver [--upgrade]: does not wait; await_driver does, until it serves the mount
 start_driver() {
-	local words=("$(source_of_share)" "$MOUNTPOINT" "${DRIVER_OPTIONS[@]}")
+	local words=("$(source_of_share)" "$MOUNTPOINT" "${MOUNT_DEFAULTS[@]}" "${DRIVER_OPTIONS[@]}")
 	[ $# = 0 ] || words=(--upgrade "$MOUNTPOINT")
 	: >>"$MOUNT_LOG"
 	TAKEN_OVER=$(times_said 'is taken over') MOUNTED=$(times_said 'is mounted at')

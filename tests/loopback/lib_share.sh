@@ -60,6 +60,26 @@ test_a_map_of_a_file_that_the_host_cut() {
 }
 test_the_map_budget() { DEVICE_OPTIONS="--cache-size=32M" libop budget; }
 
+test_several_buffers() { libop vectors; }
+test_populate() { DEVICE_OPTIONS="--cache-size=64M" libop populate; }
+test_failures_in_words() { libop words; }
+test_paths_in_batches() { libop stats; }
+
+# What a program that makes no call any more has closed or looked up is not open for it on the host.
+test_an_idle_program_has_forgotten() {
+	unix_only "looks at the device's descriptors"
+	start_device
+	bounded 60 "$LIBOP" idle "unix:$SOCK" "$HOST_DIR" "$TEST_DIR/end" >"$TEST_DIR/out" 2>"$TEST_DIR/err" &
+	local libop=$!
+	wait_until 30 "libop is idle" grep -qx idle "$TEST_DIR/out"
+	wait_until 5 "nothing of $HOST_DIR/d is open" nothing_open_below_d
+	touch "$TEST_DIR/end"
+	wait "$libop" || fail "libop idle: $(grep -v '^log:' "$TEST_DIR/err" | tail -n 3)"
+}
+nothing_open_below_d() {
+	[ -e "/proc/$DEVICE_WORKER/fd" ] && ! find "/proc/$DEVICE_WORKER/fd" -lname '*/d' -o -lname '*/d/*' | grep -q .
+}
+
 test_a_batch_is_one_kick() { libop batch; }
 test_a_queue_of_reads_and_writes() { libop mixed; }
 timeout_a_queue_of_reads_and_writes=120

@@ -61,6 +61,31 @@ test_a_crash_is_a_death_as_well() {
 	expect_taken_over "$NUMBER"
 	works
 }
+# Before Linux 6.9 what the dead one had taken gets an error: whichever of the kernel's channels it came by, also where the next driver has
+# fewer of them. (A library stands in for such a kernel.)
+test_a_kernel_that_sends_nothing_again() {
+	local holder i
+	[ -z "$SANITIZED" ] || skip "a sanitizer wants to be the first library"
+	share -o workers=2
+	keep_open f
+	flock --no-fork "$MNT/d/n1" sleep 100 &
+	holder=$!
+	wait_until 10 "the lock is held" eval '! flock -n "$MNT/d/n1" true'
+	for i in 0 1 2 3 4 5; do call taskset -c $((i % $(nproc))) flock "$MNT/d/n1" true; done
+	callers_wait
+	kill_driver
+	MOUNT_WRAP=(env LD_PRELOAD="$VFSDAX_HELPERS/old_kernel.so")
+	DRIVER_OPTIONS=(-o workers=1)
+	revive_driver
+	DEAD='connection abort'
+	callers_fail
+	! flock -n "$MNT/d/n1" true || fail "the lock is lost"
+	kill "$holder"
+	end_keeper
+	works
+	unmount_share
+	expect_nothing_left "$NUMBER"
+}
 test_a_driver_that_dies_while_it_takes_over() {
 	local i
 	share

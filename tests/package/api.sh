@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The header, the version script and the man page speak of the same functions, and each has its words.
+# The header, the version script and the man pages speak of the same functions, and each has its words.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 header=include/vfsdax/vfsdax.h map=src/lib/libvfsdax.map page=src/lib/vfsdax.3
@@ -34,20 +34,33 @@ while read -r f; do
 done < <(grep -oE '\<vfsdax_[a-z_]+ ?\(' $page | tr -d ' (' | sort -u)
 [ "$(sort <<<"$in_map" | uniq -d)" = "" ] || complain "$map: twice: $(sort <<<"$in_map" | uniq -d)"
 
-version=$(sed -nE 's/^project\(vfsdax VERSION ([0-9]+\.[0-9]+)\..*/\1/p' CMakeLists.txt)
-declared=$(sed -nE 's/^#define VFSDAX_VERSION_(MAJOR|MINOR) ([0-9]+)$/\2/p' $header | paste -sd.)
+version=$(sed -nE 's/^project\(vfsdax VERSION ([0-9.]+) .*/\1/p' CMakeLists.txt)
+declared=$(sed -nE 's/^#define VFSDAX_VERSION_(MAJOR|MINOR|PATCH) ([0-9]+)$/\2/p' $header | paste -sd.)
 [ "$version" = "$declared" ] || complain "$header says version $declared, CMakeLists.txt says $version"
+full=$(sed -nE 's/^project\(vfsdax VERSION ([0-9.]+).*/\1/p' CMakeLists.txt)
+[[ $(head -n 1 debian/changelog) == "vfsdax ($full) "* ]] || complain "debian/changelog does not begin with $full, as CMakeLists.txt says"
+grep -q "^## $full " CHANGELOG.md || complain "CHANGELOG.md does not have $full, as CMakeLists.txt says"
+
+# A node for each release, each on top of the one before; what one release had is never moved to another.
+before=
+while read -r node rest; do
+	[ "$rest" = "$before" ] || complain "$map: $node is on top of '$rest', not of '$before'"
+	before=$node
+done < <(awk '/^VFSDAX_.* \{/ { node = $1 } /^\}/ { sub(/;/, "", $2); print node, $2 }' $map)
+while read -r name node; do
+	grep -qxE "func $name@@$node" tests/abi/libvfsdax.abi || complain "tests/abi/libvfsdax.abi: $name is not promised in $node"
+done < <(awk '/^VFSDAX_.* \{/ { node = $1 } /vfsdax_.*;/ { sub(/;/, ""); print $1, node }' $map)
 
 # What is linked into the library may be.
 while read -r f; do
 	complain "$f: not LGPL-2.1-or-later, so it cannot be part of libvfsdax"
-done < <(grep -rL 'SPDX-License-Identifier: LGPL-2.1-or-later' src include --include='*.[ch]')
+done < <(grep -rL 'SPDX-License-Identifier[:] LGPL-2.1-or-later' src include --include='*.[ch]')
 ! grep -rn '#include <pci/' src || complain "libpci is GPL"
 
-# The page is one that man(1) can show without complaint.
-for m in src/lib/*.3 tools/*/*.[18]; do
-	troff=$(LC_ALL=C groff -man -ww -Tascii -z "$m" 2>&1) || complain "$m: groff failed"
-	[ -z "$troff" ] || complain "$troff"
-done
+# `man FUNCTION` works: each stands in the head of one of the pages.
+grouped=$(awk '/^ \* functions: / { on = 1 } on && /^ \* [a-z ]+: / && !/functions:/ { on = 0 } on' src/lib/man/*.c |
+	grep -oE 'vfsdax_[a-z_]+' | sort)
+[ "$grouped" = "$(sort <<<"$functions")" ] ||
+	complain "src/lib/man: not what the header declares, each once: $(comm -3 <(echo "$grouped") <(sort <<<"$functions") | paste -sd' ')"
 [ "$bad" != 0 ] || echo "$(wc -l <<<"$functions") functions, each declared with a comment, exported and in the man page"
 exit "$bad"

@@ -8,20 +8,18 @@
 # The chroots stay in build/distros; remove that folder to make them anew.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-[ "$(id -u)" = 0 ] || { echo "needs root for chroots"; exit 77; }
-command -v debootstrap >/dev/null || { echo "debootstrap is not installed"; exit 77; }
+# shellcheck source=tests/package/roots.sh
+. tests/package/roots.sh
 jobs=$(nproc)
-root=$PWD/build/distros
-mkdir -p "$root"
 
 # make_chroot NAME SUITE [ARCH]: with what compiles us; ARCH: with the libraries of that one, too
 make_chroot() {
-	local dir=$root/$1 suite=$2 arch=${3:-}
+	local dir=$roots/$1 suite=$2 arch=${3:-}
 	[ ! -e "$dir/ready" ] || return 0
-	rm -rf "$dir"
-	debootstrap --variant=minbase "$suite" "$dir" >"$dir.log" 2>&1 || { tail -n 3 "$dir.log"; return 1; }
+	fresh_root "$suite" || return 1
+	unpack_root "$suite" "$1"
 	cp tests/install-deps.sh "$dir/"
-	in_chroot "$1" "
+	in_root "$1" "
 		export DEBIAN_FRONTEND=noninteractive
 		/install-deps.sh build
 		if [ '$arch' ]; then
@@ -34,14 +32,11 @@ make_chroot() {
 		fi" >>"$dir.log" 2>&1 || { tail -n 3 "$dir.log"; return 1; }
 	touch "$dir/ready"
 }
-in_chroot() { # NAME COMMAND, in a mount and PID name space of its own
-	unshare -mpf --kill-child chroot "$root/$1" bash -ec "mount -t proc proc /proc; $2"
-}
 
 # compile NAME LABEL CMAKE-OPTIONS
 compile() {
-	local log=$root/$1-$2.log
-	if in_chroot "$1" "
+	local log=$roots/$1-$2.log
+	if in_root "$1" "
 		rm -rf /build-$2
 		cmake -S /src -B /build-$2 -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFSDAX_WERROR=ON $3
 		cmake --build /build-$2 -j $jobs -- -k 0" >"$log" 2>&1; then
@@ -56,13 +51,13 @@ compile() {
 
 # The services, and a mount that is one, with the systemd of that release.
 serve() { # NAME
-	local log=$root/$1-systemd.log
-	in_chroot "$1" "export DEBIAN_FRONTEND=noninteractive
+	local log=$roots/$1-systemd.log
+	in_root "$1" "export DEBIAN_FRONTEND=noninteractive
 		apt-get -q -y install --no-install-recommends systemd procps attr util-linux fuse3" >"$log" 2>&1 || true
 	# (a root of its own, not a chroot: systemd makes mount name spaces)
 	if unshare -mpf --kill-child bash -ec "
-		mount --bind '$root/$1' '$root/$1'
-		cd '$root/$1'
+		mount --bind '$roots/$1' '$roots/$1'
+		cd '$roots/$1'
 		pivot_root . mnt
 		mount -t proc proc /proc
 		umount -l /mnt
@@ -70,7 +65,7 @@ serve() { # NAME
 		mount -t sysfs sys /sys
 		mount -t cgroup2 cgroup /sys/fs/cgroup
 		cd /src && tests/package/systemd.sh /build-gcc" >>"$log" 2>&1; then
-		echo "ok   $1 systemd $(chroot "$root/$1" dpkg-query -W -f '${Version}' systemd)"
+		echo "ok   $1 systemd $(chroot "$roots/$1" dpkg-query -W -f '${Version}' systemd)"
 	else
 		echo "FAIL $1 systemd: log: $log"
 		tail -n 5 "$log" | sed 's/^/     /'
@@ -84,9 +79,7 @@ for name in "$@"; do
 	suite=$name arch=
 	[ "$name" != arm64 ] || { suite=trixie arch=arm64; }
 	make_chroot "$name" "$suite" $arch || { echo "FAIL $name: no chroot"; failed=1; continue; }
-	rm -rf "$root/$name/src"
-	mkdir "$root/$name/src"
-	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$root/$name/src/"
+	copy_sources "$name"
 	if [ "$arch" ]; then
 		PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig compile "$name" gcc \
 			"-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc"

@@ -7,10 +7,10 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$(cd "$root" && cd "${1:-build/release}" && pwd)
 work=$(mktemp -d /var/tmp/vfsdax-install.XXXXXX)
-device=
+device='' second=''
 cleanup() {
 	umount -l "$work/mnt" 2>/dev/null || true
-	[ -z "$device" ] || kill "$device" 2>/dev/null || true
+	for pid in "$device" "$second"; do [ -z "$pid" ] || kill "$pid" 2>/dev/null || true; done
 	rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
@@ -74,7 +74,7 @@ mkdir cmake
 cat >cmake/CMakeLists.txt <<'C'
 cmake_minimum_required(VERSION 3.25)
 project(user C)
-find_package(vfsdax 0.1 REQUIRED)
+find_package(vfsdax 0.2 REQUIRED)
 add_executable(shared ../02-read.c)
 target_link_libraries(shared PRIVATE vfsdax::vfsdax)
 add_executable(static ../02-read.c)
@@ -130,6 +130,22 @@ for kind in '' .static; do
 	read -r requests _ kicks _ < <(tail -n 1 out)
 	[ "$requests" -ge 100 ] && [ "$kicks" -lt $((requests / 2)) ] || fail "no batches"
 done
+say 06-weights
+weights="$prefix/share/doc/vfsdax/examples/06-weights.py"
+if python3 -c 'import ctypes' 2>/dev/null; then
+	"$weights" make "$host/weights" 8
+	"$weights" "$source" weights | tee out
+	# (the last one ends in a page that is no whole one)
+	same "$(grep -c 'in place$' out)" 9 "tensors in place"
+	same "$(awk '{ print $1, $5 }' out | tr '\n' ' ')" "$(for i in $(seq 0 9); do printf 'layer.%d %d ' "$i" $((i + 1)); done)" "means"
+	for bad in one numbers nothing; do
+		! "$weights" "$source" $bad >out 2>err || fail "06-weights takes $bad for tensors"
+		same "$(wc -l <err)" 1 "lines about $bad: $(cat err)"
+	done
+else
+	weights=
+	echo "python3 is not there: 06-weights is not tried"
+fi
 ./probe.cxx "$source" | grep -q 'window     256 MiB' || fail "from C++: no window"
 for program in cmake/build/shared cmake/build/static ./02-read.names; do
 	"$program" "$source" numbers | cmp - "$host/numbers" || fail "$program"
@@ -153,8 +169,21 @@ for program in ./05-direct-mmap ./05-direct-mmap.static; do
 	$program "$work/mnt/numbers" 2>&1 >/dev/null | tee err
 	[ "$(awk '{ print $1 }' err)" -gt 10000000 ] || fail "not in place"
 done
+if [ "$weights" ]; then
+	# (a device serves one front end)
+	"$prefix/bin/vfsdax-device" --shared-dir "$host" --socket-path "$work/second" --cache-size 256M 2>second.log &
+	second=$!
+	for _ in $(seq 200); do
+		grep -q 'listening on' second.log && break
+		sleep 0.05
+	done
+	"$weights" "unix:$work/second" weights "$work/mnt/weights" | tee out
+	same "$(sed -n 's/^first tensor.*sum //p' out | uniq -c | awk '{ print $1 }')" 3 "the first tensor, by each way"
+	kill "$second"
+	second=
+fi
 umount "$work/mnt"
 kill "$device"
 wait "$device" || fail "vfsdax-device: status $?"
-device=
+device='' second=''
 say "${#programs[@]} programs, shared and static"

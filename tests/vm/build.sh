@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# build.sh [--force] [--print]: make what guests boot from and QEMU runs from, unless it is there.
+# build.sh [--arch ARCH] [--force] [--print]: make what guests boot from and QEMU runs from, unless it is there.
 #
+#   --arch     of the guest: amd64 (default) or arm64 (recipe-arm64.sh)
 #   --force    build it again (new packages of the mirror) even if the recipe has not changed
 #   --print    print the lab's path and nothing else; status 1 when it is not built
 #
@@ -11,22 +12,22 @@
 set -euo pipefail
 # shellcheck source=tests/vm/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-# shellcheck source=tests/vm/recipe.sh
-. "$VM_DIR/recipe.sh"
 
 main() {
     local force=no
     while [ $# -gt 0 ]; do
         case $1 in
+            --arch) vm_set_arch "${2-}"; shift ;;
             --force) force=yes ;;
             --print) print_lab; exit ;;
-            --inside) make_lab "$2" "$3"; exit ;;
+            --inside) vm_recipe; make_lab "$2" "$3"; exit ;;
             -h | --help) vm_help; exit ;;
             *) vm_usage_error "unknown argument '$1'" ;;
         esac
         shift
     done
     vm_need_root
+    vm_recipe
     vm_find_lab
     mkdir -p "$VM_CACHE"
     exec 9>"$VM_CACHE/build.lock"

@@ -4,6 +4,7 @@
 
 VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 VM_PROJECT=$(cd "$VM_DIR/../.." && pwd)
+export VM_ARCH=${VM_ARCH:-amd64} # the guest's; the programs that --arch tells it pass it on
 VM_CACHE=${VFSDAX_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vfsdax}/vm
 
 # Statuses that a caller can tell apart from those of a guest script, by the customs of timeout(1) and automake.
@@ -29,24 +30,39 @@ vm_need_root() {
 # --help prints the comment block at the head of the program, so the two cannot differ.
 vm_help() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
 
+# vm_set_arch ARCH: of a guest. It must be said before the lab is looked for.
+vm_set_arch() {
+    case ${1-} in
+        amd64 | arm64) VM_ARCH=$1 ;;
+        *) vm_usage_error "--arch ${1-}: it is amd64 or arm64" ;;
+    esac
+}
+
 # ---- the tree ------------------------------------------------------------------------------------------------------
+
+vm_recipe() {
+    # shellcheck source=tests/vm/recipe.sh
+    . "$VM_DIR/recipe.sh"
+    # shellcheck source=tests/vm/recipe-arm64.sh
+    [ "$VM_ARCH" = amd64 ] || . "$VM_DIR/recipe-$VM_ARCH.sh"
+}
 
 # The recipe's fingerprint names the lab, so a changed recipe is a different lab and two versions of the project
 # can share one cache. Functions are hashed as bash prints them: a changed comment does not cost a rebuild.
 vm_lab_id() {
     (
-        # shellcheck source=tests/vm/recipe.sh
-        . "$VM_DIR/recipe.sh"
+        vm_recipe
         { declare -p ${!RECIPE_*}; declare -f $(declare -F | sed -n 's/.* \(recipe_.*\)/\1/p'); } | sha256sum | cut -c1-12
     )
 }
 
 # VM_LAB holds what a build makes: tree/ (programs that run on the host, and where guest builds happen), root.img (the
-# same tree as the guest's disk), vmlinuz, and `complete`, which is written last.
+# same tree, or of another architecture the one below guest/ in it, as the guest's disk), vmlinuz where the lab has a kernel of its own, and `complete`, which is written last.
 vm_find_lab() {
     VM_ID=$(vm_lab_id)
     VM_LAB=$VM_CACHE/lab-$VM_ID
-    VM_TREE=$VM_LAB/tree
+    VM_TREE=$VM_LAB/tree VM_ROOT=$VM_LAB/tree
+    [ "$VM_ARCH" = amd64 ] || VM_ROOT=$VM_TREE/guest
     VM_GUEST_BUILD=$VM_CACHE/build-$VM_ID/$(printf %s "$VM_PROJECT" | sha256sum | cut -c1-8)
 }
 

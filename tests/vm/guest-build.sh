@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# guest-build.sh [--print] [--clean] [CMAKE OPTION...] [TARGET...]: build the project, or these of its targets, for the guest.
+# guest-build.sh [--arch ARCH] [--print] [--clean] [CMAKE OPTION...] [TARGET...]: build the project, or these of its targets, for the guest.
 #
+#   --arch     of the guest: amd64 (default) or arm64, for which it is a cross build; the host's vfsdax-device is then below host/
 #   --print    print where the build is and nothing else; status 1 when there is none
 #   --clean    begin from an empty build directory
 #
@@ -16,6 +17,7 @@ main() {
     local clean=no options=() targets=()
     while [ $# -gt 0 ]; do
         case $1 in
+            --arch) vm_set_arch "${2-}"; shift ;;
             --print) print_build; exit ;;
             --clean) clean=yes ;;
             --inside) shift; enter_and_build "$@"; exit ;;
@@ -65,9 +67,15 @@ enter_and_build() {
     mount --bind /dev "$VM_TREE/dev"
     mount -t tmpfs tmpfs "$VM_TREE/tmp"
     # shellcheck disable=SC2016 # for the inner shell
-    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 chroot "$VM_TREE" sh -ec '
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 VM_ARCH="$VM_ARCH" chroot "$VM_TREE" sh -ec '
         targets=$1
         shift
+        if [ "$VM_ARCH" = arm64 ]; then
+            cmake -S /src -B /build/host -G Ninja -DCMAKE_BUILD_TYPE=Release
+            cmake --build /build/host --target vfsdax-device
+            export PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig
+            set -- -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc "$@"
+        fi
         cmake -S /src -B /build -G Ninja -DCMAKE_BUILD_TYPE=Release "$@"
         exec cmake --build /build ${targets:+--target $targets}' sh "$@"
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# kernel.sh [SUITE]: fetch a Debian release's general kernel, unless it is there, and print the directory for run.sh --kernel.
+# kernel.sh [--arch ARCH] [SUITE [FLAVOUR]]: fetch a Debian release's general kernel, unless it is there, and print the directory for
+# run.sh --kernel. FLAVOUR: another than the general one, as 16k of arm64.
 #
 # Without SUITE (bookworm, trixie, bullseye ...) the newest that the lab's mirror has: that of the backports. The lab's cloud kernel
 # has no driver of AMD's IOMMU, and that of the virtio IOMMU only as a module, which comes too late for the root disk. A general one
@@ -13,10 +14,12 @@ set -euo pipefail
 MODULES=(virtio_pci virtio_iommu nvme crc32c_generic ext4 virtio_blk virtio_console virtio_rng fuse virtiofs vfio-pci vfio_iommu_type1)
 
 main() {
+    case ${1-} in --arch) vm_set_arch "${2-}"; shift 2 ;; esac
     case ${1-} in -*) vm_help; exit 2 ;; esac
+    flavour=$VM_ARCH${2+-$2}
     vm_need_root
     vm_take_lab
-    local dir=$VM_LAB/kernel-${1:-general} suite=${1:-$(sed -n 's/.* \(.*-backports\) main$/\1/p' "$VM_TREE/etc/apt/sources.list")}
+    local dir=$VM_LAB/kernel-${1:-general}${2+-$2} suite=${1:-$(sed -n 's/.* \(.*-backports\) main$/\1/p' "$VM_TREE/etc/apt/sources.list")}
     exec 9>"$VM_CACHE/kernel.lock"
     flock 9
     if [ ! -e "$dir/initrd" ]; then
@@ -38,7 +41,7 @@ apt() {
     shift
     "$program" -q -o Dir::Etc::sourcelist="$PWD/apt/sources.list" -o Dir::Etc::sourceparts=/nonexistent \
         -o Dir::State::lists="$PWD/apt/lists" -o Dir::State::status="$VM_TREE/var/lib/dpkg/status" -o Dir::Cache="$PWD/apt/cache" \
-        -o APT::Architecture=amd64 -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
+        -o APT::Architecture="$VM_ARCH" -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
 }
 
 fetch() {
@@ -47,7 +50,7 @@ fetch() {
     [ -z "$proxy" ] || export http_proxy="$proxy"
     apt apt-get update || return "$VM_STATUS_SKIP"
     names=$(apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances \
-        "linux-image-amd64/$suite" | grep -E '^linux-(image|modules|binary)-[0-9][^-]*(-[0-9]+)?-amd64$' | sort -u)
+        "linux-image-$flavour/$suite" | grep -E "^linux-(image|modules|binary)-[0-9][^-]*(-[0-9]+)?-$flavour\$" | sort -u)
     # shellcheck disable=SC2046,SC2086 # words
     apt apt-get download $(printf "%s/$suite " $names)
     for names in *.deb; do dpkg-deb -x "$names" unpacked; done
@@ -82,7 +85,7 @@ make_initrd() {
     done <modules
     touch "initrd.d/lib/modules/$version"/modules.{order,builtin,builtin.modinfo}
     kmod depmod -b "$PWD/initrd.d" "$version"
-    cp "$VM_TREE/usr/bin/busybox" initrd.d/bin/
+    cp "$VM_ROOT/usr/bin/busybox" initrd.d/bin/
     write_init >initrd.d/init
     chmod +x initrd.d/init
     (cd initrd.d && find . | "$VM_TREE/usr/bin/busybox" cpio -o -H newc | gzip -1) >initrd.new
@@ -98,7 +101,7 @@ b=/bin/busybox
 \$b mount -t proc proc /proc && \$b mount -t sysfs sys /sys && \$b mount -t devtmpfs dev /dev
 for m in ${MODULES[*]}; do case \$m in vfio*) ;; *) \$b modprobe -q \$m ;; esac; done
 i=0; until [ -b /dev/nvme0n1 ] || [ \$i = 100 ]; do \$b sleep 0.1; i=\$((i + 1)); done
-\$b mount -t ext4 /dev/nvme0n1 /new && \$b cp -a /lib/modules/* /new/usr/lib/modules/
+\$b mount -t ext4 /dev/nvme0n1 /new && \$b mkdir -p /new/usr/lib/modules && \$b cp -a /lib/modules/* /new/usr/lib/modules/
 \$b umount /sys && \$b umount /proc && \$b mount --move /dev /new/dev
 exec \$b switch_root /new /bin/bash "\$@"
 INIT

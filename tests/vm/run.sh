@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh [OPTIONS] SCRIPT [ARG...]: boot a guest, run SCRIPT in it as root, exit with SCRIPT's status.
 #
+#   --arch ARCH           of the guest: amd64 (default) or arm64, whose kernel is that of `kernel.sh --arch arm64 trixie`
 #   --share DIR           what the function under test serves; default: an empty temporary directory
 #   --backend NAME        who serves it: vfsdax-device (default) or virtiofsd (no DAX, no IOMMU: kernel driver only)
 #   --device-bin PATH     the vfsdax-device to run, `guest` for that of guest-build.sh; default: the one in
@@ -12,7 +13,7 @@
 #   --no-device           no function at all
 #   --place PLACE         where the functions are: port (default), each behind a root port of its own; root, on bus 0;
 #                         shared, behind a PCIe-to-PCI bridge with a virtio-rng, so in one IOMMU group
-#   --iommu KIND          intel (default), amd, virtio or none; amd and virtio want --kernel
+#   --iommu KIND          intel (default), amd, virtio or none; amd and virtio want --kernel. arm64: smmuv3 (default), virtio or none
 #   --vhost-user-fs       QEMU's own function of that name, without an IOMMU: no window, the kernel's driver only
 #   --cmdline "WORDS"     more words for the kernel's command line, e.g. "iommu=pt"
 #   --kernel DIR          boot DIR/vmlinuz, with DIR/initrd (tests/vm/kernel.sh makes them), instead of the lab's kernel
@@ -47,10 +48,11 @@ set -euo pipefail
 # What the options set; passed to the inside as it is.
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
-OPT_place=port OPT_iommu=intel OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1 OPT_count=no
+OPT_place=port OPT_iommu='' OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1 OPT_count=no
 OPT_nested=no OPT_patience=1
 OPT_script='' OPT_args=() OPT_run=''
 
+declare -A DEFAULT_IOMMU=([amd64]=intel [arm64]=smmuv3)
 BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
                      # same however busy the host is
 SETTLE_SECONDS=10    # for anything that usually takes no time: a socket to appear, output to drain, a process to end
@@ -63,6 +65,7 @@ main() {
     parse_options "$@"
     vm_need_root
     vm_take_lab
+    [ "$VM_ARCH" = amd64 ] || [ -n "$OPT_kernel" ] || OPT_kernel=$("$VM_DIR/kernel.sh" trixie)
     [ "$OPT_build" = no ] || "$VM_DIR/guest-build.sh"
     remove_stale_runs
     OPT_run=$(mktemp -d "${TMPDIR:-/tmp}/vfsdax-vm.XXXXXX")
@@ -86,6 +89,7 @@ main() {
 parse_options() {
     while [ $# -gt 0 ]; do
         case $1 in
+            --arch) vm_set_arch "${2-}"; shift ;;
             --share) need_value "$@"; OPT_share=$2; shift ;;
             --backend) need_value "$@"; OPT_backend=$2; shift ;;
             --device-bin) need_value "$@"; OPT_device_bin=$2; shift ;;
@@ -135,10 +139,12 @@ parse_options() {
         port | root | shared) ;;
         *) vm_usage_error "--place $OPT_place: it is port, root or shared" ;;
     esac
-    case $OPT_iommu in
-        intel | amd | virtio | none) ;;
-        *) vm_usage_error "--iommu $OPT_iommu: it is intel, amd, virtio or none" ;;
+    : "${OPT_iommu:=${DEFAULT_IOMMU[$VM_ARCH]}}"
+    case $VM_ARCH:$OPT_iommu in
+        amd64:intel | amd64:amd | arm64:smmuv3 | *:virtio | *:none) ;;
+        *) vm_usage_error "--iommu $OPT_iommu: it is intel, amd (arm64: smmuv3), virtio or none" ;;
     esac
+    [ "$VM_ARCH" = amd64 ] || [ "$OPT_nested:$OPT_count" = no:no ] || vm_usage_error "--nested and --count are for --arch amd64"
     if [ -n "$OPT_share" ]; then
         [ -d "$OPT_share" ] || vm_usage_error "--share $OPT_share is not a directory"
         OPT_share=$(realpath "$OPT_share")
@@ -200,6 +206,7 @@ inside() {
     [ -n "$OPT_share" ] || { OPT_share=$RUN/share; mkdir "$RUN/share"; }
     make_job_disk
     start_backends
+    machine
     start_qemu
     serve_guest
     finish
@@ -227,10 +234,9 @@ make_job_disk() {
     [ "$OPT_nested" = no ] || cp "$VM_LAB/vmlinuz" "$stage/"
     copy_tree "$VM_PROJECT" "$stage/src" --exclude-vcs --exclude=./build --exclude='./build-*'
     [ ! -d "$VM_GUEST_BUILD" ] || copy_tree "$VM_GUEST_BUILD" "$stage/build" \
-        --exclude='*.o' --exclude='*.a' --exclude='.ninja*' --exclude='CMakeFiles'
+        --exclude=./host --exclude='*.o' --exclude='*.a' --exclude='.ninja*' --exclude='CMakeFiles'
     write_job "$stage"
-    # shellcheck source=tests/vm/recipe.sh
-    . "$VM_DIR/recipe.sh"
+    vm_recipe
     recipe_mke2fs "$VM_TREE" -d "$stage" "$RUN/job.img" $(($(du -sm "$stage" | cut -f1) + 64))M
 }
 
@@ -279,7 +285,7 @@ find_device() {
         DEVICE=(exec "$PROGRAM")
     elif [ -n "$OPT_device_bin" ] && [ "$name" != guest ]; then
         fail "$VM_STATUS_BROKEN" "--device-bin $name is not a program"
-    elif find_program "$VM_GUEST_BUILD/tools"; then
+    elif find_program "$VM_GUEST_BUILD/$([ "$VM_ARCH" = amd64 ] || echo host/)tools"; then
         DEVICE=(vm_in_tree "$PROGRAM")
     else
         fail "$VM_STATUS_BROKEN" "there is no vfsdax-device in build/release/tools, nor one built for the guest; build it" \
@@ -337,15 +343,15 @@ start_qemu() {
     sed -u "/$END_MARK/{s/$END_MARK.*//;/./p;Q}" "$RUN/out.out" &
     READER=$!
     qemu_arguments
-    printf '%q ' qemu-system-x86_64 "${QEMU[@]}" >"$RUN/qemu.args"
+    printf '%q ' "$SYSTEM" "${QEMU[@]}" >"$RUN/qemu.args"
     # A pipe that both sides have open for reading and writing blocks nobody; then ours is read-only, so that QEMU's
     # end is seen as the end of the file.
     exec 4<>"$RUN/ctl.out" 5<>"$RUN/qmp.out"
     # TMPDIR: what the guest writes to its root is kept there, in a file without a name.
     if [ "$OPT_interactive" = yes ]; then
-        (TMPDIR=$RUN vm_in_tree qemu-system-x86_64 "${QEMU[@]}") 2>"$RUN/qemu.log" <&0 4<&- 5<&- &
+        (TMPDIR=$RUN vm_in_tree "$SYSTEM" "${QEMU[@]}") 2>"$RUN/qemu.log" <&0 4<&- 5<&- &
     else
-        (TMPDIR=$RUN vm_in_tree qemu-system-x86_64 "${QEMU[@]}") >"$RUN/qemu.log" 2>&1 </dev/null 4<&- 5<&- &
+        (TMPDIR=$RUN vm_in_tree "$SYSTEM" "${QEMU[@]}") >"$RUN/qemu.log" 2>&1 </dev/null 4<&- 5<&- &
     fi
     QEMU_PID=$!
     exec 6<>"$RUN/qmp.in" 3<>"$RUN/ctl.in"
@@ -364,7 +370,17 @@ start_qemu() {
 }
 
 # What the kernel's command line needs for each kind of IOMMU
-declare -A IOMMU_WORDS=([intel]=intel_iommu=on [amd]='' [virtio]='' [none]='')
+declare -A IOMMU_WORDS=([intel]=intel_iommu=on [amd]='' [smmuv3]='' [virtio]='' [none]='')
+
+# Of each architecture: the program, the machine, its serial port.
+machine() {
+    case $VM_ARCH in
+        # Without fast string operations the guest copies with wide moves: the emulator does `rep movsb` bytewise.
+        amd64) SYSTEM=qemu-system-x86_64 CONSOLE=ttyS0 MACHINE=(-machine q35 -cpu max,-erms,-fsrm,phys-bits=42) ;;
+        # A CPU that is in use. (`max` would spend its time on signing pointers, and its instructions that copy need no alignment.)
+        arm64) SYSTEM=qemu-system-aarch64 CONSOLE=ttyAMA0 MACHINE=(-machine virt,gic-version=3 -cpu neoverse-n1) ;;
+    esac
+}
 
 qemu_arguments() {
     local i accel=(-accel tcg,thread=multi -smp "$OPT_cpus")
@@ -374,14 +390,12 @@ qemu_arguments() {
     [ "$OPT_count" = no ] || accel=(-accel tcg,thread=single -icount shift=0 -smp 1 -plugin "$VM_GUEST_BUILD/tests/vm/count/vm_count.so,out=$RUN/count")
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
-        -nodefaults -display none -machine q35 "${accel[@]}"
-        # Without fast string operations the guest copies with wide moves: the emulator does `rep movsb` bytewise.
-        -cpu max,-erms,-fsrm,phys-bits=42 -m "${OPT_mem}M"
+        -nodefaults -display none "${MACHINE[@]}" "${accel[@]}" -m "${OPT_mem}M"
         -object "memory-backend-memfd,id=mem,size=${OPT_mem}M,share=on" -machine memory-backend=mem
         -kernel "${OPT_kernel:-$VM_LAB}/vmlinuz"
         # oops=panic: a kernel that has lost its footing fails the test. no_timer_check: the kernel counts timer interrupts
         # during a few milliseconds of boot and panics at too few, which an emulator on a busy host may well deliver.
-        -append "console=ttyS0 no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
+        -append "console=$CONSOLE no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
 ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init\""
         -chardev "file,id=console,path=$RUN/console.log,append=on" -serial chardev:console
         -drive "file=$VM_LAB/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe"
@@ -398,6 +412,7 @@ ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && mo
     [ -z "$OPT_kernel" ] || QEMU+=(-initrd "$OPT_kernel/initrd")
     case $OPT_iommu in
         intel) QEMU+=(-device intel-iommu,intremap=on) ;;
+        smmuv3) QEMU+=(-machine iommu=smmuv3) ;;
         amd) QEMU+=(-device amd-iommu,intremap=off,dma-remap=on) ;;
         virtio) QEMU+=(-device virtio-iommu-pci) ;;
     esac

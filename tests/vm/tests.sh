@@ -4,21 +4,25 @@
 #
 #   tests/vm/tests.sh [--only PATTERN] [--long] [--list]
 #   tests/vm/tests.sh --kernels "SUITE..."
+#   tests/vm/tests.sh --arch arm64
 #
 # Without --long only the first two boots: the driver from end to end, and all that can be tried on the same function; and a machine of
 # another kind.
 # --kernels: only what matters most, on the kernels of these Debian releases (kernel.sh); --long does that with those below.
+# --arch arm64: only what is tried in guests of that architecture, part of --long, too.
 #
 # One line a test, the tail of its log when it fails; last line "N passed, N failed, N skipped". With VFSDAX_RESULTS=FILE
 # each result is appended there as well. VFSDAX_LOGS=DIR keeps the logs there.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-only=. long='' list='' kernels=(bullseye bookworm trixie)
+only=. long='' list='' arch='' kernels=(bullseye bookworm trixie)
 while [ $# -gt 0 ]; do
     case $1 in
         --only) only=$2; shift ;;
         --long) long=1 ;;
         --kernels) read -r -a kernels <<<"$2"; long=1 only=^vm/on-; shift ;;
+        --arch) [ "$2" = arm64 ] || { echo "tests.sh: --arch $2: only arm64 is another one" >&2; exit 2; }
+            arch=arm64 long=1 only=^vm/arm64-; shift ;;
         --list) list=1 ;;
         --help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "tests.sh: unknown option $1; see --help" >&2; exit 2 ;;
@@ -84,7 +88,7 @@ split_log() {
     awk -v log_="$1" '/^==== / { out = log_ "." $2; printf "" >out } out { print >>out } /^@@test / { close(out); out = "" }' "$1"
 }
 
-if [ -z "$list" ]; then
+if [ -z "$list$arch" ]; then
     "$here/build.sh" >"$logs/vm.build.log" 2>&1 || status=$?
     [ "${status:-0}" = 0 ] || { tail -n 20 "$logs/vm.build.log"; [ "$status" = 77 ] || exit 1; }
     # Without --long the guest needs the programs only, and the client for direct maps.
@@ -99,9 +103,19 @@ dev=(--device-bin guest)
 
 # (the last pulls the function out)
 boot 100 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- direct $g/direct.sh \
-    -- huge-pages-and-an-ordinary-user $g/user.sh \
+    -- huge-pages-and-an-ordinary-user $g/user.sh -- documents $g/documents.sh \
     -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
     -- unplug $g/unplug.sh
+# What runs on the host, beside the lab's QEMU
+if wanted documents-qemu; then
+    if [ -n "$list" ]; then
+        echo vm/documents-qemu
+    else
+        began=$SECONDS status=0
+        timeout -k 5 120 "$here/documents.sh" >"$logs/vm.documents-qemu.log" 2>&1 </dev/null || status=$?
+        report documents-qemu "$status" $((SECONDS - began)) "$logs/vm.documents-qemu.log"
+    fi
+fi
 # A machine that has little in common with that one, and the two drivers in turns
 boot 100 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 64M' -- one-cpu-iommu-pt $g/both.sh 0 '' $((long ? 2 : 1))
 if [ -n "$long" ]; then
@@ -150,16 +164,32 @@ if [ -n "$long" ]; then
     for suite in "${kernels[@]}"; do
         [[ $suite =~ ^[a-z]+(-backports)?$ ]] || { echo "tests.sh: --kernels '$suite': not the name of a Debian release" >&2; exit 2; }
         name=on-$suite
-        [ -n "$list" ] || wanted "$name"-{mission,direct,client,suspend,dead-back-end} || continue
+        [ -n "$list" ] || wanted "$name"-{mission,direct,client,driver-dies,suspend,dead-back-end} || continue
         if [ -n "$list" ] || dir=$("$here/kernel.sh" "$suite" 2>"$logs/vm.$name.log"); then
             # (with 5.10 the guest's root disk does not come back from S3)
             sleeps=(-- "$name-suspend" $g/suspend.sh idle)
             [ "$suite" != bullseye ] || sleeps=()
+            # (from 6.9 on, nobody has an error)
+            dies=("$g/goes-on.sh" driver 5)
+            case $suite in bullseye | bookworm) dies=("$g/driver-dies.sh") ;; esac
             boot 200 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "$name-mission" $g/mission.sh \
-                -- "$name-direct" $g/direct.sh -- "$name-client" $g/kernel-client.sh '' all "${sleeps[@]}"
+                -- "$name-direct" $g/direct.sh -- "$name-client" $g/kernel-client.sh '' all \
+                -- "$name-driver-dies" "${dies[@]}" "${sleeps[@]}"
             boot 200 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "$name-dead-back-end" $g/dead.sh
         else
             report "$name-mission" $? 0 "$logs/vm.$name.log"
+        fi
+    done
+    # Another architecture, with small pages and large ones. The last of each boot needs no function: the device is in the guest, too.
+    for flavour in '' 16k; do
+        name=arm64${flavour:+-$flavour}
+        tests=("$name"-{mission,client,unaligned,native})
+        [ -n "$list" ] || wanted "${tests[@]}" || continue
+        if [ -n "$list" ] || { dir=$("$here/kernel.sh" --arch arm64 trixie $flavour) && "$here/guest-build.sh" --arch arm64; } >"$logs/vm.$name.log" 2>&1; then
+            boot 600 --arch arm64 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "${tests[0]}" $g/mission.sh \
+                -- "${tests[1]}" $g/kernel-client.sh '' all -- "${tests[2]}" $g/unaligned.sh -- "${tests[3]}" $g/native.sh '/(data\.unaligned|coherence\.a_changed_byte_is_seen_both_ways$|posix\.a_host)'
+        else
+            report "${tests[0]}" $? 0 "$logs/vm.$name.log"
         fi
     done
     boot 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' -- loopback-suite $g/loopback.sh --long

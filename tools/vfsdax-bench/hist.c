@@ -23,8 +23,7 @@ void hist_merge(struct hist *into, const struct hist *from)
 		into->max = from->max;
 }
 
-/* The middle of what falls into bucket `i`. */
-static uint64_t bucket_value(unsigned i)
+uint64_t hist_value(unsigned i)
 {
 	unsigned shift = i >> HIST_BITS;
 
@@ -47,7 +46,7 @@ uint64_t hist_percentile(const struct hist *h, double percent)
 		seen += h->buckets[i];
 		if (!h->buckets[i] || (double)seen < want)
 			continue;
-		v = bucket_value(i);
+		v = hist_value(i);
 		return v < h->min ? h->min : v > h->max ? h->max : v;
 	}
 	return h->max;

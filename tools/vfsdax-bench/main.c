@@ -5,13 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "bench.h"
 #include "session.h"
-#include "vfsdax-bench/engine/mem.h"
+#include "vfsdax-bench/engine/engines.h"
 #include "vfsdax-bench/report/report.h"
 
 #define EXIT_USAGE	 2
@@ -19,57 +18,45 @@
 
 static void set_defaults(struct options *o, bool compare)
 {
-	bool one_pass = o->time_based_given && !o->time_based;
-
-	if (compare && !o->runtime_ns && !one_pass)
+	if (compare && !o->runtime_ns && o->time_based)
 		o->runtime_ns = NS_PER_S;
 	if (o->ramp_ns == RAMP_NOT_GIVEN)
 		o->ramp_ns = compare ? 100 * NS_PER_MS : 0;
 	if (!o->rounds)
 		o->rounds = compare ? 5 : 1;
-	if (!o->time_based_given)
-		o->time_based = o->runtime_ns != 0;
+	o->time_based = o->time_based && o->runtime_ns;
 }
 
-static int check_words(const struct options *o, char **words, int count)
+static bool makes_sense(const struct options *o, char **words, int count)
 {
-	if (o->time_based && !o->runtime_ns) {
-		log_error("--time_based=1: say with --runtime how long");
-		return -EINVAL;
-	}
-	if (!count || strcmp(words[0], "compare") != 0) {
-		if (count) {
-			log_error("%s: what is that? Options begin with --; the only command is "
-				  "compare",
-				  words[0]);
-			return -EINVAL;
-		}
-		if (o->filename)
-			return 0;
+	if (count && strcmp(words[0], "compare") != 0)
+		log_error("%s: what is that? Options begin with --; the only command is compare",
+			  words[0]);
+	else if (count && (count < 3 || count - 1 > COLUMNS_MAX))
+		log_error("compare: name from 2 to %d columns, as 'engine=psync,filename=/tmp/f' "
+			  "or 'fio:ioengine=psync'",
+			  COLUMNS_MAX);
+	else if (!count && !o->filename)
 		log_error("--filename: name the file or block device to measure; see --help");
-		return -EINVAL;
-	}
-	if (count >= 3 && count - 1 <= COLUMNS_MAX)
-		return 0;
-	log_error("compare: name from 2 to %d columns, as 'engine=psync,filename=/tmp/f'",
-		  COLUMNS_MAX);
-	return -EINVAL;
+	else
+		return true;
+	return false;
 }
 
-static int print_report(const struct session *n, bool compare)
+static int print_report(const struct session *n)
 {
 	int err = 0;
 
-	if (n->o.output == OUTPUT_JSON)
-		report_json(stdout, n);
-	else if (compare)
-		report_compare(stdout, n);
+	if (n->o.output == OUTPUT_NORMAL)
+		report_table(stdout, n);
 	else
-		report_run(stdout, n);
+		report_json(stdout, n);
 	if (fflush(stdout) || ferror(stdout)) {
 		log_error("standard output: %s", strerror(errno));
 		err = -EIO;
 	}
+	if (n->o.hgrm && report_hgrm(n, n->o.hgrm))
+		err = -EIO;
 	if (n->o.plot && plot_draw(n, n->o.plot))
 		err = -EIO;
 	return err;
@@ -90,11 +77,9 @@ static int run_session(const struct options *o, char **specs, size_t columns)
 	if (!err) {
 		begun = true;
 		err = session_run(n);
-		if ((!err || err == -EINTR) && print_report(n, specs != NULL) && !err)
+		if ((!err || err == -EINTR) && print_report(n) && !err)
 			err = -EIO;
 	}
-	if (run_stuck()) /* a thread is in there still */
-		_exit(EXIT_INTERRUPTED);
 	session_close(n);
 	free(n);
 	if (err && run_interrupted())
@@ -106,7 +91,6 @@ static int run_session(const struct options *o, char **specs, size_t columns)
 int main(int argc, char **argv)
 {
 	struct options o;
-	bool compare;
 	int first, words;
 
 	log_set_name("vfsdax-bench");
@@ -115,7 +99,7 @@ int main(int argc, char **argv)
 	if (first < 0)
 		return EXIT_USAGE;
 	if (o.help) {
-		options_help(engine_names());
+		options_help(ENGINE_NAMES);
 		return 0;
 	}
 	if (o.version) {
@@ -124,11 +108,10 @@ int main(int argc, char **argv)
 	}
 	argv += first;
 	words = argc - first;
-	compare = words > 0 && strcmp(argv[0], "compare") == 0;
-	set_defaults(&o, compare);
-	if (check_words(&o, argv, words))
+	if (!makes_sense(&o, argv, words))
 		return EXIT_USAGE;
+	set_defaults(&o, words > 0);
 	run_catch_signals();
-	mem_catch_sigbus();
-	return run_session(&o, compare ? argv + 1 : NULL, compare ? (size_t)words - 1 : 1);
+	maps_catch_sigbus();
+	return run_session(&o, words ? argv + 1 : NULL, words ? (size_t)words - 1 : 1);
 }

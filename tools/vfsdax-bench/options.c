@@ -2,66 +2,21 @@
 #include "options.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/options.h"
-#include "base/parse.h"
 #include "vfsdax-bench/report/stats.h"
 
 static const char *const rw_names[] = {"read", "write",	 "randread", "randwrite",
 				       "rw",   "randrw", "stat",     NULL};
-static const char *const touch_names[] = {"copy", "checksum", "byte", NULL};
-static const char *const output_names[] = {"normal", "json", NULL};
-
-static int set_distribution(void *to, const struct option_table *t, const struct option_row *row,
-			    const char *value)
-{
-	struct options *o = to;
-	double v = 0;
-
-	if (strcmp(value, "random") == 0) {
-		o->distribution = DIST_RANDOM;
-		return 0;
-	}
-	if (strncmp(value, "zipf:", 5) == 0 && parse_double(value + 5, &v) == 0 && v > 0 &&
-	    v != 1 && v <= 10)
-		o->distribution = DIST_ZIPF;
-	else if (strncmp(value, "pareto:", 7) == 0 && parse_double(value + 7, &v) == 0 && v > 0 &&
-		 v < 1)
-		o->distribution = DIST_PARETO;
-	else
-		return option_refuse(
-			t, row, value,
-			"random, zipf:THETA (0 to 10, not 1) or pareto:H (between 0 and 1)");
-	o->distribution_parameter = v;
-	return 0;
-}
-
-/* fio has a second name for one value. */
-static int set_rw(void *to, const struct option_table *t, const struct option_row *row,
-		  const char *value)
-{
-	return option_choose(t, row, to, strcmp(value, "readwrite") == 0 ? "rw" : value);
-}
-
-static int note_randseed(void *to, const struct option_table *t, const struct option_row *row,
-			 const char *value)
-{
-	(void)t, (void)row, (void)value;
-	((struct options *)to)->randseed_given = true;
-	return 0;
-}
-
-static int note_time_based(void *to, const struct option_table *t, const struct option_row *row,
-			   const char *value)
-{
-	(void)t, (void)row, (void)value;
-	((struct options *)to)->time_based_given = true;
-	return 0;
-}
+static const char *const mem_names[] = {"mmap", "malloc", NULL};
+static const char *const output_names[] = {"normal", "json", "json+", NULL};
 
 #define AT(field) OPTION_FIELD(struct options, field)
 #define SWITCH	  OPTION_BOOL, .argument = "b", .without = "1"
@@ -70,79 +25,71 @@ static const struct option_row rows[] = {
 	/* of a column */
 	{"engine", OPTION_STRING, AT(engine), "E", "see below; default uring", .alias = "ioengine"},
 	{"filename", OPTION_STRING, AT(filename), "F", "file or device; lib, map: in the share"},
-	{"share", OPTION_STRING, AT(share), "SOURCE",
-	 "lib, map: as of vfsdax-mount; or F is SOURCE:/F"},
-	{"rw", OPTION_CALL, AT(rw), .names = rw_names, .help = "", .alias = "readwrite",
-	 .set = set_rw},
+	{"share", OPTION_STRING, AT(share), "SOURCE", "lib, map: as of vfsdax-mount"},
+	{"rw", OPTION_CHOICE, AT(rw), .names = rw_names, .help = "", .alias = "readwrite"},
 	{"bs", OPTION_SIZE, AT(bs), "4k", "size of a block", .alias = "blocksize", .min = 1,
 	 .max = 64 * MIB},
-	{"offset", OPTION_SIZE, AT(offset), "S", "where the region of the file begins",
-	 .max = INT64_MAX},
+	{"offset", OPTION_SIZE, AT(offset), "S", "where the region begins", .max = INT64_MAX},
 	{"size", OPTION_SIZE, AT(size), "S", "its length; default: to the end", .min = 1,
 	 .max = INT64_MAX},
 	{"iodepth", OPTION_NUMBER, AT(iodepth), "N", "uring, lib: I/Os at a time", .min = 1,
 	 .max = 4096},
-	{"batch", OPTION_NUMBER, AT(batch), "N", "submit N, wait for all of them, the next N",
-	 .min = 1, .max = 4096},
+	{"iodepth_batch", OPTION_NUMBER, AT(batch), "N", "submitted at once; 1: fio's way",
+	 .alias = "iodepth_batch_submit", .min = 1, .max = 4096},
+	{"iodepth_batch_complete_min", OPTION_NUMBER, AT(complete_min), "N", "",
+	 .alias = "iodepth_batch_complete", .min = 1, .max = 4096},
+	{"iodepth_batch_complete_max", OPTION_NUMBER, AT(complete_max), "N",
+	 "taken up at once; 1: fio's way", .min = 1, .max = 4096},
 	{"numjobs", OPTION_NUMBER, AT(numjobs), "N", "threads", .min = 1, .max = 256},
-	{"rwmixread", OPTION_NUMBER, AT(rwmixread), "50", "of rw, randrw: percent of reads",
-	 .max = 100},
-	{"random_distribution", OPTION_CALL, .argument = "random|zipf:THETA|pareto:H", .help = "",
-	 .set = set_distribution},
+	{"rwmixread", OPTION_NUMBER, AT(rwmixread), "50", "percent of reads", .max = 100},
 	{"norandommap", SWITCH, AT(norandommap), .help = "random blocks may come twice in a pass"},
-	{"randseed", OPTION_NUMBER, AT(randseed), "N", "other random numbers", .max = UINT64_MAX,
-	 .set = note_randseed},
+	{"randseed", OPTION_NUMBER, AT(randseed), "N", "other random numbers", .max = UINT64_MAX},
 	{"direct", SWITCH, AT(direct), .help = "uring, psync: O_DIRECT"},
-	{"registerfiles", SWITCH, AT(registerfiles), .help = "uring: a registered file"},
-	{"fixedbufs", SWITCH, AT(fixedbufs), .help = "uring: registered buffers"},
-	{"sqthread_poll", SWITCH, AT(sqthread_poll), .help = "uring: a kernel thread submits"},
-	{"hipri", SWITCH, AT(hipri), .help = "uring: polled completions"},
-	{"touch", OPTION_CHOICE, AT(touch), .names = touch_names,
-	 .help = "mmap, map: what is done with a block"},
-	{"prefault", SWITCH, AT(prefault), .help = "mmap, map: fill the page tables first"},
+	{"mem", OPTION_CHOICE, AT(mem), .names = mem_names, .help = "buffers; malloc: fio's way",
+	 .alias = "iomem"},
 	{"nodax", SWITCH, AT(nodax), .help = "lib: not through the window"},
-	{"verify", SWITCH, AT(verify), .help = "check the contents of blocks"},
-	{"lat_sample", OPTION_NUMBER, AT(lat_sample), "N",
-	 "latency of 1 in N; 0: as the clock allows", .max = 1000000},
+	{"verify", SWITCH, AT(verify), .help = "write blocks that can be checked; check them"},
+	{"lat_sample", OPTION_NUMBER, AT(lat_sample), "N", "latency of 1 in N", .min = 1,
+	 .max = 1000000},
+	{"allow-mounted-write", SWITCH, AT(allow_mounted_write),
+	 .help = "to a device that is in use", .alias = "allow_mounted_write"},
 	{"name", OPTION_STRING, AT(name), "TEXT", "in the report"},
 /* of a run */
-#define COLUMN_ROWS 25
+#define COLUMN_ROWS 22
 #define RUN	    .not_in_list = true
 	{"runtime", OPTION_TIME, AT(runtime_ns), "T",
 	 "5, 5s, 500ms; default: one pass; compare: 1s", .min = 1, .max = INT64_MAX, RUN},
 	{"ramp_time", OPTION_TIME, AT(ramp_ns), "T", "warm-up that does not count; compare: 100ms",
 	 .max = INT64_MAX, RUN},
-	{"time_based", SWITCH, AT(time_based), .help = "0: one pass, at most --runtime long",
-	 .set = note_time_based, RUN},
+	{"time_based", SWITCH, AT(time_based), .help = "0: one pass, at most --runtime long", RUN},
 	{"rounds", OPTION_NUMBER, AT(rounds), "N", "default 1; compare: 5, columns in turn",
 	 .min = 1, .max = STATS_ROUNDS_MAX, RUN},
-	{"group_reporting", SWITCH, AT(group_reporting), .help = "JSON: all threads as one job",
-	 RUN},
 	{"output-format", OPTION_CHOICE, AT(output), .names = output_names, .help = "", RUN},
+	{"hgrm", OPTION_STRING, AT(hgrm), "PREFIX", "PREFIX.1.hgrm...: latencies, by column", RUN},
 	{"plot", OPTION_STRING, AT(plot), "F.svg", "draw it with gnuplot", RUN},
 	{"help", OPTION_LAST, AT(help), .help = "", .letter = 'h', RUN},
 	{"version", OPTION_LAST, AT(version), .help = "", .letter = 'V', RUN},
 };
 
-static const struct option_table
-	all = {.program = "vfsdax-bench", .prefix = "--", .rows = rows, .count = ARRAY_SIZE(rows)},
-	of_column = {.program = "vfsdax-bench", .prefix = "--", .rows = rows, .count = COLUMN_ROWS},
-	of_run = {.program = "vfsdax-bench",
-		  .prefix = "--",
-		  .rows = rows + COLUMN_ROWS,
-		  .count = ARRAY_SIZE(rows) - COLUMN_ROWS};
+static const struct option_table all = {"vfsdax-bench", "--", rows, ARRAY_SIZE(rows), NULL, false},
+				 of_column = {"vfsdax-bench", "--", rows, COLUMN_ROWS, NULL, false},
+				 of_run = {"vfsdax-bench",
+					   "--",
+					   rows + COLUMN_ROWS,
+					   ARRAY_SIZE(rows) - COLUMN_ROWS,
+					   NULL,
+					   false};
 
 void options_init(struct options *o)
 {
 	*o = (struct options){
 		.bs = 4 * KIB,
 		.iodepth = 1,
-		.batch = 1,
+		.complete_min = 1,
 		.numjobs = 1,
 		.rwmixread = 50,
 		.randseed = 0x8989,
-		.rw = RW_READ,
-		.prefault = true,
+		.time_based = true,
 		.ramp_ns = RAMP_NOT_GIVEN,
 	};
 }
@@ -150,6 +97,60 @@ void options_init(struct options *o)
 int options_parse(struct options *o, int argc, char **argv)
 {
 	return options_read(&all, o, argc, argv);
+}
+
+/* ------------------------------------------------------------------ a column */
+
+/* Cuts the first item off a list: a comma ends it, "\," does not. */
+static char *cut_item(char **list)
+{
+	char *item = *list, *at = item;
+
+	while (*at && *at != ',')
+		at += at[0] == '\\' && at[1] ? 2 : 1;
+	*list = *at ? at + 1 : at;
+	*at = '\0';
+	return item;
+}
+
+/* fio's own option: kept as a name and, behind its 0, a value, "\," in it as a comma. */
+static int keep_word(const struct option_table *t, struct options *o, char *item)
+{
+	char *to = item;
+
+	if (o->word_count == FIO_WORDS_MAX || !strchr(item, '=') || *item == '=' || *item == '-') {
+		log_error("%s'%s': at most %d options of fio, as name=value", t->where, item,
+			  FIO_WORDS_MAX);
+		return -EINVAL;
+	}
+	o->words[o->word_count++] = item;
+	for (; *item; item++)
+		if (item[0] != '\\' || item[1] != ',')
+			*to++ = *item;
+	*to = '\0';
+	*strchr(o->words[o->word_count - 1], '=') = '\0';
+	return 0;
+}
+
+/* What has no meaning there is not taken over from the common options. */
+static int apply_fio(const struct option_table *t, struct options *o, char *list)
+{
+	int err = 0;
+
+	o->fio = true;
+	o->engine = o->share = NULL;
+	o->nodax = o->verify = false;
+	o->lat_sample = 0;
+	while (*list && !err) {
+		char *item = cut_item(&list), name[40];
+
+		snprintf(name, sizeof(name), "%.*s", (int)MIN(strcspn(item, "="), 39), item);
+		/* (verify has many values there) */
+		err = option_find(&of_column, name) && strcmp(name, "verify") != 0
+			      ? options_read_list(t, o, item)
+			      : keep_word(t, o, item);
+	}
+	return err;
 }
 
 int options_apply_spec(struct options *o, char *spec)
@@ -162,7 +163,8 @@ int options_apply_spec(struct options *o, char *spec)
 		return -ENOMEM;
 	t.where = where;
 	t.prefix = "";
-	err = options_read_list(&t, o, spec);
+	err = strncmp(spec, "fio:", 4) == 0 ? apply_fio(&t, o, spec + 4)
+					    : options_read_list(&t, o, spec);
 	free(where);
 	return err;
 }
@@ -171,35 +173,58 @@ void options_help(const char *engines)
 {
 	puts("Usage: vfsdax-bench --filename F --rw R [OPTION]...\n"
 	     "       vfsdax-bench compare COLUMN COLUMN... [OPTION]...\n"
-	     "Measures I/O, by fio's names; b is 0 or 1. COLUMN is 'name=value,...' of these:");
+	     "Measures I/O, by fio's names; b is 0 or 1. COLUMN is 'name=value,...' of these,\n"
+	     "or 'fio:name=value,...', which runs fio(1) with those and any other of its own:");
 	options_print(&of_column);
 	printf("Engines: %s. Options of the whole run:\n", engines);
 	options_print(&of_run);
 }
 
-/* ------------------------------------------------------------------ names */
+void options_each(const struct options *o,
+		  void (*see)(void *ctx, const char *name, const char *value), void *ctx)
+{
+	const struct {
+		const char *name, *unit;
+		uint64_t value;
+	} numbers[] = {
+		{"bs", "", o->bs},
+		{"offset", "", o->offset},
+		{"size", "", o->size},
+		{"iodepth", "", o->iodepth},
+		{"iodepth_batch", "", o->batch},
+		{"iodepth_batch_complete_min", "", o->complete_min},
+		{"iodepth_batch_complete_max", "", o->complete_max},
+		{"numjobs", "", o->numjobs},
+		{"rwmixwrite", "", 100 - o->rwmixread},
+		{"randseed", "", o->randseed},
+		{"norandommap", "", o->norandommap},
+		{"direct", "", o->direct},
+		{"nodax", "", o->nodax},
+		{"verify", "", o->verify},
+		{"lat_sample", "", o->lat_sample},
+		{"allow_mounted_write", "", o->allow_mounted_write},
+		{"time_based", "", o->time_based},
+		{"runtime", "us", o->runtime_ns / NS_PER_US},
+		{"ramp_time", "us", o->ramp_ns / NS_PER_US},
+	};
+	char text[40];
+
+	see(ctx, "ioengine", o->engine && strcmp(o->engine, "uring") != 0 ? o->engine : "io_uring");
+	see(ctx, "filename", o->filename);
+	see(ctx, "rw", rw_names[o->rw]);
+	see(ctx, "mem", mem_names[o->mem]);
+	if (o->share)
+		see(ctx, "share", o->share);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		snprintf(text, sizeof(text), "%" PRIu64 "%s", numbers[i].value, numbers[i].unit);
+		if (numbers[i].value)
+			see(ctx, numbers[i].name, text);
+	}
+	for (unsigned i = 0; i < o->word_count; i++)
+		see(ctx, o->words[i], o->words[i] + strlen(o->words[i]) + 1);
+}
 
 const char *options_rw_name(enum workload rw)
 {
 	return rw_names[rw];
-}
-
-const char *options_touch_name(enum touch touch)
-{
-	return touch_names[touch];
-}
-
-bool options_rw_random(enum workload rw)
-{
-	return rw == RW_RANDREAD || rw == RW_RANDWRITE || rw == RW_RANDRW;
-}
-
-bool options_rw_writes(enum workload rw)
-{
-	return rw == RW_WRITE || rw == RW_RANDWRITE || rw == RW_RW || rw == RW_RANDRW;
-}
-
-bool options_rw_reads(enum workload rw)
-{
-	return rw != RW_WRITE && rw != RW_RANDWRITE;
 }

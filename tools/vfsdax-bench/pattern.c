@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "pattern.h"
 
+void permutation_init(struct permutation *p, uint64_t n, uint64_t seed)
+{
+	unsigned bits = n > 2 ? 64 - (unsigned)__builtin_clzll(n - 1) : 1;
+
+	p->n = n;
+	p->mask = bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
+	p->shift = bits / 2 ? bits / 2 : 1;
+	for (int i = 0; i < 3; i++)
+		p->key[i] = splitmix64(&seed);
+}
+
 void pattern_init(struct pattern *p, const struct options *o, uint64_t blocks, uint64_t seed)
 {
 	bool reads = options_rw_reads(o->rw), writes = options_rw_writes(o->rw);
@@ -12,34 +23,17 @@ void pattern_init(struct pattern *p, const struct options *o, uint64_t blocks, u
 		.mixed = reads && writes,
 		.read_below = (o->rwmixread << 32) / 100,
 		.blocks = blocks,
+		.rng = seed,
 	};
-	rng_seed(&p->rng, seed, 0);
-	if (!options_rw_random(o->rw)) {
-		p->choose = CHOOSE_NEXT;
+	if (!options_rw_random(o->rw))
 		return;
-	}
-	switch (o->distribution) {
-	case DIST_RANDOM:
-		p->choose = o->norandommap ? CHOOSE_ANY : CHOOSE_EACH_ONCE;
-		permutation_init(&p->scatter, blocks, rng_next(&p->rng));
-		break;
-	case DIST_ZIPF:
-		p->choose = CHOOSE_ZIPF;
-		zipf_init(&p->zipf, blocks, o->distribution_parameter);
-		/* the same blocks are hot for all jobs and in all rounds */
-		permutation_init(&p->scatter, blocks, o->randseed);
-		break;
-	case DIST_PARETO:
-		p->choose = CHOOSE_PARETO;
-		pareto_init(&p->pareto, blocks, o->distribution_parameter);
-		permutation_init(&p->scatter, blocks, o->randseed);
-		break;
-	}
+	p->choose = o->norandommap ? CHOOSE_ANY : CHOOSE_EACH_ONCE;
+	permutation_init(&p->order, blocks, splitmix64(&p->rng));
 }
 
 void pattern_wrap(struct pattern *p)
 {
 	p->at = 0;
 	if (p->choose == CHOOSE_EACH_ONCE)
-		permutation_init(&p->scatter, p->blocks, rng_next(&p->rng));
+		permutation_init(&p->order, p->blocks, splitmix64(&p->rng));
 }

@@ -5,133 +5,90 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
 /* ------------------------------------------------------------------ columns */
 
-static int column_open(struct column *c, const struct options *common, const char *spec,
-		       size_t rounds)
-{
-	struct options o = *common;
-	int err;
-
-	c->spec = strdup(spec ? spec : "");
-	c->values = strdup(spec ? spec : "");
-	if (!c->spec || !c->values)
-		return -ENOMEM;
-	err = options_apply_spec(&o, c->values);
-	if (!err)
-		err = subject_open(&c->s, &o);
-	if (err)
-		return err;
-	c->iops = calloc(rounds, sizeof(*c->iops));
-	c->bandwidth = calloc(rounds, sizeof(*c->bandwidth));
-	c->p50 = calloc(rounds, sizeof(*c->p50));
-	c->each = calloc(c->s.o.numjobs, sizeof(*c->each));
-	if (!c->iops || !c->bandwidth || !c->p50 || !c->each || result_alloc(&c->all))
-		return -ENOMEM;
-	for (uint64_t i = 0; i < c->s.o.numjobs && !err; i++)
-		err = result_alloc(&c->each[i]);
-	return err;
-}
-
-static void column_close(struct column *c)
-{
-	for (uint64_t i = 0; c->each && i < c->s.o.numjobs; i++)
-		result_free(&c->each[i]);
-	free(c->each);
-	result_free(&c->all);
-	free(c->iops);
-	free(c->bandwidth);
-	free(c->p50);
-	free(c->spec);
-	free(c->values);
-	free(c->label);
-	if (c->s.ops || c->s.o.bs)
-		subject_close(&c->s);
-	memset(c, 0, sizeof(*c));
-}
-
 /* --name, or the engine where that says which column it is, or what the user wrote. */
-static int name_columns(struct session *n)
+static const char *label_of(const struct session *n, size_t column, char **specs)
 {
-	for (size_t i = 0; i < n->count; i++) {
-		struct column *c = &n->columns[i];
-		const char *label = c->s.ops->name;
+	const struct subject *s = &n->columns[column].s;
 
-		for (size_t k = 0; k < n->count; k++)
-			if (k != i && n->columns[k].s.ops == c->s.ops && !n->columns[k].s.o.name)
-				label = c->spec;
-		c->label = strdup(c->s.o.name ? c->s.o.name : label);
-		if (!c->label)
-			return -ENOMEM;
-	}
-	return 0;
+	if (s->o.name)
+		return s->o.name;
+	for (size_t i = 0; i < n->count; i++)
+		if (i != column && n->columns[i].s.ops == s->ops && !n->columns[i].s.o.name)
+			return specs[column];
+	return s->ops->name;
 }
 
 int session_open(struct session *n, const struct options *o, char **specs, size_t count)
 {
-	int err = 0;
-
-	memset(n, 0, sizeof(*n));
 	n->o = *o;
-	for (size_t i = 0; !err && i < count; i++) {
-		err = column_open(&n->columns[i], o, specs ? specs[i] : NULL, o->rounds);
+	n->compare = specs != NULL;
+	for (size_t i = 0; i < count; i++) {
+		struct column *c = &n->columns[i];
+		struct options own = *o;
+		int err;
+
+		c->values = strdup(specs ? specs[i] : "");
+		if (!c->values)
+			return -ENOMEM;
 		n->count = i + 1;
+		result_reset(&c->all);
+		err = options_apply_spec(&own, c->values);
+		if (!err)
+			err = subject_open(&c->s, &own);
 		if (!err && run_interrupted())
 			err = -EINTR;
+		if (err)
+			return err;
 	}
-	if (!err)
-		err = name_columns(n);
-	if (err == -ENOMEM)
-		log_error("not enough memory: lower --rounds, --numjobs or --iodepth");
-	return err;
+	for (size_t i = 0; i < count; i++)
+		n->columns[i].label = label_of(n, i, specs);
+	return 0;
 }
 
 void session_close(struct session *n)
 {
 	for (size_t i = 0; i < n->count; i++)
-		column_close(&n->columns[i]);
+		if (n->columns[i].s.o.bs) /* it was opened, or tried */
+			subject_close(&n->columns[i].s);
+	/* (columns of one share have the string of the first) */
+	for (size_t i = 0; i < n->count; i++)
+		free(n->columns[i].values);
 }
 
 /* ------------------------------------------------------------------ rounds */
 
-static double median_ns(const struct result *r)
+static int measure_column(const struct session *n, struct column *c, size_t round)
 {
+	struct result *r = malloc(sizeof(*r));
 	struct hist both;
+	int err;
 
-	result_latencies(r, &both);
-	return (double)hist_percentile(&both, 50);
-}
-
-static int measure_column(struct session *n, struct column *c, size_t round)
-{
-	struct result r;
-	char what[160] = "";
-	int err, verify_err;
-
-	err = result_alloc(&r);
-	if (err)
-		return err;
-	if (n->o.rounds > 1)
-		snprintf(what, sizeof(what), "round %zu of %llu, ", round + 1,
-			 (unsigned long long)n->o.rounds);
-	snprintf(what + strlen(what), sizeof(what) - strlen(what), "%s", c->label);
-	err = run_round(&c->s, what, &r, c->each);
+	if (!r)
+		return -ENOMEM;
+	/* a line on the terminal that is rewritten with each column */
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[Kround %zu of %llu, %s", round + 1,
+			(unsigned long long)n->o.rounds, c->label);
+	err = run_round(&c->s, r);
+	if (isatty(STDERR_FILENO))
+		fputs("\r\033[K", stderr);
 	if (!err || err == -EINTR) {
-		result_add(&c->all, &r);
-		c->iops[round] = result_iops(&r);
-		c->p50[round] = median_ns(&r);
-		if (r.seconds > 0)
+		result_add(&c->all, r);
+		result_latencies(r, &both);
+		c->iops[round] = result_iops(r);
+		c->p50[round] = (double)hist_percentile(&both, 50);
+		if (r->seconds > 0)
 			c->bandwidth[round] =
-				(double)(r.bytes[DIR_READ] + r.bytes[DIR_WRITE]) / r.seconds;
+				(double)(r->dir[DIR_READ].bytes + r->dir[DIR_WRITE].bytes) /
+				r->seconds;
 	}
-	result_free(&r);
-	if (!err && c->s.o.verify && subject_writes(&c->s)) {
-		verify_err = run_verify(&c->s, &c->verified);
-		err = verify_err;
-	}
+	free(r);
 	return err;
 }
 

@@ -14,11 +14,11 @@
 #define COLUMNS_MAX 16
 
 struct column {
-	char *label, *spec, *values; /* values: `spec`, cut up; where strings of s.o are */
+	const char *label;
+	char *values; /* where strings of s.o are */
 	struct subject s;
-	double *iops, *bandwidth, *p50; /* of each round */
-	struct result all, *each;	/* of all rounds; each: by job */
-	uint64_t verified;		/* blocks read back */
+	double iops[STATS_ROUNDS_MAX], bandwidth[STATS_ROUNDS_MAX], p50[STATS_ROUNDS_MAX];
+	struct result all; /* of all rounds */
 };
 
 struct session {
@@ -26,10 +26,11 @@ struct session {
 	struct column columns[COLUMNS_MAX];
 	size_t count;
 	size_t rounds; /* those in which every column was measured */
-	bool interrupted;
+	bool compare, interrupted;
 };
 
-/* specs: NULL for one column with the common options. 0, or -errno after a line. */
+/* specs: NULL for one column with the common options; they must outlive the session. 0, or -errno
+ * after a line. */
 int session_open(struct session *n, const struct options *o, char **specs, size_t count);
 /* 0, -EINTR where the user stopped it, or -errno after a line. */
 int session_run(struct session *n);

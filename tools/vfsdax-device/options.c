@@ -29,7 +29,7 @@ struct parsed {
 	struct device_options o;
 	const char *tag;
 	int log_level;
-	bool help, version, capabilities;
+	bool help, help_all, version, capabilities;
 };
 
 static int check_window_size(void *to, const struct option_table *t, const struct option_row *row,
@@ -164,82 +164,81 @@ static const struct option_row rows[] = {
 	{"shared-dir", OPTION_STRING, AT(o.fs.shared_dir), "DIR", "the directory to share"},
 	{"socket-path", OPTION_STRING, AT(o.listen.path), "SOCK", "the Unix socket to listen on",
 	 .alias = "socket"},
-	{"fd", OPTION_NUMBER, AT(o.listen.fd), "N", "listen on this open socket instead", .max = INT_MAX},
+	{"fd", OPTION_NUMBER, AT(o.listen.fd), "N", "listen on this open socket instead", .max = INT_MAX, .rare = true},
 	{"tag", OPTION_STRING, AT(tag), "NAME",
-	 "what the guest knows the share by, up to 36 bytes [vfsdax]", .set = set_tag},
+	 "the share's name in the guest, 36 bytes [vfsdax]", .set = set_tag},
 	{"readonly", OPTION_FLAG, AT(o.fs.readonly), .help = "refuse every change"},
 	{"cache-size", OPTION_SIZE, AT(o.vhost.cache_size_bytes), "SIZE",
-	 "size of the DAX window, K, M, G or T; 0 for none [4G]",
+	 "size of the DAX window; 0 for none [4G]",
 	 .max = INT64_MAX, .set = check_window_size},
 	{"dax", OPTION_CHOICE, AT(o.fs.dax), .names = dax_names,
 	 .help = "which files the window is for [auto]"},
 	{"dax-threshold", OPTION_SIZE, AT(o.fs.dax_threshold_bytes), "SIZE",
-	 "with filesize: for files larger than this [32K]", .max = INT64_MAX},
+	 "with filesize: for files larger than this [32K]", .max = INT64_MAX, .rare = true},
 	{"map-executables", OPTION_FLAG, AT(o.fs.map_executables),
-	 .help = "the window for executable files, too, where that keeps the host from executing them"},
+	 .help = "the window for executable files, too", .rare = true},
 	{"cache", OPTION_CHOICE, AT(o.fs.cache), .names = cache_names,
-	 .help = "how long the guest may keep names and attributes [auto]"},
-	{"no-watch", OPTION_NO, AT(o.fs.watch),
-	 .help = "do not tell the driver what the host changes"},
+	 .help = "how long names and attributes are kept [auto]"},
+	{"no-watch", OPTION_NO, AT(o.fs.watch), .help = "do not tell what the host changes", .rare = true},
 	{"xattr", OPTION_FLAG, AT(o.fs.xattr)}, /* virtiofsd's; it is the default here */
-	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes"},
+	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes", .rare = true},
 	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
-	 .help = "POSIX access control lists [never]"},
+	 .help = "POSIX access control lists [never]", .rare = true},
 	{"xattrmap", OPTION_STRING, AT(o.fs.xattrmap), "RULES",
-	 "other names for extended attributes on the host"},
+	 "other names for xattrs on the host", .rare = true},
 	{"security-label", OPTION_FLAG, AT(o.fs.security_label),
-	 .help = "new files get the labels that the guest gives them"},
+	 .help = "new files get labels from the guest", .rare = true},
 	{"check-permissions", OPTION_FLAG, AT(o.fs.check_permissions),
-	 .help = "do all as the caller, whoever checks on the other side"},
+	 .help = "do everything as the caller", .rare = true},
 	{"num-request-queues", OPTION_NUMBER, AT(o.vhost.num_request_queues), "N",
 	 "request queues, a thread each [CPUs, at most 4]", .min = 1, .max = VHOST_REQUEST_QUEUES_MAX},
 	{"queue-size", OPTION_NUMBER, AT(o.vhost.queue_size_max), "N",
-	 "most entries of a queue, a power of two [1024]",
-	 .min = 2, .max = VRING_QUEUE_SIZE_MAX, .set = check_queue_size},
+	 "entries of a queue, a power of two [1024]",
+	 .min = 2, .max = VRING_QUEUE_SIZE_MAX, .set = check_queue_size, .rare = true},
 	{"sandbox", OPTION_CHOICE, AT(o.sandbox.mode), .names = sandbox_names,
-	 .help = "where the device lives [root: namespace, else none]"},
+	 .help = "where the device lives [namespace for root]", .rare = true},
 	{"seccomp", OPTION_CHOICE, AT(o.sandbox.filter), .names = filter_names,
-	 .help = "what a system call that serving does not need gets [kill]", .set = set_filter},
+	 .help = "what an unexpected system call gets [kill]", .set = set_filter, .rare = true},
 	{"modcaps", OPTION_STRING, AT(o.sandbox.modcaps), "LIST",
-	 "capabilities to keep (+name) or give up (-name), with colons between them"},
+	 "capabilities: +kept:-given_up", .rare = true},
 	{"uid-map", OPTION_CALL, .argument = ":IN:HOST:N:", .help = "uids of a user namespace",
-	 .set = set_id_map},
+	 .set = set_id_map, .rare = true},
 	{"gid-map", OPTION_CALL, .argument = ":IN:HOST:N:", .help = "gids of a user namespace",
-	 .set = set_id_map},
+	 .set = set_id_map, .rare = true},
 	{"translate-uid", OPTION_CALL, .argument = "RULE", .set = set_translation,
-	 .help = "uids of the guest that are others on the host, as map:0:1000:1"},
+	 .help = "other uids on the host: map:0:1000:1", .rare = true},
 	{"translate-gid", OPTION_CALL, .argument = "RULE", .set = set_translation,
-	 .help = "the same for gids"},
+	 .help = "the same for gids", .rare = true},
 	{"socket-group", OPTION_STRING, AT(o.listen.group), "GROUP",
 	 "whose members may connect, too"},
 	{"rlimit-nofile", OPTION_NUMBER, AT(o.rlimit_nofile), "N",
-	 "most open files; 0: do not change it [the hard limit]", .max = INT_MAX},
+	 "most open files [the hard limit]", .max = INT_MAX, .rare = true},
 	{"inode-file-handles", OPTION_CHOICE, AT(o.fs.file_handles), .names = handle_names,
-	 .help = "when descriptors run short, know files by their handles [prefer]",
-	 .set = set_handles},
+	 .help = "handles when descriptors run short [prefer]",
+	 .set = set_handles, .rare = true},
 	{"announce-submounts", OPTION_CALL, .set = set_init_flag},
 	{"no-announce-submounts", OPTION_CALL, .set = set_init_flag,
-	 .help = "do not tell the guest what is a mount of its own"},
+	 .help = "do not tell what is a mount of its own", .rare = true},
 	{"readdirplus", OPTION_CALL, .set = set_init_flag},
 	{"no-readdirplus", OPTION_CALL, .set = set_init_flag,
-	 .help = "no attributes with the names of a directory"},
+	 .help = "list names without attributes", .rare = true},
 	{"killpriv-v2", OPTION_CALL, .set = set_init_flag},
 	{"no-killpriv-v2", OPTION_CALL, .set = set_init_flag,
-	 .help = "the guest clears set-id bits by itself"},
+	 .help = "the guest clears set-id bits by itself", .rare = true},
 	{"syslog", OPTION_FLAG, AT(o.syslog), .help = "messages to the system's log"},
 	{"print-capabilities", OPTION_LAST, AT(capabilities),
-	 .help = "as QEMU's vhost-user.json describes them"},
+	 .help = "as QEMU's vhost-user.json describes them", .rare = true},
 	/* virtiofsd's, see compat.c */
 	{"writeback", OPTION_CALL, .set = compat_set},
 	{"allow-direct-io", OPTION_CALL, .set = compat_set},
 	{"allow-mmap", OPTION_CALL, .set = compat_set},
 	{"preserve-noatime", OPTION_CALL, .set = compat_set},
-	{"thread-pool-size", OPTION_CALL, .argument = "N", .set = compat_set},
-	{"migration-mode", OPTION_CALL, .argument = "MODE", .set = compat_set},
-	{"migration-on-error", OPTION_CALL, .argument = "MODE", .set = compat_set},
+	{"thread-pool-size", OPTION_CALL, .argument = "N", .set = compat_set, .rare = true},
+	{"migration-mode", OPTION_CALL, .argument = "MODE", .set = compat_set, .rare = true},
+	{"migration-on-error", OPTION_CALL, .argument = "MODE", .set = compat_set, .rare = true},
 	{"migration-verify-handles", OPTION_CALL, .set = compat_set},
 	{"migration-confirm-paths", OPTION_CALL, .set = compat_set},
-	{"o", OPTION_CALL, .argument = "LIST", .letter = 'o', .set = compat_set},
+	{"o", OPTION_CALL, .argument = "LIST", .letter = 'o', .set = compat_set, .rare = true},
 	{"f", OPTION_CALL, .letter = 'f', .set = compat_set},
 	{"d", OPTION_CALL, .letter = 'd', .set = set_debug},
 	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = "[info]",
@@ -247,6 +246,7 @@ static const struct option_row rows[] = {
 	{"no-event-idx", OPTION_FLAG, AT(o.vhost.no_event_idx)}, /* for tests of drivers */
 	{"no-indirect", OPTION_FLAG, AT(o.vhost.no_indirect)},	 /* for tests of drivers */
 	{"help", OPTION_LAST, AT(help), .help = "", .letter = 'h'},
+	{"help-all", OPTION_LAST, AT(help_all), .help = "and what is rarely needed"},
 	{"version", OPTION_LAST, AT(version), .help = "", .letter = 'V'},
 };
 /* clang-format on */
@@ -254,14 +254,16 @@ static const struct option_row rows[] = {
 static const struct option_table table = {
 	.program = "vfsdax-device", .prefix = "--", .rows = rows, .count = ARRAY_SIZE(rows)};
 
-static void print_help(void)
+static void print_help(bool all)
 {
-	puts("usage: vfsdax-device --shared-dir DIR --socket-path SOCK [OPTIONS]\n"
-	     "\n"
-	     "Serves DIR as a virtio-fs device with a DAX window, to one vhost-user front end at\n"
-	     "a time: a virtual machine (QEMU 11.1 or newer), or vfsdax-mount unix:SOCK.\n");
-	options_print(&table);
-	puts("\nOptions can be written --option VALUE or --option=VALUE. See vfsdax-device(8).");
+	puts("Usage: vfsdax-device --shared-dir DIR --socket-path SOCK [OPTION]...\n"
+	     "Serves DIR as a virtio-fs device with a DAX window, to one vhost-user front end\n"
+	     "at a time: a virtual machine (QEMU 11.1 or newer), or vfsdax-mount unix:SOCK.");
+	if (all)
+		options_print(&table);
+	else
+		options_print_common(&table);
+	puts("See vfsdax-device(8).");
 }
 
 static struct device_options default_options(void)
@@ -324,13 +326,13 @@ int device_options_read(struct device_options *o, int argc, char **argv)
 		return first;
 	*o = p.o;
 	o->vhost.notifications = o->fs.watch;
-	if (p.help)
-		print_help();
+	if (p.help || p.help_all)
+		print_help(p.help_all);
 	else if (p.version)
 		puts("vfsdax-device " VFSDAX_VERSION);
 	else if (p.capabilities)
 		compat_print_capabilities();
-	if (p.help || p.version || p.capabilities)
+	if (p.help || p.help_all || p.version || p.capabilities)
 		return 1;
 	if (first < argc) {
 		log_error("unexpected argument %s; see vfsdax-device --help", argv[first]);

@@ -26,6 +26,7 @@ unsigned device_cpus(int cpus[WORKERS_MAX])
 
 int device_open(struct daemon *d, unsigned timeout_ms)
 {
+	struct transport *t;
 	struct fs_params session = {
 		.queues = d->o.bridge.queues,
 		.workers = d->o.bridge.workers,
@@ -35,12 +36,15 @@ int device_open(struct daemon *d, unsigned timeout_ms)
 		       (d->o.bridge.check_permissions ? AGREE_CHECK_PERMISSIONS : 0),
 	};
 	int err = source_open(d->o.source, MIN(session.timeout_ms, timeout_ms),
-			      !d->o.no_direct_maps, &d->source);
+			      !d->o.no_direct_maps, d->o.bridge.passthrough, &d->source);
 
 	if (err)
 		return err;
-	transport_tell_failure(source_transport(d->source), d->ended_fd);
-	return fs_session_open(source_transport(d->source), &session, &d->session);
+	t = source_transport(d->source);
+	if (d->o.bridge.passthrough && t->ops->takes_files && t->ops->takes_files(t))
+		session.ask |= AGREE_FILES;
+	transport_tell_failure(t, d->ended_fd);
+	return fs_session_open(t, &session, &d->session);
 }
 
 static int start_workers(struct daemon *d)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "direct_map.h"
+#include "direct_share.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -39,10 +39,15 @@ static void authorisation_done(struct bridge_authorisation *authorisation, int e
 {
 	struct direct_map *map = container_of(authorisation, struct direct_map, authorisation);
 	struct peer_home *home = map->home;
+	const struct window_pin *pin = &authorisation->map.pin;
 	bool orphan;
 
-	if (!err)
+	if (!err) {
+		map->range = pin->range;
+		map->range_bytes = pin->long_bytes;
+		map->bytes_left = pin->long_left;
 		atomic_store(&map->state, MAP_HELD);
+	}
 	pthread_mutex_lock(&home->lock);
 	map->err = err;
 	map->done = true;
@@ -145,12 +150,44 @@ static int begin_life(struct direct_map *map, int *theirs)
 	return 0;
 }
 
+static void leave_unpinned(struct direct_map *map)
+{
+	drop_hold(map);
+	atomic_store(&map->left, true);
+}
+
+/* For memory that shows the window, as long as somebody has it. */
+static int pin_for(struct peer *peer, struct direct_map *map, int *life_fd, const char **reason)
+{
+	enum map_state held = MAP_HELD;
+	int err;
+
+	if (map->authorisation.flags & BRIDGE_MAP_IO) {
+		*reason = "over VFIO there is no file of the host's to read and write, only maps";
+		return -EOPNOTSUPP;
+	}
+	if (!share_take(peer, map)) {
+		*reason = "this client has its share of what may be pinned of the window: unmap "
+			  "something, or make the window larger";
+		return -ENOSPC;
+	}
+	err = begin_life(map, life_fd);
+	if (err) {
+		*reason = "the mount has no file descriptor left (RLIMIT_NOFILE)";
+	} else if (!atomic_compare_exchange_strong(&map->state, &held, MAP_PINNED)) {
+		*reason = "the file is being cut";
+		err = -EAGAIN;
+		close(*life_fd);
+		*life_fd = -1;
+	}
+	return err;
+}
+
 int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,
 	      int *life_fd, const char **reason)
 {
 	struct transport *t = map->home->transport;
 	const struct bridge_map *pinned = &map->authorisation.map;
-	enum map_state held = MAP_HELD;
 	unsigned flags = map->authorisation.flags & BRIDGE_MAP_WRITE ? TRANSPORT_SHARE_WRITE : 0;
 	int err;
 
@@ -171,23 +208,12 @@ int map_share(struct direct_map *map, struct peer *peer, struct transport_piece 
 	    piece->len_bytes < map->authorisation.len && piece->len_bytes < pinned->len) {
 		*reason = "it is not in one piece";
 		err = -ENOSPC;
-	} else if (map->authorisation.flags & BRIDGE_MAP_IO) {
-		drop_hold(map);
-		atomic_store(&map->left, true);
-		if (!piece->of_file) {
-			*reason = "over VFIO there is no file of the host's to read and write, "
-				  "only maps";
-			err = -EOPNOTSUPP;
-		}
-	} else if (!piece->of_file) {
-		err = begin_life(map, life_fd);
-		*reason = "the mount has no file descriptor left (RLIMIT_NOFILE)";
-		if (!err && !atomic_compare_exchange_strong(&map->state, &held, MAP_PINNED)) {
-			*reason = "the file is being cut";
-			err = -EAGAIN;
-			close(*life_fd);
-			*life_fd = -1;
-		}
+	} else if (piece->of_file) {
+		/* The memory needs no pin. */
+		if (map->authorisation.flags & BRIDGE_MAP_IO || !share_take(peer, map))
+			leave_unpinned(map);
+	} else {
+		err = pin_for(peer, map, life_fd, reason);
 	}
 	if (err)
 		close(piece->fd);
@@ -199,11 +225,12 @@ void map_release(struct direct_map *map)
 	struct peer_home *home = map->home;
 	bool with_worker;
 
+	if (map->link.next)
+		list_del(&map->link);
+	share_give(map->peer, map);
 	if (map->peer)
 		map->peer->n_maps--;
 	map->peer = NULL;
-	if (map->link.next)
-		list_del(&map->link);
 	atomic_fetch_sub(&home->maps, 1);
 	atomic_fetch_sub(&home->bytes, map->len);
 	if (map->life >= 0)

@@ -16,6 +16,12 @@ struct direct_map {
 	struct bridge_authorisation authorisation;
 	uint64_t id;
 	uint64_t len; /* that the client has; 0: it has nothing yet */
+	uid_t uid;    /* the client's, also when that is gone */
+	/* Of the pin, as it was made: which range, and the window_pin's long_bytes and long_left.
+	 */
+	const void *range;
+	uint64_t range_bytes, bytes_left;
+	bool counted; /* its range, which no other map of the client's counts */
 	_Atomic enum map_state state;
 	atomic_bool left; /* revoke() has given the hold back */
 	bool done;	  /* the authorisation is, with `err` */
@@ -35,6 +41,13 @@ bool map_cancel(struct direct_map *map);
 /* A descriptor for the client, and with it `life_fd` or -1; both the caller's to close. */
 int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,
 	      int *life_fd, const char **reason);
+/* A pin is there. */
+static inline bool map_is_held(const struct direct_map *map)
+{
+	enum map_state state = atomic_load(&map->state);
+
+	return state == MAP_HELD || state == MAP_PINNED;
+}
 /* Gives back what it maps and buries it. One that is still with a worker frees itself. */
 void map_release(struct direct_map *map);
 

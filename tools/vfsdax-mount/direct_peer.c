@@ -171,7 +171,7 @@ static unsigned maps_of(const struct peer_home *home, uid_t uid)
 	return n;
 }
 
-static bool is_limited(const struct peer_home *home, uid_t uid)
+bool peer_is_limited(const struct peer_home *home, uid_t uid)
 {
 	return uid != 0 && uid != home->owner;
 }
@@ -184,7 +184,7 @@ static int check_limits(const struct peer *peer, const char **why)
 		*why = "the connection has 1024 maps, the most that it may have";
 	else if (atomic_load(&home->maps) >= MAPS_MAX)
 		*why = "the mount has 16384 maps, the most that it may have";
-	else if (is_limited(home, peer->uid) && maps_of(home, peer->uid) >= MAPS_MAX / 2)
+	else if (peer_is_limited(home, peer->uid) && maps_of(home, peer->uid) >= MAPS_MAX / 2)
 		*why = "this user has 8192 maps, the most that one may have";
 	else
 		return 0;

@@ -83,6 +83,8 @@ void peer_home_ignore(struct peer_home *home, int fd);
  * to be accepted. */
 bool peer_home_serve(struct peer_home *home, int timeout_ms);
 unsigned peers_of(const struct peer_home *home, uid_t uid);
+/* The limits for a single user are for this one. */
+bool peer_is_limited(const struct peer_home *home, uid_t uid);
 /* No peer is left; gives up what maps of former peers hold. What is with a worker stays, and frees
  * itself. How many maps of the window other processes may still have. */
 unsigned peer_home_close(struct peer_home *home);

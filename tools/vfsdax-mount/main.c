@@ -302,8 +302,8 @@ static const char *absolute_source(const char *source)
 /* Of the programs by this name, and of what they do without mounting. Negative: mount. */
 static int do_other_work(const struct options *o)
 {
-	if (o->help)
-		options_help();
+	if (o->help || o->help_all)
+		options_help(o->help_all);
 	else if (o->version)
 		puts("vfsdax-mount " VFSDAX_VERSION);
 	else if (o->list)

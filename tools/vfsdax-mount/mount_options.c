@@ -18,6 +18,8 @@
 
 static const char *const dax_names[] = {"always", "never", "inode", NULL};
 static const char *const auto_none_always[] = {"auto", "none", "always", NULL};
+static const char *const auto_never[] = {"auto", "never", NULL};
+static const char *const shared_mmap_names[] = {"coherent", "cached", "deny", NULL};
 static const char *const auto_never_always[] = {"auto", "never", "always", NULL};
 static const char *const admit_names[] = {"always", "auto", NULL};
 static const char *const on_off[] = {"on", "off", NULL};
@@ -27,6 +29,8 @@ _Static_assert(BRIDGE_DAX_NEVER == BRIDGE_DAX_ALWAYS + 1 &&
 	       "dax_names");
 _Static_assert(BRIDGE_CACHE_AUTO == 0 && BRIDGE_CACHE_NONE == 1 && BRIDGE_CACHE_ALWAYS == 2,
 	       "auto_none_always");
+_Static_assert(SHARED_MMAP_COHERENT == 1 && SHARED_MMAP_CACHED == 2 && SHARED_MMAP_DENY == 3,
+	       "shared_mmap_names");
 _Static_assert(SPIN_AUTO == 0 && SPIN_NEVER == 1 && SPIN_ALWAYS == 2, "auto_never_always");
 _Static_assert(WINDOW_ADMIT_ALWAYS == 0 && WINDOW_ADMIT_AUTO == 1, "admit_names");
 
@@ -159,33 +163,38 @@ static const struct option_row rows[] = {
 	 .without = "always", .help = "which files use the window"},
 	{"cache", OPTION_CHOICE, AT(bridge.cache), .names = auto_none_always,
 	 .help = "what the page cache keeps"},
+	{"passthrough", OPTION_CHOICE, AT(no_passthrough), .names = auto_never,
+	 .help = "the kernel reads the host's files itself"},
+	{"shared_mmap", OPTION_CHOICE, AT(shared_mmap), .names = shared_mmap_names,
+	 .min = SHARED_MMAP_COHERENT,
+	 .help = "what MAP_SHARED is, without that"},
 	{"workers", OPTION_NUMBER, AT(bridge.workers), "N", "threads; default: one a CPU", .min = 1,
 	 .max = 256},
 	{"queues", OPTION_NUMBER, AT(bridge.queues), "N", "request queues; default: one a thread",
-	 .min = 1, .max = 63},
-	{"timeout", OPTION_NUMBER, AT(timeout_s), "SECONDS", "for an answer of the device (60)",
-	 .min = 1, .max = 86400},
+	 .min = 1, .max = 63, .rare = true},
+	{"timeout", OPTION_NUMBER, AT(timeout_s), "SECONDS", "how long the device may take to answer (60)",
+	 .min = 1, .max = 86400, .rare = true},
 	{"reconnect", OPTION_NUMBER, AT(reconnect_s), "SECONDS",
-	 "that callers wait for a device that is gone (30)", .min = 0, .max = 86400},
-	{"hard", OPTION_FLAG, AT(hard), .help = "they wait for ever"},
+	 "how long callers wait for a lost device (30)", .min = 0, .max = 86400},
+	{"hard", OPTION_FLAG, AT(hard), .help = "they wait for a lost device for ever", .rare = true},
 	{"soft", OPTION_NO, AT(hard)},
 	{"polling", OPTION_CHOICE, AT(bridge.polling), .names = auto_never_always,
-	 .help = "poll for requests instead of blocking"},
+	 .help = "poll for requests instead of blocking", .rare = true},
 	{"window_admit", OPTION_CHOICE, AT(bridge.window_admit), .names = admit_names,
-	 .help = "map all, or what pays (default)"},
+	 .help = "map everything, or what pays (default)", .rare = true},
 	{"window_ranges", OPTION_NUMBER, AT(bridge.window_ranges_max), "N",
-	 "mappings at a time (512)", .min = 1, .max = 1u << 20},
+	 "mappings at a time, at most (512)", .min = 1, .max = 1u << 20, .rare = true},
 	{"direct_maps", OPTION_CHOICE, AT(no_direct_maps), .names = on_off,
-	 .help = "map files into other processes"},
+	 .help = "map files into other processes", .rare = true},
 	{"share_device", OPTION_CALL, AT(share_device), "UID",
-	 "who gets all of a PCI device for that", .set = set_share_device},
+	 "the user who gets the whole PCI device for that", .set = set_share_device, .rare = true},
 	{"nonempty", OPTION_FLAG, AT(nonempty), .help = "mount over what is there"},
-	{"fsname", OPTION_STRING, AT(fsname), "NAME", "what the mount table shows as the source"},
+	{"fsname", OPTION_STRING, AT(fsname), "NAME", "what the mount table shows as the source", .rare = true},
 	{"allow_other", ALLOW(ALLOW_OTHER), .help = "all users may use it (default for root)"},
-	{"no_allow_other", ALLOW(ALLOW_OWNER), .help = "only its owner may"},
-	{"allow_root", ALLOW(ALLOW_ROOT), .help = "only its owner and root may"},
+	{"no_allow_other", ALLOW(ALLOW_OWNER), .help = "only its owner may", .rare = true},
+	{"allow_root", ALLOW(ALLOW_ROOT), .help = "only its owner and root may", .rare = true},
 	{"default_permissions", OPTION_FLAG, AT(default_permissions),
-	 .help = "the kernel checks rights (default)"},
+	 .help = "the kernel checks rights (default)", .rare = true},
 	{"no_default_permissions", OPTION_NO, AT(default_permissions),
 	 .help = "the device checks them; names are not cached"},
 	{"remount", OPTION_FLAG, AT(remount), .help = "change ro, rw, noexec, ... of a mount"},

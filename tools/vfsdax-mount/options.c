@@ -2,9 +2,11 @@
 #include "options.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -66,12 +68,13 @@ static const struct option_row rows[] = {
 	{"options", OPTION_CALL, .argument = "LIST", .letter = 'o', .set = set_list,
 	 .help = "the above, separated by commas"},
 	{"foreground", OPTION_FLAG, AT(foreground), .letter = 'f', .help = "and log to stderr"},
-	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = ""},
+	{"log-level", OPTION_CHOICE, AT(log_level), .names = level_names, .help = "", .rare = true},
 	{"upgrade", OPTION_FLAG, AT(upgrade),
 	 .help = "goes on with a mount in another driver's place"},
 	{"list", OPTION_FLAG, AT(list), .letter = 'l', .help = "the virtio-fs functions there are"},
-	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "the list as JSON"},
+	{"json", OPTION_FLAG, AT(json), .letter = 'j', .help = "the list as JSON", .rare = true},
 	{"help", OPTION_LAST, AT(help), .letter = 'h', .help = ""},
+	{"help-all", OPTION_LAST, AT(help_all), .help = "and what is rarely needed"},
 	{"version", OPTION_LAST, AT(version), .letter = 'V', .help = ""},
 };
 
@@ -98,17 +101,19 @@ static const struct option_table helper_table = {.program = "mount.vfsdax",
 						 .rows = helper_rows,
 						 .count = ARRAY_SIZE(helper_rows)};
 
-void options_help(void)
+void options_help(bool all)
 {
+	void (*print)(const struct option_table *) = all ? options_print : options_print_common;
+
 	puts("Usage: vfsdax-mount [SOURCE] MOUNTPOINT [-o LIST] [-f]\n"
 	     "       mount -t vfsdax SOURCE MOUNTPOINT [-o LIST]\n"
 	     "       vfsdax-mount --upgrade MOUNTPOINT [-o LIST] [-f]\n"
 	     "       vfsdax-mount --list [--json]\n"
 	     "Mounts a virtio-fs share. SOURCE: unix:SOCKET (vfsdax-device, virtiofsd), a PCI\n"
 	     "function such as 0000:00:04.0, or its tag; default: the only function there is.");
-	options_print(&mount_table);
+	print(&mount_table);
 	puts("  ... and those of mount(8)");
-	options_print(&table);
+	print(&table);
 	puts("Unmount with umount or fusermount3 -u. Counters: vfsdax-stat MOUNTPOINT.");
 }
 
@@ -223,10 +228,40 @@ int options_of_mount(struct options *o, const char *given)
 	return options_read_mount(o, given);
 }
 
+/* The kernel takes files from who may do everything with file systems. */
+static bool may_pass_files(void)
+{
+	struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct caps[2];
+
+	return syscall(SYS_capget, &h, caps) == 0 && caps[0].effective & 1u << CAP_SYS_ADMIN;
+}
+
+/*
+ * Who wants pages of this kernel gets them, and of who wants no MAP_SHARED none is passed through
+ * either. Of a PCI function no file can be, and a kernel that refuses maps for writing of what the
+ * window serves refuses those for reading as well: there the default is what guests know.
+ */
+static void settle_passthrough(struct options *o)
+{
+	bool alone = o->bridge.cache == BRIDGE_CACHE_ALWAYS;
+	bool socket = o->source && strncmp(o->source, "unix:", 5) == 0;
+
+	if (o->shared_mmap == SHARED_MMAP_DENY)
+		o->bridge.shared_mmap = BRIDGE_SHARED_MMAP_DENY;
+	else if (o->shared_mmap == SHARED_MMAP_COHERENT ||
+		 (o->shared_mmap == SHARED_MMAP_DEFAULT && !alone && socket))
+		o->bridge.shared_mmap = BRIDGE_SHARED_MMAP_COHERENT;
+	o->bridge.passthrough = !o->no_passthrough && !alone &&
+				o->bridge.shared_mmap != BRIDGE_SHARED_MMAP_DENY &&
+				may_pass_files();
+}
+
 static int settle(struct options *o)
 {
 	int err = options_read_mount(o, o->given);
 
+	settle_passthrough(o);
 	if (!err)
 		err = settle_flags(o);
 	return err ? err : settle_rights(o);
@@ -243,7 +278,7 @@ int options_parse(int argc, char **argv, struct options *o)
 		return first;
 	argc -= first;
 	argv += first;
-	if (o->help || o->version || (o->list && argc == 0))
+	if (o->help || o->help_all || o->version || (o->list && argc == 0))
 		return 0;
 	err = check_words(o, argc, argv);
 	return err ? err : settle(o);

@@ -12,10 +12,18 @@
 /* Whom the kernel lets in. The default is all users for a mount of root's, else its owner. */
 enum mount_allow { ALLOW_DEFAULT, ALLOW_OWNER, ALLOW_ROOT, ALLOW_OTHER };
 
+/* The default is what is true, but where the share is this kernel's alone (cache=always). */
+enum mount_shared_mmap {
+	SHARED_MMAP_DEFAULT,
+	SHARED_MMAP_COHERENT,
+	SHARED_MMAP_CACHED,
+	SHARED_MMAP_DENY
+};
+
 struct options {
 	const char *source; /* NULL: the only virtio-fs function of this machine */
 	const char *mountpoint;
-	bool foreground, list, json, nonempty, help, version;
+	bool foreground, list, json, nonempty, help, help_all, version;
 	bool upgrade; /* of a mount whose driver lives */
 	/* As a helper of mount(8), by the name mount.vfsdax or mount.fuse.vfsdax. */
 	bool helper;
@@ -29,10 +37,12 @@ struct options {
 	unsigned reconnect_s; /* how long callers wait for a device that is gone; 0: not at all */
 	bool hard;	      /* for ever */
 	enum mount_allow allow;
-	bool others;		     /* allow_other was given: direct maps are for all, too */
-	bool default_permissions;    /* the kernel checks rights; else the device must */
-	unsigned no_direct_maps;     /* 0 or 1 */
-	int64_t share_device;	     /* a uid; -1: nobody */
+	bool others;		  /* allow_other was given: direct maps are for all, too */
+	bool default_permissions; /* the kernel checks rights; else the device must */
+	unsigned no_direct_maps;  /* 0 or 1 */
+	enum mount_shared_mmap shared_mmap; /* what comes of it is in bridge.shared_mmap */
+	unsigned no_passthrough;	    /* 0 or 1; what comes of it is in bridge.passthrough */
+	int64_t share_device;		    /* a uid; -1: nobody */
 	struct bridge_params bridge; /* dax, cache, workers, queues, readonly, polling, window_* */
 	const char *fsname;	     /* NULL: the source, as it was given */
 	bool auto_unmount;
@@ -54,6 +64,6 @@ int options_over(struct options *o, const char *given);
 /* What a mount has that was mounted with the list `given`; and a list on top. Likewise. */
 int options_of_mount(struct options *o, const char *given);
 int options_read_mount(struct options *o, const char *given);
-void options_help(void);
+void options_help(bool all);
 
 #endif

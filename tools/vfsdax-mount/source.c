@@ -24,9 +24,10 @@ static bool is_socket(const char *path)
 	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-int source_open(const char *name, unsigned timeout_ms, bool shares, struct source **out)
+int source_open(const char *name, unsigned timeout_ms, bool shares, bool files, struct source **out)
 {
-	struct vhost_user_params params = {.timeout_ms = timeout_ms, .keep_files = shares};
+	struct vhost_user_params params = {
+		.timeout_ms = timeout_ms, .keep_files = shares, .take_files = files};
 	struct source *s = calloc(1, sizeof(*s));
 	int err;
 

@@ -7,9 +7,10 @@
 
 struct source;
 
-/* `shares`: the window is for other processes, too. 0, or -errno after log lines: what was typed
- * names no device, or not exactly one (-ENOTUNIQ). */
-int source_open(const char *name, unsigned timeout_ms, bool shares, struct source **out);
+/* `shares`: the window is for other processes, too; `files`: the device may send open files. 0, or
+ * -errno after log lines: what was typed names no device, or not exactly one (-ENOTUNIQ). */
+int source_open(const char *name, unsigned timeout_ms, bool shares, bool files,
+		struct source **out);
 struct transport *source_transport(struct source *s);
 /* Closes the transport and gives a PCI function back to the driver that it had. */
 void source_close(struct source *s);

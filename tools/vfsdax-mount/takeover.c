@@ -180,20 +180,34 @@ static int adopt_connection(struct daemon *d, const char *path)
 	return fusemnt_adopt(path, fd, clones, n, &d->mount);
 }
 
+/* As many as the last one had, though we may read from fewer: each takes the place of the holder's
+ * copy of an old one, which ends, and what was read from it with an error, with its last copy. */
+static int clone_anew(struct daemon *d, unsigned n)
+{
+	int fd = daemon_clone(d, 0);
+
+	for (unsigned i = 1; i < n && fd >= 0; i++)
+		fd = daemon_clone(d, i);
+	return fd < 0 ? fd : 0;
+}
+
 /* What the kernel had sent to it. */
 static int fetch_requests(struct daemon *d)
 {
 	struct fuse_held *held = bridge_held(d->kept);
-	int err = fusemnt_resend(d->mount), fd = daemon_clone(d, 0);
+	unsigned n = fusemnt_clones(d->mount);
+	int err = fusemnt_resend(d->mount), fd;
 
 	if (err == -ENOTSUP) {
 		log_warn("what was under way at %s got an error: this kernel cannot send it again "
 			 "(Linux 6.9 can)",
 			 d->o.mountpoint);
-		err = 0;
+		err = clone_anew(d, n);
 	}
-	if (!err)
+	if (!err) {
+		fd = daemon_clone(d, 0);
 		err = fd < 0 ? fd : fuse_held_read(held, fd);
+	}
 	return err ? err : bridge_kept_resume(d->kept, hold_get(d->hold, "memory"));
 }
 

@@ -30,7 +30,7 @@ struct options {
 #define AT(field) OPTION_FIELD(struct options, field)
 static const struct option_row rows[] = {
 	{"report", OPTION_FLAG, AT(report), .letter = 'r',
-	 .help = "at the end of each process: what of each file was served in it, and why not"},
+	 .help = "at the end, for each file: served or why not"},
 	{"help", OPTION_LAST, AT(help), .letter = 'h', .help = ""},
 	{"version", OPTION_LAST, AT(version), .letter = 'V', .help = ""},
 };
@@ -40,8 +40,8 @@ static const struct option_table table = {
 static void help(void)
 {
 	puts("Usage: vfsdax-run [--report] PROGRAM [ARGUMENT]...\n"
-	     "Runs a program whose reads, writes and maps of files on a mount of vfsdax-mount do\n"
-	     "without the kernel's FUSE: they are copies out of the host's page cache.");
+	     "Runs a program whose reads, writes and maps of files on a vfsdax mount bypass\n"
+	     "the kernel's FUSE: they are copies out of the host's page cache.");
 	options_print(&table);
 }
 

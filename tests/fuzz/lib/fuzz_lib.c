@@ -179,15 +179,17 @@ static void batches(struct run *run, struct vfsdax_file *f)
 	struct vfsdax_result results[8];
 	struct vfsdax_queue *q;
 	static char buf[8192];
-	struct stat st[4];
+	struct stat st[4], paths[2];
 	int n = 0;
 
 	REQUIRE(vfsdax_queue_create(run->s, 8, &q) == 0);
 	for (unsigned i = 0; i < 4; i++)
 		REQUIRE(vfsdax_prep_fstat(q, f, &st[i], i) == 0);
 	REQUIRE(vfsdax_prep_read(q, f, buf, sizeof(buf), 1, 5) == 0);
-	REQUIRE(vfsdax_submit(q) == 5);
-	while (n < 5) {
+	REQUIRE(vfsdax_prep_stat(q, NULL, "d/../d/f", 0, &paths[0], 6) == 0);
+	REQUIRE(vfsdax_prep_stat(q, NULL, "d", AT_SYMLINK_NOFOLLOW, &paths[1], 7) == 0);
+	REQUIRE(vfsdax_submit(q) == 7);
+	while (n < 7) {
 		int got = vfsdax_reap(q, results, 8, 1, -1);
 
 		REQUIRE(got > 0);
@@ -198,6 +200,16 @@ static void batches(struct run *run, struct vfsdax_file *f)
 	REQUIRE(vfsdax_queue_destroy(q) == 0);
 }
 
+static void vectors(struct vfsdax_file *f, bool write, uint64_t off)
+{
+	static char buf[3][9000];
+	struct iovec iov[5] = {{buf[0], 100}, {NULL, 0}, {buf[1], 9000}, {buf[2], 4096}, {buf[0], 0}};
+	ssize_t n = write ? vfsdax_writev(f, iov, 5, off) : vfsdax_readv(f, iov, 5, off);
+
+	REQUIRE(n <= 13196);
+	REQUIRE(n >= 0 || vfsdax_errstr()[0]);
+}
+
 static void does(struct run *run, const struct exchange *step)
 {
 	struct vfsdax_file **f = &run->file[step->how >> 4 & (FILES - 1)];
@@ -206,7 +218,7 @@ static void does(struct run *run, const struct exchange *step)
 	struct stat st;
 	ssize_t n;
 
-	switch (step->which % 20) {
+	switch (step->which % 23) {
 	case 0: vfsdax_stat(run->s, "d/e/f", &st); return;
 	case 1: vfsdax_lstat(run->s, "f", &st); return;
 	case 2: opens(run, f, false, O_RDWR); return;
@@ -232,7 +244,7 @@ static void does(struct run *run, const struct exchange *step)
 	}
 	if (!*f)
 		return;
-	switch (step->which % 20) {
+	switch (step->which % 23) {
 	case 12:
 		n = vfsdax_read(*f, buf, sizeof(buf), step->len);
 		REQUIRE(n <= (ssize_t)sizeof(buf));
@@ -246,6 +258,9 @@ static void does(struct run *run, const struct exchange *step)
 	case 16: batches(run, *f); return;
 	case 17: vfsdax_truncate(*f, step->len); return;
 	case 18: vfsdax_fstat(*f, &st); return;
+	case 19: REQUIRE(vfsdax_populate(*f, step->len, 3 << 20) <= 3 << 20); return;
+	case 20: vectors(*f, false, step->len); return;
+	case 21: vectors(*f, true, step->len); return;
 	default: vfsdax_prefetch(*f, 0, 1 << 20); return;
 	}
 }

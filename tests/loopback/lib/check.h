@@ -93,5 +93,10 @@ void op_killed(struct rig *r);
 void op_hung(struct rig *r);
 void op_outlive(struct rig *r);
 void op_gone(struct rig *r);
+void op_vectors(struct rig *r);
+void op_stats(struct rig *r);
+void op_words(struct rig *r);
+void op_idle(struct rig *r);
+void op_populate(struct rig *r);
 
 #endif

@@ -23,7 +23,9 @@ static const struct {
 	{"stale", op_stale},	   {"shrunk", op_shrunk}, {"budget", op_budget},
 	{"batch", op_batch},	   {"mixed", op_mixed},	  {"poll", op_poll},
 	{"threads", op_threads},   {"killed", op_killed}, {"hung", op_hung},
-	{"outlive", op_outlive},   {"gone", op_gone},
+	{"outlive", op_outlive},   {"gone", op_gone},	  {"vectors", op_vectors},
+	{"stats", op_stats},	   {"words", op_words},	  {"idle", op_idle},
+	{"populate", op_populate},
 };
 
 void die(const char *file, int line, const char *format, ...)

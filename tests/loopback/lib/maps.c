@@ -257,3 +257,62 @@ void op_budget(struct rig *r)
 	free(buf);
 	rig_detach(r);
 }
+
+/* ------------------------------------------------------------------ populate */
+
+/* Pieces of a file, all of it and more, in a window of 64 MiB. */
+void op_populate(struct rig *r)
+{
+	struct vfsdax_info info = VFSDAX_INFO_INIT;
+	struct vfsdax_options o = VFSDAX_OPTIONS_INIT;
+	struct vfsdax_file *f, *small, *dir, *blind;
+	uint64_t hits, reads;
+	struct vfsdax_map *m;
+	uint8_t buf[8192];
+	ssize_t n;
+
+	host_fill(r, "f", 20 * MB + 100, 1);
+	host_fill(r, "small", 100, 1);
+	CHECK(close(open(on_host(r, "sparse"), O_WRONLY | O_CREAT, 0644)) == 0);
+	CHECK(truncate(on_host(r, "sparse"), 200 * (off_t)MB) == 0);
+	rig_attach(r, NULL);
+	OK(vfsdax_open(r->s, "f", O_RDONLY, 0, &f));
+	OK(vfsdax_open(r->s, "small", O_RDONLY, 0, &small));
+	OK(vfsdax_open(r->s, "/", O_RDONLY | O_DIRECTORY, 0, &dir));
+	IS(0, vfsdax_populate(f, 0, 0));
+	IS(-EOPNOTSUPP, vfsdax_populate(dir, 0, 10));
+	IS(-EINVAL, vfsdax_populate(f, 1, UINT64_MAX));
+	IS(-ENODATA, vfsdax_populate(small, 0, 100));
+	IS(-ENODATA, vfsdax_populate(f, 21 * MB, 100));
+	IS(5000, vfsdax_populate(f, 3 * MB + 17, 5000));
+	/* All whole pages of it, and then nothing is asked of the device. */
+	IS(20 * MB, vfsdax_populate(f, 0, 30 * MB));
+	reads = rig_counter(r, "queue.requests.READ");
+	hits = rig_counter(r, "queue.requests.SETUPMAPPING");
+	for (uint64_t off = 0; off < 20 * MB; off += MB / 2) {
+		IS(sizeof(buf), vfsdax_read(f, buf, sizeof(buf), off));
+		CHECK(buf[77] == pattern(off + 77, 1));
+	}
+	IS(reads, rig_counter(r, "queue.requests.READ"));
+	IS(hits, rig_counter(r, "queue.requests.SETUPMAPPING"));
+	/* It holds nothing. */
+	OK(vfsdax_get_info(r->s, &info));
+	IS(0, info.mapped_bytes);
+	OK(vfsdax_map(f, 0, MB, VFSDAX_MAP_WHOLE, &m));
+	vfsdax_unmap(m);
+	OK(vfsdax_close(f));
+	/* More than the budget is as much as that. */
+	OK(vfsdax_open(r->s, "sparse", O_RDONLY, 0, &f));
+	n = (ssize_t)OK(vfsdax_populate(f, 0, 200 * MB));
+	CHECK((uint64_t)n <= info.map_budget_bytes && (uint64_t)n >= info.map_budget_bytes / 2);
+	OK(vfsdax_close(f));
+	OK(vfsdax_close(small));
+	OK(vfsdax_close(dir));
+	rig_detach(r);
+	o.flags = VFSDAX_ATTACH_NO_DAX;
+	rig_attach(r, &o);
+	OK(vfsdax_open(r->s, "f", O_RDONLY, 0, &blind));
+	IS(-ENODEV, vfsdax_populate(blind, 0, MB));
+	OK(vfsdax_close(blind));
+	rig_detach(r);
+}

@@ -25,7 +25,7 @@ void op_batch(struct rig *r)
 	}
 	rig_attach(r, NULL);
 	IS(-EINVAL, vfsdax_queue_create(r->s, 0, &q));
-	IS(-EINVAL, vfsdax_queue_create(r->s, 65, &q));
+	IS(-EINVAL, vfsdax_queue_create(r->s, 4097, &q));
 	OK(vfsdax_queue_create(r->s, 64, &q));
 	for (int i = 0; i < 32; i++) {
 		char name[16];

@@ -99,7 +99,7 @@ static void what_is_wrong_is_named(void **state)
 	refused("--bs=0", "--bs=0");
 	refused("--bs=65m", "64m");
 	refused("--bs=4x", "4x");
-	refused("--b=4k", "--b");
+	refused("--r=4k", "--r");
 	refused("--iodepth=0", "1 to 4096");
 	refused("--numjobs=257", "1 to 256");
 	refused("--rwmixread=101", "100");
@@ -108,19 +108,67 @@ static void what_is_wrong_is_named(void **state)
 	refused("--runtime=0", "--runtime=0");
 	refused("--size=99999999999999999999", "--size");
 	refused("--filename=", "--filename");
-	refused("--random_distribution=zipf:1", "zipf");
-	refused("--random_distribution=zipf:", "zipf");
-	refused("--random_distribution=zipf:nan", "zipf");
-	refused("--random_distribution=pareto:1", "pareto");
-	refused("--random_distribution=normal", "random");
 	refused("--rounds=1001", "1000");
 	refused("--output-format=xml", "json");
+	refused("--mem=shm", "malloc");
+	refused("--iodepth_batch=0", "1 to 4096");
 }
 
 static void a_column_takes_no_options_of_the_run(void **state)
 {
 	static const char *const bad[] = {"runtime=5",	  "engine", "bs",	"rounds=3",
 					  "frobnicate=1", "=",	    "bs=4k,,x", "plot=/tmp/x.svg"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char spec[32];
+		struct options o;
+
+		snprintf(spec, sizeof(spec), "%s", bad[i]);
+		options_init(&o);
+		if (options_apply_spec(&o, spec) != -EINVAL)
+			fail_msg("'%s' was accepted", bad[i]);
+	}
+}
+
+struct words {
+	char text[2048];
+};
+
+static void keep_word(void *ctx, const char *name, const char *value)
+{
+	struct words *w = ctx;
+	size_t len = strlen(w->text);
+
+	snprintf(w->text + len, sizeof(w->text) - len, "%s=%s ", name, value);
+}
+
+static void a_column_of_fio_has_its_options_and_ours(void **state)
+{
+	char spec[] =
+		"fio:ioengine=psync,thinktime=1ms,bs=8k,filename=/a\\,b,verify=crc32c,x=a\\,b";
+	struct options o;
+	struct words w = {""};
+
+	(void)state;
+	options_init(&o);
+	assert_int_equal(PARSE(&o, "--engine=lib", "--share=unix:/x", "--nodax", "--iodepth=4",
+			       "--mem=malloc", "--rw=randrw", "--rwmixread=100"),
+			 8);
+	assert_int_equal(options_apply_spec(&o, spec), 0);
+	assert_true(o.fio && !o.share && !o.nodax && !o.verify);
+	options_each(&o, keep_word, &w);
+	assert_non_null(
+		strstr(w.text, "ioengine=psync filename=/a,b rw=randrw mem=malloc bs=8192 "));
+	assert_non_null(strstr(w.text, "iodepth=4 "));
+	assert_null(strstr(w.text, "rwmixwrite"));
+	assert_non_null(strstr(w.text, "thinktime=1ms verify=crc32c x=a,b "));
+}
+
+static void what_fio_cannot_be_given_is_refused(void **state)
+{
+	static const char *const bad[] = {"fio:bs=x", "fio:thinktime", "fio:=3", "fio:--name=x",
+					  "fio:,"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -149,6 +197,8 @@ int main(void)
 		cmocka_unit_test(a_column_overrides_and_commas_can_be_written),
 		cmocka_unit_test(what_is_wrong_is_named),
 		cmocka_unit_test(a_column_takes_no_options_of_the_run),
+		cmocka_unit_test(a_column_of_fio_has_its_options_and_ours),
+		cmocka_unit_test(what_fio_cannot_be_given_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, no_log, NULL);

@@ -13,28 +13,25 @@ static void what_was_filled_is_right_there_and_nowhere_else(void **state)
 {
 	(void)state;
 	for (uint32_t len = VERIFY_MIN_LEN; len <= sizeof(block); len += 8) {
-		verify_fill(block, len, 8192, 77);
-		assert_int_equal(verify_check(block, len, 8192, 77, false, &m), 0);
-		assert_int_equal(verify_check(block, len, 8192, 1, true, &m), 0);
+		verify_fill(block, len, 8192);
+		assert_int_equal(verify_check(block, len, 8192, &m), 0);
 	}
-	assert_int_equal(verify_check(block, sizeof(block), 12288, 77, false, &m), -EILSEQ);
-	assert_int_equal(m.at, 12288 + 8);
+	assert_int_equal(verify_check(block, sizeof(block), 12288, &m), -EILSEQ);
+	assert_int_equal(m.at, 12288);
 	assert_int_equal(m.expected, 12288);
 	assert_int_equal(m.actual, 8192);
-	assert_int_equal(verify_check(block, sizeof(block), 8192, 78, false, &m), -EILSEQ);
-	assert_int_equal(m.at, 8192 + 16);
-	assert_int_equal(verify_check(block, 2048, 8192, 77, false, &m), -EILSEQ);
-	assert_int_equal(m.at, 8192 + 24);
+	assert_int_equal(verify_check(block, 2048, 8192, &m), -EILSEQ);
+	assert_int_equal(m.at, 8192 + 8);
 }
 
 static void each_damaged_byte_is_found_where_it_is(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < sizeof(block); i++) {
-		verify_fill(block, sizeof(block), 4096, 5);
+		verify_fill(block, sizeof(block), 4096);
 		block[i] ^= 0x10;
-		assert_int_equal(verify_check(block, sizeof(block), 4096, 5, false, &m), -EILSEQ);
-		if (i >= VERIFY_HEADER) {
+		assert_int_equal(verify_check(block, sizeof(block), 4096, &m), -EILSEQ);
+		if (i >= 16) {
 			assert_int_equal(m.at, 4096 + i);
 			assert_int_equal(m.actual, block[i]);
 			assert_int_equal(m.expected, block[i] ^ 0x10);
@@ -48,20 +45,18 @@ static void zeros_are_no_block(void **state)
 {
 	(void)state;
 	memset(block, 0, sizeof(block));
-	assert_int_equal(verify_check(block, sizeof(block), 0, 0, true, &m), -EILSEQ);
-	assert_int_equal(m.at, 0);
+	assert_int_equal(verify_check(block, sizeof(block), 0, &m), -EILSEQ);
+	assert_int_equal(m.at, 8);
 }
 
-static void contents_differ_by_offset_and_seed(void **state)
+static void contents_differ_by_offset(void **state)
 {
 	unsigned char other[sizeof(block)];
 
 	(void)state;
-	verify_fill(block, sizeof(block), 0, 1);
-	verify_fill(other, sizeof(other), 4096, 1);
-	assert_memory_not_equal(block + VERIFY_HEADER, other + VERIFY_HEADER, 64);
-	verify_fill(other, sizeof(other), 0, 2);
-	assert_memory_not_equal(block + VERIFY_HEADER, other + VERIFY_HEADER, 64);
+	verify_fill(block, sizeof(block), 0);
+	verify_fill(other, sizeof(other), 4096);
+	assert_memory_not_equal(block + 16, other + 16, 64);
 }
 
 int main(void)
@@ -70,7 +65,7 @@ int main(void)
 		cmocka_unit_test(what_was_filled_is_right_there_and_nowhere_else),
 		cmocka_unit_test(each_damaged_byte_is_found_where_it_is),
 		cmocka_unit_test(zeros_are_no_block),
-		cmocka_unit_test(contents_differ_by_offset_and_seed),
+		cmocka_unit_test(contents_differ_by_offset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -263,7 +263,8 @@ static void handshake(void)
 					  F(VIRTIO_F_EVENT_IDX) | F(VIRTIO_F_ACCESS_PLATFORM) |
 					  F(VHOST_USER_F_PROTOCOL_FEATURES));
 	/* ours alone, which QEMU leaves alone */
-	assert_int_equal(ask_u64(VHOST_USER_GET_PROTOCOL_FEATURES), all | PF(VFSDAX_RDONLY));
+	assert_int_equal(ask_u64(VHOST_USER_GET_PROTOCOL_FEATURES),
+			 all | PF(VFSDAX_RDONLY) | PF(VFSDAX_FILES));
 	send_message(VHOST_USER_SET_PROTOCOL_FEATURES, 0, &all, 8, NULL, 0);
 	features = offered;
 	if (!iommu)

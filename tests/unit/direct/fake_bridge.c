@@ -72,6 +72,11 @@ void fake_authorise(struct bridge_authorisation *authorisation, int err)
 		authorisation->map.len = authorisation->len;
 		authorisation->map.file_off = authorisation->off;
 		authorisation->map.win_off = 4096;
+		authorisation->map.pin = (struct window_pin){
+			.range = (struct window_range *)(1 + (authorisation->off >> 21)),
+			.long_bytes = fake.range_bytes,
+			.long_left = fake.bytes_left,
+		};
 	}
 	authorisation->done(authorisation, err);
 }
@@ -106,6 +111,8 @@ void fake_bridge_init(void)
 	list_init(&fake.showing);
 	fake.transport.ops = &ops;
 	fake.of_file = true;
+	fake.range_bytes = 2 * MIB;
+	fake.bytes_left = GIB;
 	fake.file = memfd_create("fake", MFD_CLOEXEC);
 }
 

@@ -19,6 +19,9 @@ struct fake_bridge {
 	int share_err;
 	unsigned share_flags; /* of the last call */
 	int file;	      /* what is shared */
+	/* A pin's range is its 2 MiB of the file; what that counts, and what is left of the budget.
+	 */
+	uint64_t range_bytes, bytes_left;
 };
 
 extern struct fake_bridge fake;

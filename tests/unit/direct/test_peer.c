@@ -466,6 +466,45 @@ static void nothing_is_asked_while_a_map_is_under_way(void **state)
 	assert_true(ended(s->client));
 }
 
+/* Memory of the file itself needs no pin: beyond the client's share it is had without one. */
+static void a_map_of_the_file_beyond_the_share_is_not_pinned(void **state)
+{
+	struct stage *s = *state;
+	struct bridge_authorisation *authorisation;
+	struct direct_answer a;
+	unsigned n;
+	int fds[2];
+
+	greet(s, s->client);
+	fake.bytes_left = 0;
+	a = map(s, s->client, &authorisation, fds, &n);
+	assert_int_equal(a.err, 0);
+	assert_int_equal(n, 1);
+	close(fds[0]);
+	assert_int_equal(fake.maps, 0);
+	assert_int_equal(s->home.maps, 1);
+	assert_int_equal(unmap(s, s->client, a.id).err, 0);
+}
+
+static void a_map_of_the_window_beyond_the_share_is_refused(void **state)
+{
+	struct stage *s = *state;
+	struct bridge_authorisation *authorisation;
+	struct direct_answer a;
+	unsigned n;
+	int fds[2];
+
+	greet(s, s->client);
+	fake.of_file = false;
+	fake.bytes_left = 0;
+	a = map(s, s->client, &authorisation, fds, &n);
+	assert_int_equal(a.err, -ENOSPC);
+	assert_int_equal(n, 0);
+	assert_non_null(strstr(a.reason, "its share"));
+	assert_int_equal(fake.maps, 0);
+	assert_int_equal(s->home.maps, 0);
+}
+
 int main(void)
 {
 #define PEER(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -481,6 +520,8 @@ int main(void)
 		PEER(the_device_is_for_one_user),
 		PEER(a_refused_share_gives_the_hold_back),
 		PEER(a_connection_has_so_many_maps_and_no_more),
+		PEER(a_map_of_the_file_beyond_the_share_is_not_pinned),
+		PEER(a_map_of_the_window_beyond_the_share_is_refused),
 		PEER(requests_out_of_order_end_the_connection),
 		PEER(nothing_is_asked_while_a_map_is_under_way),
 	};

@@ -22,13 +22,12 @@ static unsigned readers(struct fuse_pool *c)
 
 static void never_is_everybody_blocking(void **state)
 {
-	const int cpus[N] = {0, 1, -1};
 	struct fuse_pool *c;
 
 	(void)state;
-	assert_int_equal(fuse_pool_create(SPIN_NEVER, cpus, N, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_NEVER, N, &c), 0);
 	for (unsigned i = 0; i < 10000; i++)
-		fuse_pool_request(c, i % N, 1);
+		fuse_pool_request(c, i % N);
 	assert_int_equal(readers(c), N);
 	for (unsigned i = 0; i < N; i++)
 		assert_false(fuse_pool_role(c, i).polls);
@@ -39,11 +38,10 @@ static void never_is_everybody_blocking(void **state)
 
 static void always_is_one_that_polls(void **state)
 {
-	const int cpus[N] = {0, 1, 2};
 	struct fuse_pool *c;
 
 	(void)state;
-	assert_int_equal(fuse_pool_create(SPIN_ALWAYS, cpus, N, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_ALWAYS, N, &c), 0);
 	assert_int_equal(readers(c), 1);
 	assert_int_equal(fuse_pool_mode(c), FUSE_POOL_POLL);
 	fuse_pool_destroy(c);
@@ -51,13 +49,12 @@ static void always_is_one_that_polls(void **state)
 
 static void one_worker_alone_always_reads(void **state)
 {
-	const int cpu = 0;
 	struct fuse_pool *c;
 
 	(void)state;
-	assert_int_equal(fuse_pool_create(SPIN_AUTO, &cpu, 1, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_AUTO, 1, &c), 0);
 	for (unsigned i = 0; i < 100000; i++)
-		fuse_pool_request(c, 0, 1);
+		fuse_pool_request(c, 0);
 	assert_true(fuse_pool_role(c, 0).reads);
 	fuse_pool_destroy(c);
 }
@@ -66,14 +63,13 @@ static void one_worker_alone_always_reads(void **state)
  * is woken; without load everybody reads and nobody polls. */
 static void load_starts_trials_and_its_end_ends_them(void **state)
 {
-	const int cpus[N] = {0, 1, 2};
 	uint64_t begin = clock_now_ns(), woken = 0, n;
 	bool tried = false;
 	struct fuse_pool *c;
 	int wake[N];
 
 	(void)state;
-	assert_int_equal(fuse_pool_create(SPIN_AUTO, cpus, N, &c), 0);
+	assert_int_equal(fuse_pool_create(SPIN_AUTO, N, &c), 0);
 	for (unsigned i = 0; i < N; i++) {
 		wake[i] = eventfd(0, EFD_NONBLOCK);
 		fuse_pool_join(c, i, wake[i]);
@@ -82,7 +78,7 @@ static void load_starts_trials_and_its_end_ends_them(void **state)
 	while (clock_now_ns() - begin < 5 * NS_PER_S && !(tried && woken)) {
 		for (unsigned i = 0; i < N; i++)
 			if (fuse_pool_role(c, i).reads)
-				fuse_pool_request(c, i, (uint32_t)getpid());
+				fuse_pool_request(c, i);
 		assert_true(readers(c) >= 1);
 		tried |= fuse_pool_mode(c) != FUSE_POOL_ALL;
 		for (unsigned i = 0; i < N; i++)
@@ -95,7 +91,7 @@ static void load_starts_trials_and_its_end_ends_them(void **state)
 	nanosleep(&(struct timespec){0, 300000000}, NULL);
 	for (unsigned i = 0; i < 64; i++)
 		for (unsigned p = 0; p < N; p++)
-			fuse_pool_request(c, p, 0);
+			fuse_pool_request(c, p);
 	assert_int_equal(fuse_pool_mode(c), FUSE_POOL_ALL);
 	assert_int_equal(readers(c), N);
 	fuse_pool_destroy(c);

@@ -145,7 +145,7 @@ static void bench_calls_off(void *ctx)
 
 	atomic_store(&b->calls, false);
 	while (b->pool && fuse_pool_role(b->pool, 1).reads)
-		fuse_pool_request(b->pool, 0, 0);
+		fuse_pool_request(b->pool, 0);
 }
 
 static const struct fuse_worker_ops bench_ops = {
@@ -417,7 +417,8 @@ static void who_was_woken_for_a_request_reads_it_whatever_its_role_is_now(void *
 	struct fuse_pool *pool;
 
 	(void)state;
-	assert_int_equal(fuse_pool_create(SPIN_AUTO, (const int[]){-1, -1}, 2, &pool), 0);
+	assert_int_equal(fuse_pool_create(SPIN_AUTO, 2, &pool), 0);
+	fuse_pool_join(pool, 0, b->call_fd);
 	b->pool = pool;
 	atomic_store(&b->busy, 1);
 	bench_start(b, SPIN_NEVER);

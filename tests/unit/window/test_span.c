@@ -450,8 +450,13 @@ static void long_pins_have_a_budget(void **state)
 		assert_int_equal(pin_len(f.inode, i * 100 * MIB, 1, GIB, WINDOW_LONG, &pin[i]),
 				 WINDOW_PINNED);
 	assert_int_equal(stats_of(&f).bytes_pinned, 6 * MIB);
+	assert_int_equal(pin[0].long_bytes, 2 * MIB);
+	assert_int_equal(pin[0].long_left, 4 * MIB);
+	assert_int_equal(pin[2].long_left, 0);
 	/* A range counts once. */
 	assert_int_equal(pin_len(f.inode, MIB, 1, GIB, WINDOW_LONG, &again), WINDOW_PINNED);
+	assert_int_equal(again.long_bytes, 2 * MIB);
+	assert_int_equal(again.long_left, 0);
 	assert_int_equal(stats_of(&f).bytes_pinned, 6 * MIB);
 
 	assert_int_equal(pin_len(f.inode, 300 * MIB, 1, GIB, WINDOW_LONG, &more), WINDOW_QUEUE);

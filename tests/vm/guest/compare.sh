@@ -16,9 +16,9 @@ one_fio() { # RW BS JOBS ENGINE DEPTH DIRECT [OPTION...]
 
 # libvfsdax on ours, and the same loop on the mounts
 one_bench() { # RW BS JOBS ENGINE LIBRARY-ENGINE
-    local file=$mnt/data engine=$4
-    [ "$variant" != library ] || file=$(lab_function 1):/data engine=$5
-    vfsdax-bench --filename="$file" --direct="$([ "$engine" = psync ] && echo 1 || echo 0)" --engine="$engine" --rw="$1" --bs="$2" --numjobs="$3" --ramp_time=300ms --runtime="$seconds" --output-format=json --group_reporting |
+    local file=(--filename="$mnt/data") engine=$4
+    [ "$variant" != library ] || { file=(--share="$(lab_function 1)" --filename=/data) engine=$5; }
+    vfsdax-bench "${file[@]}" --direct="$([ "$engine" = psync ] && echo 1 || echo 0)" --engine="$engine" --rw="$1" --bs="$2" --numjobs="$3" --ramp_time=300ms --runtime="$seconds" --output-format=json |
         jq -e '.jobs[0] | select(.error == 0) | .read.iops + .write.iops'
 }
 

@@ -1,163 +1,111 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "file.h"
-
+/* file: files and block devices by path; and psync: pread(2), pwrite(2), statx(2) of them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "base/log.h"
 #include "base/parse.h"
-#include "vfsdax-bench/rng.h"
+#include "engines.h"
 
-int file_missing(const struct subject *s, bool exists, uint64_t have, uint64_t *from, uint64_t *to)
+int64_t file_wanted(const struct subject *s, uint64_t have)
 {
 	uint64_t end = s->o.offset + s->o.size; /* each fits 63 bits */
 	char a[24], b[24];
 
-	*from = *to = have;
-	if (s->o.rw == RW_STAT)
-		return 0;
-	if (!s->o.size && !have) {
-		log_error("%s is empty: say with --size how large it is to be", s->o.filename);
-		return -EINVAL;
-	}
-	if (!s->o.size || end <= have)
-		return 0;
-	if (exists && !subject_writes(s)) {
-		log_error("%s has %s, --offset and --size reach to %s: name a smaller --size",
+	if (s->o.rw == RW_STAT || (s->o.size ? end : 1) <= have)
+		return (int64_t)have;
+	if (subject_writes(s) && s->o.size && end <= INT64_MAX)
+		return (int64_t)end;
+	if (!have)
+		log_error("%s is empty: --rw=write --size=S makes it S long", s->o.filename);
+	else
+		log_error("%s has %s, --offset and --size reach to %s: name a smaller --size, or "
+			  "make it longer with --rw=write",
 			  s->o.filename, format_size(have, a), format_size(end, b));
-		return -EINVAL;
+	return -EINVAL;
+}
+
+const char *file_hint(const struct subject *s, int err)
+{
+	return err != -ENOENT || s->o.rw == RW_STAT ? ""
+	       : subject_writes(s)		    ? ": with --size it is created"
+						    : ": --rw=write with --size creates it";
+}
+
+static int open_or_create(const struct subject *s)
+{
+	int flags = O_CLOEXEC | (s->o.direct ? O_DIRECT : 0), fd;
+	const char *path = s->o.filename;
+	bool writes = subject_writes(s);
+
+	if (writes) {
+		fd = guard_open(path, flags, s->o.allow_mounted_write);
+		if (fd == -EBUSY)
+			return fd;
 	}
-	*to = end;
-	return 0;
-}
-
-int file_fill(uint64_t from, uint64_t to,
-	      int64_t (*put)(void *ctx, const void *buf, size_t len, uint64_t off), void *ctx)
-{
-	uint64_t state = from, *words = malloc(MIB);
-	int64_t n = 0;
-
-	if (!words)
-		return -ENOMEM;
-	while (from < to && n >= 0) {
-		uint64_t done = 0, len = MIN(MIB, to - from);
-
-		for (size_t i = 0; i < MIB / sizeof(*words); i++)
-			words[i] = splitmix64(&state);
-		while (done < len) {
-			n = put(ctx, (char *)words + done, len - done, from + done);
-			if (n == -EINTR)
-				continue;
-			if (n <= 0) {
-				n = n ? n : -EIO;
-				break;
-			}
-			done += (uint64_t)n;
-		}
-		if (run_interrupted())
-			n = -EINTR;
-		from += done;
+	if (!writes || (fd == -ENOENT && s->o.size)) {
+		fd = open(path, flags | (writes ? O_RDWR | O_CREAT | O_EXCL : O_RDONLY), 0644);
+		fd = fd < 0 ? -errno : fd;
 	}
-	free(words);
-	return n < 0 ? (int)n : 0;
-}
-
-static int64_t put_fd(void *ctx, const void *buf, size_t len, uint64_t off)
-{
-	ssize_t n = pwrite(*(int *)ctx, buf, len, (off_t)off);
-
-	return n < 0 ? -errno : n;
-}
-
-/* Through a descriptor of its own: the measured one may want aligned writes. */
-static int file_lay_out(const char *path, uint64_t from, uint64_t to)
-{
-	char size[24];
-	int err, fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-
 	if (fd < 0)
-		err = -errno;
-	else {
-		log_info("%s: writing %s of it first", path, format_size(to - from, size));
-		err = file_fill(from, to, put_fd, &fd);
-		if (!err && fsync(fd) < 0)
-			err = -errno;
-		close(fd);
-	}
-	if (err)
-		log_error("%s: could not be laid out: %s", path, strerror(-err));
-	return err;
+		log_error("%s: %s%s", path, strerror(-fd),
+			  fd == -EINVAL && s->o.direct ? ": its file system has no O_DIRECT, "
+							 "use --direct=0"
+						       : file_hint(s, fd));
+	return fd;
 }
 
-static int size_of(const char *path, const struct stat *st, uint64_t *bytes)
+/* Sets s->file_bytes. */
+static int make_long_enough(struct subject *s)
 {
-	int fd, err = 0;
+	const char *path = s->o.filename;
+	uint64_t have = 0;
+	struct stat st;
+	int64_t wanted;
+	int err = 0;
 
-	if (S_ISREG(st->st_mode)) {
-		*bytes = (uint64_t)st->st_size;
-		return 0;
+	if (fstat(s->fd, &st) < 0)
+		err = -errno;
+	else if (S_ISBLK(st.st_mode))
+		err = ioctl(s->fd, BLKGETSIZE64, &have) < 0 ? -errno : 0;
+	else
+		have = (uint64_t)st.st_size;
+	if (err) {
+		log_error("%s: its size is not to be had: %s", path, strerror(-err));
+		return err;
 	}
-	if (!S_ISBLK(st->st_mode)) {
+	if (s->o.rw != RW_STAT && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
 		log_error("%s is neither a file nor a block device", path);
 		return -EINVAL;
 	}
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, BLKGETSIZE64, bytes) < 0) {
+	wanted = file_wanted(s, have);
+	if (wanted < 0)
+		return (int)wanted;
+	if ((uint64_t)wanted > have && ftruncate(s->fd, wanted) < 0) {
 		err = -errno;
-		log_error("%s: its size is not to be had: %s", path, strerror(-err));
+		log_error("%s cannot become longer: %s: name a smaller --size", path,
+			  strerror(-err));
 	}
-	if (fd >= 0)
-		close(fd);
+	s->file_bytes = (uint64_t)wanted;
 	return err;
 }
 
-int file_open(struct subject *s, int flags)
+int file_open(struct subject *s)
 {
-	const char *path = s->o.filename;
-	uint64_t have = 0, from, to;
-	struct stat st;
-	bool exists = true;
-	int err;
+	int fd = open_or_create(s), err;
 
-	if (stat(path, &st) < 0) {
-		exists = false;
-		if (errno != ENOENT || !s->o.size || s->o.rw == RW_STAT) {
-			err = -errno;
-			log_error("%s: %s%s", path, strerror(-err),
-				  err == -ENOENT && s->o.rw != RW_STAT
-					  ? ": with --size it is created"
-					  : "");
-			return err;
-		}
-	} else if (s->o.rw != RW_STAT) {
-		err = size_of(path, &st, &have);
-		if (err)
-			return err;
-	}
-	err = file_missing(s, exists, have, &from, &to);
-	if (!err && from < to)
-		err = file_lay_out(path, from, to);
+	if (fd < 0)
+		return fd;
+	s->fd = fd;
+	err = make_long_enough(s);
 	if (err)
-		return err;
-	s->fd = open(path, flags | O_CLOEXEC | (subject_writes(s) ? O_RDWR : O_RDONLY));
-	if (s->fd < 0) {
-		err = -errno;
-		log_error("%s: %s%s", path, strerror(-err),
-			  err == -EINVAL && (flags & O_DIRECT)
-				  ? ": its file system has no O_DIRECT, "
-				    "use --direct=0"
-				  : "");
-		return err;
-	}
-	s->file_bytes = to;
-	return 0;
+		file_close(s);
+	return err;
 }
 
 void file_close(struct subject *s)
@@ -166,3 +114,31 @@ void file_close(struct subject *s)
 		close(s->fd);
 	s->fd = -1;
 }
+
+/* ------------------------------------------------------------------ psync */
+
+static int psync_issue(struct job *j, struct io *io)
+{
+	struct statx stx;
+	ssize_t n;
+	int fd = j->s->fd;
+
+	if (io->dir == DIR_READ)
+		n = pread(fd, io->buf, io->len, (off_t)io->off);
+	else if (io->dir == DIR_WRITE)
+		n = pwrite(fd, io->buf, io->len, (off_t)io->off);
+	else
+		n = statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &stx);
+	io->res = n < 0 ? -errno : n;
+	return 0;
+}
+
+const struct engine_ops engine_psync = {
+	.name = "psync",
+	.can_stat = true,
+	.odirect = true,
+	.lat_sample = 1,
+	.open = file_open,
+	.close = file_close,
+	.issue = psync_issue,
+};

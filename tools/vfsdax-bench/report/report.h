@@ -7,9 +7,10 @@
 
 #include "vfsdax-bench/session.h"
 
-void report_run(FILE *f, const struct session *n);
-void report_compare(FILE *f, const struct session *n);
+void report_table(FILE *f, const struct session *n);
 void report_json(FILE *f, const struct session *n);
+/* Writes PREFIX.1.hgrm and so on, a file a column; -errno after a line. */
+int report_hgrm(const struct session *n, const char *prefix);
 
 /* Whether there is what --plot needs, before anything is measured; -errno after a line. */
 int plot_check(const char *path);

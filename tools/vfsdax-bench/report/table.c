@@ -1,131 +1,108 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* table: for people. */
-#include <stddef.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/parse.h"
 #include "report.h"
 
-static const char *rate(double bytes_per_second, char out[24])
-{
-	format_size((uint64_t)bytes_per_second, out);
-	return out;
-}
-
-/* Whether that number is the same in all columns. */
-static bool same(const struct session *n, size_t offset, size_t size)
-{
-	for (size_t i = 1; i < n->count; i++)
-		if (memcmp((const char *)&n->columns[0].s.o + offset,
-			   (const char *)&n->columns[i].s.o + offset, size) != 0)
-			return false;
-	return true;
-}
-
-#define SAME(n, field) same(n, offsetof(struct options, field), sizeof((n)->columns[0].s.o.field))
+#define LABEL_MAX 48
 
 void report_workload(FILE *f, const struct session *n)
 {
 	const struct options *o = &n->columns[0].s.o;
+	unsigned least = n->columns[0].s.depth, most = least;
+	bool same_rw = true, same_bs = true, same_jobs = true;
 	char bs[24];
 
-	fprintf(f, "%s", SAME(n, rw) ? options_rw_name(o->rw) : "several workloads");
-	if (SAME(n, bs) && o->rw != RW_STAT)
-		fprintf(f, ", bs=%s", format_size(o->bs, bs));
-	if (SAME(n, batch) && o->batch > 1)
-		fprintf(f, ", batch=%llu", (unsigned long long)o->batch);
-	else if (SAME(n, batch) && SAME(n, iodepth))
-		fprintf(f, ", iodepth=%llu", (unsigned long long)o->iodepth);
-	if (SAME(n, numjobs))
-		fprintf(f, ", numjobs=%llu", (unsigned long long)o->numjobs);
-	if (SAME(n, rwmixread) && (o->rw == RW_RW || o->rw == RW_RANDRW))
+	for (size_t i = 1; i < n->count; i++) {
+		const struct options *p = &n->columns[i].s.o;
+
+		same_rw &= p->rw == o->rw && p->rwmixread == o->rwmixread;
+		same_bs &= p->bs == o->bs;
+		same_jobs &= p->numjobs == o->numjobs;
+		least = MIN(least, n->columns[i].s.depth);
+		most = MAX(most, n->columns[i].s.depth);
+	}
+	fputs(same_rw ? options_rw_name(o->rw) : "several workloads", f);
+	if (same_rw && options_rw_reads(o->rw) && options_rw_writes(o->rw))
 		fprintf(f, ", rwmixread=%llu", (unsigned long long)o->rwmixread);
-	if (SAME(n, distribution) && SAME(n, distribution_parameter) &&
-	    o->distribution != DIST_RANDOM)
-		fprintf(f, ", %s:%g", o->distribution == DIST_ZIPF ? "zipf" : "pareto",
-			o->distribution_parameter);
-	if (SAME(n, direct) && o->direct)
-		fputs(", direct=1", f);
-	if (SAME(n, touch) && o->touch != TOUCH_COPY)
-		fprintf(f, ", touch=%s", options_touch_name(o->touch));
+	if (same_bs && o->rw != RW_STAT)
+		fprintf(f, ", bs=%s", format_size(o->bs, bs));
+	fprintf(f, most > least ? ", iodepth=%u to %u" : ", iodepth=%u", least, most);
+	if (same_jobs)
+		fprintf(f, ", numjobs=%llu", (unsigned long long)o->numjobs);
 }
 
 /* What a reader must know to believe the numbers. */
-static void print_notes(FILE *f, const struct column *c, const char *prefix)
+static void print_notes(FILE *f, const struct column *c, const char *who, const char *colon)
 {
-	const struct result *r = &c->all;
-	double iops = result_iops(r), each_ns = iops > 0 ? 1e9 * (double)c->s.o.numjobs / iops : 0;
-	char ns[24];
+	unsigned every = c->s.o.lat_sample ? (unsigned)c->s.o.lat_sample : c->s.ops->lat_sample;
+	uint64_t less = c->all.dir[DIR_READ].short_ios + c->all.dir[DIR_WRITE].short_ios;
 
-	if (r->sample_every > 1)
+	if (every > 1 && !subject_queues(&c->s))
 		fprintf(f,
-			"%s1 operation in %u was timed for the latencies: the clock would show in "
-			"all\n",
-			prefix, r->sample_every);
-	if (each_ns > 0 && r->choose_ns > each_ns * 0.05)
-		fprintf(f, "%schoosing the block took %s of each operation\n", prefix,
-			format_ns(r->choose_ns, ns));
-	if (r->short_ios[DIR_READ] || r->short_ios[DIR_WRITE])
-		fprintf(f, "%s%llu reads and %llu writes gave less than --bs\n", prefix,
-			(unsigned long long)r->short_ios[DIR_READ],
-			(unsigned long long)r->short_ios[DIR_WRITE]);
-	if (c->s.o.verify && subject_writes(&c->s))
-		fprintf(f, "%sverify: no mismatch; %llu blocks written here were read back\n",
-			prefix, (unsigned long long)c->verified);
-	else if (c->s.o.verify)
-		fprintf(f, "%sverify: no mismatch in what was read\n", prefix);
+			"%s%s1 operation in %u was timed for the latencies: the clock would show "
+			"in all\n",
+			who, colon, every);
+	if (less)
+		fprintf(f, "%s%s%llu reads and writes gave less than --bs\n", who, colon,
+			(unsigned long long)less);
+	if (c->s.o.verify)
+		fprintf(f, "%s%sverify: no mismatch\n", who, colon);
 }
 
 /* ------------------------------------------------------------------ one column */
 
 static void print_direction(FILE *f, const struct column *c, unsigned d)
 {
+	static const char *const names[] = {"slat", "clat", "lat"};
 	static const double percents[] = {50, 90, 95, 99, 99.9, 99.99};
 	const struct result *r = &c->all;
-	const struct hist *h = &r->clat[d];
 	const char *name = c->s.o.rw == RW_STAT ? "stat" : d == DIR_WRITE ? "write" : "read";
 	char a[24], b[24], m[24], x[24];
 
-	if (!r->ios[d] || r->seconds <= 0)
+	if (!r->dir[d].ios || r->seconds <= 0)
 		return;
-	fprintf(f, "  %-6s %s IOPS", name, format_count((double)r->ios[d] / r->seconds, a));
+	fprintf(f, "  %-6s %s IOPS", name, format_count((double)r->dir[d].ios / r->seconds, a));
 	if (c->s.o.rw != RW_STAT)
-		fprintf(f, ", %s/s", rate((double)r->bytes[d] / r->seconds, a));
-	fprintf(f, "; %llu in %.3f s\n", (unsigned long long)r->ios[d], r->seconds);
-	if (!h->count)
-		return;
-	fprintf(f, "         latency: min %s, mean %s, stddev %s, max %s\n",
-		format_ns((double)h->min, a), format_ns(hist_mean(h), m),
-		format_ns(hist_stddev(h), b), format_ns((double)h->max, x));
+		fprintf(f, ", %s/s",
+			format_size((uint64_t)((double)r->dir[d].bytes / r->seconds), a));
+	fprintf(f, "; %llu in %.3f s\n", (unsigned long long)r->dir[d].ios, r->seconds);
+	for (unsigned i = r->dir[d].latency[SLAT].count ? SLAT : LAT; i < LATENCIES; i++) {
+		const struct hist *h = &r->dir[d].latency[i];
+
+		fprintf(f, "  %-6s min %s, mean %s, stddev %s, max %s\n", names[i],
+			format_ns(h->count ? (double)h->min : 0, a), format_ns(hist_mean(h), m),
+			format_ns(hist_stddev(h), b), format_ns((double)h->max, x));
+	}
 	fputs("        ", f);
 	for (size_t i = 0; i < ARRAY_SIZE(percents); i++)
 		fprintf(f, " %sp%g %s", i ? " " : "", percents[i],
-			format_ns((double)hist_percentile(h, percents[i]), a));
+			format_ns((double)hist_percentile(&r->dir[d].latency[LAT], percents[i]),
+				  a));
 	fputc('\n', f);
 }
 
-void report_run(FILE *f, const struct session *n)
+static void report_run(FILE *f, const struct session *n)
 {
 	const struct column *c = &n->columns[0];
+	const struct options *o = &c->s.o;
 	struct estimate e = stats_interval(c->iops, n->rounds);
 	char size[24], a[24], b[24], m[24];
 
 	fprintf(f, "%s: ", c->label);
-	if (c->s.o.name)
-		fprintf(f, "%s, ", c->s.ops->name);
 	report_workload(f, n);
-	fprintf(f, "; %s%s%s", c->s.o.share ? c->s.o.share : "", c->s.o.share ? ":" : "",
-		c->s.o.filename);
-	if (c->s.o.rw != RW_STAT)
-		fprintf(f, ", %s of it", format_size(c->s.blocks * c->s.o.bs, size));
-	fputc('\n', f);
+	fprintf(f, "; %s of %s%s%s\n", format_size(c->s.blocks * o->bs, size), o->filename,
+		o->share ? " of " : "", o->share ? o->share : "");
 	for (unsigned d = 0; d < DIRECTIONS; d++)
 		print_direction(f, c, d);
-	if (!c->all.ios[DIR_READ] && !c->all.ios[DIR_WRITE])
+	if (c->all.seconds > 0)
+		fprintf(f, "  CPU    user %.1f %%, system %.1f %%\n",
+			100 * c->all.user_s / c->all.seconds,
+			100 * c->all.system_s / c->all.seconds);
+	else
 		fputs("  nothing was measured\n", f);
-	fprintf(f, "  CPU    user %.1f %%, system %.1f %%\n", c->all.user_percent,
-		c->all.system_percent);
 	if (e.has_interval)
 		fprintf(f,
 			"  rounds %zu: median %s IOPS, mean %s with 95 %% confidence from %s to "
@@ -133,21 +110,12 @@ void report_run(FILE *f, const struct session *n)
 			n->rounds, format_count(stats_median(c->iops, n->rounds), m),
 			format_count(e.value, a), format_count(e.low, b),
 			format_count(e.high, size));
-	print_notes(f, c, "  ");
+	print_notes(f, c, "", "  ");
 	if (n->interrupted)
 		fputs("  interrupted: this is what there was\n", f);
 }
 
 /* ------------------------------------------------------------------ several */
-
-static int widest_label(const struct session *n)
-{
-	size_t width = 8;
-
-	for (size_t i = 0; i < n->count; i++)
-		width = MAX(width, strlen(n->columns[i].label));
-	return (int)MIN(width, 48);
-}
 
 static void print_row(FILE *f, const struct session *n, size_t i, int width)
 {
@@ -159,14 +127,14 @@ static void print_row(FILE *f, const struct session *n, size_t i, int width)
 
 	result_latencies(&c->all, &h);
 	/* a label that is too long for its column has a line of its own */
-	fprintf(f, "%-*s", width, c->label);
-	if (strlen(c->label) > (size_t)width)
-		fprintf(f, "\n%-*s", width, "");
+	fprintf(f, strlen(c->label) > (size_t)width ? "%s\n%*s" : "%s%*s", c->label,
+		(int)(width - (strlen(c->label) > (size_t)width ? 0 : strlen(c->label))), "");
 	fprintf(f, " %9s", format_count(stats_median(c->iops, n->rounds), a));
 	if (c->s.o.rw == RW_STAT)
 		fprintf(f, " %12s", "-");
 	else
-		fprintf(f, " %10s/s", rate(stats_median(c->bandwidth, n->rounds), a));
+		fprintf(f, " %10s/s",
+			format_size((uint64_t)stats_median(c->bandwidth, n->rounds), a));
 	for (size_t p = 0; p < ARRAY_SIZE(percents); p++)
 		fprintf(f, " %8s", format_ns((double)hist_percentile(&h, percents[p]), a));
 	if (e.has_interval)
@@ -179,11 +147,13 @@ static void print_row(FILE *f, const struct session *n, size_t i, int width)
 		fprintf(f, " %8s\n", "1");
 }
 
-void report_compare(FILE *f, const struct session *n)
+static void report_compare(FILE *f, const struct session *n)
 {
-	int width = widest_label(n);
+	size_t width = 8;
 	char seconds[24];
 
+	for (size_t i = 0; i < n->count; i++)
+		width = MIN(MAX(width, strlen(n->columns[i].label)), LABEL_MAX);
 	report_workload(f, n);
 	fprintf(f, "; %zu rounds", n->rounds);
 	if (n->o.runtime_ns)
@@ -193,21 +163,25 @@ void report_compare(FILE *f, const struct session *n)
 		fputs("interrupted before the first round was over\n", f);
 		return;
 	}
-	fprintf(f, "%-*s %9s %12s %8s %8s %8s %8s %18s %7s\n", width, "", "IOPS", "bandwidth",
+	fprintf(f, "%-*s %9s %12s %8s %8s %8s %8s %18s %7s\n", (int)width, "", "IOPS", "bandwidth",
 		"p50", "p99", "p99.9", "ratio", n->rounds > 1 ? "95 % confidence" : "", "by p50");
 	for (size_t i = 0; i < n->count; i++)
-		print_row(f, n, i, width);
+		print_row(f, n, i, (int)width);
 	fprintf(f,
 		"\nIOPS, bandwidth: medians of the rounds. ratio: IOPS to those of %s, geometric "
 		"mean;\nby p50: the same of median latencies, more is faster.\n",
 		n->columns[0].label);
-	for (size_t i = 0; i < n->count; i++) {
-		char prefix[80];
-
-		snprintf(prefix, sizeof(prefix), "%.70s: ", n->columns[i].label);
-		print_notes(f, &n->columns[i], prefix);
-	}
+	for (size_t i = 0; i < n->count; i++)
+		print_notes(f, &n->columns[i], n->columns[i].label, ": ");
 	if (n->interrupted)
 		fprintf(f, "interrupted after %zu of %llu rounds\n", n->rounds,
 			(unsigned long long)n->o.rounds);
+}
+
+void report_table(FILE *f, const struct session *n)
+{
+	if (n->compare)
+		report_compare(f, n);
+	else
+		report_run(f, n);
 }

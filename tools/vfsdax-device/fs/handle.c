@@ -47,6 +47,7 @@ int handle_open(struct fs *fs, struct inode *inode, enum handle_kind kind, int f
 	h->fd = fd;
 	h->inode = inode;
 	ref_get(&inode->refs);
+	atomic_fetch_add(&inode->opens, 1);
 	ref_init(&h->refs, 1);
 	pthread_mutex_init(&h->dir_lock, NULL);
 	h->dir_pos_known = true;
@@ -85,6 +86,7 @@ void handle_put(struct handle *h)
 	if (!h || !ref_put(&h->refs))
 		return;
 	close(h->fd);
+	atomic_fetch_sub(&h->inode->opens, 1);
 	inode_put(h->inode);
 	pthread_mutex_destroy(&h->dir_lock);
 	free(h);

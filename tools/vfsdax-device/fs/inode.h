@@ -44,6 +44,7 @@ struct inode {
 	mode_t type; /* the S_IFMT bits; they never change */
 	/* FS_DAX_FL as last read: the ctime it was read at, in ns, shifted left, and the flag. */
 	_Atomic uint64_t dax_flag_cache;
+	_Atomic unsigned opens; /* handles of it */
 	_Atomic bool dirtied; /* data was written, or may be through the window */
 	/* A directory without an ACL at this ctime, in ns; search.h. */
 	_Atomic uint64_t no_acl_at;

@@ -96,6 +96,40 @@ static int open_node(struct op *op, const struct fuse_open_in *in)
 	return r < 0 ? r : open_as(op, op->node, in->flags, 0);
 }
 
+/*
+ * For our driver, which has the kernel read and write the file without us (wire/agreement.h). It
+ * may be written from here on, and no request says so.
+ */
+static void give_file(struct op *op, struct inode *inode, uint64_t fh)
+{
+	struct handle *h;
+	int flags;
+
+	if (!(op->in.padding & AGREEMENT_FILE_WANTED) || !inode_is_reg(inode) ||
+	    !fs_agreed_beyond(op->fs, AGREE_FILES))
+		return;
+	h = handle_get(op->fs, fh, HANDLE_FILE, inode->nodeid);
+	if (!h)
+		return;
+	flags = fcntl(h->fd, F_GETFL);
+	if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
+		inode_dirty(inode);
+	shmem_give_file(op->fs->shmem, h->fd, op->in.unique);
+	handle_put(h);
+}
+
+/*
+ * The guest's kernel still believes in a name that the host has given to another file, or to none:
+ * it looks again for who gets ESTALE. So what is opened by name is what the host has there now. Who
+ * has the file open may open it once more (/proc/self/fd).
+ */
+static bool lost_its_name(const struct inode *inode, int fd)
+{
+	struct stat st;
+
+	return inode->linked && !atomic_load(&inode->opens) && fstat(fd, &st) == 0 && !st.st_nlink;
+}
+
 int op_open(struct op *op)
 {
 	struct fs *fs = op->fs;
@@ -109,8 +143,15 @@ int op_open(struct op *op)
 	fd = open_node(op, &in);
 	if (fd < 0)
 		return fd;
+	if (lost_its_name(op->node, fd)) {
+		close(fd);
+		return -ESTALE;
+	}
 	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
-	return r < 0 ? r : reply(op, &out, sizeof(out));
+	if (r < 0)
+		return r;
+	give_file(op, op->node, out.fh);
+	return reply(op, &out, sizeof(out));
 }
 
 int dir_open(struct op *op, uint64_t *fh)
@@ -154,6 +195,8 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	r = handle_open(op->fs, inode, HANDLE_FILE, fd, &out.open.fh);
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);
+	else
+		give_file(op, inode, out.open.fh);
 	inode_put(inode);
 	if (r < 0)
 		return r;

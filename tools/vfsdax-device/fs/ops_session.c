@@ -27,7 +27,8 @@
  * not accept. */
 #define AGREED_OURS                                                                             \
 	(AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
-	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH | AGREE_CHANGES)
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH | AGREE_FILES |    \
+	 AGREE_CHANGES)
 #define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */
@@ -133,6 +134,8 @@ static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
 
 	if (!fs_watches(fs))
 		able &= ~(uint32_t)AGREE_CHANGES;
+	if (!shmem_takes_files(fs->shmem))
+		able &= ~(uint32_t)AGREE_FILES;
 	return asks ? ((asked & AGREED_OURS) | unasked) & able : 0;
 }
 

@@ -66,6 +66,12 @@ int shmem_map(struct shmem *s, int fd, uint64_t fd_off, uint64_t win_off, uint64
 /* Takes exactly what was mapped at win_off out again. */
 int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes);
 
+/* Does the front end take open files, and may our driver so ask for them? */
+bool shmem_takes_files(struct shmem *s);
+/* Sends the file that the request with this unique number has opened, and returns when the front
+ * end has it; as shmem_map(). The fd stays the caller's. */
+int shmem_give_file(struct shmem *s, int fd, uint64_t unique);
+
 /* ------------------------------------------------------------------ the file-system half */
 
 /* AUTO: all files for a driver that maps files of any size, else none. */

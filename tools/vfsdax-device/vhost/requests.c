@@ -29,7 +29,8 @@ static uint64_t features_offered(const struct vhost *v)
 /* Without CONFIGURE_MEM_SLOTS: with it QEMU 11.1 gives up at the 513th mapping of the window. */
 static uint64_t protocol_features_offered(const struct vhost *v)
 {
-	uint64_t f = PF(MQ) | PF(REPLY_ACK) | PF(CONFIG) | PF(BACKEND_REQ) | PF(BACKEND_SEND_FD);
+	uint64_t f = PF(MQ) | PF(REPLY_ACK) | PF(CONFIG) | PF(BACKEND_REQ) | PF(BACKEND_SEND_FD) |
+		     PF(VFSDAX_FILES);
 
 	return v->options.cache_size_bytes ? f | PF(SHMEM) | PF(VFSDAX_RDONLY) : f;
 }

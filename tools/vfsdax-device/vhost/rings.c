@@ -41,15 +41,17 @@ static bool ring_should_run(const struct vhost *v, unsigned i)
 
 void window_open(struct vhost *v)
 {
-	const uint64_t need = PF(SHMEM) | PF(BACKEND_REQ) | PF(BACKEND_SEND_FD) | PF(REPLY_ACK);
+	const uint64_t channel = PF(BACKEND_REQ) | PF(BACKEND_SEND_FD) | PF(REPLY_ACK);
+	bool able = (v->protocol_features & channel) == channel && v->channel.fd >= 0;
 
 	v->shut_at = 0;
 	if (v->window_open)
 		return;
 	/* A window without a channel to ask for mappings on is none. */
-	if ((v->protocol_features & need) == need && v->channel.fd >= 0)
+	if (able && v->protocol_features & PF(SHMEM))
 		shmem_negotiated(&v->shmem, v->options.cache_size_bytes,
 				 v->protocol_features & PF(VFSDAX_RDONLY));
+	shmem_negotiated_files(&v->shmem, able && v->protocol_features & PF(VFSDAX_FILES));
 	shmem_open(&v->shmem);
 	v->window_open = true;
 }

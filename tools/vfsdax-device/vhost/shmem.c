@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/delay.h"
 #include "base/log.h"
+#include "wire/agreement.h"
 #include "wire/vhost_user.h"
 #include "wire/virtio.h"
 
@@ -37,6 +38,11 @@ void shmem_negotiated(struct shmem *s, uint64_t size_bytes, bool takes_rdonly)
 	atomic_store(&s->size, size_bytes);
 }
 
+void shmem_negotiated_files(struct shmem *s, bool takes_files)
+{
+	atomic_store(&s->takes_files, takes_files);
+}
+
 uint64_t shmem_size(struct shmem *s)
 {
 	return atomic_load(&s->size);
@@ -45,6 +51,11 @@ uint64_t shmem_size(struct shmem *s)
 bool shmem_takes_rdonly(struct shmem *s)
 {
 	return atomic_load(&s->takes_rdonly);
+}
+
+bool shmem_takes_files(struct shmem *s)
+{
+	return atomic_load(&s->takes_files);
 }
 
 void shmem_open(struct shmem *s)
@@ -212,4 +223,19 @@ int shmem_unmap(struct shmem *s, uint64_t win_off, uint64_t len_bytes)
 	rc = shmem_unmap_locked(s, &m);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
+}
+
+/* Without the lock: no part of the window changes, and the channel keeps questions and answers in
+ * step by itself. */
+int shmem_give_file(struct shmem *s, int fd, uint64_t unique)
+{
+	const struct vhost_user_mmap m = {.shmid = AGREEMENT_SHMID_FILES, .shm_offset = unique};
+	uint64_t answer = 0;
+	int rc;
+
+	if (!atomic_load(&s->is_open))
+		return -ENODEV;
+	rc = channel_call(s->channel, VHOST_USER_BACKEND_SHMEM_MAP, &m, sizeof(m), fd,
+			  s->timeout_ms, &answer);
+	return rc ? rc : errno_of_answer(answer);
 }

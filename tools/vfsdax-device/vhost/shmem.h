@@ -28,8 +28,9 @@ struct shmem {
 	struct channel *channel;
 	_Atomic uint64_t size; /* as negotiated; 0: no window */
 	_Atomic bool takes_rdonly;
-	_Atomic bool is_open;  /* between start and stop of the device */
-	unsigned timeout_ms;   /* of one question */
+	_Atomic bool takes_files;
+	_Atomic bool is_open; /* between start and stop of the device */
+	unsigned timeout_ms;  /* of one question */
 
 	/* One operation at a time, from the check to the last answer. Guards what follows. */
 	pthread_mutex_t lock;
@@ -46,6 +47,8 @@ void shmem_fini(struct shmem *s);
 /* What was negotiated: the size that the front end got, or 0; and whether it takes descriptors that
  * are open for reading only. */
 void shmem_negotiated(struct shmem *s, uint64_t size_bytes, bool takes_rdonly);
+/* Whether the front end takes open files. */
+void shmem_negotiated_files(struct shmem *s, bool takes_files);
 /* The device was started: mappings may be asked for. */
 void shmem_open(struct shmem *s);
 /* The device is about to stop: refuses from now on and ends what waits. */

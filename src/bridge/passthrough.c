@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "bridge/passthrough.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "bridge/backing.h"
+
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
+#endif
+
+void passthrough_begin(struct bridge *b, int fuse_fd)
+{
+	struct transport *t = b->transport;
+
+	if (fuse_fd < 0)
+		return;
+	b->passthrough = b->params.passthrough && b->kernel_flags & FUSE_PASSTHROUGH &&
+			 fs_limits(b->session)->agreed & AGREE_FILES && t->ops->take_file;
+	backings_connect(b->nodes, fuse_fd);
+}
+
+static uint32_t rights_of(uint32_t open_flags)
+{
+	switch (open_flags & O_ACCMODE) {
+	case O_RDONLY:
+		return BACKING_READ;
+	case O_WRONLY:
+		return BACKING_WRITE;
+	default:
+		return BACKING_READ | BACKING_WRITE;
+	}
+}
+
+/* ------------------------------------------------------------------ asking */
+
+static bool is_of_use(struct op *op, struct node *node)
+{
+	struct bridge *b = op->bridge;
+	struct backing_view backing;
+	struct node_view view;
+
+	node_backing(b->nodes, node, &backing);
+	/* What there is was opened for less, or cannot be opened like that, for all we know. */
+	if (backing.id)
+		return rights_of(op->open_flags) & ~backing.rights || op->open_flags & O_DIRECT;
+	node_look(b->nodes, node, &view);
+	return !view.opens_here && !may_lose_bits(view.mode);
+}
+
+void passthrough_ask(struct op *op, struct node *node)
+{
+	struct node_table *nodes = op->bridge->nodes;
+
+	if (!atomic_load_explicit(&op->bridge->passthrough, memory_order_relaxed))
+		return;
+	/* In this order: what is looked at does not change then. */
+	if (node && !op->opening)
+		node_opening(nodes, node, 1);
+	op->opening = node != NULL;
+	if (node && !is_of_use(op, node))
+		return;
+	passthrough_end(op);
+	op->h.padding |= AGREEMENT_FILE_WANTED;
+	memcpy(op->req->in, &op->h, sizeof(op->h));
+}
+
+void passthrough_end(struct op *op)
+{
+	if (op->opening)
+		node_opening(op->bridge->nodes, node_find(op->bridge->nodes, op->h.nodeid), -1);
+	op->opening = false;
+}
+
+static int take(struct op *op)
+{
+	struct transport *t = op->bridge->transport;
+
+	return op->h.padding & AGREEMENT_FILE_WANTED ? t->ops->take_file(t, op->h.unique) : -1;
+}
+
+void passthrough_discard(struct op *op)
+{
+	int fd = take(op);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+/* ------------------------------------------------------------------ the descriptor */
+
+/* What it shows; none of a file that may only be appended to, which the kernel does not know. */
+static bool look_at(int fd, struct backing_view *seen)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct statx stx;
+
+	if (flags < 0 || flags & (O_PATH | O_APPEND) ||
+	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx))
+		return false;
+	*seen = (struct backing_view){
+		.dev = makedev(stx.stx_dev_major, stx.stx_dev_minor),
+		.ino = stx.stx_ino,
+		.rights = rights_of((uint32_t)flags),
+	};
+	return true;
+}
+
+/* The same file, opened like this or as a mere path. */
+static int open_again(int fd, int flags)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_CLOEXEC);
+}
+
+/* The kernel refuses the handle if the host's file system knows no O_DIRECT. */
+static bool opens_direct(int fd)
+{
+	int direct = open_again(fd, O_RDONLY | O_NONBLOCK | O_DIRECT);
+
+	if (direct >= 0)
+		close(direct);
+	return direct >= 0;
+}
+
+/*
+ * What the kernel does with the file it does with our capabilities of now. With CAP_FSETID an
+ * unprivileged writer would clear no set-id bits, with CAP_SYS_RESOURCE no quota would count.
+ */
+static int tell_kernel(int fuse_fd, int fd)
+{
+	struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct all[2], one[2];
+	struct fuse_backing_map map = {.fd = fd};
+	int id;
+
+	if (syscall(SYS_capget, &h, all))
+		return -errno;
+	memcpy(one, all, sizeof(one));
+	one[0].effective &= 1u << CAP_SYS_ADMIN;
+	one[1].effective = 0;
+	if (syscall(SYS_capset, &h, one))
+		return -errno;
+	id = ioctl(fuse_fd, FUSE_DEV_IOC_BACKING_OPEN, &map);
+	if (id < 0)
+		id = -errno;
+	if (syscall(SYS_capset, &h, all))
+		log_error("the driver's capabilities cannot be had back: %s", strerror(errno));
+	return id;
+}
+
+/* Of no use for any other file either: a share on a stacked file system, or no right. */
+static void note_refusal(struct bridge *b, int err)
+{
+	stats_add(&b->passthrough_refused, 1);
+	if ((err != -EPERM && err != -ELOOP) || atomic_load(&b->passthrough_opens) ||
+	    !atomic_exchange(&b->passthrough, false))
+		return;
+	log_info("%s: files are not passed through: %s", b->transport->source,
+		 err == -EPERM ? "it takes CAP_SYS_ADMIN"
+			       : "the share lies on a stacked file system");
+}
+
+/* Shows it to the kernel; NULL: it does not take it. */
+static struct backing *offer(struct op *op, struct node *node, int fd, struct backing_view *seen)
+{
+	struct bridge *b = op->bridge;
+	/* As a path: so it is not open for writing on the host for longer than here. */
+	int path_fd = open_again(fd, O_PATH);
+	int id = path_fd < 0 ? -errno : tell_kernel(b->fuse_fd, path_fd);
+	struct backing *fresh;
+
+	if (path_fd >= 0)
+		close(path_fd);
+	if (id <= 0) {
+		note_refusal(b, id);
+		return NULL;
+	}
+	seen->id = (uint64_t)id;
+	fresh = backing_new(b->nodes, node, seen);
+	if (!fresh) {
+		uint32_t backing_id = (uint32_t)id;
+
+		ioctl(b->fuse_fd, FUSE_DEV_IOC_BACKING_CLOSE, &backing_id);
+	}
+	return fresh;
+}
+
+/* ------------------------------------------------------------------ deciding */
+
+static bool suits(struct op *op, struct node *node, int fd, const struct backing_view *seen)
+{
+	struct node_view view;
+
+	if (rights_of(op->open_flags) & ~seen->rights)
+		return false;
+	node_look(op->bridge->nodes, node, &view);
+	/* What a privileged writer must not clear. */
+	if (may_lose_bits(view.mode))
+		return false;
+	return !(op->open_flags & O_DIRECT) || opens_direct(fd);
+}
+
+/* The node has a file already: 0, or why this handle cannot be opened beside the others. */
+static int join(struct op *op, struct node *node, int fd, const struct backing_view *seen,
+		const struct backing_view *has)
+{
+	uint32_t wanted = rights_of(op->open_flags);
+	bool same = fd >= 0 && seen->dev == has->dev && seen->ino == has->ino;
+
+	if (wanted & ~has->rights) {
+		if (!same || wanted & ~seen->rights)
+			return -EIO;
+		node_backing_proven(op->bridge->nodes, node, seen->rights);
+	}
+	if (op->open_flags & O_DIRECT && (!same || !opens_direct(fd)))
+		return -EINVAL; /* as the host says */
+	return 0;
+}
+
+/*
+ * The reads and writes of such a handle come here, as without passthrough, its mappings are the
+ * host's. With O_DIRECT they need not be aligned then as the host's disk wants it; and O_APPEND,
+ * which fcntl(2) takes away without a word, would stay with the kernel's own handle of the file.
+ */
+static bool by_request(uint32_t open_flags)
+{
+	return open_flags & (O_DIRECT | O_APPEND);
+}
+
+static void tell_open(struct op *op, const struct backing_view *has, struct fuse_open_out *out)
+{
+	int32_t id = (int32_t)has->id;
+
+	out->open_flags = FOPEN_PASSTHROUGH;
+	if (by_request(op->open_flags))
+		out->open_flags |= FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+	memcpy((uint8_t *)out + FUSE_OPEN_OUT_BACKING_OFFSET, &id, sizeof(id));
+	stats_add(&op->bridge->passthrough_opens, 1);
+}
+
+int passthrough_open(struct op *op, struct node *node, struct fuse_open_out *out)
+{
+	struct bridge *b = op->bridge;
+	struct backing_view seen = {0}, has;
+	struct backing *fresh = NULL;
+	int fd, err = 0;
+
+	if (op->call)
+		return 0;
+	fd = take(op);
+	if (fd >= 0 && !look_at(fd, &seen)) {
+		close(fd);
+		fd = -1;
+	}
+	node_backing(b->nodes, node, &has);
+	if (!has.id && fd >= 0 && suits(op, node, fd, &seen))
+		fresh = offer(op, node, fd, &seen);
+	if (!node_settle_open(b->nodes, node, fresh) && fresh)
+		backing_free(b->nodes, fresh);
+	node_backing(b->nodes, node, &has);
+	if (has.id) {
+		err = join(op, node, fd, &seen, &has);
+		if (!err)
+			tell_open(op, &has, out);
+	}
+	if (fd >= 0)
+		close(fd);
+	return err ? err : has.id != 0;
+}

@@ -1,0 +1,11 @@
+#!/bin/bash
+# documents.sh: what the documents tell people to type in a guest, as it stands there (tests/documents.sh, mark "guest").
+. "$LAB"
+set -e
+mount -t tmpfs none /mnt # (other tests have a folder there)
+cd /src
+tests/documents.sh --take guest README.md docs/*.md >/tmp/typed
+grep -q vfsdax-mount /tmp/typed || lab_die "the documents have no block for a guest"
+bash -exo pipefail /tmp/typed || lab_die "what the documents say does not work here"
+[ "$(lab_driver "$(lab_function)")" = virtio-pci ] || lab_die "the function was not given back"
+umount /mnt
