@@ -29,7 +29,7 @@ end() {
 }
 trap end EXIT
 mkdir "$work/host" "$work/mnt"
-"$build/tools/vfsdax-device" --shared-dir "$work/host" --socket-path "$work/sock" --cache always 2>"$work/device.log" &
+"$build/tools/vfsdax-device" --shared-dir "$work/host" --socket-path "$work/sock" --watch --cache always 2>"$work/device.log" &
 device=$!
 until grep -q 'listening on' "$work/device.log"; do sleep 0.05; done
 "$build/tools/vfsdax-mount" "unix:$work/sock" "$work/mnt"

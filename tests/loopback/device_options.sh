@@ -174,7 +174,7 @@ test_options_of_virtiofsd() {
 
 test_metadata_is_cached_and_data_is_not() {
 	unix_only "starts the device"
-	start_device --cache metadata --cache-size 0 --no-watch
+	start_device --cache metadata --cache-size 0
 	mount_share
 	echo one >"$HOST_DIR/f"
 	expect_eq "$(cat "$MNT/f")" one

@@ -4,7 +4,7 @@
 # told_and_mounted [OPTIONS OF vfsdax-mount]: names and attributes are kept for a day, and pages for ever
 told_and_mounted() {
 	unix_only "the guest's queues may be too few"
-	start_device --cache always
+	start_device --watch --cache always
 	mount_share "$@"
 	[ "$(stat_counter host.watched)" = 1 ] || skip "the host's changes cannot be watched here"
 }
@@ -95,7 +95,7 @@ test_what_happens_while_no_device_is_there_is_seen() {
 	wait_until 10 "the device is gone" gone "$DEVICE_PID"
 	wait "$DEVICE_PID" 2>/dev/null || true
 	host_run bash -c 'echo 22 >a; rm b; echo 3 >c'
-	start_device --cache always
+	start_device --watch --cache always
 	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
 	wait_until 10 "a changed file" is_content "$MNT/a" 22
 	wait_until 10 "a removal" is_gone "$MNT/b"
@@ -125,7 +125,7 @@ test_a_storm_on_the_host_ends_in_what_is_there() {
 
 test_a_device_may_be_told_not_to_watch() {
 	unix_only "needs a device started with options"
-	start_device --no-watch
+	start_device
 	mount_share
 	expect_eq "$(stat_counter host.watched)" 0 host.watched
 	host_run bash -c 'echo 1 >f'
@@ -186,7 +186,7 @@ watcher_sees_what_the_host_does() {
 }
 test_a_watcher_sees_what_the_host_does() {
 	unix_only "the guest's queues may be too few"
-	start_device
+	start_device --watch
 	mount_share
 	[ "$(stat_counter host.watched)" = 1 ] || skip "the host's changes cannot be watched here"
 	watcher_sees_what_the_host_does
@@ -215,7 +215,7 @@ test_a_watcher_sees_what_the_host_does_after_a_device_has_died() {
 	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
 	wait_until 10 "the device is gone" gone "$DEVICE_PID"
 	wait "$DEVICE_PID" 2>/dev/null || true
-	start_device --cache always
+	start_device --watch --cache always
 	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
 	# what nobody has asked the new device for it does not know
 	stat "$MNT/d/f" "$MNT/g" >/dev/null

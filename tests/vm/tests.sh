@@ -130,7 +130,7 @@ if [ -n "$long" ]; then
     boot 120 "${dev[@]}" --device-args '--cache-size 1G --dax always' -- marked-files $g/kernel-client.sh '' whole \
         -- marked-files-inode $g/kernel-client.sh dax=inode whole
     boot 120 "${dev[@]}" --vq 4 --device-args '--num-request-queues 4' -- four-queues $g/shape.sh queues-4
-    boot 120 "${dev[@]}" --vq 3 --device-args '--cache-size 1G' -- host-changes-are-told $g/told.sh
+    boot 120 "${dev[@]}" --vq 3 --device-args '--cache-size 1G --watch' -- host-changes-are-told $g/told.sh
     boot 120 "${dev[@]}" --device-args '--no-event-idx' -- no-event-idx $g/shape.sh plain
     boot 120 "${dev[@]}" --device-args '--no-indirect' -- no-indirect $g/shape.sh plain
     boot 120 "${dev[@]}" --devices 2 -- several-functions $g/several.sh

@@ -179,7 +179,8 @@ static const struct option_row rows[] = {
 	 .help = "the window for executable files, too", .rare = true},
 	{"cache", OPTION_CHOICE, AT(o.fs.cache), .names = cache_names,
 	 .help = "how long names and attributes are kept [auto]"},
-	{"no-watch", OPTION_NO, AT(o.fs.watch), .help = "do not tell what the host changes", .rare = true},
+	{"watch", OPTION_FLAG, AT(o.fs.watch), .help = "tell the driver what the host changes", .rare = true},
+	{"no-watch", OPTION_NO, AT(o.fs.watch)},
 	{"xattr", OPTION_FLAG, AT(o.fs.xattr)}, /* virtiofsd's; it is the default here */
 	{"no-xattr", OPTION_NO, AT(o.fs.xattr), .help = "no extended attributes", .rare = true},
 	{"posix-acl", OPTION_CHOICE, AT(o.fs.posix_acl), .names = acl_names, .without = "auto",
@@ -275,7 +276,6 @@ static struct device_options default_options(void)
 		.fs = {.dax = DAX_AUTO,
 		       .dax_threshold_bytes = 32 * KIB,
 		       .cache = CACHE_AUTO,
-		       .watch = true,
 		       .xattr = true},
 		.vhost = {.tag = "vfsdax",
 			  .num_request_queues = (unsigned)MIN(MAX(n_cpus, 1), 4),
