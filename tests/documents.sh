@@ -12,7 +12,7 @@
 #   <!-- test: fstab -->            lines of fstab: mounted and unmounted; of a function, which is not here, the options are looked at
 #   <!-- test: c -->                a program: compiled, linked by pkg-config, and run with a share at /run/data.sock
 #   <!-- test: guest -->            run in a guest, <!-- test: qemu --> on its host; by the VM suite
-#   <!-- test: by FILE... -->       run by other tests: each command's first two words are in one of these files
+#   <!-- test: by FILE... -->       run by other tests: each command's program is in one of these files
 #   <!-- test: options; WHY -->     cannot be run here, and why: programs, scripts, options and values are looked at
 #   <!-- test: none; WHY -->        is nothing to run
 #

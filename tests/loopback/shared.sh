@@ -106,11 +106,11 @@ test_a_number_is_counted_from_everywhere() {
 	counts "$SHAREDOP" count "$HOST_DIR/f" -- "$SHAREDOP" count "$MNT/f"
 	need_passes
 	counts "$SHAREDOP" count "$MNT/f" -- "$SHAREDOP" count "$MNT/f"
-	counts "$SHAREDOP" count "$MNT/f" -- "$RUN" "$SHAREDOP" count "$MNT/f"
+	[ -n "$SANITIZED" ] || counts "$SHAREDOP" count "$MNT/f" -- "$RUN" "$SHAREDOP" count "$MNT/f"
 	second_mount
 	counts "$SHAREDOP" count "$MNT/f" -- "$SHAREDOP" count "$MNT2/f"
 	bounded 60 "$SHAREDOP" views "$MNT/f" "$MNT2/f"
-	bounded 60 "$RUN" "$SHAREDOP" views "$MNT/f" "$MNT2/f"
+	[ -n "$SANITIZED" ] || bounded 60 "$RUN" "$SHAREDOP" views "$MNT/f" "$MNT2/f"
 	bounded 20 umount "$MNT2"
 	wait_until 10 "the second mount's driver lets the device go" free_for_lib
 	counts "$SHAREDOP" count "$MNT/f" -- "$SHAREDOP" count-lib "unix:$TEST_DIR/sock2" f
@@ -121,6 +121,7 @@ free_for_lib() { "$SHAREDOP" count-lib "unix:$TEST_DIR/sock2" f 0 2>/dev/null; }
 
 # By vfsdax-run alone, where the kernel would refuse: its window is the host's.
 test_a_number_is_counted_by_vfsdax_run_where_none_is_passed() {
+	programs_of_others
 	shared_setup -o passthrough=never
 	counts "$SHAREDOP" count "$HOST_DIR/f" -- "$RUN" "$SHAREDOP" count "$MNT/f"
 }

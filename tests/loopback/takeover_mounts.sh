@@ -70,14 +70,18 @@ test_a_lazy_umount_after_a_takeover_serves_what_is_open() {
 	MOUNT_PID=
 	expect_nothing_left "$NUMBER"
 }
-# It ends with its process, so nobody keeps it.
+# It ends with its process, so nobody keeps it. (fusermount3 looks once at whether the mount is dead, and now and then before
+# the kernel has ended it: ECONNABORTED in place of ENOTCONN. What it leaves then, the next driver cleans away.)
 test_auto_unmount() {
-	local options=(-o auto_unmount)
-	share "${options[@]}"
-	no_holder || fail "there is a holder: $(ps -fp "$(holders)")"
-	kill_driver
-	wait_until 10 "it is unmounted" eval '! is_mounted'
-	expect_no_holder_left "$NUMBER"
+	local options=(-o auto_unmount) i
+	for i in 1 2 3 4; do
+		share "${options[@]}"
+		no_holder || fail "there is a holder: $(ps -fp "$(holders)")"
+		kill_driver
+		expect_no_holder_left "$NUMBER"
+		for _ in $(seq 40); do is_mounted || break 2; sleep 0.05; done
+	done
+	! is_mounted || fail "four dead mounts were left"
 	share "${options[@]}"
 	works
 }
