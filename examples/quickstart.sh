@@ -90,10 +90,11 @@ fi
 
 # ---- from nothing to a mount --------------------------------------------------------------------------
 
-mode=()
+# As in a guest: over a socket the kernel could also read the files of the host by itself.
+mode=(-o passthrough=never)
 if [ -z "$share" ]; then
 	share=/usr/share/doc
-	mode=(-o ro)
+	mode=(-o ro,passthrough=never)
 fi
 [ -d "$share" ] || die "$share is not a directory"
 share=$(realpath "$share")

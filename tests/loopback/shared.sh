@@ -16,13 +16,13 @@ shared_setup() { # [OPTIONS OF vfsdax-mount]
 passes() { [ "$(stat_counter passthrough.opens)" -gt 0 ]; }
 need_passes() { passes || skip "this kernel passes no files through (Linux 6.9 does)"; }
 
-# second_mount [OPTIONS]: the same directory by another device and another mount, at $MNT2
+# The same directory by another device and another mount, at $MNT2.
 second_mount() {
 	mkdir "$TEST_DIR/mnt2"
 	"$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$TEST_DIR/sock2" --cache-size 256M 2>"$TEST_DIR/device2.log" &
 	SECOND=$!
 	wait_until 10 "the second device listens" grep -q 'listening on' "$TEST_DIR/device2.log"
-	bounded 20 "$MOUNT" "unix:$TEST_DIR/sock2" "$TEST_DIR/mnt2" "$@"
+	bounded 20 "$MOUNT" "unix:$TEST_DIR/sock2" "$TEST_DIR/mnt2"
 	MNT2=$TEST_DIR/mnt2
 }
 second_unmount() {
@@ -144,17 +144,17 @@ new_database() { # JOURNAL
 	sqlite3 "$HOST_DIR/db" "pragma journal_mode=$1; create table t(k integer primary key, n); create table h(who, i);" \
 		"begin; $(for ((i = 0; i < 100; i++)); do echo "insert into t values($i, 0);"; done) commit;" >/dev/null
 }
-# both JOURNAL COUNT ONE OTHER [COMMAND...]: both commit to a new database at once, OTHER by COMMAND: none is lost
+# both JOURNAL COUNT LEFT RIGHT [COMMAND...]: both commit to a new database at once, RIGHT by COMMAND: none is lost
 both() {
-	local journal=$1 n=$2 one=$3 other=$4 pid who run=()
+	local journal=$1 n=$2 left=$3 right=$4 pid who run=()
 	shift 4
 	new_database "$journal"
-	commits one "$n" | sqlite3 -bail "$one/db" >"$TEST_DIR/one.out" 2>&1 &
+	commits one "$n" | sqlite3 -bail "$left/db" >"$TEST_DIR/one.out" 2>&1 &
 	pid=$!
-	commits other "$n" | "$@" sqlite3 -bail "$other/db" >"$TEST_DIR/other.out" 2>&1 || fail "$journal, $other: $(tail -n 3 "$TEST_DIR/other.out")"
-	wait "$pid" || fail "$journal, $one: $(tail -n 3 "$TEST_DIR/one.out")"
-	for who in "$one" "$other" "$HOST_DIR"; do
-		[ "$who" != "$other" ] || run=("$@")
+	commits other "$n" | "$@" sqlite3 -bail "$right/db" >"$TEST_DIR/other.out" 2>&1 || fail "$journal, $right: $(tail -n 3 "$TEST_DIR/other.out")"
+	wait "$pid" || fail "$journal, $left: $(tail -n 3 "$TEST_DIR/one.out")"
+	for who in "$left" "$right" "$HOST_DIR"; do
+		[ "$who" != "$right" ] || run=("$@")
 		expect_eq "$("${run[@]}" sqlite3 "$who/db" 'pragma integrity_check; select sum(n) from t; select who, count(*), sum(i) from h group by who')" \
 			"$(printf 'ok\n%d\none|%d|%d\nother|%d|%d' $((2 * n)) "$n" $((n * (n - 1) / 2)) "$n" $((n * (n - 1) / 2)))" "the database as $who has it"
 		run=()
@@ -181,19 +181,19 @@ timeout_sqlite_wal_is_refused_where_it_is_not=200
 test_sqlite_wal_is_refused_where_it_is_not() {
 	need_sqlite || return 0
 	shared_setup -o passthrough=never
-	local options status
-	for options in shared_mmap=coherent shared_mmap=deny shared_mmap=coherent,dax=never; do
-		remount_share -o "passthrough=never,$options"
+	local words status
+	for words in shared_mmap=coherent shared_mmap=deny shared_mmap=coherent,dax=never; do
+		remount_share -o "passthrough=never,$words"
 		new_database wal
 		sqlite3 "$HOST_DIR/db" 'begin; insert into h values(1, 1); commit;' # a log is there
 		(commits host 300 | sqlite3 -bail "$HOST_DIR/db" >/dev/null) &
 		status=0
 		bounded 60 sqlite3 -bail "$MNT/db" "insert into h values('mount', 1)" >"$TEST_DIR/said" 2>&1 || status=$?
-		[ "$status" != 0 ] || fail "$options: a WAL database was written through the mount"
-		expect_log "$TEST_DIR/said" "SQLite, $options" 'disk I/O error|unable to open|locking protocol'
-		wait $! || fail "$options: the host's own commits"
+		[ "$status" != 0 ] || fail "$words: a WAL database was written through the mount"
+		expect_log "$TEST_DIR/said" "SQLite, $words" 'disk I/O error|unable to open|locking protocol|is locked'
+		wait $! || fail "$words: the host's own commits"
 		expect_eq "$(sqlite3 "$HOST_DIR/db" "pragma integrity_check; select count(*) from h where who = 'host'; select count(*) from h where who = 'mount'")" \
-			"$(printf 'ok\n300\n0')" "$options: the host's database"
+			"$(printf 'ok\n300\n0')" "$words: the host's database"
 	done
 	# vfsdax-run has the host's pages all the same
 	remount_share -o passthrough=never

@@ -148,6 +148,16 @@ static void put_dax(const struct report *r, const struct figures *f)
 		       percent(f->hit_rate, hits), percent(f->window_share, data));
 }
 
+static void put_passed(const struct report *r)
+{
+	uint64_t opens = report_u64(r, "passthrough.opens");
+
+	if (opens)
+		printf(FIRST "%" PRIu64
+			     " opens of files that the kernel reads itself, on the host\n",
+		       "passed", opens);
+}
+
 static void put_window(const struct report *r)
 {
 	char mapped[24], total[24], lost[24];
@@ -222,6 +232,7 @@ static void put_block(const struct report *before, const struct mount *m, unsign
 		figures_work_out(before, r, &last);
 	if (figures_state(r) == STATE_THERE)
 		put_dax(r, &all);
+	put_passed(r);
 	put_window(r);
 	printf(FIRST, "device");
 	put_state(r);
