@@ -174,3 +174,25 @@ test_probes_are_there_as_the_document_says() {
 		ours && /Arguments:/ { print name, NF - 1 }' | sort -u >"$TEST_DIR/there"
 	diff "$TEST_DIR/documented" "$TEST_DIR/there" >&2 || fail "the document and vfsdax-mount differ"
 }
+
+# However many ask: its socket's queue is full after nine, and then connect(2) would wait for ever.
+test_a_driver_that_is_stopped_is_not_waited_for() {
+	local asking=() pid driver status
+	unix_only "stops the driver"
+	start_device
+	"$MOUNT" "unix:$SOCK" "$MOUNTPOINT" -f 2>>"$TEST_DIR/driver.log" & driver=$!
+	wait_until 20 "mounted" grep -q 'is mounted at' "$TEST_DIR/driver.log"
+	kill -STOP "$driver"
+	for _ in $(seq 14); do
+		timeout $((20 * SLOW)) "$STAT" "$MOUNTPOINT" >/dev/null 2>&1 & asking+=($!)
+	done
+	for pid in "${asking[@]}"; do
+		status=0
+		wait "$pid" || status=$?
+		expect_eq "$status" 1 "status of vfsdax-stat"
+	done
+	kill -CONT "$driver"
+	bounded 20 "$STAT" "$MOUNTPOINT" >/dev/null
+	bounded 20 umount "$MOUNTPOINT"
+	wait "$driver"
+}

@@ -17,6 +17,7 @@
 
 static int connect_to_daemon(const char *dir, dev_t dev)
 {
+	struct timeval patience = {.tv_sec = 5};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd, err = rundir_socket(dir, dev, addr.sun_path, sizeof(addr.sun_path));
 
@@ -25,6 +26,9 @@ static int connect_to_daemon(const char *dir, dev_t dev)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	/* The limit of connect(2) too: a driver that is stopped takes no more of them. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		err = -errno;
 		close(fd);
@@ -35,7 +39,6 @@ static int connect_to_daemon(const char *dir, dev_t dev)
 
 static int ask_daemon(dev_t dev, struct report *r)
 {
-	struct timeval patience = {.tv_sec = 5};
 	char dir[80];
 	int fd = -ENOENT, err;
 	FILE *f;
@@ -46,7 +49,6 @@ static int ask_daemon(dev_t dev, struct report *r)
 		fd = connect_to_daemon(dir, dev);
 	if (fd < 0)
 		return fd;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	f = fdopen(fd, "r");
 	if (!f) {
 		err = -errno;
