@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * tell: what the host has changed, on its way to the kernel (bridge_heard). What may wait for a
  * request to end is done by a process of its own (teller.c), which serves none: a thread of ours

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* teller: the process of tell.c. Like the holder it begins after a fork and calls nothing that
  * could need what a fork does not copy: no malloc, no log, no lock. */
 #ifndef VFSDAX_MOUNT_TELLER_H
