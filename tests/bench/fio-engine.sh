@@ -20,21 +20,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 rounds=9 seconds=2 size=256 build=$root/build/release dir=/var/tmp only=. cpu=false
-while [ $# -gt 0 ]; do
-	case $1 in
-	--rounds) rounds=$2; shift ;;
-	--seconds) seconds=$2; shift ;;
-	--size) size=$2; shift ;;
-	--build) build=$(cd "$2" && pwd); shift ;;
-	--dir) dir=$2; shift ;;
-	--only) only=$2; shift ;;
-	--cpu) cpu=true ;;
-	--help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-	*) echo "fio-engine.sh: unknown option $1; see --help" >&2; exit 2 ;;
-	esac
-	shift
-done
-die() { echo "fio-engine.sh: $*" >&2; exit 1; }
+. "$here/common.sh"
+read_options "rounds seconds size build dir only cpu!" "$@"
 [ "$(id -u)" = 0 ] || die "needs root: it mounts"
 for program in fio jq; do command -v "$program" >/dev/null || die "$program is not installed (tests/install-deps.sh bench)"; done
 engine=$build/tools/fio-vfsdax.so

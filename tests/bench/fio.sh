@@ -19,20 +19,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 rounds=9 seconds=1 size=256 build=$root/build/release dir=/var/tmp only=.
-while [ $# -gt 0 ]; do
-	case $1 in
-	--rounds) rounds=$2; shift ;;
-	--seconds) seconds=$2; shift ;;
-	--size) size=$2; shift ;;
-	--build) build=$(cd "$2" && pwd); shift ;;
-	--dir) dir=$2; shift ;;
-	--only) only=$2; shift ;;
-	--help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-	*) echo "fio.sh: unknown option $1; see --help" >&2; exit 2 ;;
-	esac
-	shift
-done
-die() { echo "fio.sh: $*" >&2; exit 1; }
+. "$here/common.sh"
+read_options "rounds seconds size build dir only" "$@"
 for program in fio jq; do command -v "$program" >/dev/null || die "$program is not installed (tests/install-deps.sh bench)"; done
 [ -x "$build/tools/vfsdax-bench" ] || die "$build/tools/vfsdax-bench is not built"
 

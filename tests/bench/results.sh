@@ -20,21 +20,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 rounds=9 seconds=1 size=256 build=$root/build/release dir=/var/tmp json='' plot=''
 args=("$@")
-while [ $# -gt 0 ]; do
-	case $1 in
-	--rounds) rounds=$2; shift ;;
-	--seconds) seconds=$2; shift ;;
-	--size) size=$2; shift ;;
-	--build) build=$(cd "$2" && pwd); shift ;;
-	--dir) dir=$2; shift ;;
-	--json) json=$2; shift ;;
-	--plot) plot=$2; shift ;;
-	--help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-	*) echo "results.sh: unknown option $1; see --help" >&2; exit 2 ;;
-	esac
-	shift
-done
-die() { echo "results.sh: $*" >&2; exit 1; }
+. "$here/common.sh"
+read_options "rounds seconds size build dir json plot" "$@"
 [ "$(id -u)" = 0 ] || die "needs root: it mounts"
 bin=$root/build/bench
 mkdir -p "$bin"

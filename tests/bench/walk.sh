@@ -12,17 +12,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 rounds=10 size=256 build=$root/build/release dir=/var/tmp
-while [ $# -gt 0 ]; do
-	case $1 in
-	--rounds) rounds=$2; shift ;;
-	--size) size=$2; shift ;;
-	--build) build=$(cd "$2" && pwd); shift ;;
-	--dir) dir=$2; shift ;;
-	--help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-	*) echo "walk.sh: unknown option $1; see --help" >&2; exit 2 ;;
-	esac
-	shift
-done
+. "$root/tests/bench/common.sh"
+read_options "rounds size build dir" "$@"
 work=$(mktemp -d "$dir/vfsdax-walk.XXXXXX")
 device=''
 cleanup() {
