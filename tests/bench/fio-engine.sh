@@ -42,7 +42,7 @@ for name in lib mount; do
 	devices+=($!)
 	for ((i = 0; i < 500; i++)); do grep -qs 'listening on' "$work/$name.log" && break; sleep 0.02; done
 done
-"$build/tools/vfsdax-mount" "unix:$work/mount.sock" "$work/mnt"
+"$build/tools/vfsdax-mount" "unix:$work/mount.sock" "$work/mnt" -o passthrough=never
 cmp "$work/share/data" "$work/mnt/data"
 
 of_fio() { # OPTION...

@@ -39,7 +39,7 @@ if [ "$(id -u)" = 0 ]; then
 	"$build/tools/vfsdax-device" --shared-dir "$work/share" --socket-path "$work/sock" --cache-size 2G 2>"$work/device.log" &
 	device=$!
 	for ((i = 0; i < 500; i++)); do grep -qs 'listening on' "$work/device.log" && break; sleep 0.02; done
-	"$build/tools/vfsdax-mount" "unix:$work/sock" "$work/mnt"
+	"$build/tools/vfsdax-mount" "unix:$work/sock" "$work/mnt" -o passthrough=never
 	files+=(mount)
 fi
 

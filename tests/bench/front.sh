@@ -127,7 +127,7 @@ start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 		local options=()
 		[ "$2" != vfsdax-queue ] || options=(-o dax=never)
 		# (a build from before it knows no such option)
-		[ "$2" = vfsdax-pass ] || ! "$(tool vfsdax-mount "$2")" --help | grep -q passthrough= || options+=(-o passthrough=never)
+		[ "$2" = vfsdax-pass ] || ! "$(tool vfsdax-mount "$2")" --help-all 2>/dev/null | grep -q passthrough= || options+=(-o passthrough=never)
 		"${on[@]}" "$(tool vfsdax-mount "$2")" "unix:$sock" "$mnt" "${options[@]}" ;;
 	*) die "no server is called $2" ;;
 	esac

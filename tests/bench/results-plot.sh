@@ -12,7 +12,7 @@ function say(px, py, class, words) { gsub(/&/, "\\&amp;", words); gsub(/</, "\\&
 function time_of(ns) { return ns < 1000 ? sprintf("%.0f ns", ns) : ns < 9950 ? sprintf("%.1f µs", ns / 1000) : ns < 999500 ? sprintf("%.0f µs", ns / 1000) : sprintf("%.1f ms", ns / 1e6) }
 function way(key, name, class) { ORDER[++n_ways] = key; NAME[key] = name; CLASS[key] = class }
 function panel(i,  px, py, v, k, key, y, tick) {
-    px = 24 + (i - 1) % 2 * 492; py = 76 + int((i - 1) / 2) * 224
+    px = 24 + (i - 1) % 2 * 492; py = 76 + int((i - 1) / 2) * 246
     printf "%s", say(px, py + 12, "group", row[i])
     for (v = LOW; v <= HIGH; v += 2) {
         tick = px + LEFT + x(2 ^ v)
@@ -34,13 +34,13 @@ function panel(i,  px, py, v, k, key, y, tick) {
 BEGIN {
     LEFT = 230; WIDE = 228; LOW = -4; HIGH = 6; STEP = 22
     way("map", "libvfsdax, by pointer", "lib"); way("lib", "libvfsdax, by copy", "lib"); way("run", "vfsdax-run", "run"); way("mount", "vfsdax-mount", "mount")
-    way("queue", "… without a window", "mount"); way("pass", "passthrough_ll", "other"); way("host", "the file on the host", "other")
+    way("queue", "… without a window", "mount"); way("passed", "… passed through", "mount"); way("pass", "passthrough_ll", "other"); way("host", "the file on the host", "other")
 }
 $1 == "title" { title = $2 }
 $1 == "row" { row[++n_rows] = $2 }
 $1 == "way" { time[n_rows, $2] = $3; ratio[n_rows, $2] = $4; low[n_rows, $2] = $5; high[n_rows, $2] = $6 }
 END {
-    height = 76 + int((n_rows + 1) / 2) * 224
+    height = 76 + int((n_rows + 1) / 2) * 246
     printf "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1000\" height=\"%d\" viewBox=\"0 0 1000 %d\" role=\"img\" font-family=\"system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif\">\n", height, height
     print "<title>How fast each way to a file is, as a multiple of vfsdax-mount</title>"
     print "<style>.bg{fill:#fff}text{fill:#1c2430;font-size:13.5px}.title{font-size:18px;font-weight:600}.note{font-size:12.5px}.group{font-size:15px;font-weight:600}" \

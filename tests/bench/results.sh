@@ -11,7 +11,8 @@
 #   --dir DIR     where the file lies (default /var/tmp; it is in the page cache in any case)
 #   --json FILE   the results; --plot FILE: a picture of them (results-plot.sh)
 #
-# The ways: the host's file; the mount; the mount without a window (dax=never); the mount under vfsdax-run; libvfsdax, by copies (lib)
+# The ways: the host's file; the mount (passthrough=never, as in a guest); that without a window (dax=never); one that passes files
+# through to the kernel; the mount under vfsdax-run; libvfsdax, by copies (lib)
 # and pointers (map); and libfuse's passthrough_ll with cache=never, which is what a FUSE server without a device in between costs.
 # A table: operations a second and the median time of one (medians of the rounds), and the time of the mount as a multiple of that
 # (geometric mean, 95 % interval by Student's t on logarithms). The median time, since a busy machine moves that least. Root; jq.
@@ -38,20 +39,21 @@ cc -O2 -D_GNU_SOURCE -DHAVE_UTIMENSAT -DHAVE_POSIX_FALLOCATE -w -o "$bin/passthr
 
 work=$(mktemp -d "$dir/vfsdax-bench.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
-mkdir "$work"/{share,mount,queue,pass}
+mkdir "$work"/{share,mount,queue,passed,pass}
 head -c "${size}M" /dev/urandom >"$work/share/data"
 pids=()
-for name in mount queue lib; do
+for name in mount queue passed lib; do
 	"$build/tools/vfsdax-device" --shared-dir "$work/share" --socket-path "$work/$name.sock" --cache-size 2G 2>"$work/$name.log" &
 	pids+=($!)
 	for ((i = 0; i < 500; i++)); do grep -qs 'listening on' "$work/$name.log" && break; sleep 0.02; done
 done
-"$build/tools/vfsdax-mount" "unix:$work/mount.sock" "$work/mount"
-"$build/tools/vfsdax-mount" "unix:$work/queue.sock" "$work/queue" -o dax=never
+"$build/tools/vfsdax-mount" "unix:$work/mount.sock" "$work/mount" -o passthrough=never
+"$build/tools/vfsdax-mount" "unix:$work/queue.sock" "$work/queue" -o passthrough=never,dax=never
+"$build/tools/vfsdax-mount" "unix:$work/passed.sock" "$work/passed"
 "$bin/passthrough_ll" -f -o "source=$work/share,cache=never" "$work/pass" &
 pids+=($!)
 for ((i = 0; i < 500; i++)); do mountpoint -q "$work/pass" && break; sleep 0.02; done
-for way in mount queue pass; do cmp "$work/share/data" "$work/$way/data"; done
+for way in mount queue passed pass; do cmp "$work/share/data" "$work/$way/data"; done
 
 # one WAY OPTION...: operations a second, and the median of what one takes in ns
 one() {
@@ -60,13 +62,13 @@ one() {
 	case $way in
 	host) bench+=(--engine=psync "--filename=$work/share/data") ;;
 	run) bench=("$build/tools/vfsdax-run" "${bench[@]}" --engine=psync "--filename=$work/mount/data") ;;
-	lib | map) bench+=("--engine=$way" "--filename=unix:$work/lib.sock:/data") ;;
+	lib | map) bench+=("--engine=$way" "--share=unix:$work/lib.sock" --filename=data) ;;
 	*) bench+=(--engine=psync "--filename=$work/$way/data") ;;
 	esac
 	"${bench[@]}" --runtime="$(awk -v s="$seconds" 'BEGIN { print int(s * 1000) "ms" }')" --ramp_time=100ms --time_based --norandommap \
 		--output-format=json "$@" | jq -r '.jobs[0] | [.read.iops + .write.iops, ([.read, .write][] | select(.total_ios > 0) | .clat_ns.percentile["50.000000"])] | @tsv'
 }
-ways=(mount queue pass run lib map host)
+ways=(mount queue passed pass run lib map host)
 row() { # NAME OPTION...: lines "row way round rate p50"
 	local name=$1 round way
 	shift
@@ -82,7 +84,7 @@ load=$(cut -d' ' -f1 /proc/loadavg)
 	row "1 MiB read" --rw=read --bs=1m
 	row "1 MiB write" --rw=write --bs=1m
 } >"$work/lines"
-umount "$work/mount" "$work/queue" "$work/pass"
+umount "$work/mount" "$work/queue" "$work/passed" "$work/pass"
 kill "${pids[@]}" 2>/dev/null || true
 wait
 
