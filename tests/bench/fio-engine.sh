@@ -63,10 +63,7 @@ one() {
 }
 # report: lines "A B" of one round each; the ratio B/A, and the medians
 report() {
-	awk '{ x = log($2 / $1); n++; s += x; q += x * x }
-		END { split("12.71 4.30 3.18 2.78 2.57 2.45 2.36 2.31 2.26 2.23 2.20 2.18 2.16 2.14 2.13", t, " ")
-			m = s / n; d = n > 1 ? sqrt((q - n * m * m > 0 ? q - n * m * m : 0) / (n - 1) / n) * (n - 1 in t ? t[n - 1] : 2.1) : 0
-			printf "%.2f [%.2f %.2f]", exp(m), exp(m - d), exp(m + d) }' "$1"
+	ratio <"$1"
 	printf '  %s / %s k/s' "$(median 2 "$1")" "$(median 1 "$1")"
 }
 median() { cut -d' ' -f"$1" "$2" | sort -n | awk '{ v[NR] = $1 } END { printf "%.0f", v[int((NR + 1) / 2)] / 1000 }'; }

@@ -48,13 +48,6 @@ one() {
 	"${front[@]}" fio --name=x --filename="$file" --size="${size}m" --runtime="$seconds" --time_based --norandommap --randrepeat=0 --invalidate=0 \
 		--output-format=json "$@" | jq '.jobs[0] | .read.iops + .write.iops'
 }
-# ratio: lines "A B" of one round each; the ratio B/A
-ratio() {
-	awk '{ x = log($2 / $1); n++; s += x; q += x * x; a[n] = $1; b[n] = $2 }
-		END { split("12.71 4.30 3.18 2.78 2.57 2.45 2.36 2.31 2.26 2.23 2.20 2.18 2.16 2.14 2.13", t, " ")
-			m = s / n; d = n > 1 ? sqrt((q - n * m * m > 0 ? q - n * m * m : 0) / (n - 1) / n) * (n - 1 in t ? t[n - 1] : 2.1) : 0
-			printf "%.2f [%.2f %.2f]", exp(m), exp(m - d), exp(m + d) }'
-}
 pair() { # NAME AIM BASE OPTION...: vfsdax-run / BASE
 	local name=$1 aim=$2 base=$3 load a b
 	shift 3
