@@ -213,7 +213,7 @@ test_a_host_that_truncates_grows_and_replaces_is_followed() {
 	need_host
 	start_device
 	host_run bash -c 'head -c 4M /dev/urandom >data; cp data f'
-	mount_share
+	mount_share -o window_admit=always
 	warm "$MNT/f"
 	read=$(stat_counter window.read_bytes)
 	warm "$MNT/f"

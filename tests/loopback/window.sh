@@ -59,7 +59,7 @@ test_too_much_data_at_random_is_not_mapped_again_and_again() {
 
 test_a_file_that_fits_is_all_in_the_window() {
 	start_device --cache-size 64M
-	mount_share -o cache=none
+	mount_share -o cache=none,window_admit=always
 	host_run bash -c 'head -c 48M /dev/urandom >f'
 	cat "$MNT/f" >/dev/null
 	local queue
