@@ -95,7 +95,7 @@ void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
 void node_drop_backing(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
-	struct backing *last = n->opens ? NULL : n->backing;
+	struct backing *last = n->opens || n->opening ? NULL : n->backing;
 
 	if (last)
 		n->backing = NULL;

@@ -134,6 +134,9 @@ static int try_map(struct vfsdax_map *m, uint64_t off, size_t len, unsigned flag
 		share_pause(s, share_lane(s), clock_now_ns() + RETRY_NS);
 		/* The cause may be outdated attributes instead of a truncation. */
 		return (n % 16 == 15 ? node_getattr(s, f->nodeid, &attr) : 0) ?: 1;
+	case -ENOSPC:
+		/* The device maps nothing behind the end; the host may have made it shorter. */
+		return n ? err : node_getattr(s, f->nodeid, &attr) ?: 1;
 	default:
 		return err;
 	}
