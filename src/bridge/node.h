@@ -35,10 +35,11 @@ struct node_view {
 	uint64_t mapped_end; /* nothing behind it has ever been mapped */
 	uint32_t mode;
 	unsigned opens_here; /* handles of it that are not passed through */
-	bool wanted;	/* to be served from the window */
-	bool dax;	/* and nothing stands against it now */
-	bool paged;	/* the kernel may have pages of it */
-	/* By processes that have the host's file, or by the kernel: no times of it are kept. */
+	bool wanted;	     /* to be served from the window */
+	bool dax;	     /* and nothing stands against it now */
+	bool paged;	     /* the kernel may have pages of it */
+	/* By processes that have the host's file, by the kernel, or on the host: no attributes of
+	 * it are kept. */
 	bool written_beside;
 	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
 	/* Since they were last changed, as far as we know, a write has been through the host's
@@ -111,8 +112,12 @@ void node_note_written(struct node_table *t, struct node *n);
 void node_note_locked(struct node_table *t, struct node *n);
 /* Does a FLUSH that goes out now have something to do? */
 bool node_take_flush(struct node_table *t, struct node *n);
-/* A handle is open on it, and no longer; the last: nobody has it open for writing any more. */
-void node_note_opened(struct node_table *t, struct node *n, bool writes);
+/* Whether who has a file open for writing shares it with writers elsewhere: a database asks for a
+ * size, and what it has missed is lost. Before the first request. */
+void nodes_share_writes(struct node_table *t, bool shared);
+/* A handle is open on it; true: from now on no attributes of it are to be kept. And no longer; the
+ * last: nobody has it open for writing any more. */
+bool node_note_opened(struct node_table *t, struct node *n, bool writes);
 bool node_note_released(struct node_table *t, struct node *n, bool writes);
 /* The kernel keeps pages of what is opened now. */
 void node_note_paged(struct node_table *t, struct node *n);

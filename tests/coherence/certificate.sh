@@ -154,7 +154,8 @@ sqlite() { # NAME A B JOURNAL COUNT EACH
 	done
 	worse "$one" "$other"
 }
-run_rollback() { sqlite "$@" delete $((COMMITS / 10)) $((COMMITS / 10)); }
+# (a lock that is held is waited for by sleeping, so these take a hundred times as long)
+run_rollback() { sqlite "$@" delete $((COMMITS / 100 + 20)) $((COMMITS / 100 + 20)); }
 run_wal() { sqlite "$@" wal "$COMMITS" "$COMMITS"; }
 # The last that closes it removes the log; the next makes new files of the same names.
 run_wal-reopened() { sqlite "$@" wal $((${VFSDAX_LONG:+475} + 25)) 5; }

@@ -4,7 +4,7 @@
 #   tests/coherence/run.sh [--build DIR] [--long] [--commits N] [--only PATTERN] [--json FILE] [--table FILE] [--jobs N]
 #
 #   --build DIR     where the programs are (default build/release)
-#   --long          100 000 WAL commits of each side in each cell, a tenth with a rollback journal, and more of the rest;
+#   --long          100 000 WAL commits of each side in each cell, a hundredth with a rollback journal, more of the rest;
 #                   without it 200
 #   --commits N     another number of them
 #   --only PATTERN  only the cells whose MODE:PAIR:WORKLOAD matches this extended regular expression
