@@ -162,11 +162,6 @@ run_wal-reopened() { sqlite "$@" wal $((${VFSDAX_LONG:+475} + 25)) 5; }
 
 # ---- LMDB ---------------------------------------------------------------------------------------------
 
-lmdb_text() { # FROM TO: what mdb_load reads
-	printf 'VERSION=3\nformat=print\ntype=btree\nmapsize=268435456\nHEADER=END\n'
-	seq -f ' %010.0f' "$1" "$2" | sed 'p; s/ \(.*\)/ value \1 \1 \1 \1 \1 \1/'
-	echo DATA=END
-}
 loader() { # NAME SIDE WHO
 	local status=0
 	side "$2"
@@ -183,10 +178,10 @@ has_all_of() { # NAME SIDE WHO
 }
 run_lmdb() {
 	local one=0 other=0 pid who
-	lmdb_text 1 $((2000 * MORE)) >"$TEST_DIR/text"
+	"$COHERENCE_DIR/lmdb-text.sh" 1 $((2000 * MORE)) >"$TEST_DIR/text"
 	sed '1,/HEADER=END/d' "$TEST_DIR/text" >"$TEST_DIR/records"
 	mkdir "$HOST_DIR/$1"
-	lmdb_text 1 1 | mdb_load -s start "$HOST_DIR/$1"
+	"$COHERENCE_DIR/lmdb-text.sh" 1 1 | mdb_load -s start "$HOST_DIR/$1"
 	loader "$1" "$2" one &
 	pid=$!
 	loader "$1" "$3" other || other=$?

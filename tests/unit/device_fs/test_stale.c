@@ -2,6 +2,8 @@
 /* What is opened by a name is what the host has there, though a kernel believes in names. */
 #include "frame.h"
 
+#include "vfsdax-device/fs/fs.h"
+
 static int try_open(struct frame *f, uint64_t nodeid)
 {
 	return call_in(f, FUSE_OPEN, nodeid, &(struct fuse_open_in){.flags = O_RDWR});
@@ -67,6 +69,21 @@ static void what_was_found_and_lost_its_name_at_once_is_opened(void **state)
 	assert_int_equal(try_open(f, next), 0);
 }
 
+/* Of the old one nothing is left, and the next goes as fast. */
+static void what_is_gone_is_looked_up_again_too(void **state)
+{
+	struct frame *f = *state;
+	uint64_t old = nameless(f, "a"), next;
+
+	for (unsigned i = 0; i < 14; i++)
+		fs_tidy(f->fs);
+	host_file(f, "a", "new");
+	assert_int_equal(try_open(f, old), -ESTALE);
+	next = lookup(f, 1, "a");
+	assert_int_equal(unlink(host_path(f, "a")), 0);
+	assert_int_equal(try_open(f, next), 0);
+}
+
 /* SQLite makes its log anew where it was removed, and opens its index next: neither may be the old
  * one. */
 static void one_refusal_opens_no_other_old_file(void **state)
@@ -98,6 +115,8 @@ int main(void)
 						frame_setup, frame_teardown),
 		cmocka_unit_test_setup_teardown(what_was_found_and_lost_its_name_at_once_is_opened,
 						frame_setup, frame_teardown),
+		cmocka_unit_test_setup_teardown(what_is_gone_is_looked_up_again_too, frame_setup,
+						frame_teardown),
 		cmocka_unit_test_setup_teardown(one_refusal_opens_no_other_old_file, frame_setup,
 						frame_teardown),
 	};

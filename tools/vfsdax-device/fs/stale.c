@@ -21,15 +21,16 @@ bool stale_may_open(struct stale *s, uint32_t thread, uint64_t nodeid)
 	_Atomic uint64_t *told = &s->told[thread % STALE_SLOTS].thread;
 	_Atomic uint64_t *may = &s->told[thread % STALE_SLOTS].nodeid;
 	uint64_t was = atomic_exchange(told, 0);
-	uint32_t now = now_ms();
 
-	if (was && was >> 32 == thread && now - (uint32_t)was < AGAIN_MS &&
-	    atomic_load(may) == nodeid)
-		return true;
-	atomic_store(may, nodeid);
+	return was && was >> 32 == thread && now_ms() - (uint32_t)was < AGAIN_MS &&
+	       atomic_load(may) == nodeid;
+}
+
+void stale_refused(struct stale *s, uint32_t thread, uint64_t nodeid)
+{
+	atomic_store(&s->told[thread % STALE_SLOTS].nodeid, nodeid);
 	/* (thread 0, of another PID name space, in its first millisecond: refused twice) */
-	atomic_store(told, (uint64_t)thread << 32 | now);
-	return false;
+	atomic_store(&s->told[thread % STALE_SLOTS].thread, (uint64_t)thread << 32 | now_ms());
 }
 
 void stale_found(struct stale *s, uint32_t thread, uint64_t nodeid)

@@ -23,9 +23,10 @@ struct stale {
 	} told[STALE_SLOTS];
 };
 
-/* `thread` opens what has no name. False: it is to be refused, and may open it if it comes again.
- */
+/* `thread` opens what has no name: may it? */
 bool stale_may_open(struct stale *s, uint32_t thread, uint64_t nodeid);
+/* It is answered ESTALE, for this reason or because nothing is left of the file. */
+void stale_refused(struct stale *s, uint32_t thread, uint64_t nodeid);
 /* `thread` has looked a name up, and found this; or (0) nothing, or has opened something else. */
 void stale_found(struct stale *s, uint32_t thread, uint64_t nodeid);
 
