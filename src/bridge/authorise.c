@@ -8,7 +8,6 @@
 
 #include "base/bytes.h"
 #include "bridge/internal.h"
-#include "fuse/tell.h"
 
 /* A window that loses its ranges as fast as it gets them must not hold a request for ever. */
 #define ATTEMPTS_MAX 4
@@ -135,7 +134,6 @@ static void authorise_try(struct op *op)
 	    authorisation->flags & BRIDGE_MAP_WRITE) {
 		node_io_begin(op->bridge->nodes, op->node);
 		authorisation->written = op->node;
-		fuse_tell_attr(op->bridge->fuse_fd, node_id(op->node)); /* kept until now */
 	}
 	authorise_end(op, err);
 }

@@ -75,23 +75,6 @@ bool node_settle_open(struct node_table *t, struct node *n, struct backing *fres
 	return taken;
 }
 
-void node_opening(struct node_table *t, struct node *n, int change)
-{
-	struct shard *s = shard_lock(t, n->nodeid);
-
-	n->opening += (unsigned)change;
-	shard_unlock(s);
-}
-
-void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
-{
-	struct shard *s = shard_lock(t, n->nodeid);
-
-	if (n->backing)
-		ledger_set(n->backing->rights, ledger_get(n->backing->rights) | rights);
-	shard_unlock(s);
-}
-
 void node_drop_backing(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
@@ -102,6 +85,24 @@ void node_drop_backing(struct node_table *t, struct node *n)
 	shard_unlock(s);
 	if (last)
 		backing_free(t, last);
+}
+
+void node_opening(struct node_table *t, struct node *n, int change)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	n->opening += (unsigned)change;
+	shard_unlock(s);
+	node_drop_backing(t, n);
+}
+
+void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+
+	if (n->backing)
+		ledger_set(n->backing->rights, ledger_get(n->backing->rights) | rights);
+	shard_unlock(s);
 }
 
 /* ------------------------------------------------------------------ another driver's */

@@ -77,14 +77,8 @@ void passthrough_ask(struct op *op, struct node *node)
 
 void passthrough_end(struct op *op)
 {
-	struct node_table *nodes = op->bridge->nodes;
-	struct node *node;
-
-	if (!op->opening)
-		return;
-	node = node_find(nodes, op->h.nodeid);
-	node_opening(nodes, node, -1);
-	node_drop_backing(nodes, node); /* whose last handle may be gone meanwhile */
+	if (op->opening)
+		node_opening(op->bridge->nodes, node_find(op->bridge->nodes, op->h.nodeid), -1);
 	op->opening = false;
 }
 
