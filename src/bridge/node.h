@@ -22,11 +22,19 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "wire/fuse.h"
 #include "window/window.h"
 
 struct node;
+/* A write clears these bits without a word to the kernel, which would show them until the
+ * attributes are too old: so of such a file they are too old at once. */
+static inline bool may_lose_bits(uint32_t mode)
+{
+	return S_ISREG(mode) && mode & (S_ISUID | S_ISGID);
+}
+
 struct node_table;
 
 /* A consistent look at a node. */

@@ -40,15 +40,18 @@ status=0
 jq -R 'split(" ") | {mode: .[0], pair: .[1], workload: .[2], verdict: .[3], promise: .[4]}' "$work/cells" | jq -s . >"$work/json"
 [ -z "$json" ] || cp "$work/json" "$json"
 
-# A row a workload and pair, a column a mode; in brackets what nobody promises.
+# A row for a workload and the pairs that have the same verdicts, a column a mode; in brackets what came out better than
+# coherence/promises has it.
 jq -r '
 	["passed", "window", "cached", "deny", "queue", "none", "never", "always"] as $modes
-	| ["calls", "maps", "counter", "counter-reopened", "append", "replace", "replace-backup", "fsx-data", "fsx-sizes", "rollback", "wal", "wal-reopened", "lmdb"] as $workloads
-	| . as $cells
+	| ["host+mount", "mount+mount", "mount+mount2", "mount+run", "host+run", "mount+library"] as $pairs
+	| def verdict: (.verdict | sub("-"; " ")) as $v | if .promise != .verdict and .verdict != "WRONG" then "(\($v))" else $v end;
+	. as $cells | (reduce .[] as $c ([]; if index($c.workload) then . else . + [$c.workload] end)) as $workloads
 	| "| workload | sides | " + ($modes | join(" | ")) + " |", "|---|---|" + ($modes | map("---|") | add),
-	  ($workloads[] as $w | ["host+mount", "mount+mount", "mount+mount2", "mount+run", "host+run", "mount+library"][] as $p
-	   | [$modes[] as $m | [$cells[] | select(.mode == $m and .pair == $p and .workload == $w)]
-	      | if length == 0 then "–" else .[-1] | (.verdict | sub("-"; " ")) as $v
-	        | if .promise == "anything" and .verdict != "WRONG" then "(\($v))" else $v end end]
-	   | select(any(. != "–")) | "| \($w) | \($p) | " + join(" | ") + " |")' "$work/json" | tee ${table:+"$table"}
+	  ($workloads[] as $w
+	   | [$pairs[] as $p | {pair: $p, row: [$modes[] as $m | [$cells[] | select(.mode == $m and .pair == $p and .workload == $w)]
+	      | if length == 0 then "–" else .[-1] | verdict end]} | select(any(.row[]; . != "–"))]
+	   | (reduce .[] as $r ([]; if any(.[]; .row == $r.row) then map(if .row == $r.row then .pairs += [$r.pair] else . end)
+	      else . + [{row: $r.row, pairs: [$r.pair]}] end))[]
+	   | "| \($w) | \(.pairs | join(", ")) | " + (.row | join(" | ")) + " |")' "$work/json" | tee ${table:+"$table"}
 exit "$status"

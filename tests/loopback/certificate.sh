@@ -10,10 +10,11 @@ MOUNT_DEFAULTS=()
 . "${BASH_SOURCE[0]%/*}/../coherence/certificate.sh"
 # mode NAME DEVICE_OPTIONS MOUNT_OPTIONS [PAIR:WORKLOAD]...: what a short run has of it
 mode() {
-	[ -z "${VFSDAX_LONG:-}${VFSDAX_COHERENCE_RESULTS:-}" ] || set -- "${@:1:3}"
+	[ -z "$ALL_CELLS" ] || set -- "${@:1:3}"
 	certify "$@"
 }
-LONG=$((${VFSDAX_LONG:+20000} + 240))
+ALL_CELLS=${VFSDAX_LONG:-}${VFSDAX_COHERENCE_RESULTS:-}
+LONG=$((${ALL_CELLS:+20000} + 240))
 
 timeout_passed=$LONG
 test_passed() { mode passed '' '' 'mount+mount:*' '@(host+mount|mount+mount2|mount+run):@(maps|counter|replace|fsx*|wal*|lmdb)' 'mount+library:@(maps|counter|append|replace|fsx*)'; }
