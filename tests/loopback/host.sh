@@ -12,6 +12,7 @@ is_content() { [ "$(cat "$1")" = "$2" ]; }
 is_size() { [ "$(stat -c %s "$1")" = "$2" ]; }
 is_mode() { [ "$(stat -c %a "$1")" = "$2" ]; }
 is_there() { [ -e "$1" ]; }
+has_heard_more_than() { [ "$(stat_counter host.notices)" -gt "$1" ]; }
 is_gone() { ! [ -e "$1" ]; }
 
 test_attributes_and_data_are_told() {
@@ -250,4 +251,26 @@ test_an_unmount_is_not_held_up_by_events() {
 	wait_until 15 "the daemon (process $MOUNT_PID) ends" gone "$MOUNT_PID"
 	MOUNT_PID=
 	wait "$storm"
+}
+# What it had in hand when the device died does not keep the file system.
+test_an_unmount_is_not_held_up_by_a_device_that_was_away() {
+	need_root "what the host does is done again on the mount"
+	told_and_mounted
+	local teller heard
+	host_run bash -c 'echo 1 >a'
+	cat "$MNT/a" >/dev/null
+	teller=$(pgrep -P "$MOUNT_PID" -x vfsdax-teller) || fail "it is no child of the driver"
+	# It has much to do, and in the middle of that another device is there.
+	stop_process "$teller"
+	heard=$(stat_counter host.notices)
+	host_run bash -c 'echo 2 >a; echo 3 >b'
+	wait_until 10 "the driver hears of it" has_heard_more_than "$((heard + 1))"
+	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
+	wait_until 10 "the device is gone" gone "$DEVICE_PID"
+	wait "$DEVICE_PID" 2>/dev/null || true
+	start_device --watch --cache always
+	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	kill -CONT "$teller"
+	wait_until 10 "a changed file" is_content "$MNT/a" 2
+	unmount_share
 }

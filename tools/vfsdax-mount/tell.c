@@ -72,6 +72,9 @@ void tell_begin(struct tell *t, const struct fusemnt *mount)
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 
+	/* Another device; it is the same connection. */
+	if (t->fuse_fd >= 0)
+		return;
 	control.head.cmsg_level = SOL_SOCKET;
 	control.head.cmsg_type = SCM_RIGHTS;
 	control.head.cmsg_len = CMSG_LEN(sizeof(fuse_fd));
