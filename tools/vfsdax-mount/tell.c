@@ -116,6 +116,14 @@ static void heard_inode(void *ctx, int stop_fd, uint64_t nodeid, bool data)
 	send_to(t, stop_fd, &m);
 }
 
+/* Who watches has seen it, or it cannot be told from that. */
+static void heard_passed(void *ctx, uint64_t nodeid)
+{
+	struct tell *t = ctx;
+
+	fuse_tell_attr(t->fuse_fd, nodeid);
+}
+
 static void heard_doubt(void *ctx, int stop_fd, uint64_t nodeid)
 {
 	struct teller_message m = {.what = TELLER_DATA, .nodeid = nodeid};
@@ -162,6 +170,7 @@ struct bridge_heard tell_heard(struct tell *t)
 		return (struct bridge_heard){0};
 	return (struct bridge_heard){
 		.inode = heard_inode,
+		.passed = heard_passed,
 		.doubt = heard_doubt,
 		.change = heard_change,
 		.doubt_name = heard_doubt_name,

@@ -97,24 +97,22 @@ static int open_node(struct op *op, const struct fuse_open_in *in)
 }
 
 /*
- * For our driver, which has the kernel read and write the file without us (wire/agreement.h). It
- * may be written from here on, and no request says so.
+ * For our driver, which has the kernel read and write the file without us (wire/agreement.h);
+ * `has`: already.
  */
-static void give_file(struct op *op, struct inode *inode, uint64_t fh)
+static void give_file(struct op *op, struct inode *inode, uint64_t fh, bool has)
 {
+	bool wants = op->in.padding & AGREEMENT_FILE_WANTED;
 	struct handle *h;
-	int flags;
 
-	if (!(op->in.padding & AGREEMENT_FILE_WANTED) || !inode_is_reg(inode) ||
-	    !fs_agreed_beyond(op->fs, AGREE_FILES))
+	if (!(wants || has) || !inode_is_reg(inode) || !fs_agreed_beyond(op->fs, AGREE_FILES))
 		return;
 	h = handle_get(op->fs, fh, HANDLE_FILE, inode->nodeid);
 	if (!h)
 		return;
-	flags = fcntl(h->fd, F_GETFL);
-	if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
-		inode_dirty(inode);
-	shmem_give_file(op->fs->shmem, h->fd, op->in.unique);
+	handle_pass(h);
+	if (wants)
+		shmem_give_file(op->fs->shmem, h->fd, op->in.unique);
 	handle_put(h);
 }
 
@@ -150,7 +148,7 @@ int op_open(struct op *op)
 	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
 	if (r < 0)
 		return r;
-	give_file(op, op->node, out.fh);
+	give_file(op, op->node, out.fh, in.open_flags & AGREEMENT_OPEN_PASSED);
 	return reply(op, &out, sizeof(out));
 }
 
@@ -196,7 +194,7 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);
 	else
-		give_file(op, inode, out.open.fh);
+		give_file(op, inode, out.open.fh, false);
 	inode_put(inode);
 	if (r < 0)
 		return r;
