@@ -252,16 +252,16 @@ test_a_watcher_sees_its_own_changes_of_passed_files_once() {
 	: >"$TEST_DIR/events"
 	local i
 	for i in 1 2 3; do
-		echo 2 >>"$MNT/f"
+		echo 2 1<>"$MNT/f"
 		has_seen "MODIFY f "
 	done
 	echo 1 >"$MNT/new"
 	has_seen "CREATE new MODIFY new "
-	exec 5>>"$MNT/f"
+	exec 5<>"$MNT/f"
 	echo 3 >&5
 	has_seen "MODIFY f "
 	# one handle less, and the device need not give the file to the second
-	exec 6>>"$MNT/f" 5>&-
+	exec 6<>"$MNT/f" 5>&-
 	sleep 0.1
 	echo 4 >&6
 	has_seen "MODIFY f "
@@ -269,9 +269,13 @@ test_a_watcher_sees_its_own_changes_of_passed_files_once() {
 	# what comes after that is the host's
 	sleep 0.1
 	sees "MODIFY f" bash -c 'echo 5 >>f'
-	exec 5<"$MNT/f"
+	# also while it is open here for reading, or for appending, which is done by requests
+	exec 5<"$MNT/f" 6>>"$MNT/f"
 	sees "MODIFY f" bash -c 'echo 6 >>f'
-	exec 5<&-
+	: >"$TEST_DIR/events"
+	echo 7 >&6
+	has_seen "MODIFY f "
+	exec 5<&- 6>&-
 	expect_same_tree
 	end_watcher
 }
@@ -279,7 +283,7 @@ test_a_watcher_sees_them_once_after_a_device_has_died() {
 	told_and_passed
 	# a process of its own: else who is started while no device is there waits for one at its end
 	mkfifo "$TEST_DIR/pipe"
-	cat "$TEST_DIR/pipe" >>"$MNT/f" &
+	cat "$TEST_DIR/pipe" 1<>"$MNT/f" &
 	local writer=$!
 	exec 5>"$TEST_DIR/pipe"
 	echo 2 >&5

@@ -107,12 +107,11 @@ struct handle *handle_take(struct fs *fs, uint64_t fh, enum handle_kind kind)
 	return h;
 }
 
-void handle_pass(struct handle *h)
+void handle_pass(struct handle *h, uint32_t open_flags)
 {
-	int flags = fcntl(h->fd, F_GETFL);
-
-	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || atomic_exchange(&h->passed, true))
+	if ((open_flags & O_ACCMODE) == O_RDONLY)
 		return;
 	inode_dirty(h->inode);
-	watch_pass(h->inode);
+	if (!(open_flags & (O_APPEND | O_DIRECT)) && !atomic_exchange(&h->passed, true))
+		watch_pass(h->inode);
 }

@@ -100,7 +100,7 @@ static int open_node(struct op *op, const struct fuse_open_in *in)
  * For our driver, which has the kernel read and write the file without us (wire/agreement.h);
  * `has`: already.
  */
-static void give_file(struct op *op, struct inode *inode, uint64_t fh, bool has)
+static void give_file(struct op *op, struct inode *inode, uint64_t fh, uint32_t flags, bool has)
 {
 	bool wants = op->in.padding & AGREEMENT_FILE_WANTED;
 	struct handle *h;
@@ -110,7 +110,7 @@ static void give_file(struct op *op, struct inode *inode, uint64_t fh, bool has)
 	h = handle_get(op->fs, fh, HANDLE_FILE, inode->nodeid);
 	if (!h)
 		return;
-	handle_pass(h);
+	handle_pass(h, flags);
 	if (wants)
 		shmem_give_file(op->fs->shmem, h->fd, op->in.unique);
 	handle_put(h);
@@ -148,7 +148,7 @@ int op_open(struct op *op)
 	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
 	if (r < 0)
 		return r;
-	give_file(op, op->node, out.fh, in.open_flags & AGREEMENT_OPEN_PASSED);
+	give_file(op, op->node, out.fh, in.flags, in.open_flags & AGREEMENT_OPEN_PASSED);
 	return reply(op, &out, sizeof(out));
 }
 
@@ -181,7 +181,8 @@ int op_opendir(struct op *op)
 /* ------------------------------------------------------------------ CREATE, TMPFILE */
 
 /* Answers with entry and handle; takes `fd` and the inode's reference. */
-static int reply_created(struct op *op, struct inode *inode, const struct statx *stx, int fd)
+static int reply_created(struct op *op, struct inode *inode, const struct statx *stx, int fd,
+			 uint32_t flags)
 {
 	struct {
 		struct fuse_entry_out entry;
@@ -194,7 +195,7 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);
 	else
-		give_file(op, inode, out.open.fh, false);
+		give_file(op, inode, out.open.fh, flags, false);
 	inode_put(inode);
 	if (r < 0)
 		return r;
@@ -305,7 +306,7 @@ static int create_file(struct op *op, const struct fuse_create_in *in, const cha
 	r = made ? label_new_file(op, inode) : 0;
 	if (r < 0)
 		goto err_inode;
-	return reply_created(op, inode, &stx, fd);
+	return reply_created(op, inode, &stx, fd, in->flags);
 
 err_inode:
 	if (name)
