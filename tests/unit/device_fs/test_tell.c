@@ -71,6 +71,27 @@ static void an_inode_is_told_once_and_the_more_counts(void **state)
 	tell_fini(&s.tell);
 }
 
+/* A driver may take it for its own doing, and then for nothing else. */
+static void what_is_written_to_a_passed_file_is_told_apart(void **state)
+{
+	static struct stage s;
+	struct fuse_notify_inval_inode_out *out = body(&s);
+
+	(void)state;
+	begin(&s, true);
+	tell_inode(&s.tell, 7, TELL_PASSED);
+	tell_inode(&s.tell, 7, TELL_ATTRIB);
+	tell_inode(&s.tell, 7, TELL_PASSED);
+	assert_int_equal(next(&s), FUSE_NOTIFY_INVAL_INODE);
+	assert_int_equal(out->off, 0);
+	assert_int_equal(out->len, AGREEMENT_LEN_PASSED);
+	assert_int_equal(next(&s), FUSE_NOTIFY_INVAL_INODE);
+	assert_int_equal(out->off, -1);
+	assert_int_equal(out->len, 0);
+	assert_int_equal(next(&s), 0);
+	tell_fini(&s.tell);
+}
+
 static void names_keep_their_order(void **state)
 {
 	static struct stage s;
@@ -193,6 +214,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_inode_is_told_once_and_the_more_counts),
+		cmocka_unit_test(what_is_written_to_a_passed_file_is_told_apart),
 		cmocka_unit_test(names_keep_their_order),
 		cmocka_unit_test(a_rename_has_both_names),
 		cmocka_unit_test(a_stranger_is_told_in_fuse_s_words),
