@@ -113,6 +113,15 @@ static void complain(struct watch *w, int err)
 		log_info("changes by the host cannot be watched here: %s", strerror(-err));
 }
 
+/* What is done to a file by a name in a directory that is known is seen by that directory's mark.
+ * One of its own, by whichever name, costs as much as making the file: it is for what is believed
+ * for long. */
+static bool needs_mark(const struct inode *inode)
+{
+	return inode_is_dir(inode) || inode->fs->options.cache == CACHE_ALWAYS ||
+	       inode->fs->options.cache == CACHE_METADATA;
+}
+
 void watch_add(struct inode *inode)
 {
 	struct watch *w = &inode->fs->watch;
@@ -132,7 +141,8 @@ void watch_add(struct inode *inode)
 		watched->inode = inode;
 		watched->by_handle.hash = handle_hash(&watched->handle.h);
 		s = table_lock(&w->by_handle, watched->by_handle.hash);
-		rc = set_mark(inode, inode->fd, FAN_MARK_ADD);
+		if (needs_mark(inode))
+			rc = set_mark(inode, inode->fd, FAN_MARK_ADD);
 		if (!rc)
 			shard_insert(s, &watched->by_handle);
 		table_unlock(s);
@@ -143,7 +153,8 @@ void watch_add(struct inode *inode)
 		return;
 	}
 	inode->watched = watched;
-	atomic_store(&inode->marked_at, atomic_fetch_add(&w->clock, 1) + 1);
+	if (needs_mark(inode))
+		atomic_store(&inode->marked_at, atomic_fetch_add(&w->clock, 1) + 1);
 }
 
 /* With the shard locked: another inode of the same file needs the mark. */
@@ -171,11 +182,11 @@ void watch_remove(struct inode *inode)
 	if (!watched)
 		return;
 	/* One that is gone has no mark any more. */
-	if (fd < 0 && inode->handle)
+	if (fd < 0 && inode->handle && needs_mark(inode))
 		fd = mount_open_handle(inode->fs, inode->mount, inode->handle);
 	s = table_lock(&w->by_handle, watched->by_handle.hash);
 	shard_remove(s, &watched->by_handle);
-	if (fd >= 0 && !is_shared(s, watched))
+	if (fd >= 0 && needs_mark(inode) && !is_shared(s, watched))
 		set_mark(inode, fd, FAN_MARK_REMOVE);
 	table_unlock(s);
 	if (fd >= 0 && fd != inode->fd)

@@ -14,7 +14,7 @@
 
 /* Between two looks: what is told is at most so late, and what we do ourselves, which wakes us,
  * too, costs no more than that. */
-#define PAUSE_MS  5
+#define PAUSE_MS 5
 
 void watch_wake(struct watch *w)
 {
@@ -84,8 +84,9 @@ void *watch_main(void *arg)
 	pthread_setname_np(pthread_self(), "watch");
 	while (wait_for_events(w, p)) {
 		drain(fs);
+		/* Not to be cut short by the buffers that come back for what was told just now. */
 		if (p[1].revents)
-			poll(p, 1, PAUSE_MS);
+			poll(NULL, 0, PAUSE_MS);
 	}
 	return NULL;
 }
