@@ -77,14 +77,24 @@ static void settle(struct frame *f)
 		;
 }
 
-static int setup(void **state)
+static int setup_cache(void **state, enum cache_mode cache)
 {
-	struct frame *f = frame_new(DAX_ALWAYS, CACHE_ALWAYS, FRAME_NO_INIT | FRAME_WATCH);
+	struct frame *f = frame_new(DAX_ALWAYS, cache, FRAME_NO_INIT | FRAME_WATCH);
 
 	*state = f;
 	if (!fs_watches(f->fs))
 		return 0;
 	return frame_init_asking(f, UINT64_MAX, AGREE_DAX_ANY_SIZE | AGREE_CHANGES | AGREE_FILES);
+}
+
+static int setup(void **state)
+{
+	return setup_cache(state, CACHE_ALWAYS);
+}
+
+static int setup_auto(void **state)
+{
+	return setup_cache(state, CACHE_AUTO);
 }
 
 /* The file system of /tmp may have no handles. */
@@ -117,6 +127,24 @@ static void a_file_that_is_known_is_watched(void **state)
 	settle(f);
 	host(f, "echo 3 >>d/b");
 	assert_inode(f, a, true);
+}
+
+static void for_a_second_s_belief_the_directory_s_mark_does(void **state)
+{
+	struct frame *f = frame_of(state);
+	struct inode *inode;
+	uint64_t a;
+
+	host_file(f, "a", "1");
+	a = lookup(f, 1, "a");
+	assert_int_equal(inode_get(f->fs, a, &inode), 0);
+	assert_int_equal(atomic_load(&inode->marked_at), 0);
+	inode_put(inode);
+	settle(f);
+	host(f, "echo 22 >>a");
+	assert_inode(f, a, true);
+	host(f, "chmod 600 a");
+	assert_inode(f, a, false);
 }
 
 static void names_are_watched(void **state)
@@ -338,6 +366,8 @@ int main(void)
 #define WATCHED(test) cmocka_unit_test_setup_teardown(test, setup, frame_teardown)
 	const struct CMUnitTest tests[] = {
 		WATCHED(a_file_that_is_known_is_watched),
+		cmocka_unit_test_setup_teardown(for_a_second_s_belief_the_directory_s_mark_does,
+						setup_auto, frame_teardown),
 		WATCHED(names_are_watched),
 		WATCHED(a_file_that_nobody_looked_up_is_touched_by_name),
 		WATCHED(what_the_driver_does_is_not_told),
