@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* watch_internal: watch.c has the marks, watch_thread.c the thread, watch_read.c what the events mean. */
+/* watch_internal: watch.c has the marks, watch_thread.c the thread, watch_read.c what the events
+ * mean. */
 #ifndef VFSDAX_DEVICE_FS_WATCH_INTERNAL_H
 #define VFSDAX_DEVICE_FS_WATCH_INTERNAL_H
 
