@@ -75,12 +75,25 @@ bool node_settle_open(struct node_table *t, struct node *n, struct backing *fres
 	return taken;
 }
 
+void node_drop_backing(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+	struct backing *last = n->opens || n->opening ? NULL : n->backing;
+
+	if (last)
+		n->backing = NULL;
+	shard_unlock(s);
+	if (last)
+		backing_free(t, last);
+}
+
 void node_opening(struct node_table *t, struct node *n, int change)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
 
 	n->opening += (unsigned)change;
 	shard_unlock(s);
+	node_drop_backing(t, n);
 }
 
 void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
@@ -90,18 +103,6 @@ void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
 	if (n->backing)
 		ledger_set(n->backing->rights, ledger_get(n->backing->rights) | rights);
 	shard_unlock(s);
-}
-
-void node_drop_backing(struct node_table *t, struct node *n)
-{
-	struct shard *s = shard_lock(t, n->nodeid);
-	struct backing *last = n->opens ? NULL : n->backing;
-
-	if (last)
-		n->backing = NULL;
-	shard_unlock(s);
-	if (last)
-		backing_free(t, last);
 }
 
 /* ------------------------------------------------------------------ another driver's */
