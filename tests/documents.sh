@@ -12,8 +12,8 @@
 #                                   "... until Ctrl-C" (bpftrace): that comes after a read
 #   <!-- test: fstab -->            lines of fstab: mounted and unmounted; of a function, which is not here, the options are looked at
 #   <!-- test: c -->                a program: compiled, linked by pkg-config, and run with a share at /run/data.sock
-#   <!-- test: guest -->            run in a guest, <!-- test: qemu --> on its host, <!-- test: systemd --> in one with systemd; by the VM suite
-#   <!-- test: debian -->           run in new Debian systems, by package/debian.sh
+#   <!-- test: guest -->            run in a guest, <!-- test: qemu --> on its host; by the VM suite
+#   <!-- test: debian -->           run in new Debian systems, <!-- test: systemd --> in ones with systemd; by package/debian.sh
 #   <!-- test: by FILE... -->       run by other tests: each command's program is in one of these files
 #   <!-- test: options; WHY -->     cannot be run here, and why: programs, scripts, options and values are looked at
 #   <!-- test: none; WHY -->        is nothing to run
@@ -129,7 +129,7 @@ block() { # WHERE KIND ARGUMENTS BODY
 		blocks_n=$((blocks_n + 1))
 		printf '%s\n' "$body" >"$work/blocks/$blocks_n.$kind"
 		printf '%s %q %q %q\n' "do_$kind" "$where" "$work/blocks/$blocks_n.$kind" "$args" >>"$work/script" ;;
-	guest | qemu | systemd | debian) ;; # elsewhere: vm/guest/documents.sh, vm/documents.sh, vm/systemd.sh, package/debian.sh
+	guest | qemu | systemd | debian) ;; # elsewhere: vm/guest/documents.sh, vm/documents.sh, package/debian.sh
 	by)
 		for name in $args; do [ -e "$name" ] || wrong "$where: there is no $name"; done
 		while read -r line; do

@@ -2,13 +2,13 @@
 # The Debian packages, by the commands of docs/install.md as they stand there: in a system that has nothing but what
 # debootstrap makes they are built, on the releases that we say it does, and lintian has neither an error nor a warning; in a
 # second one they are installed, its lines of fstab are mounted by `mount -a`, they do what they are for (debian/tests: a share over
-# a socket is mounted by mount(8) and fstab, a program is built with the library), and are removed and purged without a trace.
+# a socket is mounted by mount(8) and fstab, a program is built with the library), and are removed and purged without a trace; in a
+# third one systemd mounts a share at once and after a reboot.
 # Needs root (chroots), /dev/fuse and a package mirror.
 #
 #   tests/package/debian.sh [bookworm|trixie]...      default: both
-#   tests/package/debian.sh --build SUITE             only makes the packages, unless those of this tree are there
 #
-# They stay in build/distros/SUITE-packages/packages. With systemd, and over a reboot: vm/systemd.sh.
+# They stay in build/distros/SUITE-packages/packages.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 typed() { tests/documents.sh --take debian docs/install.md | sed 's/[[:space:]]*#.*//; /^$/d'; }
@@ -34,11 +34,7 @@ build_packages() { # SUITE
 		complain "$1 dpkg-buildpackage" "$log"
 		return 1
 	fi
-	touch "$roots/$new/made"
 	ok "$1 dpkg-buildpackage: $(cd "$roots/$new/packages" && echo *.deb)"
-}
-is_made() { # SUITE
-	[ -e "$roots/$1-packages/made" ] && [ -z "$(git ls-files -z -- ':!tests' | find -files0-from - -newer "$roots/$1-packages/made")" ]
 }
 # As somebody has it who answers apt's questions with yes, and is logged in.
 new_root() { # SUITE NAME
@@ -132,6 +128,73 @@ fstab_as_documented='
 	wait $!
 	rm -r /srv/data /mnt/data /mnt/here /etc/fstab
 	mv /root/fstab.before /etc/fstab'
+# What a person types in a system with systemd, as it stands in docs/install.md; after a reboot it is there by itself. (In name
+# spaces instead of a machine, so without a function: a line for one, over a reboot, is vm/mounted-by-fstab's)
+at_boot='#!/bin/bash
+exec >/root/boot.$(date +%s%N).log 2>&1
+trap "systemctl --no-pager status mnt-here.mount vfsdax-device@here.socket vfsdax-device@here.service; systemctl poweroff" EXIT
+set -ex
+if [ ! -e /root/typed ]; then
+	mkdir -p /srv/data
+	echo hello >/srv/data/file
+	grep ^unix: /root/fstab >>/etc/fstab
+	cp /root/commands /root/typed
+	bash -ex /root/typed
+else
+	for i in $(seq 600); do ! mountpoint -q /mnt/here || break; sleep 0.1; done
+	second=1
+fi
+findmnt /mnt/here
+[ "$(findmnt -n -o SOURCE,FSTYPE /mnt/here)" = "unix:/run/vfsdax-here.sock fuse.vfsdax" ]
+[ "$(cat /mnt/here/file)" = hello ]
+systemctl is-active vfsdax-device@here.service mnt-here.mount
+[ -z "$(systemctl --failed --no-legend | grep vfsdax)" ]
+[ -z "${second:-}" ] || touch /root/there
+trap - EXIT
+if [ "${second:-}" ]; then systemctl poweroff; else systemctl reboot; fi'
+# boot NAME: until it reboots or is switched off
+boot() {
+	local group status=0
+	group=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)/vfsdax-boot.$$
+	mkdir "$group"
+	# shellcheck disable=SC2016 # for the shells inside
+	timeout -s KILL 900 bash -c 'echo $$ >"$2/cgroup.procs"
+		unshare --mount --pid --cgroup --uts --ipc --net --fork --kill-child bash -ec "$3" - "$1" || exit' - "$roots/$1" "$group" '
+		mount --bind "$1" "$1"
+		cd "$1"
+		pivot_root . mnt
+		mount -t proc proc /proc
+		mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys
+		mount -t sysfs -o ro sys /sys
+		mount -t cgroup2 cgroup /sys/fs/cgroup
+		mount -t tmpfs -o mode=755 dev /dev
+		for node in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 "/dev/${node%:*}" c 1 "${node#*:}"; done
+		mknod -m 666 /dev/tty c 5 0 && mknod -m 666 /dev/fuse c 10 229
+		umount -l /mnt
+		exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init --log-target=console' >>"$roots/$1-boot.log" 2>&1 </dev/null || status=$?
+	find "$group" -depth -type d -exec rmdir {} + || true
+	[ "$status" != 137 ] || { echo "it did not end by itself" >>"$roots/$1-boot.log"; return 1; }
+}
+boot_with_packages() { # SUITE
+	local new=$1-booted
+	new_root "$1" "$new"
+	mkdir -p "$roots/$new/root/packages/vfsdax"
+	cp "$roots/$1-packages"/packages/*.deb "$roots/$new/root/packages/"
+	tests/documents.sh --take fstab docs/install.md >"$roots/$new/root/fstab"
+	tests/documents.sh --take systemd docs/install.md >"$roots/$new/root/commands"
+	step "$1" "install with systemd" "$new" "apt-get -q update; apt-get -q install --no-install-recommends systemd-sysv
+		cd /root/packages/vfsdax; $(typed | grep '\.deb$')" || return 0
+	echo "$at_boot" >"$roots/$new/root/at-boot"
+	chmod 755 "$roots/$new/root/at-boot"
+	printf '%s\n' '[Service]' ExecStart=/root/at-boot '[Install]' WantedBy=multi-user.target >"$roots/$new/etc/systemd/system/at-boot.service"
+	mkdir -p "$roots/$new/etc/systemd/system/multi-user.target.wants"
+	ln -s ../at-boot.service "$roots/$new/etc/systemd/system/multi-user.target.wants/"
+	: >"$roots/$new-boot.log"
+	boot "$new" && boot "$new" || true
+	cat "$roots/$new"/root/boot.*.log >>"$roots/$new-boot.log" || true
+	if [ -e "$roots/$new/root/there" ]; then ok "$1 there after a reboot"; else complain "$1 there after a reboot" "$roots/$new-boot.log"; fi
+	rm -rf --one-file-system "${roots:?}/$new"
+}
 # Where a compiler is.
 build_with_packages() { # SUITE
 	step "$1" "a program with the library" "$1-packages" '
@@ -142,10 +205,6 @@ build_with_packages() { # SUITE
 		exit ${status:-0}' || true
 }
 
-if [ "${1:-}" = --build ]; then
-	is_made "$2" || build_packages "$2"
-	exit
-fi
 [ $# -gt 0 ] || set -- bookworm trixie
 for suite in "$@"; do
 	build_packages "$suite" || continue
@@ -153,5 +212,6 @@ for suite in "$@"; do
 	check_licences "$suite"
 	build_with_packages "$suite"
 	use_packages "$suite"
+	boot_with_packages "$suite"
 done
 exit $failed

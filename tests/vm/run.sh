@@ -17,7 +17,6 @@
 #   --vhost-user-fs       QEMU's own function of that name, without an IOMMU: no window, the kernel's driver only
 #   --cmdline "WORDS"     more words for the kernel's command line, e.g. "iommu=pt"
 #   --kernel DIR          boot DIR/vmlinuz, with DIR/initrd (tests/vm/kernel.sh makes them), instead of the lab's kernel
-#   --root IMAGE          the root disk, whose own /sbin/init is to start /lab/init from the job disk, /dev/vda (systemd.sh makes one)
 #   --qemu "ARGS"         more arguments for QEMU
 #   --boots N             the guest may boot N times in all: by its reboot, or after its poweroff in a QEMU of its own;
 #                         which time it is stands in $RUN/boot on the host, and SCRIPT is run each time
@@ -49,7 +48,7 @@ set -euo pipefail
 # What the options set; passed to the inside as it is.
 OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
-OPT_place=port OPT_iommu='' OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_root='' OPT_qemu='' OPT_boots=1 OPT_count=no
+OPT_place=port OPT_iommu='' OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1 OPT_count=no
 OPT_nested=no OPT_patience=1
 OPT_script='' OPT_args=() OPT_run=''
 
@@ -104,7 +103,6 @@ parse_options() {
             --vhost-user-fs) OPT_iommu=none OPT_function=vhost-user-fs ;;
             --cmdline) need_value "$@"; OPT_cmdline=$2; shift ;;
             --kernel) need_value "$@"; OPT_kernel=$(realpath "$2"); shift ;;
-            --root) need_value "$@"; OPT_root=$(realpath "$2"); shift ;;
             --qemu) need_value "$@"; OPT_qemu=$2; shift ;;
             --boots) need_number "$@"; OPT_boots=$2; shift ;;
             --nested) OPT_nested=yes ;;
@@ -197,7 +195,6 @@ inside() {
     trap '' INT # Ctrl-C is for the outside, which ends all of this
     # shellcheck disable=SC1091
     . "$1/options"
-    [ -z "$OPT_root" ] || BOOT_SECONDS=$((10 * BOOT_SECONDS)) # a whole system
     BOOT_SECONDS=$((BOOT_SECONDS * OPT_patience)) SETTLE_SECONDS=$((SETTLE_SECONDS * OPT_patience))
     REQUEST_SECONDS=$((REQUEST_SECONDS * OPT_patience))
     RUN=$OPT_run
@@ -386,9 +383,6 @@ machine() {
 }
 
 qemu_arguments() {
-    # The job disk is mounted by who is init.
-    local first='init=/bin/bash' last='-- -c "mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init"'
-    [ -z "$OPT_root" ] || first='' last=''
     local i accel=(-accel tcg,thread=multi -smp "$OPT_cpus")
     # Its clock is made to count instructions, or the timer's interrupts would be a large part of what is counted.
     # On a slow machine an interrupt of the timer each 4 ms would be most of what is done: time goes by instructions there, too.
@@ -401,10 +395,10 @@ qemu_arguments() {
         -kernel "${OPT_kernel:-$VM_LAB}/vmlinuz"
         # oops=panic: a kernel that has lost its footing fails the test. no_timer_check: the kernel counts timer interrupts
         # during a few milliseconds of boot and panics at too few, which an emulator on a busy host may well deliver.
-        -append "console=$CONSOLE no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw $first \
-${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline $last"
+        -append "console=$CONSOLE no_timer_check panic=-1 oops=panic root=/dev/nvme0n1 rootfstype=ext4 rw init=/bin/bash \
+${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline -- -c \"mount -t devtmpfs dev /dev && modprobe virtio_blk && mount -t ext4 /dev/vda /lab && exec /lab/init\""
         -chardev "file,id=console,path=$RUN/console.log,append=on" -serial chardev:console
-        -drive "file=${OPT_root:-$VM_LAB/root.img},format=raw,if=none,id=root,snapshot=on,cache=unsafe"
+        -drive "file=$VM_LAB/root.img,format=raw,if=none,id=root,snapshot=on,cache=unsafe"
         -drive "file=$RUN/job.img,format=raw,if=none,id=job,cache=unsafe"
         # The kernel has NVMe built in, virtio-blk not. The second disk is of another kind because the names of two of
         # one kind are given in the order in which they happen to be found.
@@ -415,7 +409,7 @@ ${IOMMU_WORDS[$OPT_iommu]} $OPT_cmdline $last"
         -chardev "pipe,id=ctl,path=$RUN/ctl" -device virtserialport,chardev=ctl,name=lab.ctl,nr=3
     )
     [ "$OPT_boots" -gt 1 ] || QEMU+=(-no-reboot)
-    [ ! -e "$OPT_kernel/initrd" ] || QEMU+=(-initrd "$OPT_kernel/initrd")
+    [ -z "$OPT_kernel" ] || QEMU+=(-initrd "$OPT_kernel/initrd")
     case $OPT_iommu in
         intel) QEMU+=(-device intel-iommu,intremap=on) ;;
         smmuv3) QEMU+=(-machine iommu=smmuv3) ;;

@@ -147,17 +147,6 @@ if [ -n "$long" ]; then
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-library $g/suspend.sh lib
     boot 240 "${dev[@]}" --boots 3 --device-args '--cache-size 16M' -- reboot-and-poweroff $g/reboot.sh
     boot 180 "${dev[@]}" --boots 2 --device-args '--cache-size 1G' -- mounted-by-fstab $g/fstab.sh
-    # A Debian with its own kernel, systemd and our packages
-    if [ -n "$list" ]; then
-        printf 'vm/booted-by-systemd\n'
-    elif wanted booted-by-systemd; then
-        if guest_of_debian=$("$here/systemd.sh" 2>"$logs/vm.booted-by-systemd.log"); then
-            boot 1200 "${dev[@]}" --boots 2 --cpus 1 --kernel "$guest_of_debian" --root "$guest_of_debian/root.img" \
-                --device-args '--tag data --cache-size 1G' -- booted-by-systemd $g/systemd.sh
-        else
-            report booted-by-systemd $? 0 "$logs/vm.booted-by-systemd.log"
-        fi
-    fi
     boot 180 "${dev[@]}" --place root --device-args '--cache-size 1G' -- function-on-bus-0 $g/place.sh root
     boot 180 "${dev[@]}" --place shared --device-args '--cache-size 1G' -- shared-iommu-group $g/place.sh shared
     boot 180 "${dev[@]}" --cpus 1 --device-args '--cache-size 1G' -- snapshot-is-refused $g/snapshot.sh
