@@ -54,10 +54,10 @@ check_licences() { # SUITE
 	step "$1" "reuse lint" "$1-packages" 'apt-get install -q --no-install-recommends reuse && cd /src && reuse lint' || true
 }
 
-# All that is in the system, but what any package manager writes of what it did.
+# All that is in the system, but what any package manager writes of what it did, and mount(8)'s own table in /run.
 state_of() { # NAME
 	(cd "$roots/$1" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./tmp -o -path './var/cache/*' -o -path './var/log/*' -o \
-		-path './var/lib/apt/*' -o -path './var/lib/dpkg/*' -o -path ./src -o -path ./packages -o -path ./root \) -prune -o \
+		-path './var/lib/apt/*' -o -path './var/lib/dpkg/*' -o -path ./src -o -path ./packages -o -path ./run/mount -o -path ./root \) -prune -o \
 		\( -type f -printf '%p %s\n' -o -printf '%p\n' \) | LC_ALL=C sort)
 }
 # step SUITE WHAT NAME COMMAND: in $roots/NAME
