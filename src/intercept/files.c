@@ -151,13 +151,13 @@ static uint64_t find_out(int fd, uint64_t entry)
 static void map_host(struct file *f)
 {
 	struct rlimit limit;
-	struct stat st;
+	struct stat64 st;
 	uint64_t len;
 	void *va;
 
 	/* A program that has a limit of its own for that needs its memory for itself. */
 	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY ||
-	    fstat(f->host, &st) < 0 || st.st_size <= 0)
+	    real.fstat64(f->host, &st) < 0 || st.st_size <= 0)
 		return;
 	len = ((uint64_t)st.st_size + st.st_size / 2 + ROOM) & ~(uint64_t)4095;
 	va = real.mmap64(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, f->host, 0);
@@ -352,6 +352,22 @@ struct file *file_get(int fd, bool now)
 	if (ENTRY_KIND(entry) < FD_FILE)
 		return in_handler() ? NULL : file_slow(fd, entry, now);
 	return file_hold_entry(fd, entry);
+}
+
+bool file_may_be_old(int fd)
+{
+	uint64_t entry = fd_entry(fd);
+
+	if (ENTRY_KIND(entry) == FD_UNKNOWN && !in_handler())
+		entry = find_out(fd, entry);
+	switch (ENTRY_KIND(entry)) {
+	case FD_UNKNOWN:
+	case FD_ELSEWHERE:
+		return false;
+	default:
+		/* Of what is served here for writing the kernel is told nothing that lasts. */
+		return ENTRY_KIND(entry) < FD_FILE || !(entry & ENTRY_WRITES);
+	}
 }
 
 /* ------------------------------------------------------------------ ends */
