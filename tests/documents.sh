@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What README, docs/ and examples/README.md tell people to type is true: blocks of code are taken from the documents and run.
+# What README, docs/, examples/README.md and the manuals of the programs tell people to type is true: blocks of code are taken from
+# the documents and run.
 #
 #   tests/documents.sh [BUILD]               all of it, with the programs of BUILD (build/release); under build/supervise
 #   tests/documents.sh --take KIND FILE...   prints the blocks of that kind, as vm/documents.sh and vm/guest/documents.sh want them
@@ -12,9 +13,12 @@
 #   <!-- test: fstab -->            lines of fstab: mounted and unmounted; of a function, which is not here, the options are looked at
 #   <!-- test: c -->                a program: compiled, linked by pkg-config, and run with a share at /run/data.sock
 #   <!-- test: guest -->            run in a guest, <!-- test: qemu --> on its host; by the VM suite
+#   <!-- test: debian -->           run in new Debian systems, <!-- test: systemd --> in ones with systemd; by package/debian.sh
 #   <!-- test: by FILE... -->       run by other tests: each command's program is in one of these files
 #   <!-- test: options; WHY -->     cannot be run here, and why: programs, scripts, options and values are looked at
 #   <!-- test: none; WHY -->        is nothing to run
+#
+# In a manual the mark is .\" test: run, above .nf. Each manual of a program has EXAMPLES.
 #
 # The plot is the one that its script draws. Commands in the text (`vfsdax-stat --watch`) are looked at as "options" are,
 # and loopback tests that are named there exist.
@@ -22,12 +26,20 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 documents=(README.md CONTRIBUTING.md examples/README.md docs/*.md)
+manuals=(tools/*/*.[18] tools/*/*.[18].in)
 bad=0
 wrong() { echo "$*" >&2; bad=1; }
 
+# text FILE: a manual with marks and blocks as the other documents have them, line by line
+text() {
+	case $1 in
+	*.[18] | *.[18].in) sed -E 's/^\.\\" (test: .*)/<!-- \1 -->/; s/^\.(nf|EX|fi|EE)$/```/; s/^\.R[SE]$//; s/^\\&//; s/\\-/-/g; s/\\e/\\/g' "$1" ;;
+	*) cat "$1" ;;
+	esac
+}
 # blocks FILE: FILE.LINE, KIND and its arguments, then the block with a + in front of each line
 blocks() {
-	awk -v file="$1" '
+	text "$1" | awk -v file="$1" '
 		/^ *```/ && !code { code = 1; sub(/^ */, ""); n = match($0, /[^`]/) ? RSTART : 99
 			if (mark == "") print "! " file ":" NR ": a block without a mark (head of tests/documents.sh)"
 			print "= " file ":" NR " " mark; mark = ""; next }
@@ -35,7 +47,7 @@ blocks() {
 		code { print "+" $0; next }
 		mark != "" { print "! " file ":" NR - 1 ": a mark without a block" }
 		{ mark = "" }
-		/^<!-- test: .* -->$/ { mark = $0; sub(/^<!-- test: /, "", mark); sub(/ -->$/, "", mark) }' "$1"
+		/^<!-- test: .* -->$/ { mark = $0; sub(/^<!-- test: /, "", mark); sub(/ -->$/, "", mark) }'
 }
 # take KIND FILE...: only the blocks whose mark begins so
 take() {
@@ -117,7 +129,7 @@ block() { # WHERE KIND ARGUMENTS BODY
 		blocks_n=$((blocks_n + 1))
 		printf '%s\n' "$body" >"$work/blocks/$blocks_n.$kind"
 		printf '%s %q %q %q\n' "do_$kind" "$where" "$work/blocks/$blocks_n.$kind" "$args" >>"$work/script" ;;
-	guest | qemu) ;; # in the VM suite: vm/documents.sh and vm/guest/documents.sh
+	guest | qemu | systemd | debian) ;; # elsewhere: vm/guest/documents.sh, vm/documents.sh, package/debian.sh
 	by)
 		for name in $args; do [ -e "$name" ] || wrong "$where: there is no $name"; done
 		while read -r line; do
@@ -184,7 +196,7 @@ do_fstab() {
 	echo "== $1"
 	cat "$2" >/etc/fstab
 	while read -r source dir _ options _; do
-		[ -n "$source" ] || continue
+		[ -n "${source%%#*}" ] || continue
 		mkdir -p "$dir" /srv/data
 		status=0
 		if [[ $source == unix:* ]]; then
@@ -230,14 +242,15 @@ cp -a examples "$work/examples"
 printf '%s\n' '```' vfsdax-stat '```' '' '<!-- test: run -->' '' >"$work/marks.md"
 [ "$(blocks "$work/marks.md" | grep -c '^! ')" = 2 ] || wrong "marks that are missing are not missed"
 blocks_n=0
-for file in "${documents[@]}"; do
+for file in "${documents[@]}" "${manuals[@]}"; do
 	echo begin_file >>"$work/script"
 	check "$file"
 	look_at_text "$file"
 done
+for file in "${manuals[@]}"; do grep -q '^\.SH EXAMPLES' "$file" || wrong "$file has no EXAMPLES"; done
 # A picture is of the figures that are in the documents.
 tests/vm/model-plot.sh | cmp - docs/guest.svg || wrong "docs/guest.svg is not what tests/vm/model-plot.sh draws"
 [ "$bad" = 0 ] || exit 1
 [ "$(id -u)" = 0 ] && [ -e /dev/fuse ] || { echo "what is to be run needs root and /dev/fuse"; exit 77; }
 VFSDAX_DOCUMENTS_WORK=$work unshare --mount --pid --fork --kill-child --mount-proc bash "$root/tests/documents.sh" "$build"
-echo "${#documents[@]} documents, $blocks_n blocks run"
+echo "${#documents[@]} documents, ${#manuals[@]} manuals, $blocks_n blocks run"

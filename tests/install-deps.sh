@@ -12,7 +12,7 @@ set -euo pipefail
 build=(build-essential cmake ninja-build pkg-config libfuse3-dev fuse3 liburing-dev libpci-dev libcmocka-dev
 	libseccomp-dev libcap-ng-dev)
 test=(jq groff-base fio git attr acl procps e2fsprogs xfsprogs util-linux clang clang-tidy cppcheck shellcheck libcap2-bin strace gnuplot-nox bsdutils
-	ccache spin systemtap-sdt-dev binutils systemd rsync sqlite3 python3 mandoc zsh fish rpm bpftrace lmdb-utils redis-tools ripgrep)
+	ccache spin systemtap-sdt-dev binutils systemd rsync sqlite3 python3 python3-six mandoc zsh fish rpm bpftrace lmdb-utils redis-tools ripgrep)
 bench=(jq fio procps util-linux gnuplot-nox)
 
 packages=() check=

@@ -71,8 +71,23 @@ bool node_settle_open(struct node_table *t, struct node *n, struct backing *fres
 		ledger_enter(fresh, RECORD_BACKING);
 	}
 	n->opens_here += !n->backing;
+	n->passed_last = n->backing;
 	shard_unlock(s);
 	return taken;
+}
+
+bool node_passed_last(struct node_table *t, uint64_t nodeid)
+{
+	struct node *n = node_find(t, nodeid);
+	struct shard *s;
+	bool passed;
+
+	if (!n)
+		return false;
+	s = shard_lock(t, nodeid);
+	passed = n->passed_last;
+	shard_unlock(s);
+	return passed;
 }
 
 void node_drop_backing(struct node_table *t, struct node *n)
@@ -132,6 +147,7 @@ static int load(void *ctx, void *record, size_t size)
 	atomic_fetch_add(&t->n_backings, 1);
 	if (n && n->opens && !n->backing) {
 		n->backing = backing;
+		n->passed_last = true;
 		n->opens_here = 0;
 	} else {
 		backing->next = t->backings_lost;

@@ -51,6 +51,8 @@ bool node_settle_open(struct node_table *t, struct node *n, struct backing *fres
 bool node_opens_as_it_is(struct node_table *t, struct node *n, uint32_t rights, bool direct);
 void node_opened_as_it_is(struct node_table *t, struct node *n);
 void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights);
+/* Is it passed through, or was it until it was closed? Of an open that was refused a file: no. */
+bool node_passed_last(struct node_table *t, uint64_t nodeid);
 /* Frees it if nobody has the node open, or opens it so. */
 void node_drop_backing(struct node_table *t, struct node *n);
 

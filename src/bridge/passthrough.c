@@ -44,6 +44,20 @@ static uint32_t rights_of(uint32_t open_flags)
 
 /* ------------------------------------------------------------------ asking */
 
+/* The device need not give it, but know of it: what the kernel writes is not the host's doing. */
+static void say_passed(struct op *op, struct node *node)
+{
+	struct backing_view backing;
+	struct fuse_open_in in;
+
+	node_backing(op->bridge->nodes, node, &backing);
+	if (!backing.id)
+		return;
+	memcpy(&in, op_args(op), sizeof(in));
+	in.open_flags |= AGREEMENT_OPEN_PASSED;
+	memcpy(op_args(op), &in, sizeof(in));
+}
+
 void passthrough_ask(struct op *op, struct node *node)
 {
 	struct node_table *nodes = op->bridge->nodes;
@@ -53,8 +67,10 @@ void passthrough_ask(struct op *op, struct node *node)
 	passthrough_end(op);
 	op->opening = node && node_opens_as_it_is(nodes, node, rights_of(op->open_flags),
 						  op->open_flags & O_DIRECT);
-	if (op->opening)
+	if (op->opening) {
+		say_passed(op, node);
 		return;
+	}
 	op->h.padding |= AGREEMENT_FILE_WANTED;
 	memcpy(op->req->in, &op->h, sizeof(op->h));
 }

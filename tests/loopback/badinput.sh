@@ -56,12 +56,12 @@ test_help_and_version() {
 # --help fits a screen, and each option of it and of --help-all has its paragraph.
 test_help_and_manuals_know_the_same_options() {
 	local program name manual
-	for program in mount stat device run; do
+	for program in mount stat device run bench; do
 		manual=$(echo "$LIB_DIR/../../tools/vfsdax-$program/vfsdax-$program".[18]*)
 		[ -e "$manual" ] || skip "the manuals are not here"
 		"$VFSDAX_BUILD/tools/vfsdax-$program" --help >"$TEST_DIR/help"
 		expect_le "$(wc -l <"$TEST_DIR/help")" 24 "lines of vfsdax-$program --help"
-		[[ $program != mount && $program != device ]] || "$VFSDAX_BUILD/tools/vfsdax-$program" --help-all >"$TEST_DIR/help"
+		[[ $program == stat || $program == run ]] || "$VFSDAX_BUILD/tools/vfsdax-$program" --help-all >"$TEST_DIR/help"
 		expect_eq "$(awk 'length > 80' "$TEST_DIR/help")" "" "lines that are too long"
 		sed 's/\\-/-/g' "$manual" >"$TEST_DIR/manual"
 		for name in $(sed -nE 's/^  (-o |--)([a-z0-9_-]+).*/\2/p' "$TEST_DIR/help"); do

@@ -76,7 +76,8 @@ results=$work/results
 : >"$results"
 # Another user may not reach a build below somebody's home.
 if [ "$(id -u)" = 0 ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$VFSDAX_HELPERS/fsop"; then
-	mkdir "$work/tools" "$work/helpers"
+	mkdir -p "$work/tools" "$work/helpers" "$work/src/intercept"
+	cp -t "$work/src/intercept" "$build"/src/intercept/*.so
 	find "$build/tools" -maxdepth 2 -type f -executable -exec cp -t "$work/tools" {} +
 	find "$VFSDAX_HELPERS" -maxdepth 1 -type f -executable -exec cp -t "$work/helpers" {} +
 	export VFSDAX_TOOLS=$work/tools VFSDAX_HELPERS=$work/helpers

@@ -35,7 +35,7 @@ while IFS= read -r line; do
         '# '*) blocks+=("$block"); block='' ;;
         *) block+=$line$'\n' ;;
     esac
-done < <("$VM_PROJECT/tests/documents.sh" --take qemu "$VM_PROJECT"/README.md "$VM_PROJECT"/docs/*.md; echo '# ')
+done < <("$VM_PROJECT/tests/documents.sh" --take qemu "$VM_PROJECT"/README.md "$VM_PROJECT"/docs/*.md "$VM_PROJECT"/tools/*/*.8; echo '# ')
 for block in "${blocks[@]}"; do
     [ -n "$block" ] || continue
     n=$((n + 1))

@@ -98,8 +98,8 @@ int main(int argc, char **argv)
 	first = options_parse(&o, argc, argv);
 	if (first < 0)
 		return EXIT_USAGE;
-	if (o.help) {
-		options_help(ENGINE_NAMES);
+	if (o.help || o.help_all) {
+		options_help(ENGINE_NAMES, o.help_all);
 		return 0;
 	}
 	if (o.version) {

@@ -29,45 +29,51 @@ static const struct option_row rows[] = {
 	{"rw", OPTION_CHOICE, AT(rw), .names = rw_names, .help = "", .alias = "readwrite"},
 	{"bs", OPTION_SIZE, AT(bs), "4k", "size of a block", .alias = "blocksize", .min = 1,
 	 .max = 64 * MIB},
-	{"offset", OPTION_SIZE, AT(offset), "S", "where the region begins", .max = INT64_MAX},
+	{"offset", OPTION_SIZE, AT(offset), "S", "where the region begins", .max = INT64_MAX,
+	 .rare = true},
 	{"size", OPTION_SIZE, AT(size), "S", "its length; default: to the end", .min = 1,
 	 .max = INT64_MAX},
 	{"iodepth", OPTION_NUMBER, AT(iodepth), "N", "uring, lib: I/Os at a time", .min = 1,
 	 .max = 4096},
 	{"iodepth_batch", OPTION_NUMBER, AT(batch), "N", "submitted at once; 1: fio's way",
-	 .alias = "iodepth_batch_submit", .min = 1, .max = 4096},
+	 .alias = "iodepth_batch_submit", .min = 1, .max = 4096, .rare = true},
 	{"iodepth_batch_complete_min", OPTION_NUMBER, AT(complete_min), "N", "",
-	 .alias = "iodepth_batch_complete", .min = 1, .max = 4096},
+	 .alias = "iodepth_batch_complete", .min = 1, .max = 4096, .rare = true},
 	{"iodepth_batch_complete_max", OPTION_NUMBER, AT(complete_max), "N",
-	 "taken up at once; 1: fio's way", .min = 1, .max = 4096},
+	 "taken up at once; 1: fio's way", .min = 1, .max = 4096, .rare = true},
 	{"numjobs", OPTION_NUMBER, AT(numjobs), "N", "threads", .min = 1, .max = 256},
 	{"rwmixread", OPTION_NUMBER, AT(rwmixread), "50", "percent of reads", .max = 100},
-	{"norandommap", SWITCH, AT(norandommap), .help = "random blocks may come twice in a pass"},
-	{"randseed", OPTION_NUMBER, AT(randseed), "N", "other random numbers", .max = UINT64_MAX},
+	{"norandommap", SWITCH, AT(norandommap), .help = "random blocks may come twice in a pass",
+	 .rare = true},
+	{"randseed", OPTION_NUMBER, AT(randseed), "N", "other random numbers", .max = UINT64_MAX,
+	 .rare = true},
 	{"direct", SWITCH, AT(direct), .help = "uring, psync: O_DIRECT"},
 	{"mem", OPTION_CHOICE, AT(mem), .names = mem_names, .help = "buffers; malloc: fio's way",
-	 .alias = "iomem"},
-	{"nodax", SWITCH, AT(nodax), .help = "lib: not through the window"},
+	 .alias = "iomem", .rare = true},
+	{"nodax", SWITCH, AT(nodax), .help = "lib: not through the window", .rare = true},
 	{"verify", SWITCH, AT(verify), .help = "write blocks that can be checked; check them"},
 	{"lat_sample", OPTION_NUMBER, AT(lat_sample), "N", "latency of 1 in N", .min = 1,
-	 .max = 1000000},
+	 .max = 1000000, .rare = true},
 	{"allow-mounted-write", SWITCH, AT(allow_mounted_write),
-	 .help = "to a device that is in use", .alias = "allow_mounted_write"},
-	{"name", OPTION_STRING, AT(name), "TEXT", "in the report"},
+	 .help = "to a device that is in use", .alias = "allow_mounted_write", .rare = true},
+	{"name", OPTION_STRING, AT(name), "TEXT", "in the report", .rare = true},
 /* of a run */
 #define COLUMN_ROWS 22
 #define RUN	    .not_in_list = true
 	{"runtime", OPTION_TIME, AT(runtime_ns), "T",
 	 "5, 5s, 500ms; default: one pass; compare: 1s", .min = 1, .max = INT64_MAX, RUN},
 	{"ramp_time", OPTION_TIME, AT(ramp_ns), "T", "warm-up that does not count; compare: 100ms",
-	 .max = INT64_MAX, RUN},
-	{"time_based", SWITCH, AT(time_based), .help = "0: one pass, at most --runtime long", RUN},
+	 .max = INT64_MAX, RUN, .rare = true},
+	{"time_based", SWITCH, AT(time_based), .help = "0: one pass, at most --runtime long", RUN,
+	 .rare = true},
 	{"rounds", OPTION_NUMBER, AT(rounds), "N", "default 1; compare: 5, columns in turn",
 	 .min = 1, .max = STATS_ROUNDS_MAX, RUN},
 	{"output-format", OPTION_CHOICE, AT(output), .names = output_names, .help = "", RUN},
-	{"hgrm", OPTION_STRING, AT(hgrm), "PREFIX", "PREFIX.1.hgrm...: latencies, by column", RUN},
+	{"hgrm", OPTION_STRING, AT(hgrm), "PREFIX", "PREFIX.1.hgrm...: latencies, by column", RUN,
+	 .rare = true},
 	{"plot", OPTION_STRING, AT(plot), "F.svg", "draw it with gnuplot", RUN},
 	{"help", OPTION_LAST, AT(help), .help = "", .letter = 'h', RUN},
+	{"help-all", OPTION_LAST, AT(help_all), .help = "and what is rarely needed", RUN},
 	{"version", OPTION_LAST, AT(version), .help = "", .letter = 'V', RUN},
 };
 
@@ -169,15 +175,18 @@ int options_apply_spec(struct options *o, char *spec)
 	return err;
 }
 
-void options_help(const char *engines)
+void options_help(const char *engines, bool all_of_them)
 {
+	void (*print)(const struct option_table *) =
+		all_of_them ? options_print : options_print_common;
+
 	puts("Usage: vfsdax-bench --filename F --rw R [OPTION]...\n"
 	     "       vfsdax-bench compare COLUMN COLUMN... [OPTION]...\n"
 	     "Measures I/O, by fio's names; b is 0 or 1. COLUMN is 'name=value,...' of these,\n"
 	     "or 'fio:name=value,...', which runs fio(1) with those and any other of its own:");
-	options_print(&of_column);
+	print(&of_column);
 	printf("Engines: %s. Options of the whole run:\n", engines);
-	options_print(&of_run);
+	print(&of_run);
 }
 
 void options_each(const struct options *o,

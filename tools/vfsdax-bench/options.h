@@ -34,7 +34,7 @@ struct options {
 	bool time_based;		      /* not one pass, where there is a runtime */
 	enum output output;
 	const char *plot, *hgrm;
-	bool help, version;
+	bool help, help_all, version;
 };
 
 void options_init(struct options *o);
@@ -44,7 +44,7 @@ int options_parse(struct options *o, int argc, char **argv);
 /* The list of a column, on top of what `o` has: split in place, strings point into it. -EINVAL
  * after one log line. */
 int options_apply_spec(struct options *o, char *spec);
-void options_help(const char *engines);
+void options_help(const char *engines, bool all_of_them);
 /* Each option that is not as it is by default in fio, by fio's names, for fio and for JSON. */
 void options_each(const struct options *o,
 		  void (*see)(void *ctx, const char *name, const char *value), void *ctx);
