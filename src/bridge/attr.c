@@ -53,11 +53,6 @@ static bool attr_is_moving(struct op *op, struct node *node, uint32_t mode)
 	return view.written_beside || may_lose_bits(mode);
 }
 
-bool may_lose_bits(uint32_t mode)
-{
-	return S_ISREG(mode) && mode & (S_ISUID | S_ISGID);
-}
-
 static void note_root(struct op *op, const struct fuse_attr *attr)
 {
 	struct bridge *b = op->bridge;

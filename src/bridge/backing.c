@@ -102,11 +102,26 @@ void node_drop_backing(struct node_table *t, struct node *n)
 		backing_free(t, last);
 }
 
-void node_opening(struct node_table *t, struct node *n, int change)
+bool node_opens_as_it_is(struct node_table *t, struct node *n, uint32_t rights, bool direct)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+	bool of_use;
+
+	/* What there is was opened for less, or cannot be opened like that, for all we know. */
+	if (n->backing)
+		of_use = rights & ~ledger_get(n->backing->rights) || direct;
+	else
+		of_use = !n->opens_here && !may_lose_bits(n->mode);
+	n->opening += !of_use;
+	shard_unlock(s);
+	return !of_use;
+}
+
+void node_opened_as_it_is(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
 
-	n->opening += (unsigned)change;
+	n->opening--;
 	shard_unlock(s);
 	node_drop_backing(t, n);
 }

@@ -45,9 +45,11 @@ void node_backing(struct node_table *t, struct node *n, struct backing_view *vie
 /* What an open that was counted is from here on: passed through if the node has a file, or can take
  * this one, which may be NULL; true: it has taken it. */
 bool node_settle_open(struct node_table *t, struct node *n, struct backing *fresh);
-/* One more, or one less, opens the node without asking for its file: that it needs none it has seen
- * by what the node was, which does not change meanwhile. */
-void node_opening(struct node_table *t, struct node *n, int change);
+/* It is being opened with these rights. True: its file is of no use for that, by what the node is;
+ * which does not change until node_opened_as_it_is(). In one step: whoever is still to ask for the
+ * file must not keep another from taking it. */
+bool node_opens_as_it_is(struct node_table *t, struct node *n, uint32_t rights, bool direct);
+void node_opened_as_it_is(struct node_table *t, struct node *n);
 void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights);
 /* Is it passed through, or was it until it was closed? Of an open that was refused a file: no. */
 bool node_passed_last(struct node_table *t, uint64_t nodeid);

@@ -287,6 +287,8 @@ int bridge_begin(struct bridge *b, int fuse_fd)
 
 	b->kernel_flags = fs_init_out_flags(&k->state->told);
 	b->fuse_fd = fuse_fd;
+	nodes_share_writes(b->nodes,
+			   fuse_fd >= 0 && b->params.shared_mmap != BRIDGE_SHARED_MMAP_CACHED);
 	passthrough_begin(b, fuse_fd);
 	dirs_begin(b);
 	if (!err)

@@ -332,9 +332,6 @@ int finish_statfs(struct op *op, uint8_t *payload, size_t len);
 /* Notes what an answer says about the node, and hides from the kernel what is between the device
  * and us. `node` may be NULL. */
 void note_attr(struct op *op, struct node *node, struct fuse_attr *attr);
-/* A write clears these bits without a word to the kernel, which would show them until the
- * attributes are too old: so of such a file they are too old at once. */
-bool may_lose_bits(uint32_t mode);
 /* The device is late: true when the op was answered with what is known. */
 bool answer_from_memory(struct op *op);
 

@@ -139,10 +139,16 @@ void node_restore(struct node_table *t, struct node *n, struct node_origin *o)
 	shard_unlock(s);
 }
 
-/* Called with the shard's lock held: the kernel writes it, and says nothing. */
-static bool passes_writes(const struct node *n)
+/* Called with the shard's lock held: the kernel writes it, and says nothing; or others may, with
+ * whom its writers here share it. */
+static bool others_write(const struct node *n)
 {
-	return n->backing && n->writers;
+	return n->writers && (n->backing || n->table->writes_are_shared);
+}
+
+void nodes_share_writes(struct node_table *t, bool shared)
+{
+	t->writes_are_shared = shared;
 }
 
 void node_look(struct node_table *t, struct node *n, struct node_view *view)
@@ -157,7 +163,7 @@ void node_look(struct node_table *t, struct node *n, struct node_view *view)
 	view->dax = n->dax && !n->truncating;
 	view->mtime_late = n->mtime_late;
 	view->paged = n->paged;
-	view->written_beside = n->ios > 0 || passes_writes(n);
+	view->written_beside = n->ios > 0 || others_write(n);
 	view->caps_clear = n->caps_clear;
 	view->suid_clear = n->suid_clear;
 	view->privs_clock = n->privs_clock;
@@ -330,22 +336,24 @@ void node_note_locked(struct node_table *t, struct node *n)
 bool node_take_flush(struct node_table *t, struct node *n)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
-	bool due = n->written || n->locked || passes_writes(n);
+	bool due = n->written || n->locked || (n->backing && n->writers);
 
 	n->written = false;
 	shard_unlock(s);
 	return due;
 }
 
-void node_note_opened(struct node_table *t, struct node *n, bool writes)
+bool node_note_opened(struct node_table *t, struct node *n, bool writes)
 {
 	struct shard *s = shard_lock(t, n->nodeid);
+	bool first = writes && !n->writers;
 
 	n->opens++;
 	n->writers += writes;
 	if (n->window)
 		window_set_closed(n->window, 0);
 	shard_unlock(s);
+	return first && t->writes_are_shared;
 }
 
 bool node_note_released(struct node_table *t, struct node *n, bool writes)

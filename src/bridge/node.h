@@ -22,11 +22,19 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "wire/fuse.h"
 #include "window/window.h"
 
 struct node;
+/* A write clears these bits without a word to the kernel, which would show them until the
+ * attributes are too old: so of such a file they are too old at once. */
+static inline bool may_lose_bits(uint32_t mode)
+{
+	return S_ISREG(mode) && mode & (S_ISUID | S_ISGID);
+}
+
 struct node_table;
 
 /* A consistent look at a node. */
@@ -35,10 +43,11 @@ struct node_view {
 	uint64_t mapped_end; /* nothing behind it has ever been mapped */
 	uint32_t mode;
 	unsigned opens_here; /* handles of it that are not passed through */
-	bool wanted;	/* to be served from the window */
-	bool dax;	/* and nothing stands against it now */
-	bool paged;	/* the kernel may have pages of it */
-	/* By processes that have the host's file, or by the kernel: no times of it are kept. */
+	bool wanted;	     /* to be served from the window */
+	bool dax;	     /* and nothing stands against it now */
+	bool paged;	     /* the kernel may have pages of it */
+	/* By processes that have the host's file, by the kernel, or on the host: no attributes of
+	 * it are kept. */
 	bool written_beside;
 	bool mtime_late; /* the window was written; the host's st_mtime does not show it yet */
 	/* Since they were last changed, as far as we know, a write has been through the host's
@@ -111,8 +120,12 @@ void node_note_written(struct node_table *t, struct node *n);
 void node_note_locked(struct node_table *t, struct node *n);
 /* Does a FLUSH that goes out now have something to do? */
 bool node_take_flush(struct node_table *t, struct node *n);
-/* A handle is open on it, and no longer; the last: nobody has it open for writing any more. */
-void node_note_opened(struct node_table *t, struct node *n, bool writes);
+/* Whether who has a file open for writing shares it with writers elsewhere: a database asks for a
+ * size, and what it has missed is lost. Before the first request. */
+void nodes_share_writes(struct node_table *t, bool shared);
+/* A handle is open on it; true: from now on no attributes of it are to be kept. And no longer; the
+ * last: nobody has it open for writing any more. */
+bool node_note_opened(struct node_table *t, struct node *n, bool writes);
 bool node_note_released(struct node_table *t, struct node *n, bool writes);
 /* The kernel keeps pages of what is opened now. */
 void node_note_paged(struct node_table *t, struct node *n);

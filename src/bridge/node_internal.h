@@ -96,6 +96,7 @@ struct node_table {
 	_Atomic int fuse_fd;
 	struct backing *backings_lost;
 	_Atomic uint64_t n_backings;
+	bool writes_are_shared;
 };
 
 /* A node as another driver had it. */

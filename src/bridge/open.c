@@ -11,6 +11,7 @@
 #include "bridge/backing.h"
 #include "bridge/passthrough.h"
 #include "bridge/rebuild.h"
+#include "fuse/tell.h"
 
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
@@ -54,8 +55,10 @@ int note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 
 	op->given_open = true;
 	op->given_fh = op->given_number = out->fh;
-	if (node)
-		node_note_opened(b->nodes, node, open_writes(op->open_flags));
+	/* What the kernel was told by the LOOKUP just before may be old: for a writer that is too
+	 * late. */
+	if (node && node_note_opened(b->nodes, node, open_writes(op->open_flags)) && !op->call)
+		fuse_tell_attr(b->fuse_fd, node_id(node));
 	if (node)
 		out->fh = op->given_number = handles_add(b->kept->handles, node_id(node), out->fh,
 							 op->open_flags, request_id(op->h.unique));

@@ -44,20 +44,6 @@ static uint32_t rights_of(uint32_t open_flags)
 
 /* ------------------------------------------------------------------ asking */
 
-static bool is_of_use(struct op *op, struct node *node)
-{
-	struct bridge *b = op->bridge;
-	struct backing_view backing;
-	struct node_view view;
-
-	node_backing(b->nodes, node, &backing);
-	/* What there is was opened for less, or cannot be opened like that, for all we know. */
-	if (backing.id)
-		return rights_of(op->open_flags) & ~backing.rights || op->open_flags & O_DIRECT;
-	node_look(b->nodes, node, &view);
-	return !view.opens_here && !may_lose_bits(view.mode);
-}
-
 /* The device need not give it, but know of it: what the kernel writes is not the host's doing. */
 static void say_passed(struct op *op, struct node *node)
 {
@@ -78,15 +64,13 @@ void passthrough_ask(struct op *op, struct node *node)
 
 	if (!atomic_load_explicit(&op->bridge->passthrough, memory_order_relaxed))
 		return;
-	/* In this order: what is looked at does not change then. */
-	if (node && !op->opening)
-		node_opening(nodes, node, 1);
-	op->opening = node != NULL;
-	if (node && !is_of_use(op, node)) {
+	passthrough_end(op);
+	op->opening = node && node_opens_as_it_is(nodes, node, rights_of(op->open_flags),
+						  op->open_flags & O_DIRECT);
+	if (op->opening) {
 		say_passed(op, node);
 		return;
 	}
-	passthrough_end(op);
 	op->h.padding |= AGREEMENT_FILE_WANTED;
 	memcpy(op->req->in, &op->h, sizeof(op->h));
 }
@@ -94,7 +78,7 @@ void passthrough_ask(struct op *op, struct node *node)
 void passthrough_end(struct op *op)
 {
 	if (op->opening)
-		node_opening(op->bridge->nodes, node_find(op->bridge->nodes, op->h.nodeid), -1);
+		node_opened_as_it_is(op->bridge->nodes, node_find(op->bridge->nodes, op->h.nodeid));
 	op->opening = false;
 }
 

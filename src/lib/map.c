@@ -143,13 +143,22 @@ static int map_waiting(struct vfsdax_map *m, uint64_t off, size_t len, unsigned 
 {
 	struct vfsdax *s = m->file->share;
 	uint64_t until = clock_now_ns() + s->timeout_ms * NS_PER_MS;
+	struct fuse_attr attr;
+	bool asked = false;
 	unsigned n = 0;
 	int r;
 
-	while ((r = try_map(m, off, len, flags, n++)) == 1)
-		if (clock_now_ns() >= until)
-			return -ETIMEDOUT;
-	return r;
+	do {
+		r = try_map(m, off, len, flags, n++);
+		/* The device maps nothing behind the end; the host may have made it shorter. */
+		if (r == -ENOSPC && !asked) {
+			asked = true;
+			r = node_getattr(s, m->file->nodeid, &attr) ?: 1;
+		}
+		if (r != 1)
+			return r;
+	} while (clock_now_ns() < until);
+	return -ETIMEDOUT;
 }
 
 /* Does not wait: what is missing is requested, for the next call. */

@@ -262,7 +262,10 @@ static int create_missing(struct vfsdax *s, const struct path_node *p, int flags
 
 /* ------------------------------------------------------------------ both */
 
-static int open_from(struct vfsdax *s, struct dir *from, const char *path, int flags, mode_t mode,
+/* The name was given to another file since it was looked up; looking again may find the next. */
+#define STALE_TRIES 8
+
+static int open_once(struct vfsdax *s, struct dir *from, const char *path, int flags, mode_t mode,
 		     struct vfsdax_file **file)
 {
 	bool exclusive = flags & O_CREAT && flags & O_EXCL;
@@ -270,9 +273,6 @@ static int open_from(struct vfsdax *s, struct dir *from, const char *path, int f
 	struct path_node p;
 	int err;
 
-	if (flags & ~FLAGS_KNOWN || (flags & O_ACCMODE) == O_ACCMODE)
-		return -EINVAL;
-	IN_SCOPE_OF(s);
 	if (!(flags & O_NOFOLLOW) && !exclusive)
 		how |= WALK_FOLLOW;
 	err = path_walk(s, from, path, how, &p);
@@ -283,6 +283,19 @@ static int open_from(struct vfsdax *s, struct dir *from, const char *path, int f
 	else
 		err = create_missing(s, &p, flags, mode, file);
 	path_put(s, &p);
+	return err;
+}
+
+static int open_from(struct vfsdax *s, struct dir *from, const char *path, int flags, mode_t mode,
+		     struct vfsdax_file **file)
+{
+	int err = -ESTALE;
+
+	if (flags & ~FLAGS_KNOWN || (flags & O_ACCMODE) == O_ACCMODE)
+		return -EINVAL;
+	IN_SCOPE_OF(s);
+	for (int i = 0; err == -ESTALE && i < STALE_TRIES; i++)
+		err = open_once(s, from, path, flags, mode, file);
 	if (err)
 		return err;
 	(*file)->path = strdup(path);

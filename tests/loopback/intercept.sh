@@ -198,34 +198,7 @@ print(hashlib.md5(m).hexdigest(), hashlib.md5(f.read()).hexdigest())'"
 	expect_ge "$(served maps)" 1 "maps that were served"
 }
 
-# ---- sqlite3, from both sides -----------------------------------------------------------------------
-
-commits() { # FILE NAME COUNT
-	local i
-	echo 'pragma busy_timeout=20000; pragma synchronous=off;'
-	for ((i = 0; i < $3; i++)); do
-		echo "begin immediate; update t set n = n + 1 where k = $((i % 100)); insert into h values('$2', $i); commit;"
-	done
-}
-
-timeout_sqlite_with_the_host=200
-test_sqlite_with_the_host() {
-	programs_of_others || return 0
-	need sqlite3
-	intercept_setup
-	local n=${VFSDAX_LONG:+50000} host
-	n=${n:-1500}
-	sqlite3 "$MNT/db" 'pragma journal_mode=wal; create table t(k integer primary key, n); create table h(who, i);' "$(for ((i = 0; i < 100; i++)); do echo "insert into t values($i, 0);"; done)"
-	commits db host "$n" | sqlite3 "$HOST_DIR/db" >"$TEST_DIR/host.out" 2>&1 &
-	host=$!
-	commits db guest "$n" | run sqlite3 "$MNT/db" >"$TEST_DIR/guest.out" 2>&1 || fail "status $?: $(tail -n 3 "$TEST_DIR/guest.out")"
-	wait "$host" || fail "the host's: status $?: $(tail -n 3 "$TEST_DIR/host.out")"
-	expect_eq "$(run sqlite3 "$MNT/db" 'pragma integrity_check; select sum(n) from t; select who, count(*), sum(i) from h group by who')" \
-		"$(printf 'ok\n%d\nguest|%d|%d\nhost|%d|%d' $((2 * n)) "$n" $((n * (n - 1) / 2)) "$n" $((n * (n - 1) / 2)))" "the database"
-	expect_eq "$(sqlite3 "$HOST_DIR/db" 'pragma integrity_check')" ok "what the host says"
-	expect_ge "$(served reads)" 10 "reads that were served"
-	expect_ge "$(served maps)" 1 "maps that were served"
-}
+# ---- sqlite3 ------------------------------------------------------------------------------------------
 
 long_sqlite_says_the_same=1
 test_sqlite_says_the_same() {
@@ -256,48 +229,16 @@ test_ripgrep() {
 	expect_ge "$(served maps)" 1 "maps that were served"
 }
 
-# lmdb_text FROM TO: what mdb_load reads
-lmdb_text() {
-	printf 'VERSION=3\nformat=print\ntype=btree\nmapsize=67108864\nHEADER=END\n'
-	seq -f ' %010.0f' "$1" "$2" | sed 'p; s/ \(.*\)/ value \1 \1 \1 \1 \1 \1/'
-	echo DATA=END
-}
-
 long_lmdb=1
 test_lmdb() {
 	programs_of_others || return 0
 	need mdb_load mdb_dump mdb_copy
 	intercept_setup
-	lmdb_text 1 20000 >"$HOST_DIR/text"
+	"$LIB_DIR/../coherence/lmdb-text.sh" 1 20000 >"$HOST_DIR/text"
 	# (its lock file has the process's number in it)
 	same "mkdir env copy && mdb_load -f ../text env && mdb_dump env | md5sum && mdb_load -f ../text -s other env && mdb_stat -a env && mdb_dump -a env | md5sum
 		mdb_load -N -s other -f ../text env; mdb_copy -c env copy && mdb_dump -a copy | md5sum && rm env/lock.mdb copy/lock.mdb"
 	expect_ge "$(served reads)" 10 "reads that were served"
-	expect_ge "$(served maps)" 4 "maps that were served"
-}
-
-# One environment, written from both sides at once: its mutexes lie in a file that both have mapped, and the pages that each reads
-# through a map are those that the other has written.
-timeout_lmdb_with_the_host=300
-test_lmdb_with_the_host() {
-	programs_of_others || return 0
-	need mdb_load mdb_dump
-	intercept_setup
-	local n=${VFSDAX_LONG:+100000} host
-	n=${n:-10000}
-	lmdb_text 1 "$n" >"$TEST_DIR/text"
-	mkdir "$HOST_DIR/env"
-	lmdb_text 1 1 | run mdb_load -s start "$MNT/env"
-	timeout 200 mdb_load -f "$TEST_DIR/text" -s host "$HOST_DIR/env" >"$TEST_DIR/host.out" 2>&1 &
-	host=$!
-	run timeout 200 mdb_load -f "$TEST_DIR/text" -s guest "$MNT/env" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
-	wait "$host" || fail "the host's: status $?: $(tail -n 3 "$TEST_DIR/host.out")"
-	local who name expected
-	expected=$(sed '1,/HEADER=END/d' "$TEST_DIR/text" | md5sum)
-	for name in host guest; do
-		expect_eq "$(mdb_dump -p -s $name "$HOST_DIR/env" | sed '1,/HEADER=END/d' | md5sum)" "$expected" "what the host reads of $name"
-		expect_eq "$(run mdb_dump -p -s $name "$MNT/env" | sed '1,/HEADER=END/d' | md5sum)" "$expected" "what the program reads of $name"
-	done
 	expect_ge "$(served maps)" 4 "maps that were served"
 }
 

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * sharedop: does memory that is shared by a file tell the truth?
+ * sharedop: what can be mapped?
  *
- *   sharedop count FILE N             adds 1 to the number at the file's beginning, N times, by an
- *                                     atomic instruction on a MAP_SHARED
- *   sharedop count-lib SOURCE NAME N  the same by a map of libvfsdax
- *   sharedop views FILE OTHER         OTHER is the same file by another way: what each kind of
- * store (map, write, direct write) puts into one is loaded from both by each kind of load, in the
- * next call sharedop map FILE HOW             can it be mapped? HOW: shared, shared-read, private
- *   sharedop again FILE N             opens, maps and closes it N times
- *   sharedop hold FILE SECONDS        keeps it open for both, and waits; then stores and looks
+ *   sharedop map FILE HOW        can it be mapped? HOW: shared, shared-read, private
+ *   sharedop again FILE N        opens, maps and closes it N times
+ *   sharedop hold FILE SECONDS   keeps it open for both, and waits; then stores and looks
  *
  * Status 2: the kernel refuses to map it, which stderr says as "mmap: ERRNO".
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,10 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <vfsdax/vfsdax.h>
-
-#define PAGE  4096u
-#define PAGES 8u
+#define PAGE 4096u
 
 #define CHECK(cond)                                                                           \
 	do {                                                                                  \
@@ -47,101 +38,6 @@ static void *map_of(int fd, size_t len, int prot, int flags)
 		exit(2);
 	}
 	return at;
-}
-
-static void add(void *at, long n)
-{
-	_Atomic uint64_t *number = at;
-
-	for (long i = 0; i < n; i++)
-		atomic_fetch_add(number, 1);
-}
-
-static int count(const char *path, long n)
-{
-	int fd = open(path, O_RDWR);
-
-	CHECK(fd >= 0);
-	add(map_of(fd, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED), n);
-	return 0;
-}
-
-static int count_lib(const char *source, const char *name, long n)
-{
-	struct vfsdax *share;
-	struct vfsdax_file *file;
-	struct vfsdax_map *map;
-
-	CHECK((errno = -vfsdax_attach(source, NULL, &share)) == 0);
-	CHECK((errno = -vfsdax_open(share, name, O_RDWR, 0, &file)) == 0);
-	CHECK((errno = -vfsdax_map(file, 0, PAGE, VFSDAX_MAP_WRITE, &map)) == 0);
-	add(vfsdax_map_addr(map), n);
-	vfsdax_unmap(map);
-	vfsdax_close(file);
-	vfsdax_detach(share);
-	return 0;
-}
-
-/* ------------------------------------------------------------------ views */
-
-struct side {
-	int fd, direct;
-	uint8_t *map;
-};
-
-static struct side side_of(const char *path)
-{
-	struct side s = {.fd = open(path, O_RDWR), .direct = open(path, O_RDWR | O_DIRECT)};
-
-	CHECK(s.fd >= 0 && s.direct >= 0);
-	s.map = map_of(s.fd, PAGE * PAGES, PROT_READ | PROT_WRITE, MAP_SHARED);
-	return s;
-}
-
-/* A page is `v` then. */
-static void store(const struct side *s, unsigned how, unsigned page, uint8_t v)
-{
-	static _Alignas(PAGE) uint8_t buf[PAGE];
-
-	memset(buf, v, PAGE);
-	if (how == 0)
-		memcpy(s->map + page * PAGE, buf, PAGE);
-	else
-		CHECK(pwrite(how == 1 ? s->fd : s->direct, buf, PAGE, page * PAGE) == PAGE);
-}
-
-static void load(const struct side *s, unsigned how, unsigned page, uint8_t *buf)
-{
-	if (how == 0)
-		memcpy(buf, s->map + page * PAGE, PAGE);
-	else
-		CHECK(pread(how == 1 ? s->fd : s->direct, buf, PAGE, page * PAGE) == PAGE);
-}
-
-static int views(const char *one, const char *other)
-{
-	static const char *const hows[] = {"map", "call", "direct"};
-	const struct side sides[2] = {side_of(one), side_of(other)};
-	static _Alignas(PAGE) uint8_t buf[PAGE], want[PAGE];
-	uint8_t v = 1;
-
-	for (unsigned round = 0; round < 40; round++)
-		for (unsigned to = 0; to < 6; to++)
-			for (unsigned from = 0; from < 6; from++) {
-				unsigned page = (round + to) % PAGES;
-
-				store(&sides[to / 3], to % 3, page, ++v);
-				memset(want, v, PAGE);
-				load(&sides[from / 3], from % 3, page, buf);
-				if (memcmp(buf, want, PAGE) == 0)
-					continue;
-				fprintf(stderr,
-					"sharedop: stored by %s at side %u, not seen by %s "
-					"at side %u\n",
-					hows[to % 3], to / 3, hows[from % 3], from / 3);
-				return 1;
-			}
-	return 0;
 }
 
 /* ------------------------------------------------------------------ */
@@ -192,12 +88,6 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "";
 
-	if (argc == 4 && strcmp(what, "count") == 0)
-		return count(argv[2], atol(argv[3]));
-	if (argc == 5 && strcmp(what, "count-lib") == 0)
-		return count_lib(argv[2], argv[3], atol(argv[4]));
-	if (argc == 4 && strcmp(what, "views") == 0)
-		return views(argv[2], argv[3]);
 	if (argc == 4 && strcmp(what, "map") == 0)
 		return try_map(argv[2], argv[3]);
 	if (argc == 4 && strcmp(what, "again") == 0)

@@ -251,13 +251,13 @@ static int run_op(struct op *op, const struct op_info *info)
 	if (r < 0)
 		return r;
 	move_mtime(op);
-	if (info->flags & OP_NODE) {
+	if (info->flags & OP_NODE)
 		r = inode_get(op->fs, op->in.nodeid, &op->node);
-		if (r < 0)
-			return r;
-	}
-	r = info->handle(op);
+	if (r == 0)
+		r = info->handle(op);
 	inode_put(op->node);
+	if (r == -ESTALE && op->in.opcode == FUSE_OPEN)
+		stale_refused(&op->fs->stale, op->in.pid, op->in.nodeid);
 	return r;
 }
 

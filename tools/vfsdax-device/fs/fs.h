@@ -34,6 +34,7 @@
 #include "mounts.h"
 #include "table.h"
 #include "request.h"
+#include "stale.h"
 #include "watch.h"
 
 #define FS_MAX_WRITE_BYTES MIB
@@ -82,6 +83,7 @@ struct fs {
 	struct lock_table locks;
 	struct dax_table dax;
 	struct watch watch;
+	struct stale stale;
 };
 
 static inline bool fs_agreed(struct fs *fs, uint64_t flag)

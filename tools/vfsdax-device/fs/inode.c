@@ -258,6 +258,12 @@ int inode_lookup(struct fs *fs, struct inode *parent, const char *name, struct i
 	uint64_t clock = atomic_load(&fs->watch.clock);
 	int r = find(fs, parent, name, out, stx);
 
+	/* It has lost the name meanwhile. (Where st_nlink means nothing, that is no reason.) */
+	for (int i = 0; r == 0 && !stx->stx_nlink && i < 3; i++) {
+		inode_forget(fs, (*out)->nodeid, 1);
+		inode_put(*out);
+		r = find(fs, parent, name, out, stx);
+	}
 	if (r == 0)
 		watch_ask_again(*out, clock, stx);
 	return r;

@@ -37,6 +37,7 @@ int op_lookup(struct op *op)
 		return r;
 	r = inode_lookup(op->fs, op->node, name, &inode, &stx);
 	cred_leave(&scope);
+	stale_found(&op->fs->stale, op->in.pid, r < 0 ? 0 : inode->nodeid);
 	return r < 0 ? r : reply_entry(op, inode, &stx);
 }
 

@@ -116,16 +116,15 @@ static void give_file(struct op *op, struct inode *inode, uint64_t fh, uint32_t 
 	handle_put(h);
 }
 
-/*
- * The guest's kernel still believes in a name that the host has given to another file, or to none:
- * it looks again for who gets ESTALE. So what is opened by name is what the host has there now. Who
- * has the file open may open it once more (/proc/self/fd).
- */
-static bool lost_its_name(const struct inode *inode, int fd)
+/* What is opened by name is what the host has there now; stale.h. */
+static bool lost_its_name(struct op *op, int fd)
 {
 	struct stat st;
 
-	return inode->linked && !atomic_load(&inode->opens) && fstat(fd, &st) == 0 && !st.st_nlink;
+	if (op->node->linked && fstat(fd, &st) == 0 && !st.st_nlink)
+		return !stale_may_open(&op->fs->stale, op->in.pid, op->node->nodeid);
+	stale_found(&op->fs->stale, op->in.pid, 0);
+	return false;
 }
 
 int op_open(struct op *op)
@@ -141,7 +140,7 @@ int op_open(struct op *op)
 	fd = open_node(op, &in);
 	if (fd < 0)
 		return fd;
-	if (lost_its_name(op->node, fd)) {
+	if (lost_its_name(op, fd)) {
 		close(fd);
 		return -ESTALE;
 	}
@@ -191,6 +190,7 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	int r;
 
 	entry_fill(op->fs, op->node, inode, stx, &out.entry);
+	stale_found(&op->fs->stale, op->in.pid, 0);
 	r = handle_open(op->fs, inode, HANDLE_FILE, fd, &out.open.fh);
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The certificate of coherence: runs the cells of coherence/certificate.sh by the loopback suite, and prints the table.
+#
+#   tests/coherence/run.sh [--build DIR] [--long] [--commits N] [--only PATTERN] [--json FILE] [--table FILE] [--jobs N]
+#
+#   --build DIR     where the programs are (default build/release)
+#   --long          100 000 WAL commits of each side in each cell, a hundredth with a rollback journal, more of the rest;
+#                   without it 200
+#   --commits N     another number of them
+#   --only PATTERN  only the cells whose MODE:PAIR:WORKLOAD matches this extended regular expression
+#   --json FILE     the cells, as they are measured, into FILE
+#   --table FILE    the table in markdown into FILE, beside stdout
+#   --jobs N        how many modes at the same time (default 2)
+#
+# Status 0 when each cell is what coherence/promises says. VFSDAX_SEED=N repeats the operations of fsx.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+build=() jobs=2 only=. json='' table=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--build) build=(--build "$2"); shift ;;
+	--long) export VFSDAX_LONG=1 ;;
+	--commits) export VFSDAX_COMMITS=$2; shift ;;
+	--only) only=$2; shift ;;
+	--json) json=$2; shift ;;
+	--table) table=$2; shift ;;
+	--jobs) jobs=$2; shift ;;
+	--help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+	*) echo "run.sh: unknown option $1; see --help" >&2; exit 2 ;;
+	esac
+	shift
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export VFSDAX_COHERENCE_RESULTS=$work/cells VFSDAX_COHERENCE_ONLY=$only
+: >"$VFSDAX_COHERENCE_RESULTS"
+
+status=0
+"$here/../loopback/run.sh" "${build[@]}" --jobs "$jobs" --only '/certificate\.(passed|window|cached|deny|queue|none|never|always)$' || status=$?
+jq -R 'split(" ") | {mode: .[0], pair: .[1], workload: .[2], verdict: .[3], promise: .[4]}' "$work/cells" | jq -s . >"$work/json"
+[ -z "$json" ] || cp "$work/json" "$json"
+
+# A row for a workload and the pairs that have the same verdicts, a column a mode; in brackets what came out better than
+# coherence/promises has it.
+jq -r '
+	["passed", "window", "cached", "deny", "queue", "none", "never", "always"] as $modes
+	| ["host+mount", "mount+mount", "mount+mount2", "mount+run", "host+run", "mount+library"] as $pairs
+	| def verdict: (.verdict | sub("-"; " ")) as $v | if .promise != .verdict and .verdict != "WRONG" then "(\($v))" else $v end;
+	. as $cells | (reduce .[] as $c ([]; if index($c.workload) then . else . + [$c.workload] end)) as $workloads
+	| "| workload | sides | " + ($modes | join(" | ")) + " |", "|---|---|" + ($modes | map("---|") | add),
+	  ($workloads[] as $w
+	   | [$pairs[] as $p | {pair: $p, row: [$modes[] as $m | [$cells[] | select(.mode == $m and .pair == $p and .workload == $w)]
+	      | if length == 0 then "–" else .[-1] | verdict end]} | select(any(.row[]; . != "–"))]
+	   | (reduce .[] as $r ([]; if any(.[]; .row == $r.row) then map(if .row == $r.row then .pairs += [$r.pair] else . end)
+	      else . + [{row: $r.row, pairs: [$r.pair]}] end))[]
+	   | "| \($w) | \(.pairs | join(", ")) | " + (.row | join(" | ")) + " |")' "$work/json" | tee ${table:+"$table"}
+exit "$status"
