@@ -56,8 +56,9 @@ int note_open(struct op *op, struct node *node, struct fuse_open_out *out)
 	op->given_open = true;
 	op->given_fh = op->given_number = out->fh;
 	/* What the kernel was told by the LOOKUP just before may be old: for a writer that is too
-	 * late. */
-	if (node && node_note_opened(b->nodes, node, open_writes(op->open_flags)) && !op->call)
+	 * late. (CREATE brings attributes itself.) */
+	if (node && node_note_opened(b->nodes, node, open_writes(op->open_flags)) && !op->call &&
+	    op->h.opcode == FUSE_OPEN)
 		fuse_tell_attr(b->fuse_fd, node_id(node));
 	if (node)
 		out->fh = op->given_number = handles_add(b->kept->handles, node_id(node), out->fh,

@@ -147,6 +147,7 @@ int finish_create(struct op *op, uint8_t *payload, size_t len)
 	struct fuse_entry_out *entry = (struct fuse_entry_out *)payload;
 	struct fuse_open_out *open = (struct fuse_open_out *)(payload + sizeof(*entry));
 	struct bridge *b = op->bridge;
+	struct node_view view;
 	struct node *node;
 	int err;
 
@@ -159,6 +160,9 @@ int finish_create(struct op *op, uint8_t *payload, size_t len)
 	err = note_open(op, node, open);
 	if (err)
 		return err;
+	node_look(b->nodes, node, &view);
+	if (view.written_beside)
+		entry->attr_valid = entry->attr_valid_nsec = 0;
 	if (!(op->open_flags & O_TRUNC) || !b->window || entry->attr.size == 0)
 		return 0;
 	memcpy(op->saved, payload, sizeof(op->saved));
