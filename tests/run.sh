@@ -185,8 +185,15 @@ suite() { # NAME COMMAND...: passes its lines on and adds its counts up
 	fi
 }
 
-# Tests that take long and whose worth is not in what a sanitizer sees, or that "delays" runs again.
-heavy='/(torture\.|data\.sparse_3g|lifecycle\.fifty_mounts|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast|.*_(without|by)_))'
+# Not with a sanitizer, unless --long: what programs say and write, and what takes long for another reason than memory, or
+# what "delays" runs again.
+heavy='/((bench|mounting|stat|upgrade|takeover_mounts|fio_engine|torture)\.|data\.sparse_3g|lifecycle\.fifty_mounts'
+heavy+='|takeover_state\.(twenty_thousand_nodes|a_holder_that_does_not_answer)|direct\.a_device_that_dies_leaves_the_memory'
+heavy+='|unhindered\.the_host_unmounts|names\.readdir_of_20000|window\.every_policy|failing\.an_idle_mount_outlives'
+heavy+='|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast|the_storm_finds|the_holder_finds|.*_(without|by)_))'
+# Of these what the release build runs though --quick leaves it out.
+once='/(data\.sparse_3g|lifecycle\.fifty_mounts|takeover_state\.twenty_thousand|unhindered\.the_host_unmounts|names\.readdir_of_20000'
+once+='|window\.every_policy|failing\.an_idle_mount|bench\.(an_io_that|lib_and_map)|fio_engine\.(a_source_that|a_device_that|pointers_into))'
 # loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only, but not $without
 loopback() {
 	local label=$1 dir names
@@ -345,7 +352,7 @@ release() {
 	group build/release build_release || return
 	group unit/release unit_tests release
 	group loopback/release loopback loopback/release release . "${short[@]}"
-	[ "$quick" ] || [ "$long" ] || group loopback/release loopback loopback/release release '/(data\.sparse_3g|lifecycle\.fifty_mounts)'
+	[ "$quick" ] || [ "$long" ] || group loopback/release loopback loopback/release release "$once"
 	group package package
 }
 package() {

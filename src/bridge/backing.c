@@ -71,8 +71,35 @@ bool node_settle_open(struct node_table *t, struct node *n, struct backing *fres
 		ledger_enter(fresh, RECORD_BACKING);
 	}
 	n->opens_here += !n->backing;
+	n->passed_last = n->backing;
 	shard_unlock(s);
 	return taken;
+}
+
+bool node_passed_last(struct node_table *t, uint64_t nodeid)
+{
+	struct node *n = node_find(t, nodeid);
+	struct shard *s;
+	bool passed;
+
+	if (!n)
+		return false;
+	s = shard_lock(t, nodeid);
+	passed = n->passed_last;
+	shard_unlock(s);
+	return passed;
+}
+
+void node_drop_backing(struct node_table *t, struct node *n)
+{
+	struct shard *s = shard_lock(t, n->nodeid);
+	struct backing *last = n->opens || n->opening ? NULL : n->backing;
+
+	if (last)
+		n->backing = NULL;
+	shard_unlock(s);
+	if (last)
+		backing_free(t, last);
 }
 
 void node_opening(struct node_table *t, struct node *n, int change)
@@ -81,6 +108,7 @@ void node_opening(struct node_table *t, struct node *n, int change)
 
 	n->opening += (unsigned)change;
 	shard_unlock(s);
+	node_drop_backing(t, n);
 }
 
 void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
@@ -90,18 +118,6 @@ void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights)
 	if (n->backing)
 		ledger_set(n->backing->rights, ledger_get(n->backing->rights) | rights);
 	shard_unlock(s);
-}
-
-void node_drop_backing(struct node_table *t, struct node *n)
-{
-	struct shard *s = shard_lock(t, n->nodeid);
-	struct backing *last = n->opens ? NULL : n->backing;
-
-	if (last)
-		n->backing = NULL;
-	shard_unlock(s);
-	if (last)
-		backing_free(t, last);
 }
 
 /* ------------------------------------------------------------------ another driver's */
@@ -116,6 +132,7 @@ static int load(void *ctx, void *record, size_t size)
 	atomic_fetch_add(&t->n_backings, 1);
 	if (n && n->opens && !n->backing) {
 		n->backing = backing;
+		n->passed_last = true;
 		n->opens_here = 0;
 	} else {
 		backing->next = t->backings_lost;

@@ -49,7 +49,9 @@ bool node_settle_open(struct node_table *t, struct node *n, struct backing *fres
  * by what the node was, which does not change meanwhile. */
 void node_opening(struct node_table *t, struct node *n, int change);
 void node_backing_proven(struct node_table *t, struct node *n, uint32_t rights);
-/* Frees it if nobody has the node open. */
+/* Is it passed through, or was it until it was closed? Of an open that was refused a file: no. */
+bool node_passed_last(struct node_table *t, uint64_t nodeid);
+/* Frees it if nobody has the node open, or opens it so. */
 void node_drop_backing(struct node_table *t, struct node *n);
 
 /* Another driver begins: after nodes and handles are there. 0 or -errno. And once there is a

@@ -64,6 +64,8 @@ void bridge_kept_end(struct bridge_kept *kept);
 struct bridge_heard {
 	/* Attributes are other ones, and with `data` contents (of a directory: names). */
 	void (*inode)(void *ctx, int stop_fd, uint64_t nodeid, bool data);
+	/* Of a file that is passed through, perhaps by who watches: attributes may be others. */
+	void (*passed)(void *ctx, uint64_t nodeid);
 	/* The same may be; nobody knows. And of a name, what file it is. */
 	void (*doubt)(void *ctx, int stop_fd, uint64_t nodeid);
 	void (*doubt_name)(void *ctx, int stop_fd, uint64_t dir, const char *name);

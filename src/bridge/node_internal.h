@@ -55,6 +55,7 @@ struct node {
 	bool paged;   /* has been open so that the kernel keeps pages of it, since `opens` was 0 */
 	unsigned ios; /* processes that write the host's file themselves */
 	struct backing *backing; /* backing.h; NULL: not passed through */
+	bool passed_last;	 /* when it was opened last */
 	unsigned opens_here;	 /* of `opens`: not passed through, all or none */
 	unsigned opening;	 /* OPENs under way that have not asked for the file */
 	bool written, locked;	 /* what a FLUSH is for */

@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "bridge/internal.h"
+#include "bridge/backing.h"
 #include "bridge/notice_parse.h"
 
 /* A device that says so much in a row gets a pause: it shall not have a CPU of ours for that. */
@@ -68,7 +69,10 @@ static bool inode_heard(struct notices *s, const struct notice *n)
 	if (!nodeid)
 		return false;
 	stats_add(&s->inodes, 1);
-	heard->inode(heard->ctx, s->stop_fd, nodeid, n->data);
+	if (n->passed && node_passed_last(s->b->nodes, nodeid))
+		heard->passed(heard->ctx, nodeid);
+	else
+		heard->inode(heard->ctx, s->stop_fd, nodeid, n->data);
 	return true;
 }
 

@@ -24,6 +24,7 @@ static int take_inode(struct bytes *b, struct notice *n)
 	n->kind = NOTICE_INODE;
 	n->nodeid = out.ino;
 	n->data = out.off >= 0;
+	n->passed = n->data && out.len == AGREEMENT_LEN_PASSED;
 	return 0;
 }
 

@@ -19,6 +19,7 @@ struct notice {
 	enum notice_kind kind;
 	uint64_t nodeid; /* NOTICE_INODE */
 	bool data;
+	bool passed;		   /* AGREEMENT_LEN_PASSED */
 	struct agreement_change c; /* NOTICE_CHANGE */
 	char name[NOTICE_NAME_MAX + 1], to_name[NOTICE_NAME_MAX + 1];
 };

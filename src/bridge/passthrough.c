@@ -58,6 +58,20 @@ static bool is_of_use(struct op *op, struct node *node)
 	return !view.opens_here && !may_lose_bits(view.mode);
 }
 
+/* The device need not give it, but know of it: what the kernel writes is not the host's doing. */
+static void say_passed(struct op *op, struct node *node)
+{
+	struct backing_view backing;
+	struct fuse_open_in in;
+
+	node_backing(op->bridge->nodes, node, &backing);
+	if (!backing.id)
+		return;
+	memcpy(&in, op_args(op), sizeof(in));
+	in.open_flags |= AGREEMENT_OPEN_PASSED;
+	memcpy(op_args(op), &in, sizeof(in));
+}
+
 void passthrough_ask(struct op *op, struct node *node)
 {
 	struct node_table *nodes = op->bridge->nodes;
@@ -68,8 +82,10 @@ void passthrough_ask(struct op *op, struct node *node)
 	if (node && !op->opening)
 		node_opening(nodes, node, 1);
 	op->opening = node != NULL;
-	if (node && !is_of_use(op, node))
+	if (node && !is_of_use(op, node)) {
+		say_passed(op, node);
 		return;
+	}
 	passthrough_end(op);
 	op->h.padding |= AGREEMENT_FILE_WANTED;
 	memcpy(op->req->in, &op->h, sizeof(op->h));

@@ -9,7 +9,7 @@
  * as that was opened.
  *
  * The state of a node, of which the kernel keeps the same (its "iomode"), and refuses what is not
- * so with EIO. It changes only while nobody has the node open:
+ * so with EIO. It changes only while nobody has the node open, nor opens it for what it has:
  *
  *              first open, with its file
  *     closed ----------------------------> passed through: every open is, or fails

@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "bridge/backing.h"
 #include "bridge/rebuild.h"
 
 /* The device failed while it was asked: nothing is known. */
@@ -88,6 +89,9 @@ static int open_again(void *ctx, uint64_t nodeid, uint32_t open_flags, uint64_t 
 	struct fuse_open_out out;
 	int err = find_node(b, nodeid);
 
+	if (!err && fs_limits(b->session)->agreed & AGREE_FILES &&
+	    node_passed_last(b->nodes, nodeid))
+		in.open_flags = AGREEMENT_OPEN_PASSED;
 	if (!err)
 		err = call(b, FUSE_OPEN, numbers_device(b->numbers, nodeid), &in, sizeof(in), &out,
 			   sizeof(out));

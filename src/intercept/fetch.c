@@ -13,7 +13,7 @@
 
 int fetch_file(struct mount *m, int fd, bool writes, struct given *given)
 {
-	struct stat st;
+	struct stat64 st;
 	int err = -ENXIO;
 
 	*given = (struct given){.host = -1};
@@ -24,7 +24,7 @@ int fetch_file(struct mount *m, int fd, bool writes, struct given *given)
 	m->windowed = true;
 	if (writes)
 		return err;
-	if (fstat(fd, &st) < 0)
+	if (real.fstat64(fd, &st) < 0)
 		return -errno;
 	err = direct_view(m->conn, fd, (uint64_t)st.st_size, &given->view);
 	if (!err)
@@ -37,13 +37,13 @@ int fetch_file(struct mount *m, int fd, bool writes, struct given *given)
 static void map_host(struct file *f)
 {
 	struct rlimit limit;
-	struct stat st;
+	struct stat64 st;
 	uint64_t len;
 	void *va;
 
 	/* A program that has a limit of its own for that needs its memory for itself. */
 	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY ||
-	    fstat(f->host, &st) < 0 || st.st_size <= 0)
+	    real.fstat64(f->host, &st) < 0 || st.st_size <= 0)
 		return;
 	len = ((uint64_t)st.st_size + st.st_size / 2 + ROOM) & ~(uint64_t)4095;
 	va = real.mmap64(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, f->host, 0);

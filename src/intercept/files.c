@@ -335,6 +335,22 @@ struct file *file_get(int fd, bool now)
 	return file_hold_entry(fd, entry);
 }
 
+bool file_may_be_old(int fd)
+{
+	uint64_t entry = fd_entry(fd);
+
+	if (ENTRY_KIND(entry) == FD_UNKNOWN && !in_handler())
+		entry = find_out(fd, entry);
+	switch (ENTRY_KIND(entry)) {
+	case FD_UNKNOWN:
+	case FD_ELSEWHERE:
+		return false;
+	default:
+		/* Of what is served here for writing the kernel is told nothing that lasts. */
+		return ENTRY_KIND(entry) < FD_FILE || !files[ENTRY_KIND(entry) - FD_FILE].writes;
+	}
+}
+
 /* ------------------------------------------------------------------ ends */
 
 void file_becomes_kernels(struct file *f, const char *why)

@@ -4,8 +4,8 @@
  * (README.md). Loaded by LD_PRELOAD; what this header declares is hidden, and only the C library's
  * names in calls*.c are seen.
  *
- *   calls.c    read, write, mmap and their kin      calls_fd.c   close, dup2, ...
- *      └ io.c     which bytes come from where       signals.c    handlers, masks, guarded copies
+ *   calls.c    read, write, mmap and their kin      calls_fd.c   close, dup2, ...   calls_stat.c
+ * sizes └ io.c     which bytes come from where       signals.c    handlers, masks, guarded copies
  *          └ files.c     the host's files that this process has
  *              └ table.c     what each descriptor is
  */
@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -36,6 +37,11 @@ struct real {
 	ssize_t (*pwritev64)(int, const struct iovec *, int, off_t);
 	ssize_t (*pwritev64v2)(int, const struct iovec *, int, off_t, int);
 	void *(*mmap64)(void *, size_t, int, int, int, off_t);
+	int (*fstat64)(int, struct stat64 *);
+	int (*__fxstat64)(int, int, struct stat64 *);
+	int (*fstatat64)(int, const char *, struct stat64 *, int);
+	int (*statx)(int, const char *, int, unsigned, struct statx *);
+	off64_t (*lseek64)(int, off64_t, int);
 	int (*close)(int);
 	int (*close_range)(unsigned, unsigned, int);
 	int (*dup2)(int, int);
@@ -136,6 +142,8 @@ struct file {
  */
 struct file *file_get(int fd, bool now);
 void file_put(struct file *f);
+/* What the kernel knows of its size and times: older than what is read here, perhaps. */
+bool file_may_be_old(int fd);
 /* The kernel has mapped the file behind `fd` into memory of this process. */
 void file_note_kernel_map(int fd);
 /* Heeds VFSDAX_RUN_CALLS. */

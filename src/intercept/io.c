@@ -74,9 +74,9 @@ static ssize_t file_read(struct file *f, int fd, const struct iovec *iov, int n,
 /* Where the file ends now, at least as far as `end`; less than `end`: it ends there. */
 static uint64_t size_for(struct file *f, uint64_t end)
 {
-	struct stat st;
+	struct stat64 st;
 
-	if (end <= atomic_load(&f->size) || f->gate || fstat(f->host, &st) < 0)
+	if (end <= atomic_load(&f->size) || f->gate || real.fstat64(f->host, &st) < 0)
 		return atomic_load(&f->size);
 	atomic_store(&f->size, (uint64_t)st.st_size);
 	return (uint64_t)st.st_size;
@@ -142,7 +142,7 @@ ssize_t io_pread(int fd, const struct iovec *iov, int n, off_t off)
 /* [result, result + len) of the description's offset is this call's; -1. */
 static off_t claim(int fd, size_t len)
 {
-	off_t end = lseek(fd, (off_t)len, SEEK_CUR);
+	off_t end = real.lseek64(fd, (off_t)len, SEEK_CUR);
 
 	return end < 0 ? -1 : end - (off_t)len;
 }
@@ -150,7 +150,7 @@ static off_t claim(int fd, size_t len)
 static void unclaim(int fd, size_t len)
 {
 	if (len)
-		lseek(fd, -(off_t)len, SEEK_CUR);
+		real.lseek64(fd, -(off_t)len, SEEK_CUR);
 }
 
 ssize_t io_read(int fd, const struct iovec *iov, int n)
@@ -164,7 +164,7 @@ ssize_t io_read(int fd, const struct iovec *iov, int n)
 	if (!f)
 		return NOT_SERVED;
 	len = total_of(iov, n);
-	off = lseek(fd, 0, SEEK_CUR);
+	off = real.lseek64(fd, 0, SEEK_CUR);
 	/* What runs over the end is the kernel's. So no offset is ever behind it for a moment. */
 	if (!len || off < 0 || size_for(f, (uint64_t)off + len) < (uint64_t)off + len)
 		goto out;
@@ -199,13 +199,13 @@ static bool mount_lives(struct file *f)
 static bool may_write(struct file *f, int fd, uint64_t off, size_t len)
 {
 	int flags = fcntl(fd, F_GETFL);
-	struct stat st;
+	struct stat64 st;
 
 	if (flags < 0 || flags & (O_APPEND | O_SYNC | O_DSYNC)) {
 		report_why(f->report, "writes: O_APPEND or O_SYNC");
 		return false;
 	}
-	if (!mount_lives(f) || fstat(f->host, &st) < 0)
+	if (!mount_lives(f) || real.fstat64(f->host, &st) < 0)
 		return false;
 	if (off > (uint64_t)st.st_size || len > (uint64_t)st.st_size - off) {
 		report_why(f->report, "writes that make the file longer");
@@ -251,7 +251,7 @@ ssize_t io_write(int fd, const struct iovec *iov, int n)
 
 	if (!f)
 		return NOT_SERVED;
-	off = f->writes && len ? lseek(fd, 0, SEEK_CUR) : -1;
+	off = f->writes && len ? real.lseek64(fd, 0, SEEK_CUR) : -1;
 	if (off < 0 || !may_write(f, fd, (uint64_t)off, len)) {
 		report_count(f->report, REPORT_KERNEL, len);
 		return done(f, NOT_SERVED);

@@ -4,6 +4,7 @@
  * where there is none the window, behind a gate (wire/direct.h).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -73,10 +74,12 @@ static int map_view(struct vfsdax_conn *c, const struct direct_answer *a,
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	void *gate = MAP_FAILED, *va = MAP_FAILED;
-	struct stat st;
+	struct statx stx;
 	int err;
 
-	if (fds->gate < 0 || fstat(fds->gate, &st) < 0 || st.st_size < (off_t)page)
+	if (fds->gate < 0 ||
+	    statx(fds->gate, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &stx) < 0 ||
+	    stx.stx_size < page)
 		return direct_fail(c, -EOPNOTSUPP, "the mount answers something else");
 	gate = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fds->gate, 0);
 	if (gate != MAP_FAILED)

@@ -79,6 +79,13 @@ enum agreement_flags {
  * without.
  */
 #define AGREEMENT_SHMID_FILES 255u
+/* In fuse_open_in.open_flags: nothing is wanted, the driver's kernel has the file and reads and
+ * writes this handle of it by itself. (Of a handle that has O_APPEND or O_DIRECT, wanted or not, it
+ * does that only by mappings.) */
+#define AGREEMENT_OPEN_PASSED (1u << 31)
+/* In fuse_notify_inval_inode_out.len, with off = 0: data was written while the driver had the file
+ * like that for writing, by its kernel or by others; who cannot know takes it for others. */
+#define AGREEMENT_LEN_PASSED  (-1)
 
 #define AGREEMENT_NO_FH UINT64_MAX
 struct agreement_listing {

@@ -320,7 +320,7 @@ test_compare_prints_ratios_with_intervals() {
 		--rounds 4 --runtime 50ms --ramp_time 10ms >"$out"
 	grep -qE '^psync +.* 1$' "$out" || fail "no baseline: $(cat "$out")"
 	grep -qE '^again .* \[[0-9.]+, [0-9.]+\] +[0-9.]+$' "$out" || fail "no interval: $(cat "$out")"
-	bench_json compare engine=psync engine=psync,bs=64k,name=larger --filename "$FILE" --rw randread --rounds 4 --runtime 50ms
+	bench_json compare engine=psync engine=psync,bs=64k,name=larger --filename "$FILE" --rw randread --rounds 4 --runtime "$((50 * SLOW))ms"
 	holds '.compare.columns | length == 2 and .[0].ratio.value == 1 and .[1].ratio.value < 1
 		and .[1].ratio.ci95[0] <= .[1].ratio.value and .[1].ratio.value <= .[1].ratio.ci95[1]
 		and (.[1].iops | length) == 4 and (.[1].p50_ns | length) == 4 and .[1].p50_ratio.value < 1'

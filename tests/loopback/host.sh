@@ -12,6 +12,7 @@ is_content() { [ "$(cat "$1")" = "$2" ]; }
 is_size() { [ "$(stat -c %s "$1")" = "$2" ]; }
 is_mode() { [ "$(stat -c %a "$1")" = "$2" ]; }
 is_there() { [ -e "$1" ]; }
+has_heard_more_than() { [ "$(stat_counter host.notices)" -gt "$1" ]; }
 is_gone() { ! [ -e "$1" ]; }
 
 test_attributes_and_data_are_told() {
@@ -225,6 +226,102 @@ test_a_watcher_sees_what_the_host_does_after_a_device_has_died() {
 	sees "DELETE d/f" rm d/f
 	end_watcher
 }
+# ---- files that the kernel has been passed ------------------------------------------------------
+
+# What is written to them goes past the device, and looks as the host's doing there.
+told_and_passed() {
+	need_root "CAP_SYS_ADMIN"
+	MOUNT_DEFAULTS=()
+	told_and_mounted
+	host_run bash -c 'echo 1 >f; echo 1 >g'
+	cat "$MNT/f" >/dev/null
+	[ "$(stat_counter passthrough.opens)" -ge 1 ] || skip "Linux $(uname -r) passes no files through"
+}
+# has_seen TEXT: events, but for those of what is not on trial, and once no more can come: the last one is of another file
+has_seen() {
+	host_run bash -c 'echo 2 >>g'
+	wait_until 10 "a later change of the host" grep -qx "MODIFY g" "$TEST_DIR/events"
+	expect_eq "$(grep -v "ATTRIB\|MODIFY g" "$TEST_DIR/events" | tr '\n' ' ')" "$1" "events"
+	: >"$TEST_DIR/events"
+}
+
+test_a_watcher_sees_its_own_changes_of_passed_files_once() {
+	told_and_passed
+	stat "$MNT/g" >/dev/null
+	start_watcher
+	: >"$TEST_DIR/events"
+	local i
+	for i in 1 2 3; do
+		echo 2 1<>"$MNT/f"
+		has_seen "MODIFY f "
+	done
+	echo 1 >"$MNT/new"
+	has_seen "CREATE new MODIFY new "
+	exec 5<>"$MNT/f"
+	echo 3 >&5
+	has_seen "MODIFY f "
+	# one handle less, and the device need not give the file to the second
+	exec 6<>"$MNT/f" 5>&-
+	sleep 0.1
+	echo 4 >&6
+	has_seen "MODIFY f "
+	exec 6>&-
+	# what comes after that is the host's
+	sleep 0.1
+	sees "MODIFY f" bash -c 'echo 5 >>f'
+	# also while it is open here for reading, or for appending, which is done by requests
+	exec 5<"$MNT/f" 6>>"$MNT/f"
+	sees "MODIFY f" bash -c 'echo 6 >>f'
+	: >"$TEST_DIR/events"
+	echo 7 >&6
+	has_seen "MODIFY f "
+	exec 5<&- 6>&-
+	expect_same_tree
+	end_watcher
+}
+test_a_watcher_sees_them_once_after_a_device_has_died() {
+	told_and_passed
+	# a process of its own: else who is started while no device is there waits for one at its end
+	mkfifo "$TEST_DIR/pipe"
+	cat "$TEST_DIR/pipe" 1<>"$MNT/f" &
+	local writer=$!
+	exec 5>"$TEST_DIR/pipe"
+	echo 2 >&5
+	start_watcher
+	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
+	wait_until 10 "the device is gone" gone "$DEVICE_PID"
+	wait "$DEVICE_PID" 2>/dev/null || true
+	start_device --watch --cache always
+	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	stat "$MNT/f" "$MNT/g" >/dev/null
+	sleep 0.3
+	: >"$TEST_DIR/events"
+	echo 3 >&5
+	has_seen "MODIFY f "
+	exec 5>&-
+	kill "$writer"
+	wait "$writer" 2>/dev/null || true
+	end_watcher
+}
+# Though nothing of it is told as the host's: no attribute is old.
+test_attributes_of_passed_files_are_told() {
+	told_and_passed
+	stat "$MNT/f" >/dev/null
+	exec 5<>"$MNT/f"
+	host_run bash -c 'echo 222 >>f'
+	wait_until 10 "the new size" is_size "$MNT/f" 6
+	echo 4444 >>"$MNT/f"
+	expect_eq "$(stat -c %s "$MNT/f")" 11 "size after a write here"
+	host_run bash -c 'echo 5 >>f'
+	wait_until 10 "the next one" is_size "$MNT/f" 13
+	exec 5>&-
+	host_run bash -c 'echo 6 >>f'
+	wait_until 10 "the one after the last close" is_size "$MNT/f" 15
+	host_run truncate -s 1 f
+	wait_until 10 "a cut" is_size "$MNT/f" 1
+	expect_eq "$(cat "$MNT/f")" 1 content
+}
+
 # Who tells the kernel is a process of its own; without it names are still told, events are not.
 test_who_tells_the_kernel_may_die() {
 	told_and_mounted
@@ -250,4 +347,26 @@ test_an_unmount_is_not_held_up_by_events() {
 	wait_until 15 "the daemon (process $MOUNT_PID) ends" gone "$MOUNT_PID"
 	MOUNT_PID=
 	wait "$storm"
+}
+# What it had in hand when the device died does not keep the file system.
+test_an_unmount_is_not_held_up_by_a_device_that_was_away() {
+	need_root "what the host does is done again on the mount"
+	told_and_mounted
+	local teller heard
+	host_run bash -c 'echo 1 >a'
+	cat "$MNT/a" >/dev/null
+	teller=$(pgrep -P "$MOUNT_PID" -x vfsdax-teller) || fail "it is no child of the driver"
+	# It has much to do, and in the middle of that another device is there.
+	stop_process "$teller"
+	heard=$(stat_counter host.notices)
+	host_run bash -c 'echo 2 >a; echo 3 >b'
+	wait_until 10 "the driver hears of it" has_heard_more_than "$((heard + 1))"
+	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
+	wait_until 10 "the device is gone" gone "$DEVICE_PID"
+	wait "$DEVICE_PID" 2>/dev/null || true
+	start_device --watch --cache always
+	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	kill -CONT "$teller"
+	wait_until 10 "a changed file" is_content "$MNT/a" 2
+	unmount_share
 }

@@ -114,6 +114,16 @@ test_the_host_cuts_what_is_read() {
 	expect_ge "$(served reads)" 1000 "reads that were served"
 }
 
+# The kernel believes a size for a second: a program that reads as far as it is told would miss what is there.
+test_a_size_is_that_of_now() {
+	intercept_setup
+	local calls
+	for calls in 1 8; do
+		CALLS=$calls run timeout 60 "$RUNOP" grow "$MNT/f" "$HOST_DIR/f" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+	done
+	must_fail bounded 60 "$RUNOP" grow "$MNT/f" "$HOST_DIR/f" 2>/dev/null # so there was something to see
+}
+
 # ---- programs -------------------------------------------------------------------------------------
 
 # same COMMAND: in two folders of the share, with vfsdax-run and without: the same output and files

@@ -222,6 +222,7 @@ test_a_mount_in_another_namespace() {
 	unmounted "a mount in another namespace"
 	nsenter -t "$other" -m -- findmnt "$MOUNTPOINT" >/dev/null || fail "not mounted in the other namespace"
 	nsenter -t "$other" -m -- umount "$MOUNTPOINT"
+	wait_until 15 "its driver ends" bash -c '! pgrep -f "^[^ ]*mount[.]vfsdax unix:$1 " >/dev/null' - "$SOCK"
 	kill "$other"
 	wait "$other" || true
 	refuses 32 'nothing' "$TEST_DIR/sbin/mount.vfsdax" "unix:$SOCK" "$MOUNTPOINT" -N "$TEST_DIR/nothing"

@@ -25,7 +25,7 @@ test_times_move_after_window_writes() {
 	local written
 	start_device
 	host_run bash -c 'head -c 4M /dev/urandom >f; ln f link'
-	mount_share
+	mount_share -o window_admit=always
 	heat "$MNT/f"
 
 	exec 5<>"$MNT/f"
@@ -81,7 +81,7 @@ test_durable_writes_take_the_queue_and_are_durable() {
 	local window queue seen=1
 	start_device
 	host_run bash -c 'head -c 4M /dev/urandom >f'
-	mount_share
+	mount_share -o window_admit=always
 	heat "$MNT/f"
 	window=$(stat_counter window.write_bytes) queue=$(stat_counter queue.requests.WRITE)
 	dd if=/dev/zero of="$MNT/f" bs=4096 count=10 conv=notrunc oflag=sync status=none
@@ -125,7 +125,7 @@ test_suid_and_sgid_go_with_a_write_after_window_writes() {
 	need_root "changes users"
 	start_device
 	host_run bash -c 'head -c 4M /dev/urandom >f; chmod 777 f'
-	mount_share -o allow_other
+	mount_share -o allow_other,window_admit=always
 	chmod o+x "$TEST_DIR"
 	heat "$MNT/f" as_nobody
 	loses_suid "through the mount" chmod 6777 "$MNT/f"

@@ -6,6 +6,7 @@
  *   runop tell FILE HOST_FILE       a file of 1 MiB, and the same as the host has it
  *   runop storm FILE SECONDS SEED   threads, children, duplicates, truncations
  *   runop share FILE                processes that share an offset: each piece of the file is one's
+ *   runop grow FILE HOST_FILE       each call that tells a size, while the host appends
  *   runop lost FILE HOST_FILE SECONDS  reads while the host cuts the file
  */
 #include <pthread.h>
@@ -757,12 +758,68 @@ static int cmd_share(char **a)
 	return 0;
 }
 
+static off_t size_by(unsigned how, int fd)
+{
+	struct statx stx;
+	struct stat st;
+
+	switch (how) {
+	case 0:
+		return fstat(fd, &st) ? -1 : st.st_size;
+	case 1:
+		return statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &stx) ? -1 : (off_t)stx.stx_size;
+	case 2:
+		return fstatat(fd, "", &st, AT_EMPTY_PATH) ? -1 : st.st_size;
+	default:
+		return lseek(fd, 0, SEEK_END);
+	}
+}
+
+static void expect_size(int fd, off_t want, const char *when)
+{
+	for (unsigned how = 0; how < 4; how++)
+		if (size_by(how, fd) != want)
+			die("%s, call %u says %jd, not %jd", when, how, (intmax_t)size_by(how, fd),
+			    (intmax_t)want);
+}
+
+/* Nothing that the kernel believes of a size is older than what is read. */
+static int cmd_grow(char **a)
+{
+	static const int modes[] = {O_RDONLY, O_RDWR, O_WRONLY, O_RDWR | O_APPEND};
+	int host = open_or_die(a[1], O_WRONLY | O_CREAT | O_TRUNC | O_APPEND), fd;
+	off_t size = 0;
+
+	name = a[0];
+	for (unsigned m = 0; m < 4; m++) {
+		for (unsigned warmed = 0; warmed < 2; warmed++) {
+			fd = open_or_die(name, modes[m]);
+			for (unsigned i = 0; warmed && m != 2 && i < CALLS; i++)
+				if (pread(fd, buf, 1, 0) < 0)
+					die("pread: %s", strerror(errno));
+			for (unsigned how = 0; how < 4; how++) {
+				/* (what is asked last was believed until here) */
+				expect_size(fd, size, "before the host appends");
+				if (write(host, buf, 1000) != 1000)
+					die("write: %s", strerror(errno));
+				size += 1000;
+				if (size_by(how, fd) != size)
+					die("mode %#x: call %u is behind the host", modes[m], how);
+			}
+			close(fd);
+		}
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "tell") == 0)
 		return cmd_tell(argv + 2);
 	if (argc == 5 && strcmp(argv[1], "storm") == 0)
 		return cmd_storm(argv + 2);
+	if (argc == 4 && strcmp(argv[1], "grow") == 0)
+		return cmd_grow(argv + 2);
 	if (argc == 5 && strcmp(argv[1], "lost") == 0)
 		return cmd_lost(argv + 2);
 	if (argc == 3 && strcmp(argv[1], "share") == 0)

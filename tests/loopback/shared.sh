@@ -52,6 +52,19 @@ test_coherent_maps_what_is_passed_through() {
 	need_passes
 }
 
+# One's last close, and another's open that has seen the file passed through, and so has not asked for it.
+test_coherent_maps_what_is_closed_meanwhile() {
+	shared_setup
+	passes || expect_maps 0 0 0
+	need_passes
+	local pids=() p
+	for _ in 1 2 3; do
+		bounded 60 "$SHAREDOP" again "$MNT/f" 1500 &
+		pids+=($!)
+	done
+	for p in "${pids[@]}"; do wait "$p" || fail "a map: status $?"; done
+}
+
 test_coherent_refuses_what_is_not() {
 	shared_setup -o passthrough=never
 	expect_maps 2 2 0

@@ -8,6 +8,7 @@
  *   sharedop views FILE OTHER         OTHER is the same file by another way: what each kind of
  * store (map, write, direct write) puts into one is loaded from both by each kind of load, in the
  * next call sharedop map FILE HOW             can it be mapped? HOW: shared, shared-read, private
+ *   sharedop again FILE N             opens, maps and closes it N times
  *   sharedop hold FILE SECONDS        keeps it open for both, and waits; then stores and looks
  *
  * Status 2: the kernel refuses to map it, which stderr says as "mmap: ERRNO".
@@ -158,6 +159,18 @@ static int try_map(const char *path, const char *how)
 	return 0;
 }
 
+static int again(const char *path, long n)
+{
+	while (n--) {
+		int fd = open(path, O_RDWR);
+
+		CHECK(fd >= 0);
+		CHECK(!munmap(map_of(fd, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED), PAGE));
+		CHECK(!close(fd));
+	}
+	return 0;
+}
+
 static int hold(const char *path, unsigned seconds)
 {
 	int fd = open(path, O_RDWR);
@@ -187,6 +200,8 @@ int main(int argc, char **argv)
 		return views(argv[2], argv[3]);
 	if (argc == 4 && strcmp(what, "map") == 0)
 		return try_map(argv[2], argv[3]);
+	if (argc == 4 && strcmp(what, "again") == 0)
+		return again(argv[2], atol(argv[3]));
 	if (argc == 4 && strcmp(what, "hold") == 0)
 		return hold(argv[2], (unsigned)atoi(argv[3]));
 	fprintf(stderr, "usage: see the head of sharedop.c\n");

@@ -123,7 +123,7 @@ test_counters_without_a_driver_and_after_it() {
 # descriptors: of the driver, of its holder, of the device
 descriptors() { for pid in "$MOUNT_PID" "$(holders)" "$DEVICE_WORKER"; do find "/proc/$pid/fd" -mindepth 1 | wc -l; done | tr '\n' ' '; }
 test_many_takeovers_leak_nothing() {
-	local i early
+	local i early late
 	share
 	keep_open f
 	for i in $(seq 8); do
@@ -134,7 +134,9 @@ test_many_takeovers_leak_nothing() {
 		[ "$i" != 3 ] || early=$(descriptors)
 	done
 	note "descriptors after 3: $early; after 8: $(descriptors)"
-	expect_eq "$(descriptors)" "$early" "descriptors of driver, holder and device after 8 takeovers"
+	read -r -a early <<<"$early"
+	read -r -a late <<<"$(descriptors)"
+	for i in 0 1 2; do expect_le "${late[i]}" "${early[i]}" "descriptors of (driver holder device)[$i] after 8 takeovers"; done
 	end_keeper
 	works
 }

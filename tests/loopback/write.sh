@@ -16,7 +16,7 @@ test_writes_reach_the_host() {
 }
 
 test_overwrites_in_place_use_the_window() {
-	serve_and_mount
+	serve_and_mount -o window_admit=always
 	host_run bash -c 'head -c 16M /dev/urandom >f'
 	head -c 16M /dev/urandom >"$TEST_DIR/new"
 	cat "$MNT/f" >/dev/null

@@ -72,6 +72,9 @@ void tell_begin(struct tell *t, const struct fusemnt *mount)
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 
+	/* Another device; it is the same connection. */
+	if (t->fuse_fd >= 0)
+		return;
 	control.head.cmsg_level = SOL_SOCKET;
 	control.head.cmsg_type = SCM_RIGHTS;
 	control.head.cmsg_len = CMSG_LEN(sizeof(fuse_fd));
@@ -111,6 +114,14 @@ static void heard_inode(void *ctx, int stop_fd, uint64_t nodeid, bool data)
 
 	fuse_tell_attr(t->fuse_fd, nodeid);
 	send_to(t, stop_fd, &m);
+}
+
+/* Who watches has seen it, or it cannot be told from that. */
+static void heard_passed(void *ctx, uint64_t nodeid)
+{
+	struct tell *t = ctx;
+
+	fuse_tell_attr(t->fuse_fd, nodeid);
 }
 
 static void heard_doubt(void *ctx, int stop_fd, uint64_t nodeid)
@@ -159,6 +170,7 @@ struct bridge_heard tell_heard(struct tell *t)
 		return (struct bridge_heard){0};
 	return (struct bridge_heard){
 		.inode = heard_inode,
+		.passed = heard_passed,
 		.doubt = heard_doubt,
 		.change = heard_change,
 		.doubt_name = heard_doubt_name,

@@ -17,7 +17,8 @@ struct tell;
 
 /* Forks; before there are threads and a device. -errno. */
 int tell_start(struct tell **out);
-/* The connection, which stays the caller's, and where it is mounted; again is harmless. */
+/* The connection, which stays the caller's, and where it is mounted. It stays the same: a second
+ * call does nothing. */
 void tell_begin(struct tell *t, const struct fusemnt *mount);
 /* For bridge_params; nothing where `t` is NULL. */
 struct bridge_heard tell_heard(struct tell *t);

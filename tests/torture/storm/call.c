@@ -169,13 +169,23 @@ void fault(struct thread *t, const char *format, ...)
 		options.seed, t->number, t->position, options.where, text);
 }
 
-static const char *there(const char *path)
+/* What a person who looks for the cause asks first. */
+static void look_closer(const struct call *c, const char *made, char *out, size_t room)
 {
-	struct stat st;
+	struct stat source = {0}, st;
+	bool has_source = c->path && lstat(c->path, &source) == 0;
+	int64_t again;
 
-	if (!path)
-		return "";
-	return lstat(path, &st) == 0 ? "; that name is there" : "; that name is not there";
+	if (!made)
+		return;
+	snprintf(out, room, "; that name is %sthere", lstat(made, &st) == 0 ? "" : "not ");
+	if (c->op != OP_LINK && c->op != OP_RENAME)
+		return;
+	again = execute(c);
+	snprintf(out + strlen(out), room - strlen(out),
+		 ", its source %s (of %ju links, inode %ju); a second attempt: %s",
+		 has_source ? "is" : "is not", (uintmax_t)source.st_nlink, (uintmax_t)source.st_ino,
+		 again < 0 ? strerror(errno) : "success");
 }
 
 /* What an error that nobody could give means where requests are repeated. */
@@ -198,15 +208,18 @@ bool gives(struct thread *t, const struct call *c, int want)
 {
 	int64_t r = issue(t, c);
 	int error = r < 0 ? (int)-r : 0;
+	char closer[256] = "";
 
 	/* file systems differ in what they call a directory that is not empty */
 	if (error == -want || (want == -ENOTEMPTY && error == EEXIST))
 		return true;
-	fault(t, "%s: %s, not %s%s%s", t->doing, error_name(error), error_name(-want),
-	      meaning(c, error, want),
-	      there(c->op == OP_LINK || c->op == OP_RENAME ? c->other
+	look_closer(c,
+		    c->op == OP_LINK || c->op == OP_RENAME ? c->other
 		    : c->op == OP_SETXATTR		   ? NULL
-							   : c->path));
+							   : c->path,
+		    closer, sizeof(closer));
+	fault(t, "%s: %s, not %s%s%s", t->doing, error_name(error), error_name(-want),
+	      meaning(c, error, want), closer);
 	if (r >= 0 && (c->op == OP_OPEN || c->op == OP_CREATE))
 		close((int)r);
 	return false;

@@ -106,11 +106,17 @@ void do_symlink(struct thread *t)
 void do_link(struct thread *t)
 {
 	struct place to = draw_place(t), from;
+	struct stat st;
 	int dir, slot;
 
 	if (!draw_file(t, &dir, &slot))
 		return;
 	from = place_of(t, dir, slot);
+	/* Linux makes no link of a file whose links it counts as none, and may count one too few:
+	 * an attribute that another thread's listing brought after an UNLINK was done and before it
+	 * was answered is counted down once more. To be asked for it anew puts that right. */
+	if (!gives(t, &(struct call){.op = OP_LSTAT, .path = from.path, .fd = -1, .buf = &st}, 0))
+		return;
 	gives(t, &(struct call){.op = OP_LINK, .path = from.path, .other = to.path, .fd = -1},
 	      to.node < 0 ? 0 : -EEXIST);
 	if (to.node >= 0)

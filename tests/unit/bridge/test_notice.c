@@ -79,6 +79,14 @@ static void each_code_is_what_fuse_says(void **state)
 	assert_int_equal(parse(&m, FUSE_NOTIFY_INVAL_INODE, sizeof(inode), &n), 0);
 	assert_int_equal(n.nodeid, 7);
 	assert_false(n.data);
+	inode = (struct fuse_notify_inval_inode_out){.ino = 7, .len = AGREEMENT_LEN_PASSED};
+	memcpy(m.body, &inode, sizeof(inode));
+	assert_int_equal(parse(&m, FUSE_NOTIFY_INVAL_INODE, sizeof(inode), &n), 0);
+	assert_true(n.data && n.passed);
+	inode.off = -1;
+	memcpy(m.body, &inode, sizeof(inode));
+	assert_int_equal(parse(&m, FUSE_NOTIFY_INVAL_INODE, sizeof(inode), &n), 0);
+	assert_false(n.data || n.passed);
 	assert_int_equal(parse(&m, FUSE_NOTIFY_INVAL_INODE, sizeof(inode) - 1, &n), -EPROTO);
 	assert_int_equal(parse(&m, FUSE_NOTIFY_INVAL_INODE, sizeof(inode) + 1, &n), -EPROTO);
 	assert_int_equal(parse(&m, FUSE_NOTIFICATION_INC_EPOCH, 0, &n), 0);

@@ -54,10 +54,10 @@ static void an_inode_is_told_once_and_the_more_counts(void **state)
 
 	(void)state;
 	begin(&s, true);
-	tell_inode(&s.tell, 7, false);
-	tell_inode(&s.tell, 8, false);
-	tell_inode(&s.tell, 7, true);
-	tell_inode(&s.tell, 7, false);
+	tell_inode(&s.tell, 7, TELL_ATTRIB);
+	tell_inode(&s.tell, 8, TELL_ATTRIB);
+	tell_inode(&s.tell, 7, TELL_DATA);
+	tell_inode(&s.tell, 7, TELL_ATTRIB);
 	assert_int_equal(next(&s), FUSE_NOTIFY_INVAL_INODE);
 	assert_int_equal(out->ino, 7);
 	assert_int_equal(out->off, 0);
@@ -66,8 +66,29 @@ static void an_inode_is_told_once_and_the_more_counts(void **state)
 	assert_int_equal(out->off, -1);
 	assert_int_equal(next(&s), 0);
 	/* what was told may happen again */
-	tell_inode(&s.tell, 7, false);
+	tell_inode(&s.tell, 7, TELL_ATTRIB);
 	assert_int_equal(next(&s), FUSE_NOTIFY_INVAL_INODE);
+	tell_fini(&s.tell);
+}
+
+/* A driver may take it for its own doing, and then for nothing else. */
+static void what_is_written_to_a_passed_file_is_told_apart(void **state)
+{
+	static struct stage s;
+	struct fuse_notify_inval_inode_out *out = body(&s);
+
+	(void)state;
+	begin(&s, true);
+	tell_inode(&s.tell, 7, TELL_PASSED);
+	tell_inode(&s.tell, 7, TELL_ATTRIB);
+	tell_inode(&s.tell, 7, TELL_PASSED);
+	assert_int_equal(next(&s), FUSE_NOTIFY_INVAL_INODE);
+	assert_int_equal(out->off, 0);
+	assert_int_equal(out->len, AGREEMENT_LEN_PASSED);
+	assert_int_equal(next(&s), FUSE_NOTIFY_INVAL_INODE);
+	assert_int_equal(out->off, -1);
+	assert_int_equal(out->len, 0);
+	assert_int_equal(next(&s), 0);
 	tell_fini(&s.tell);
 }
 
@@ -143,12 +164,12 @@ static void what_is_too_much_is_everything_once(void **state)
 	(void)state;
 	begin(&s, true);
 	for (uint64_t i = 1; i <= TELL_MAX; i++)
-		tell_inode(&s.tell, i, true);
+		tell_inode(&s.tell, i, TELL_DATA);
 	assert_int_equal(s.tell.n_items, TELL_MAX);
-	tell_inode(&s.tell, UINT64_MAX, true);
+	tell_inode(&s.tell, UINT64_MAX, TELL_DATA);
 	assert_int_equal(s.tell.n_items, 0);
 	/* and what comes afterwards is told after it */
-	tell_inode(&s.tell, 77, true);
+	tell_inode(&s.tell, 77, TELL_DATA);
 	assert_int_equal(next(&s), FUSE_NOTIFICATION_INC_EPOCH);
 	assert_int_equal(s.p.written, sizeof(struct fuse_out_header));
 	assert_int_equal(next(&s), FUSE_NOTIFY_INVAL_INODE);
@@ -166,7 +187,7 @@ static void short_buffers_get_what_fits(void **state)
 	tell_name(&s.tell, &c, "a name", NULL);
 	assert_int_equal(next_in(&s, 40), 0);
 	assert_int_equal(next_in(&s, 40), FUSE_NOTIFICATION_INC_EPOCH);
-	tell_inode(&s.tell, 1, true);
+	tell_inode(&s.tell, 1, TELL_DATA);
 	assert_int_equal(next_in(&s, 3), 0);
 	assert_int_equal(next_in(&s, 3), 0);
 	assert_int_equal(next_in(&s, 40), 0);
@@ -193,6 +214,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_inode_is_told_once_and_the_more_counts),
+		cmocka_unit_test(what_is_written_to_a_passed_file_is_told_apart),
 		cmocka_unit_test(names_keep_their_order),
 		cmocka_unit_test(a_rename_has_both_names),
 		cmocka_unit_test(a_stranger_is_told_in_fuse_s_words),

@@ -77,14 +77,24 @@ static void settle(struct frame *f)
 		;
 }
 
-static int setup(void **state)
+static int setup_cache(void **state, enum cache_mode cache)
 {
-	struct frame *f = frame_new(DAX_ALWAYS, CACHE_ALWAYS, FRAME_NO_INIT | FRAME_WATCH);
+	struct frame *f = frame_new(DAX_ALWAYS, cache, FRAME_NO_INIT | FRAME_WATCH);
 
 	*state = f;
 	if (!fs_watches(f->fs))
 		return 0;
-	return frame_init_asking(f, UINT64_MAX, AGREE_DAX_ANY_SIZE | AGREE_CHANGES);
+	return frame_init_asking(f, UINT64_MAX, AGREE_DAX_ANY_SIZE | AGREE_CHANGES | AGREE_FILES);
+}
+
+static int setup(void **state)
+{
+	return setup_cache(state, CACHE_ALWAYS);
+}
+
+static int setup_auto(void **state)
+{
+	return setup_cache(state, CACHE_AUTO);
 }
 
 /* The file system of /tmp may have no handles. */
@@ -117,6 +127,24 @@ static void a_file_that_is_known_is_watched(void **state)
 	settle(f);
 	host(f, "echo 3 >>d/b");
 	assert_inode(f, a, true);
+}
+
+static void for_a_second_s_belief_the_directory_s_mark_does(void **state)
+{
+	struct frame *f = frame_of(state);
+	struct inode *inode;
+	uint64_t a;
+
+	host_file(f, "a", "1");
+	a = lookup(f, 1, "a");
+	assert_int_equal(inode_get(f->fs, a, &inode), 0);
+	assert_int_equal(atomic_load(&inode->marked_at), 0);
+	inode_put(inode);
+	settle(f);
+	host(f, "echo 22 >>a");
+	assert_inode(f, a, true);
+	host(f, "chmod 600 a");
+	assert_inode(f, a, false);
 }
 
 static void names_are_watched(void **state)
@@ -176,6 +204,50 @@ static void what_the_driver_does_is_not_told(void **state)
 	release(f, a, fh);
 	assert_int_equal(call(f, FUSE_UNLINK, 1, "a", 2), 0);
 	assert_int_equal(told_within(f, QUIET_MS), 0);
+}
+
+static uint64_t open_passed(struct frame *f, uint64_t nodeid, uint32_t flags)
+{
+	struct fuse_open_in in = {.flags = flags, .open_flags = AGREEMENT_OPEN_PASSED};
+
+	assert_int_equal(call_in(f, FUSE_OPEN, nodeid, &in), 0);
+	return ((struct fuse_open_out *)f->body)->fh;
+}
+
+static void assert_data(struct frame *f, uint64_t nodeid, int64_t len)
+{
+	const struct fuse_notify_inval_inode_out *out = body();
+
+	assert_inode(f, nodeid, true);
+	assert_int_equal(out->len, len);
+}
+
+/* Whoever it is who writes. */
+static void what_the_driver_s_kernel_may_have_written_is_said_to_be(void **state)
+{
+	struct frame *f = frame_of(state);
+	uint64_t a, one, two, three;
+
+	host_file(f, "a", "1");
+	a = lookup(f, 1, "a");
+	one = open_passed(f, a, O_RDONLY);
+	two = open_passed(f, a, O_RDWR | O_APPEND);
+	settle(f);
+	host(f, "echo 2 >>a");
+	assert_data(f, a, 0);
+	three = open_passed(f, a, O_RDWR);
+	host(f, "echo 2 >>a; chmod 600 a");
+	assert_data(f, a, AGREEMENT_LEN_PASSED);
+	assert_inode(f, a, false);
+	/* what is written before the close, however late it is read */
+	host(f, "echo 2 >>a");
+	release(f, a, three);
+	assert_data(f, a, AGREEMENT_LEN_PASSED);
+	settle(f);
+	host(f, "echo 2 >>a");
+	assert_data(f, a, 0);
+	release(f, a, two);
+	release(f, a, one);
 }
 
 static void what_is_forgotten_is_not_watched(void **state)
@@ -294,9 +366,12 @@ int main(void)
 #define WATCHED(test) cmocka_unit_test_setup_teardown(test, setup, frame_teardown)
 	const struct CMUnitTest tests[] = {
 		WATCHED(a_file_that_is_known_is_watched),
+		cmocka_unit_test_setup_teardown(for_a_second_s_belief_the_directory_s_mark_does,
+						setup_auto, frame_teardown),
 		WATCHED(names_are_watched),
 		WATCHED(a_file_that_nobody_looked_up_is_touched_by_name),
 		WATCHED(what_the_driver_does_is_not_told),
+		WATCHED(what_the_driver_s_kernel_may_have_written_is_said_to_be),
 		WATCHED(what_is_forgotten_is_not_watched),
 		WATCHED(it_is_watched_with_its_descriptor_closed),
 		WATCHED(what_is_watched_is_believed_for_long_and_nothing_else),

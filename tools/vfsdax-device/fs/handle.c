@@ -3,6 +3,7 @@
 #include "handle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -86,6 +87,8 @@ void handle_put(struct handle *h)
 	if (!h || !ref_put(&h->refs))
 		return;
 	close(h->fd);
+	if (h->passed)
+		watch_pass_no_more(h->inode);
 	atomic_fetch_sub(&h->inode->opens, 1);
 	inode_put(h->inode);
 	pthread_mutex_destroy(&h->dir_lock);
@@ -102,4 +105,13 @@ struct handle *handle_take(struct fs *fs, uint64_t fh, enum handle_kind kind)
 		shard_remove(s, &h->by_fh);
 	table_unlock(s);
 	return h;
+}
+
+void handle_pass(struct handle *h, uint32_t open_flags)
+{
+	if ((open_flags & O_ACCMODE) == O_RDONLY)
+		return;
+	inode_dirty(h->inode);
+	if (!(open_flags & (O_APPEND | O_DIRECT)) && !atomic_exchange(&h->passed, true))
+		watch_pass(h->inode);
 }

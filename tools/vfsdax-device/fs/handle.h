@@ -19,6 +19,7 @@ struct handle {
 	enum handle_kind kind;
 	int fd;
 	struct inode *inode;
+	_Atomic bool passed; /* inode.passed counts it */
 	_Atomic bool locked; /* a lock was asked for through it: RELEASE has one to look for */
 
 	/* HANDLE_DIR. Guards the stream's position, which the descriptor has only one of. */
@@ -38,6 +39,9 @@ int handle_open(struct fs *fs, struct inode *inode, enum handle_kind kind, int f
 /* A referenced handle, or NULL when this guest has no such handle of this kind and file. */
 struct handle *handle_get(struct fs *fs, uint64_t fh, enum handle_kind kind, uint64_t nodeid);
 void handle_put(struct handle *handle);
+/* The driver's kernel has the file from here on, opened like this: if it may write, or map for
+ * writing, no request says so. */
+void handle_pass(struct handle *handle, uint32_t open_flags);
 
 /* Makes fh unknown and passes the table's reference to the caller; NULL when it was unknown. */
 struct handle *handle_take(struct fs *fs, uint64_t fh, enum handle_kind kind);

@@ -45,13 +45,15 @@ struct inode {
 	/* FS_DAX_FL as last read: the ctime it was read at, in ns, shifted left, and the flag. */
 	_Atomic uint64_t dax_flag_cache;
 	_Atomic unsigned opens; /* handles of it */
-	_Atomic bool dirtied; /* data was written, or may be through the window */
+	_Atomic bool dirtied;	/* data was written, or may be through the window */
 	/* A directory without an ACL at this ctime, in ns; search.h. */
 	_Atomic uint64_t no_acl_at;
 	/* watch.h. NULL, and 0: what the host does to it is not seen. Else watch.clock when its
 	 * mark was set: attributes that were asked for before may be older than what was told. */
 	struct watched *watched;
 	_Atomic uint64_t marked_at;
+	_Atomic unsigned passed;     /* handles by which the driver's kernel writes it by itself */
+	_Atomic uint64_t passed_end; /* watch.passed_ends when the last one of them was closed */
 };
 
 /* Takes root_fd, also when it fails. */

@@ -97,24 +97,22 @@ static int open_node(struct op *op, const struct fuse_open_in *in)
 }
 
 /*
- * For our driver, which has the kernel read and write the file without us (wire/agreement.h). It
- * may be written from here on, and no request says so.
+ * For our driver, which has the kernel read and write the file without us (wire/agreement.h);
+ * `has`: already.
  */
-static void give_file(struct op *op, struct inode *inode, uint64_t fh)
+static void give_file(struct op *op, struct inode *inode, uint64_t fh, uint32_t flags, bool has)
 {
+	bool wants = op->in.padding & AGREEMENT_FILE_WANTED;
 	struct handle *h;
-	int flags;
 
-	if (!(op->in.padding & AGREEMENT_FILE_WANTED) || !inode_is_reg(inode) ||
-	    !fs_agreed_beyond(op->fs, AGREE_FILES))
+	if (!(wants || has) || !inode_is_reg(inode) || !fs_agreed_beyond(op->fs, AGREE_FILES))
 		return;
 	h = handle_get(op->fs, fh, HANDLE_FILE, inode->nodeid);
 	if (!h)
 		return;
-	flags = fcntl(h->fd, F_GETFL);
-	if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
-		inode_dirty(inode);
-	shmem_give_file(op->fs->shmem, h->fd, op->in.unique);
+	handle_pass(h, flags);
+	if (wants)
+		shmem_give_file(op->fs->shmem, h->fd, op->in.unique);
 	handle_put(h);
 }
 
@@ -150,7 +148,7 @@ int op_open(struct op *op)
 	r = handle_open(fs, op->node, HANDLE_FILE, fd, &out.fh);
 	if (r < 0)
 		return r;
-	give_file(op, op->node, out.fh);
+	give_file(op, op->node, out.fh, in.flags, in.open_flags & AGREEMENT_OPEN_PASSED);
 	return reply(op, &out, sizeof(out));
 }
 
@@ -183,7 +181,8 @@ int op_opendir(struct op *op)
 /* ------------------------------------------------------------------ CREATE, TMPFILE */
 
 /* Answers with entry and handle; takes `fd` and the inode's reference. */
-static int reply_created(struct op *op, struct inode *inode, const struct statx *stx, int fd)
+static int reply_created(struct op *op, struct inode *inode, const struct statx *stx, int fd,
+			 uint32_t flags)
 {
 	struct {
 		struct fuse_entry_out entry;
@@ -196,7 +195,7 @@ static int reply_created(struct op *op, struct inode *inode, const struct statx 
 	if (r < 0) /* the guest will not hear of it, so it cannot forget it */
 		inode_forget(op->fs, inode->nodeid, 1);
 	else
-		give_file(op, inode, out.open.fh);
+		give_file(op, inode, out.open.fh, flags, false);
 	inode_put(inode);
 	if (r < 0)
 		return r;
@@ -307,7 +306,7 @@ static int create_file(struct op *op, const struct fuse_create_in *in, const cha
 	r = made ? label_new_file(op, inode) : 0;
 	if (r < 0)
 		goto err_inode;
-	return reply_created(op, inode, &stx, fd);
+	return reply_created(op, inode, &stx, fd, in->flags);
 
 err_inode:
 	if (name)

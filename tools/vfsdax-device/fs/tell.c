@@ -11,7 +11,8 @@ struct tell_item {
 	struct list link;
 	struct tell_item *next; /* in its bucket */
 	uint64_t hash;
-	bool is_inode, data;
+	bool is_inode;
+	enum tell_of of;
 	uint64_t nodeid;	   /* of an inode */
 	struct agreement_change c; /* else */
 	char names[];		   /* both, with their ends */
@@ -85,23 +86,23 @@ static void push_item(struct tell *t, struct tell_item *item)
 	t->n_items++;
 }
 
-void tell_inode(struct tell *t, uint64_t nodeid, bool data)
+void tell_inode(struct tell *t, uint64_t nodeid, enum tell_of of)
 {
 	uint64_t hash = hash_u64(nodeid);
 	struct tell_item *item;
 
 	pthread_mutex_lock(&t->lock);
 	item = t->buckets[hash % TELL_BUCKETS];
-	while (item && item->nodeid != nodeid)
+	while (item && (item->nodeid != nodeid || (item->of == TELL_PASSED) != (of == TELL_PASSED)))
 		item = item->next;
 	if (item) {
-		item->data |= data;
+		item->of = MAX(item->of, of);
 	} else {
 		item = calloc(1, sizeof(*item));
 		if (item) {
 			item->hash = hash;
 			item->is_inode = true;
-			item->data = data;
+			item->of = of;
 			item->nodeid = nodeid;
 		}
 		push_item(t, item);
@@ -178,7 +179,11 @@ static void message_add(struct message *m, const void *bytes, size_t len)
 
 static void put_inode(struct message *m, const struct tell_item *item)
 {
-	struct fuse_notify_inval_inode_out out = {.ino = item->nodeid, .off = item->data ? 0 : -1};
+	struct fuse_notify_inval_inode_out out = {
+		.ino = item->nodeid,
+		.off = item->of == TELL_ATTRIB ? -1 : 0,
+		.len = item->of == TELL_PASSED ? AGREEMENT_LEN_PASSED : 0,
+	};
 
 	message_begin(m, FUSE_NOTIFY_INVAL_INODE);
 	message_add(m, &out, sizeof(out));

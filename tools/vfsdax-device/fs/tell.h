@@ -42,9 +42,12 @@ struct tell {
 void tell_init(struct tell *t);
 void tell_fini(struct tell *t);
 
-/* The attributes of a file have changed, or with `data` its contents, too (of a directory: its
- * names). */
-void tell_inode(struct tell *t, uint64_t nodeid, bool data);
+enum tell_of {
+	TELL_ATTRIB, /* attributes have changed */
+	TELL_DATA,   /* and contents; of a directory: names */
+	TELL_PASSED, /* contents, perhaps by the driver's kernel: AGREEMENT_LEN_PASSED */
+};
+void tell_inode(struct tell *t, uint64_t nodeid, enum tell_of of);
 /* `to_name`: of CHANGE_RENAMED; else NULL. The lengths in *c are set here. */
 void tell_name(struct tell *t, const struct agreement_change *c, const char *name,
 	       const char *to_name);

@@ -2,7 +2,6 @@
 #include "watch.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -25,12 +24,10 @@
 /* Not FAN_CLOSE_WRITE: the driver closes what was mapped for it. */
 #define MARK_FILE (FAN_MODIFY | FAN_ATTRIB)
 #define MARK_DIR  (MARK_FILE | FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR | FAN_EVENT_ON_CHILD)
-/* Between two looks: what is told is at most so late, and what we do ourselves, which wakes us,
- * too, costs no more than that. */
-#define PAUSE_MS  5
+
 struct watched {
 	struct table_node by_handle;
-	uint64_t nodeid, dev;
+	struct inode *inode; /* whose this is */
 	struct {
 		struct file_handle h;
 		uint8_t bytes[MAX_HANDLE_SZ];
@@ -116,6 +113,15 @@ static void complain(struct watch *w, int err)
 		log_info("changes by the host cannot be watched here: %s", strerror(-err));
 }
 
+/* What is done to a file by a name in a directory that is known is seen by that directory's mark.
+ * One of its own, by whichever name, costs as much as making the file: it is for what is believed
+ * for long. */
+static bool needs_mark(const struct inode *inode)
+{
+	return inode_is_dir(inode) || inode->fs->options.cache == CACHE_ALWAYS ||
+	       inode->fs->options.cache == CACHE_METADATA;
+}
+
 void watch_add(struct inode *inode)
 {
 	struct watch *w = &inode->fs->watch;
@@ -132,11 +138,11 @@ void watch_add(struct inode *inode)
 	watched = malloc(sizeof(*watched));
 	rc = watched ? get_handle(inode->fd, &watched->handle.h) : -ENOMEM;
 	if (!rc) {
-		watched->nodeid = inode->nodeid;
-		watched->dev = inode->key.dev;
+		watched->inode = inode;
 		watched->by_handle.hash = handle_hash(&watched->handle.h);
 		s = table_lock(&w->by_handle, watched->by_handle.hash);
-		rc = set_mark(inode, inode->fd, FAN_MARK_ADD);
+		if (needs_mark(inode))
+			rc = set_mark(inode, inode->fd, FAN_MARK_ADD);
 		if (!rc)
 			shard_insert(s, &watched->by_handle);
 		table_unlock(s);
@@ -147,7 +153,8 @@ void watch_add(struct inode *inode)
 		return;
 	}
 	inode->watched = watched;
-	atomic_store(&inode->marked_at, atomic_fetch_add(&w->clock, 1) + 1);
+	if (needs_mark(inode))
+		atomic_store(&inode->marked_at, atomic_fetch_add(&w->clock, 1) + 1);
 }
 
 /* With the shard locked: another inode of the same file needs the mark. */
@@ -158,7 +165,7 @@ static bool is_shared(struct table_shard *s, const struct watched *watched)
 	for (; n; n = shard_find_next(n)) {
 		struct watched *other = container_of(n, struct watched, by_handle);
 
-		if (other != watched && other->dev == watched->dev &&
+		if (other != watched && other->inode->key.dev == watched->inode->key.dev &&
 		    handle_equal(&other->handle.h, &watched->handle.h))
 			return true;
 	}
@@ -175,11 +182,11 @@ void watch_remove(struct inode *inode)
 	if (!watched)
 		return;
 	/* One that is gone has no mark any more. */
-	if (fd < 0 && inode->handle)
+	if (fd < 0 && inode->handle && needs_mark(inode))
 		fd = mount_open_handle(inode->fs, inode->mount, inode->handle);
 	s = table_lock(&w->by_handle, watched->by_handle.hash);
 	shard_remove(s, &watched->by_handle);
-	if (fd >= 0 && !is_shared(s, watched))
+	if (fd >= 0 && needs_mark(inode) && !is_shared(s, watched))
 		set_mark(inode, fd, FAN_MARK_REMOVE);
 	table_unlock(s);
 	if (fd >= 0 && fd != inode->fd)
@@ -188,7 +195,14 @@ void watch_remove(struct inode *inode)
 	inode->watched = NULL;
 }
 
-unsigned watch_find(struct watch *w, const struct file_handle *h, uint64_t ids[WATCH_ALIKE_MAX])
+static bool is_passed(struct watch *w, const struct inode *inode)
+{
+	return atomic_load(&inode->passed) ||
+	       atomic_load(&inode->passed_end) > atomic_load(&w->drained);
+}
+
+unsigned watch_find(struct watch *w, const struct file_handle *h,
+		    struct watch_found found[WATCH_ALIKE_MAX])
 {
 	struct table_shard *s;
 	unsigned n = 0;
@@ -203,7 +217,8 @@ unsigned watch_find(struct watch *w, const struct file_handle *h, uint64_t ids[W
 		struct watched *watched = container_of(at, struct watched, by_handle);
 
 		if (handle_equal(&watched->handle.h, h))
-			ids[n++] = watched->nodeid;
+			found[n++] = (struct watch_found){watched->inode->nodeid,
+							  is_passed(w, watched->inode)};
 	}
 	table_unlock(s);
 	return n;
@@ -218,38 +233,7 @@ void watch_ask_again(const struct inode *inode, uint64_t clock, struct statx *st
 		*stx = again;
 }
 
-/* ------------------------------------------------------------------ the thread */
-
-static void *watch_main(void *arg)
-{
-	struct fs *fs = arg;
-	struct watch *w = &fs->watch;
-	struct pollfd p[2] = {{.fd = w->wake_fd, .events = POLLIN},
-			      {.fd = w->fd, .events = POLLIN}};
-	uint64_t count;
-
-	pthread_setname_np(pthread_self(), "watch");
-	while (!atomic_load(&w->ends)) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			break;
-		if (p[0].revents && read(w->wake_fd, &count, sizeof(count)) < 0)
-			log_debug("watch: %s", strerror(errno));
-		while (watch_read_events(fs) && !atomic_load(&w->ends))
-			tell_deliver(&w->tell);
-		tell_deliver(&w->tell);
-		if (p[1].revents)
-			poll(p, 1, PAUSE_MS);
-	}
-	return NULL;
-}
-
-static void wake(struct watch *w)
-{
-	uint64_t one = 1;
-	ssize_t unused = write(w->wake_fd, &one, sizeof(one));
-
-	(void)unused; /* it is full: as good */
-}
+/* ------------------------------------------------------------------ the whole */
 
 static int start(struct fs *fs)
 {
@@ -303,7 +287,7 @@ void watch_stop(struct fs *fs)
 	if (w->fd < 0)
 		return;
 	atomic_store(&w->ends, true);
-	wake(w);
+	watch_wake(w);
 	pthread_join(w->thread, NULL);
 }
 
@@ -354,5 +338,5 @@ void fs_offer(struct fs *fs, struct request *req)
 	}
 	atomic_store(&w->on, true);
 	if (tell_offer(&w->tell, req))
-		wake(w);
+		watch_wake(w);
 }

@@ -8,7 +8,8 @@
  *
  * Before anything of a file is answered that may be believed for long it has its mark: see
  * inode.c. What cannot be marked (there are fs.fanotify.max_user_marks, and file systems without
- * handles) is not believed for long; attr.c. Nor is what lies on a server, where others change it unseen.
+ * handles) is not believed for long; attr.c. Nor is what lies on a server, where others change it
+ * unseen.
  *
  * Nothing tells of what is stored through a mapping of a file (mmap(2)).
  */
@@ -33,9 +34,13 @@ struct watch {
 	int wake_fd;	/* eventfd: a buffer has come, or the end */
 	atomic_bool on; /* somebody wants to be told */
 	atomic_bool ends;
-	atomic_bool complained; /* that something cannot be watched */
+	atomic_bool complained;	    /* that something cannot be watched */
 	_Atomic uint64_t local_dev; /* the last one that is_local() has found; +1, 0: none */
-	_Atomic uint64_t clock; /* how many marks were set; inode.marked_at */
+	_Atomic uint64_t clock;	    /* how many marks were set; inode.marked_at */
+	/* Files that the driver's kernel has written by itself until they were closed, counted
+	 * (inode.passed_end); all up to `drained` have no event left that is not read. */
+	_Atomic uint64_t passed_ends, drained;
+	atomic_bool idle; /* the thread sleeps until something comes */
 	/* Hash of the handle -> struct watched. Its shards are taken inside those of the inode
 	 * tables, and held while a mark is set or taken away. */
 	struct table by_handle;
@@ -60,6 +65,10 @@ void watch_add(struct inode *inode);
 /* Its mark may be younger than the attributes that were asked for when watch.clock was `clock`:
  * then they are asked for again, so that no change is missed in between. */
 void watch_ask_again(const struct inode *inode, uint64_t clock, struct statx *stx);
+/* The driver's kernel writes the file by itself, by a handle more, or less: what is written then
+ * is not the host's doing. */
+void watch_pass(struct inode *inode);
+void watch_pass_no_more(struct inode *inode);
 /* It has left the tables, and nobody uses it. */
 void watch_remove(struct inode *inode);
 

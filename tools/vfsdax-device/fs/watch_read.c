@@ -10,9 +10,9 @@
 
 static uint64_t find_one(struct watch *w, const struct file_handle *h)
 {
-	uint64_t ids[WATCH_ALIKE_MAX];
+	struct watch_found found[WATCH_ALIKE_MAX];
 
-	return watch_find(w, h, ids) ? ids[0] : 0;
+	return watch_find(w, h, found) ? found[0].nodeid : 0;
 }
 
 /* What the name is now; 0: nothing. */
@@ -62,7 +62,7 @@ static void renamed(struct fs *fs, const struct watch_event *e)
 
 static void names_changed(struct fs *fs, const struct watch_event *e)
 {
-	uint64_t dirs[WATCH_ALIKE_MAX];
+	struct watch_found dirs[WATCH_ALIKE_MAX];
 	unsigned n;
 
 	if (e->mask & FAN_RENAME && (e->name || !e->dir) && (e->to_name || !e->to_dir))
@@ -74,21 +74,32 @@ static void names_changed(struct fs *fs, const struct watch_event *e)
 		/* Merged by the kernel, they may have been in either order: the name itself says
 		 * how it ended. */
 		if (e->mask & FAN_DELETE)
-			name_changed(fs, e, CHANGE_REMOVED, dirs[i], e->name);
+			name_changed(fs, e, CHANGE_REMOVED, dirs[i].nodeid, e->name);
 		if (e->mask & FAN_CREATE)
-			name_changed(fs, e, CHANGE_CREATED, dirs[i], e->name);
+			name_changed(fs, e, CHANGE_CREATED, dirs[i].nodeid, e->name);
 	}
+}
+
+/* A driver whose kernel has the file looks at attributes anew, and has no pages of it. */
+static void inode_changed(struct fs *fs, const struct watch_found *found, uint64_t mask)
+{
+	struct tell *t = &fs->watch.tell;
+
+	if (!(mask & FAN_MODIFY) || (mask & FAN_ATTRIB && found->passed))
+		tell_inode(t, found->nodeid, TELL_ATTRIB);
+	if (mask & FAN_MODIFY)
+		tell_inode(t, found->nodeid, found->passed ? TELL_PASSED : TELL_DATA);
 }
 
 static void contents_changed(struct fs *fs, const struct watch_event *e)
 {
 	struct agreement_change c = {.what = CHANGE_TOUCHED};
 	bool itself = !e->name || strcmp(e->name, ".") == 0;
-	uint64_t ids[WATCH_ALIKE_MAX];
-	unsigned n = watch_find(&fs->watch, e->self ? e->self : itself ? e->dir : NULL, ids);
+	struct watch_found found[WATCH_ALIKE_MAX];
+	unsigned n = watch_find(&fs->watch, e->self ? e->self : itself ? e->dir : NULL, found);
 
 	for (unsigned i = 0; i < n; i++)
-		tell_inode(&fs->watch.tell, ids[i], e->mask & FAN_MODIFY);
+		inode_changed(fs, &found[i], e->mask);
 	if (n || itself)
 		return;
 	c.dir = find_one(&fs->watch, e->dir);
