@@ -11,6 +11,13 @@ void files_before_fork(void)
 		atomic_store(&files[i].id, 0);
 }
 
+void files_in_child(void)
+{
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		if (files[i].gate)
+			files[i].map = NULL;
+}
+
 void files_in_unknown_child(void)
 {
 	for (unsigned i = 0; i < FILES_MAX; i++)
@@ -22,7 +29,7 @@ static void file_evict(struct file *f, int fd)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};
 
-	file_becomes_kernels(f);
+	file_becomes_kernels(f, "the program wants a descriptor of ours");
 	for (int n = 0; n < FD_MAX; n++)
 		if (ENTRY_KIND(fd_entry(n)) == FD_FILE + (unsigned)(f - files))
 			fd_forget(n);

@@ -20,8 +20,6 @@
 
 /* A file is asked for at this call, and if it was not to be had then at the double. */
 #define CALLS_BEFORE 8u
-/* How much a map has room for a file that grows. */
-#define ROOM	     ((uint64_t)64 << 20)
 
 struct file files[FILES_MAX];
 static _Atomic unsigned n_files; /* places that have ever been used */
@@ -66,6 +64,7 @@ void file_put(struct file *f)
 		return;
 	if (f->map)
 		munmap((void *)(uintptr_t)f->map, f->map_len);
+	view_end(f);
 	id = atomic_exchange(&f->id, 0);
 	if (id)
 		mount_note_ended(f->mount, id);
@@ -146,28 +145,6 @@ static uint64_t find_out(int fd, uint64_t entry)
 
 /* ------------------------------------------------------------------ a file, got */
 
-/* Readable from its beginning, with room to grow. Without one everything is copied by the kernel.
- */
-static void map_host(struct file *f)
-{
-	struct rlimit limit;
-	struct stat64 st;
-	uint64_t len;
-	void *va;
-
-	/* A program that has a limit of its own for that needs its memory for itself. */
-	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur != RLIM_INFINITY ||
-	    real.fstat64(f->host, &st) < 0 || st.st_size <= 0)
-		return;
-	len = ((uint64_t)st.st_size + st.st_size / 2 + ROOM) & ~(uint64_t)4095;
-	va = real.mmap64(NULL, len, PROT_READ, MAP_SHARED | MAP_NORESERVE, f->host, 0);
-	if (va == MAP_FAILED)
-		return;
-	f->map = va;
-	f->map_len = len;
-	atomic_store(&f->size, (uint64_t)st.st_size);
-}
-
 static struct file *file_place(void)
 {
 	for (unsigned i = 0; i < FILES_MAX; i++)
@@ -181,35 +158,39 @@ static struct file *file_fetch(struct mount *m, int fd, uint64_t entry, const st
 			       bool writes, int *err)
 {
 	struct file *f = file_place();
+	struct given given;
 	int host = -1;
-	uint64_t id = 0;
 
 	*err = f ? mount_connect(m, fd) : -ENOSPC;
 	if (*err)
 		return NULL;
 	mount_tell_ended(m);
-	*err = direct_file(m->conn, fd, writes, &host, &id);
-	if (!*err)
-		host = fd_own(host);
-	if (!*err && host < 0)
+	*err = fetch_file(m, fd, writes, &given);
+	if (*err)
+		return NULL;
+	host = fd_own(given.host);
+	if (host < 0)
 		*err = -EMFILE;
 	/* Closed meanwhile, and perhaps another file's by now. */
 	if (!*err && !fd_is_as(fd, entry)) {
 		fd_disown(host);
-		direct_file_end(m->conn, id);
 		*err = -EAGAIN;
 	}
-	if (*err)
+	if (given.id && (*err || !writes))
+		direct_file_end(m->conn, given.id);
+	if (*err) {
+		if (given.view.gate)
+			direct_view_end(&given.view);
 		return NULL;
+	}
 	/* Nothing is read through a descriptor that moves a time of the host's. */
-	fcntl(host, F_SETFL, O_NOATIME);
-	if (!writes)
-		direct_file_end(m->conn, id);
+	if (!given.view.gate)
+		fcntl(host, F_SETFL, O_NOATIME);
 	f->major = stx->stx_dev_major;
 	f->minor = stx->stx_dev_minor;
 	f->ino = stx->stx_ino;
 	f->writes = writes;
-	atomic_store(&f->id, writes ? id : 0);
+	atomic_store(&f->id, writes ? given.id : 0);
 	f->sock = m->conn->sock;
 	f->mount = m;
 	f->report = report_of_fd(fd);
@@ -217,7 +198,7 @@ static struct file *file_fetch(struct mount *m, int fd, uint64_t entry, const st
 	atomic_store(&f->mount_gone, false);
 	atomic_store(&f->size, 0);
 	__atomic_store_n(&f->host, host, __ATOMIC_RELEASE);
-	map_host(f);
+	fetch_into(f, &given);
 	if (atomic_load(&n_files) <= (unsigned)(f - files))
 		atomic_store(&n_files, (unsigned)(f - files) + 1);
 	atomic_store(&f->refs, 1);
@@ -295,7 +276,7 @@ static struct file *ask_for(int fd, uint64_t entry)
 		file_put(f);
 		return NULL;
 	}
-	report_why(f->report, "");
+	report_why(f->report, f->gate ? "over VFIO only reads are served" : "");
 	return f;
 }
 
@@ -366,16 +347,16 @@ bool file_may_be_old(int fd)
 		return false;
 	default:
 		/* Of what is served here for writing the kernel is told nothing that lasts. */
-		return ENTRY_KIND(entry) < FD_FILE || !(entry & ENTRY_WRITES);
+		return ENTRY_KIND(entry) < FD_FILE || !files[ENTRY_KIND(entry) - FD_FILE].writes;
 	}
 }
 
 /* ------------------------------------------------------------------ ends */
 
-void file_becomes_kernels(struct file *f)
+void file_becomes_kernels(struct file *f, const char *why)
 {
 	atomic_store(&f->kernel_maps, true);
-	report_why(f->report, "mapped by the kernel");
+	report_why(f->report, why);
 }
 
 void file_note_kernel_map(int fd)
@@ -394,7 +375,7 @@ void file_note_kernel_map(int fd)
 	for (unsigned i = 0; i < FILES_MAX; i++)
 		if (atomic_load(&files[i].refs) && files[i].ino == stx.stx_ino &&
 		    files[i].minor == stx.stx_dev_minor)
-			file_becomes_kernels(&files[i]);
+			file_becomes_kernels(&files[i], "mapped by the kernel");
 	if (!process_enter(&old)) {
 		files_stop();
 	} else {

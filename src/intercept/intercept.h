@@ -113,19 +113,24 @@ int fd_close_range(unsigned first, unsigned last, int flags);
 /* ------------------------------------------------------------------ files.c: the host's files */
 
 struct mount;
+struct direct_gate;
 
 struct file {
 	_Atomic unsigned refs; /* the table's entries, and calls under way; 0: free */
 	unsigned major, minor;
 	uint64_t ino; /* as the mount has it */
 	bool writes;  /* `host` is open for writing */
-	int host;     /* a descriptor of the host's file */
+	int host;     /* a descriptor of the host's file; with a gate: what keeps `map` */
 	int sock;     /* as long as its peer lives the kernel keeps no attributes of the file */
 	_Atomic uint64_t id; /* the mount's, of `writes`; 0: it lasts as long as the connection */
 	struct mount *mount;
-	const uint8_t *map;	  /* the file from its beginning, readable; NULL: none */
-	size_t map_len;		  /* may reach behind the file's end */
-	_Atomic uint64_t size;	  /* that it once had: a hint */
+	const uint8_t *map;    /* the file from its beginning, readable; NULL: none */
+	size_t map_len;	       /* may reach behind the file's end */
+	_Atomic uint64_t size; /* that it once had: a hint */
+	/* `map` shows the window, and is read only inside the gate, by view_copy(). NULL: it is of
+	 * the host's file. */
+	struct direct_gate *gate;
+	_Atomic uint64_t seen_ns; /* when the kernel last read from the mount */
 	_Atomic bool kernel_maps; /* the kernel may have pages of it: everything is the kernel's */
 	_Atomic bool mount_gone;  /* `sock` has ended: no writes */
 	unsigned report;
@@ -149,6 +154,14 @@ bool files_are_mine(void);
 void files_stop(void);
 /* Makes the number, one of ours, free for the program. */
 void files_evict(int fd);
+
+/* ------------------------------------------------------------------ view.c: the window */
+
+/* [off, off + n) of the map. False: it may have been something else. */
+bool view_copy(struct file *f, void *to, uint64_t off, size_t n);
+/* preadv(2) by the kernel, on a descriptor of the mount's. */
+ssize_t view_ask_kernel(struct file *f, int fd, const struct iovec *iov, int n, off_t off);
+void view_end(struct file *f);
 
 /* ------------------------------------------------------------------ io.c */
 

@@ -35,9 +35,10 @@ static ssize_t host_writev(const struct file *f, const struct iovec *iov, int n,
 }
 
 /*
- * A copy out of the map. The file may have been cut since its size was seen: pages behind its end
- * fault, and the last page is zero behind it. So where the last byte is not zero, the file reached
- * as far when it was read. Where it is, the host says what there is.
+ * A copy out of the map. Where that is of the host's file, the file may have been cut since its
+ * size was seen: pages behind its end fault, and the last page is zero behind it. So where the last
+ * byte is not zero, the file reached as far when it was read. Where it is, the host says what there
+ * is.
  */
 static bool copied(struct file *f, const struct iovec *iov, uint64_t off)
 {
@@ -46,17 +47,20 @@ static bool copied(struct file *f, const struct iovec *iov, uint64_t off)
 	if (!n || n > COPY_MAX || !f->map || off > atomic_load(&f->size) ||
 	    n > atomic_load(&f->size) - off || off + n > f->map_len || !guard_ready())
 		return false;
-	if (guard_copy(iov->iov_base, f->map + off, n))
+	if (f->gate ? !view_copy(f, iov->iov_base, off, n)
+		    : guard_copy(iov->iov_base, f->map + off, n))
 		return false;
 	return ((const volatile uint8_t *)iov->iov_base)[n - 1] != 0;
 }
 
-static ssize_t file_read(struct file *f, const struct iovec *iov, int n, off_t off)
+static ssize_t file_read(struct file *f, int fd, const struct iovec *iov, int n, off_t off)
 {
 	ssize_t got;
 
 	if (n == 1 && copied(f, iov, (uint64_t)off))
 		got = (ssize_t)iov->iov_len;
+	else if (f->gate)
+		return view_ask_kernel(f, fd, iov, n, off);
 	else
 		got = host_readv(f, iov, n, off);
 	if (got > 0) {
@@ -72,7 +76,7 @@ static uint64_t size_for(struct file *f, uint64_t end)
 {
 	struct stat64 st;
 
-	if (end <= atomic_load(&f->size) || real.fstat64(f->host, &st) < 0)
+	if (end <= atomic_load(&f->size) || f->gate || real.fstat64(f->host, &st) < 0)
 		return atomic_load(&f->size);
 	atomic_store(&f->size, (uint64_t)st.st_size);
 	return (uint64_t)st.st_size;
@@ -129,7 +133,7 @@ ssize_t io_pread(int fd, const struct iovec *iov, int n, off_t off)
 		file_put(f);
 		return NOT_SERVED;
 	}
-	got = file_read(f, iov, n, off);
+	got = file_read(f, fd, iov, n, off);
 	if (got >= 0)
 		errno = saved;
 	return done(f, got);
@@ -167,7 +171,7 @@ ssize_t io_read(int fd, const struct iovec *iov, int n)
 	off = claim(fd, len);
 	if (off < 0)
 		goto out;
-	got = file_read(f, iov, n, off);
+	got = file_read(f, fd, iov, n, off);
 	unclaim(fd, len - (size_t)(got > 0 ? got : 0));
 	if (got >= 0)
 		errno = saved;
@@ -299,7 +303,7 @@ void *io_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 	if (flags & MAP_ANONYMOUS || fd < 0 || ENTRY_KIND(fd_entry(fd)) == FD_ELSEWHERE)
 		return real.mmap64(addr, len, prot, flags, fd, off);
 	f = file_get(fd, now);
-	if (f && may_map(f, prot, flags, fd_entry(fd) & ENTRY_WRITES)) {
+	if (f && !f->gate && may_map(f, prot, flags, fd_entry(fd) & ENTRY_WRITES)) {
 		va = real.mmap64(addr, len, prot, flags, f->host, off);
 		err = errno;
 		report_count(f->report, REPORT_MAPS, len);

@@ -56,6 +56,7 @@ static void in_child(void)
 
 	lock = fresh;
 	mounts_in_child();
+	files_in_child();
 	owner->pid = getpid();
 }
 

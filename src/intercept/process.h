@@ -19,13 +19,29 @@ void process_leave(const struct before *b);
 
 extern struct file files[FILES_MAX];
 /* files.c: from now on it is not served. */
-void file_becomes_kernels(struct file *f);
+void file_becomes_kernels(struct file *f, const char *why);
 /* ends.c: the mount at the other end knows of none of its files any more. */
 void files_note_gone(int sock);
 /* What is open now the child will have too, and write: the mount is not told of an end. */
 void files_before_fork(void);
+/* Memory of the window is the parent's. */
+void files_in_child(void);
 /* The parent does not know of this child, and may tell the mount. */
 void files_in_unknown_child(void);
+
+/* ---- fetch.c; inside process_enter() ---- */
+
+/* What the mount gives for a file. */
+struct given {
+	int host;
+	uint64_t id;
+	struct direct_view view; /* .gate: NULL where it gives the host's file */
+};
+
+/* 0 or -errno; with 0 all of it is the caller's. */
+int fetch_file(struct mount *m, int fd, bool writes, struct given *given);
+/* But for `host` and `id` it becomes the file's, which has them already. */
+void fetch_into(struct file *f, const struct given *given);
 
 /* ---- paged.c; inside process_enter() ---- */
 
@@ -43,6 +59,7 @@ struct mount {
 	enum { MOUNT_NONE, MOUNT_ELSEWHERE, MOUNT_OURS } kind;
 	struct vfsdax_conn *conn; /* NULL: none yet */
 	bool refused;
+	bool windowed; /* it has no files of the host's */
 	char why[DIRECT_REASON_BYTES];
 	_Atomic uint64_t ended[ENDED_MAX]; /* ids of files that are no more; 0: free */
 };

@@ -21,10 +21,6 @@
 
 #define MAP_FLAGS (VFSDAX_MAP_WRITE | VFSDAX_MAP_WHOLE | VFSDAX_DIRECT_DONTFORK)
 
-/* direct_file()'s, beside VFSDAX_MAP_*. */
-#define FLAG_IO	   (1u << 31)
-#define FILE_TRIES 4
-
 /* ------------------------------------------------------------------ map */
 
 /* 0 for an open regular file of the mount: the ioctl must reach no other file system. */
@@ -51,37 +47,51 @@ static int check_mount_file(struct vfsdax_conn *c, int fd, unsigned flags)
 	return 0;
 }
 
-/* The answer to a map request: the descriptor of the memory, and `life` or -1. */
-static int recv_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a, int *fd,
-		    int *life)
+/* The answer to a map request. */
+static int recv_map(struct vfsdax_conn *c, uint64_t len, struct direct_answer *a,
+		    struct direct_fds *out)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	unsigned n_fds;
-	int fds[2], err = direct_recv(c, DIRECT_MAP, a, fds, &n_fds);
-	bool of_file = a->flags & DIRECT_R_OF_FILE;
+	unsigned n_fds, expected;
+	int fds[DIRECT_FDS_MAX], err = direct_recv(c, DIRECT_MAP, a, fds, &n_fds);
 
 	if (err)
 		return err;
+	expected = a->flags & DIRECT_R_OF_FILE ? 1 : a->flags & DIRECT_R_GATE ? 3 : 2;
 	/* The map may extend to the end of the last page. */
-	if (n_fds != (of_file ? 1u : 2u) || !a->id || !a->len || a->len > len + page ||
-	    a->fd_off % page || a->fd_off > INT64_MAX - a->len - page) {
+	if (n_fds != expected || !a->id || !a->len || a->len > len + page || a->fd_off % page ||
+	    a->fd_off > INT64_MAX - a->len - page) {
 		direct_close_fds(fds, n_fds);
 		return direct_break(c, -EPROTO, "the mount answers something else");
 	}
-	*fd = fds[0];
-	*life = of_file ? -1 : fds[1];
+	out->memory = fds[0];
+	out->life = n_fds > 1 ? fds[1] : -1;
+	out->gate = n_fds > 2 ? fds[2] : -1;
 	return 0;
 }
 
-static int request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
-		       struct direct_answer *a, int *map_fd, int *life)
+void direct_fds_close(const struct direct_fds *fds)
+{
+	close(fds->memory);
+	if (fds->life >= 0)
+		close(fds->life);
+	if (fds->gate >= 0)
+		close(fds->gate);
+}
+
+int direct_request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
+		       struct direct_answer *a, struct direct_fds *fds)
 {
 	struct direct_request r = {.off = off, .len = len};
-	int err;
+	int err = check_mount_file(c, fd, flags);
 
+	if (!err && off % c->alignment)
+		err = direct_fail(c, -EINVAL, "the offset is no multiple of the mapping alignment");
+	if (err)
+		return err;
 	r.flags = (flags & VFSDAX_MAP_WRITE ? DIRECT_F_WRITE : 0) |
 		  (flags & VFSDAX_MAP_WHOLE ? DIRECT_F_WHOLE : 0) |
-		  (flags & FLAG_IO ? DIRECT_F_IO : 0);
+		  (flags & DIRECT_IO ? DIRECT_F_IO : 0) | (flags & DIRECT_GATE ? DIRECT_F_GATE : 0);
 	err = direct_send(c, DIRECT_MAP, &r);
 	if (!err)
 		err = direct_recv_plain(c, DIRECT_TOKEN, a);
@@ -91,7 +101,7 @@ static int request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len
 	if (ioctl(fd, DIRECT_AUTHORISE, &a->token) < 0)
 		r.err = -errno;
 	err = direct_send(c, DIRECT_AUTHORISED, &r);
-	return err ? err : recv_map(c, len, a, map_fd, life);
+	return err ? err : recv_map(c, len, a, fds);
 }
 
 /* A line of /proc/self/maps. */
@@ -159,7 +169,7 @@ static int map_piece(struct vfsdax_conn *c, const struct direct_answer *a, int f
 	return 0;
 }
 
-static int request_unmap(struct vfsdax_conn *c, uint64_t id)
+int direct_request_unmap(struct vfsdax_conn *c, uint64_t id)
 {
 	struct direct_request r = {.id = id};
 	struct direct_answer a = {0};
@@ -171,35 +181,33 @@ static int request_unmap(struct vfsdax_conn *c, uint64_t id)
 static int map_once(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
 		    struct direct_piece *piece)
 {
+	struct direct_fds fds = {-1, -1, -1};
 	struct direct_answer a = {0};
-	int map_fd = -1, err;
+	int err;
 
 	err = direct_is_over(c) ? direct_connect_again(c, fd) : 0;
 	if (!err)
-		err = check_mount_file(c, fd, flags);
-	if (!err && off % c->alignment)
-		err = direct_fail(c, -EINVAL, "the offset is no multiple of the mapping alignment");
-	if (!err)
-		err = request_map(c, fd, off, len, flags, &a, &map_fd, &piece->life);
+		err = direct_request_map(c, fd, off, len, flags, &a, &fds);
 	if (err)
 		return err;
+	piece->life = fds.life;
 	piece->id = a.id;
 	piece->dontfork = flags & VFSDAX_DIRECT_DONTFORK;
-	err = map_piece(c, &a, map_fd, flags, piece);
-	close(map_fd);
+	err = map_piece(c, &a, fds.memory, flags, piece);
+	close(fds.memory);
 	if (err) {
 		char why[DIRECT_REASON_BYTES];
 
 		memcpy(why, c->reason, sizeof(why));
 		if (piece->life >= 0)
 			close(piece->life);
-		request_unmap(c, a.id);
+		direct_request_unmap(c, a.id);
 		return direct_fail(c, err, why);
 	}
 	return 0;
 }
 
-static int check_conn(struct vfsdax_conn *c)
+int direct_check_conn(struct vfsdax_conn *c)
 {
 	if (c->pid != getpid())
 		return direct_fail(c, -EPERM, "the connection is the parent's");
@@ -216,7 +224,7 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 
 	if (!conn || !addr || !mapped || !len || flags & ~MAP_FLAGS)
 		return -EINVAL;
-	err = check_conn(conn);
+	err = direct_check_conn(conn);
 	if (err)
 		return err;
 	piece = calloc(1, sizeof(*piece));
@@ -241,52 +249,6 @@ VFSDAX_API int vfsdax_direct_map(struct vfsdax_conn *conn, int fd, uint64_t off,
 	*addr = piece->addr;
 	*mapped = piece->len < len ? piece->len : len;
 	return 0;
-}
-
-/* ------------------------------------------------------------------ the file itself */
-
-static int file_once(struct vfsdax_conn *c, int fd, unsigned flags, int *file, uint64_t *id)
-{
-	struct direct_answer a = {0};
-	int life = -1, err;
-
-	err = check_mount_file(c, fd, flags);
-	if (!err)
-		err = request_map(c, fd, 0, 1, flags, &a, file, &life);
-	if (err)
-		return err;
-	*id = a.id;
-	if (a.flags & DIRECT_R_OF_FILE && !a.fd_off)
-		return 0;
-	close(*file);
-	if (life >= 0)
-		close(life);
-	request_unmap(c, a.id);
-	return direct_fail(c, -EOPNOTSUPP, "the back end maps something else than the file itself");
-}
-
-int direct_file(struct vfsdax_conn *c, int fd, bool writes, int *file, uint64_t *id)
-{
-	const struct timespec pause = {.tv_nsec = TRY_PAUSE_NS};
-	unsigned flags = FLAG_IO | (writes ? VFSDAX_MAP_WRITE : 0);
-	int err = check_conn(c);
-
-	if (err)
-		return err;
-	for (int i = 0; i < FILE_TRIES; i++) {
-		err = file_once(c, fd, flags, file, id);
-		if (err != -EAGAIN && err != -ESTALE)
-			return err;
-		nanosleep(&pause, NULL);
-	}
-	return err == -ESTALE ? -EAGAIN : err;
-}
-
-int direct_file_end(struct vfsdax_conn *c, uint64_t id)
-{
-	int err = check_conn(c);
-
-	return err ? err : request_unmap(c, id);
 }
 
 /* ------------------------------------------------------------------ unmap */
@@ -368,7 +330,7 @@ VFSDAX_API int vfsdax_direct_unmap(struct vfsdax_conn *conn, void *addr)
 	/* A child may still have memory of the window: then the end of `life` is the unmap. */
 	if (conn->pid == getpid() && !conn->broken && piece->id &&
 	    (piece->life < 0 || piece->dontfork))
-		err = request_unmap(conn, piece->id);
+		err = direct_request_unmap(conn, piece->id);
 	free(piece);
 	/* The memory is gone in any case, and a mount that has ended has no pin left. */
 	return err == -ECONNRESET ? 0 : err;

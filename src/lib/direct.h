@@ -39,14 +39,44 @@ struct vfsdax_conn {
 
 /* ---- direct.c ---- */
 
+/* Beside VFSDAX_MAP_*. */
+#define DIRECT_IO   (1u << 31)
+#define DIRECT_GATE (1u << 30)
+
+/* What comes with the answer to a map request; -1: not that. */
+struct direct_fds {
+	int memory, life, gate;
+};
+void direct_fds_close(const struct direct_fds *fds);
+int direct_request_map(struct vfsdax_conn *c, int fd, uint64_t off, uint64_t len, unsigned flags,
+		       struct direct_answer *a, struct direct_fds *fds);
+int direct_request_unmap(struct vfsdax_conn *c, uint64_t id);
+/* -EPERM: this is a child of the process that connected. */
+int direct_check_conn(struct vfsdax_conn *c);
+
+/* ---- direct_beside.c ---- */
+
 /*
  * The host's file itself that `fd` has open, for reads (and with `writes` writes) beside the
  * kernel's (DIRECT_F_IO): *file is the caller's to close. With `writes` the kernel keeps no
  * attributes of the file until direct_file_end(*id), or the end of the connection. As
- * vfsdax_direct_map(), and -EOPNOTSUPP where it is not to be had. Not by malloc().
+ * vfsdax_direct_map(), and -EOPNOTSUPP where it is not to be had, -ENXIO where direct_view() may
+ * do. Not by malloc().
  */
 int direct_file(struct vfsdax_conn *c, int fd, bool writes, int *file, uint64_t *id);
 int direct_file_end(struct vfsdax_conn *c, uint64_t id);
+
+/* The beginning of a file of a mount that has no files of the host's, only a window. */
+struct direct_view {
+	uint8_t *va; /* readable, by those who are inside the gate; not in children */
+	size_t len;
+	struct direct_gate *gate; /* a page, shared with children */
+	int life; /* it is the caller's until this is closed, here and in children */
+};
+/* As much of the file's `size` bytes as the window has room for, for reads beside the kernel's.
+ * direct_view_end() undoes it, but for `life`. As direct_file(). */
+int direct_view(struct vfsdax_conn *c, int fd, uint64_t size, struct direct_view *view);
+void direct_view_end(const struct direct_view *view);
 
 /* ---- direct_conn.c: messages. A function that fails notes a reason. ---- */
 
@@ -58,10 +88,11 @@ int direct_break(struct vfsdax_conn *c, int err, const char *reason);
 bool direct_mount_is_ours(unsigned maj, unsigned min);
 /* Fills the header of `r` and sends it. */
 int direct_send(struct vfsdax_conn *c, enum direct_op op, struct direct_request *r);
-/* One answer to `op`, within a bounded time, with at most two descriptors, which are the caller's.
- * A refusal by the mount is a failure. */
-int direct_recv(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a, int fds[2],
-		unsigned *n_fds);
+/* One answer to `op`, within a bounded time, with some descriptors, which are the caller's. A
+ * refusal by the mount is a failure. */
+#define DIRECT_FDS_MAX 3u
+int direct_recv(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a,
+		int fds[DIRECT_FDS_MAX], unsigned *n_fds);
 /* The same without descriptors. */
 int direct_recv_plain(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a);
 /* The other side has ended it. */

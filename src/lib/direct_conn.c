@@ -165,8 +165,8 @@ void direct_close_fds(const int *fds, unsigned n)
 		close(fds[i]);
 }
 
-/* Takes the first two descriptors and closes the rest. How many it took. */
-static unsigned take_answer_fds(struct msghdr *m, int fds[2])
+/* Takes the first descriptors and closes the rest. How many it took. */
+static unsigned take_answer_fds(struct msghdr *m, int fds[DIRECT_FDS_MAX])
 {
 	unsigned n = 0;
 
@@ -180,7 +180,7 @@ static unsigned take_answer_fds(struct msghdr *m, int fds[2])
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(fd));
-			if (n < 2)
+			if (n < DIRECT_FDS_MAX)
 				fds[n++] = fd;
 			else
 				close(fd);
@@ -215,11 +215,12 @@ static ssize_t recv_in_time(int sock, struct msghdr *m)
 	return -ETIMEDOUT;
 }
 
-static int recv_answer(struct vfsdax_conn *c, struct direct_answer *a, int fds[2], unsigned *n_fds)
+static int recv_answer(struct vfsdax_conn *c, struct direct_answer *a, int fds[DIRECT_FDS_MAX],
+		       unsigned *n_fds)
 {
 	union {
 		struct cmsghdr head;
-		char room[CMSG_SPACE(2 * sizeof(int))];
+		char room[CMSG_SPACE(DIRECT_FDS_MAX * sizeof(int))];
 	} control;
 	struct iovec iov = {a, sizeof(*a)};
 	struct msghdr m = {.msg_iov = &iov,
@@ -243,8 +244,8 @@ static int recv_answer(struct vfsdax_conn *c, struct direct_answer *a, int fds[2
 	return 0;
 }
 
-int direct_recv(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a, int fds[2],
-		unsigned *n_fds)
+int direct_recv(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a,
+		int fds[DIRECT_FDS_MAX], unsigned *n_fds)
 {
 	int err = recv_answer(c, a, fds, n_fds);
 
@@ -258,7 +259,7 @@ int direct_recv(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *
 int direct_recv_plain(struct vfsdax_conn *c, enum direct_op op, struct direct_answer *a)
 {
 	unsigned n_fds;
-	int fds[2], err = direct_recv(c, op, a, fds, &n_fds);
+	int fds[DIRECT_FDS_MAX], err = direct_recv(c, op, a, fds, &n_fds);
 
 	if (err || !n_fds)
 		return err;

@@ -11,7 +11,7 @@
  *                                 <-         PROVE: a token, good for once
  *     ioctl(fd, DIRECT_AUTHORISE, token)         (through the kernel, as a FUSE_IOCTL)
  *     AUTHORISED                      ->
- *                                 <-         MAP: err, or len, fd_off and a descriptor
+ *                                 <-         MAP: err, or len, fd_off and descriptors
  *     UNMAP id                    ->
  *                                 <-         UNMAP
  *
@@ -24,6 +24,7 @@
 #ifndef VFSDAX_WIRE_DIRECT_H
 #define VFSDAX_WIRE_DIRECT_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 
@@ -53,9 +54,13 @@ enum direct_op {
 #define DIRECT_F_WHOLE (1u << 1) /* all of it or nothing */
 /* The file itself, for reads and writes beside those of the client's kernel: only where that keeps
  * no pages of it. With WRITE it keeps no attributes either, until UNMAP or the connection's end.
- * Nothing stays pinned. A mount that does not know the flag refuses it. */
+ * Nothing stays pinned. -ENXIO: there is no file, but perhaps a window (GATE). A mount that does
+ * not know the flag refuses it. */
 #define DIRECT_F_IO    (1u << 2)
-#define DIRECT_F_ALL   (DIRECT_F_WRITE | DIRECT_F_WHOLE | DIRECT_F_IO)
+/* With IO and without WRITE: where there is no file of the host's, memory of the window that the
+ * mount can take back, by a struct direct_gate. */
+#define DIRECT_F_GATE  (1u << 3)
+#define DIRECT_F_ALL   (DIRECT_F_WRITE | DIRECT_F_WHOLE | DIRECT_F_IO | DIRECT_F_GATE)
 
 struct direct_request {
 	uint32_t magic;
@@ -70,6 +75,18 @@ struct direct_request {
 /* The memory is of the file itself. Without it, it shows a place of the window, so the connection
  * must last as long as the memory. */
 #define DIRECT_R_OF_FILE (1u << 0)
+/* A third descriptor is that of the gate, a page of shared memory. */
+#define DIRECT_R_GATE	 (1u << 1)
+
+/*
+ * Before a client looks at memory of the window it counts itself in, and then looks whether the
+ * gate is closed; the mount closes it, and then looks whether somebody is inside. So one of the two
+ * sees the other. Once closed it stays so: the memory may show another file.
+ */
+struct direct_gate {
+	_Atomic uint32_t closed;
+	_Atomic uint32_t inside;
+};
 
 struct direct_answer {
 	uint32_t magic;

@@ -25,6 +25,7 @@ function series(key, name, colour, shape) { ORDER[++n_series] = key; NAME[key] =
 BEGIN {
     LEFT = 330; RIGHT = 1000; LOW = -5; HIGH = 8; STEP = 6; y = 118
     series("pt/vfsdax", "vfsdax, mounted", "#c2255c", "circle"); series("pt/library", "libvfsdax", "#e8590c", "diamond")
+    series("pt/run", "vfsdax-run", "#2b8a3e", "diamond")
     series("pt/kernel-dax", "kernel, dax=always", "#1971c2", "circle"); series("none/kernel", "kernel, no IOMMU", "#868e96", "square")
     series("strict/kernel", "kernel, iommu.strict=1", "#343a40", "square"); series("strict/vfsdax", "vfsdax, iommu.strict=1", "#c2255c", "ring")
 }
@@ -41,7 +42,7 @@ $1 == "row" {
 $1 == "ratio" && ($2 in NAME) {
     for (i = 1; ORDER[i] != $2; i++);
     # Squares and rings stand a little above and below, so that what is equal can be seen.
-    py = tops[n_rows] + 12 + (SHAPE[$2] == "square" ? -5 : SHAPE[$2] == "ring" ? 5 : $2 == "pt/kernel-dax" ? 2 : $2 == "pt/library" ? -2 : 0)
+    py = tops[n_rows] + 12 + (SHAPE[$2] == "square" ? -5 : SHAPE[$2] == "ring" ? 5 : $2 == "pt/kernel-dax" ? 2 : $2 == "pt/library" ? -2 : $2 == "pt/run" ? 1 : 0)
     here[$2] = 1
     points = points sprintf("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"2\" stroke-opacity=\".45\"/>\n", x($4), x($5), py, py, COLOUR[$2])
     points = points mark($2, x($3), py) sprintf("<title>%s: %.2f (%.2f to %.2f)</title>\n", NAME[$2], $3, $4, $5)

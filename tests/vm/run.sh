@@ -29,7 +29,7 @@
 #   --build               run guest-build.sh first
 #   --env NAME=VALUE      set in the guest (repeatable)
 #   --cpus N, --mem MIB   default 2 and 1024
-#   --timeout SECONDS     for SCRIPT; default 300 (a boot takes 3 on an idle host, and has 120 of its own)
+#   --timeout SECONDS     for SCRIPT; default 300 (a boot takes 3 on an idle host, and has 300 of its own)
 #   --monitor             QEMU's human monitor on a Unix socket too; its path is printed
 #   --interactive         SCRIPT gets this terminal; Ctrl-] x ends the guest at once, whatever it does
 #   --keep                keep the logs (console, device, QEMU) and print where they are
@@ -53,7 +53,7 @@ OPT_nested=no OPT_patience=1
 OPT_script='' OPT_args=() OPT_run=''
 
 declare -A DEFAULT_IOMMU=([amd64]=intel [arm64]=smmuv3)
-BOOT_SECONDS=120     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
+BOOT_SECONDS=300     # what a boot may take on a loaded machine; 3 is usual. Not part of --timeout, so that one means the
                      # same however busy the host is
 SETTLE_SECONDS=10    # for anything that usually takes no time: a socket to appear, output to drain, a process to end
 REQUEST_SECONDS=60   # for a command that the guest asks the host for
@@ -195,6 +195,7 @@ inside() {
     trap '' INT # Ctrl-C is for the outside, which ends all of this
     # shellcheck disable=SC1091
     . "$1/options"
+    [ "$VM_ARCH" = amd64 ] || BOOT_SECONDS=$((BOOT_SECONDS * 2)) # with an initrd, and half a minute on an idle host
     BOOT_SECONDS=$((BOOT_SECONDS * OPT_patience)) SETTLE_SECONDS=$((SETTLE_SECONDS * OPT_patience))
     REQUEST_SECONDS=$((REQUEST_SECONDS * OPT_patience))
     RUN=$OPT_run

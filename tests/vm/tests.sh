@@ -119,7 +119,7 @@ fi
 # A machine that has little in common with that one, and the two drivers in turns
 boot 100 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 64M' -- one-cpu-iommu-pt $g/both.sh 0 '' $((long ? 2 : 1))
 if [ -n "$long" ]; then
-    boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- cycles $g/cycles.sh 30 \
+    boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- run-program $g/run-program.sh long -- cycles $g/cycles.sh 30 \
         -- probe /src/tests/vm/probe/guest.sh
     boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
     boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window

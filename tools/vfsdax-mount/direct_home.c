@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "direct_map.h"
@@ -108,8 +109,12 @@ unsigned peer_home_close(struct peer_home *home)
 	while (!list_empty(&home->peers))
 		peer_close(container_of(home->peers.next, struct peer, link));
 	while ((link = list_pop_front(&home->lone))) {
-		map_release(container_of(link, struct direct_map, link));
-		n++;
+		struct direct_map *map = container_of(link, struct direct_map, link);
+		char c;
+
+		/* An end that was not heard yet is one. */
+		n += recv(map->life, &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+		map_release(map);
 	}
 	free_closed(home);
 	return n;

@@ -2,11 +2,14 @@
 #include "direct_share.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -31,6 +34,25 @@ static void drop_hold(struct direct_map *map)
 	case MAP_NONE:
 		break;
 	}
+}
+
+/* The client looks at the memory no more: then true. One that is stopped in the middle of a copy is
+ * not waited for longer than for others. */
+static bool gate_close(struct direct_map *map)
+{
+	const struct timespec pause = {.tv_nsec = 20 * NS_PER_US};
+	struct direct_gate *gate = atomic_load(&map->gate);
+	uint64_t end = clock_now_ns() + DONE_SOON_NS;
+
+	if (!gate)
+		return false;
+	atomic_store(&gate->closed, 1);
+	while (atomic_load(&gate->inside)) {
+		if (clock_now_ns() >= end)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
 }
 
 /* ------------------------------------------------------------------ on workers' threads */
@@ -64,18 +86,22 @@ static void authorisation_done(struct bridge_authorisation *authorisation, int e
 }
 
 /* The file is to be cut, was cut, or the device is lost. What a client has of the file itself needs
- * no pin; what shows the window is still there, and so it stays held. */
+ * no pin; what shows the window is still there, and so it stays held, unless it has a gate. */
 static void map_revoke(struct bridge_map *pinned, int err)
 {
 	struct direct_map *map = container_of(pinned, struct direct_map, authorisation.map);
 	uint64_t end = clock_now_ns() + DONE_SOON_NS;
-	enum map_state held = MAP_HELD;
+	enum map_state held;
 
 	(void)err;
 	while (atomic_load(&map->state) == MAP_NONE && clock_now_ns() < end)
 		sched_yield();
-	if (!atomic_compare_exchange_strong(&map->state, &held, MAP_DROPPED))
-		return;
+	/* Whoever makes it PINNED has set the gate before. */
+	do {
+		held = atomic_load(&map->state);
+		if (held != MAP_HELD && (held != MAP_PINNED || !gate_close(map)))
+			return;
+	} while (!atomic_compare_exchange_strong(&map->state, &held, MAP_DROPPED));
 	bridge_unmap(pinned);
 	atomic_store(&map->left, true);
 }
@@ -97,6 +123,7 @@ struct direct_map *map_ask(struct peer_home *home, const struct direct_request *
 	map->authorisation.flags = (r->flags & DIRECT_F_WRITE ? BRIDGE_MAP_WRITE : 0) |
 				   (r->flags & DIRECT_F_WHOLE ? BRIDGE_MAP_WHOLE : 0) |
 				   (r->flags & DIRECT_F_IO ? BRIDGE_MAP_IO : 0);
+	map->wants_gate = r->flags & DIRECT_F_GATE;
 	map->authorisation.map.revoke = map_revoke;
 	map->authorisation.done = authorisation_done;
 	*err = bridge_authorise_begin(home->authorisations, &map->authorisation);
@@ -156,42 +183,81 @@ static void leave_unpinned(struct direct_map *map)
 	atomic_store(&map->left, true);
 }
 
+/* A page that the client cannot make shorter. */
+static int begin_gate(struct direct_map *map, int *theirs)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	int fd = memfd_create("vfsdax-gate", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	void *va = MAP_FAILED;
+
+	if (fd >= 0 && ftruncate(fd, (off_t)page) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+		va = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (va == MAP_FAILED) {
+		int err = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	atomic_store(&map->gate, va);
+	*theirs = fd;
+	return 0;
+}
+
+static void end_gate(struct direct_map *map)
+{
+	struct direct_gate *gate = atomic_exchange(&map->gate, NULL);
+
+	if (gate)
+		munmap(gate, (size_t)sysconf(_SC_PAGESIZE));
+}
+
 /* For memory that shows the window, as long as somebody has it. */
-static int pin_for(struct peer *peer, struct direct_map *map, int *life_fd, const char **reason)
+static int pin_for(struct peer *peer, struct direct_map *map, struct map_fds *fds,
+		   const char **reason)
 {
 	enum map_state held = MAP_HELD;
 	int err;
 
-	if (map->authorisation.flags & BRIDGE_MAP_IO) {
+	if (map->authorisation.flags & BRIDGE_MAP_IO && !map->wants_gate) {
 		*reason = "over VFIO there is no file of the host's to read and write, only maps";
-		return -EOPNOTSUPP;
+		return -ENXIO;
 	}
 	if (!share_take(peer, map)) {
 		*reason = "this client has its share of what may be pinned of the window: unmap "
 			  "something, or make the window larger";
 		return -ENOSPC;
 	}
-	err = begin_life(map, life_fd);
+	err = begin_life(map, &fds->life);
+	if (!err && map->wants_gate)
+		err = begin_gate(map, &fds->gate);
 	if (err) {
 		*reason = "the mount has no file descriptor left (RLIMIT_NOFILE)";
 	} else if (!atomic_compare_exchange_strong(&map->state, &held, MAP_PINNED)) {
 		*reason = "the file is being cut";
 		err = -EAGAIN;
-		close(*life_fd);
-		*life_fd = -1;
 	}
 	return err;
 }
 
+void map_fds_close(const struct map_fds *fds)
+{
+	if (fds->life >= 0)
+		close(fds->life);
+	if (fds->gate >= 0)
+		close(fds->gate);
+}
+
 int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,
-	      int *life_fd, const char **reason)
+	      struct map_fds *fds, const char **reason)
 {
 	struct transport *t = map->home->transport;
 	const struct bridge_map *pinned = &map->authorisation.map;
 	unsigned flags = map->authorisation.flags & BRIDGE_MAP_WRITE ? TRANSPORT_SHARE_WRITE : 0;
 	int err;
 
-	*life_fd = -1;
+	*fds = (struct map_fds){-1, -1};
 	if (!t->ops->share) {
 		*reason = "this transport cannot share its window";
 		return -EOPNOTSUPP;
@@ -213,10 +279,12 @@ int map_share(struct direct_map *map, struct peer *peer, struct transport_piece 
 		if (map->authorisation.flags & BRIDGE_MAP_IO || !share_take(peer, map))
 			leave_unpinned(map);
 	} else {
-		err = pin_for(peer, map, life_fd, reason);
+		err = pin_for(peer, map, fds, reason);
 	}
-	if (err)
+	if (err) {
+		map_fds_close(fds);
 		close(piece->fd);
+	}
 	return err;
 }
 
@@ -236,6 +304,7 @@ void map_release(struct direct_map *map)
 	if (map->life >= 0)
 		close(map->life);
 	map->life = -1;
+	gate_close(map);
 	if (!map_done(map) && !map_cancel(map)) {
 		pthread_mutex_lock(&home->lock);
 		with_worker = !map->done;
@@ -245,6 +314,7 @@ void map_release(struct direct_map *map)
 			return; /* authorisation_done() frees it */
 	}
 	drop_hold(map);
+	end_gate(map); /* no revoke() is under way any more */
 	bridge_authorise_io_end(home->bridge, &map->authorisation);
 	map->watch.dead = true;
 	list_push_back(&home->dead, &map->watch.link);

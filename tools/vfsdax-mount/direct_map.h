@@ -21,12 +21,15 @@ struct direct_map {
 	 */
 	const void *range;
 	uint64_t range_bytes, bytes_left;
+	bool wants_gate;
 	bool counted; /* its range, which no other map of the client's counts */
 	_Atomic enum map_state state;
 	atomic_bool left; /* revoke() has given the hold back */
 	bool done;	  /* the authorisation is, with `err` */
 	bool orphan;	  /* nobody waits for that any more */
 	int err;
+	/* PINNED, and not NULL: the memory can be taken back. */
+	struct direct_gate *_Atomic gate;
 	/* PINNED: our end of a socket pair. The client and its children have the other end as long
 	 * as they may have the memory. -1: none. */
 	int life;
@@ -38,9 +41,14 @@ struct direct_map *map_ask(struct peer_home *home, const struct direct_request *
 bool map_done(struct direct_map *map);
 /* Nobody has authorised anything, and nobody will: true, and the map can be released. */
 bool map_cancel(struct direct_map *map);
-/* A descriptor for the client, and with it `life_fd` or -1; both the caller's to close. */
+/* What else the client gets for memory of the window; -1: not that. */
+struct map_fds {
+	int life, gate;
+};
+void map_fds_close(const struct map_fds *fds);
+/* A descriptor for the client, and with it those others; all the caller's to close. */
 int map_share(struct direct_map *map, struct peer *peer, struct transport_piece *piece,
-	      int *life_fd, const char **reason);
+	      struct map_fds *fds, const char **reason);
 /* A pin is there. */
 static inline bool map_is_held(const struct direct_map *map)
 {

@@ -31,6 +31,8 @@ int direct_request_parse(const void *packet, size_t len, struct direct_request *
 		return not_valid(why, -EPROTO, "an unknown request");
 	if (r.flags & ~(r.op == DIRECT_MAP ? DIRECT_F_ALL : 0u))
 		return not_valid(why, -EPROTO, "unknown flags");
+	if (r.flags & DIRECT_F_GATE && (r.flags & DIRECT_F_WRITE || !(r.flags & DIRECT_F_IO)))
+		return not_valid(why, -EPROTO, "flags that do not go together");
 	if ((r.op != DIRECT_MAP && (r.off || r.len)) || (r.op != DIRECT_UNMAP && r.id) ||
 	    (r.op != DIRECT_AUTHORISED && r.err) || r.reserved)
 		return not_valid(why, -EPROTO, "a field that its request does not have");

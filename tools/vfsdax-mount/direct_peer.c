@@ -26,7 +26,7 @@ static int send_answer(int sock, const struct direct_answer *a, const int *fds, 
 {
 	union {
 		struct cmsghdr head;
-		char room[CMSG_SPACE(2 * sizeof(int))];
+		char room[CMSG_SPACE(3 * sizeof(int))];
 	} control;
 	struct iovec iov = {(void *)(uintptr_t)a, sizeof(*a)};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -113,9 +113,11 @@ static void hand_out(struct peer *peer, struct direct_map *map)
 	struct transport_piece piece;
 	const char *reason = NULL;
 	struct direct_answer a;
-	int fds[2], err;
+	struct map_fds more;
+	int fds[3], err;
+	unsigned n_fds = 1;
 
-	err = map_share(map, peer, &piece, &fds[1], &reason);
+	err = map_share(map, peer, &piece, &more, &reason);
 	if (err) {
 		map_release(map);
 		peer_refuse(peer, DIRECT_MAP, err, reason);
@@ -132,11 +134,14 @@ static void hand_out(struct peer *peer, struct direct_map *map)
 	a.id = map->id;
 	a.len = piece.len_bytes;
 	a.fd_off = piece.fd_off;
-	a.flags = piece.of_file ? DIRECT_R_OF_FILE : 0;
-	peer_answer(peer, &a, fds, fds[1] >= 0 ? 2 : 1);
+	a.flags = piece.of_file ? DIRECT_R_OF_FILE : more.gate >= 0 ? DIRECT_R_GATE : 0;
+	if (more.life >= 0)
+		fds[n_fds++] = more.life;
+	if (more.gate >= 0)
+		fds[n_fds++] = more.gate;
+	peer_answer(peer, &a, fds, n_fds);
 	close(fds[0]);
-	if (fds[1] >= 0)
-		close(fds[1]);
+	map_fds_close(&more);
 }
 
 /* The authorisation is done and the client waits: the end of a MAP. */

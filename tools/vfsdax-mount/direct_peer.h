@@ -12,7 +12,7 @@
  *
  * HELD: the client's memory is of the file itself, so whoever cuts the file drops the pin, and the
  * memory is what mmap(2) makes of it. PINNED: the memory shows a place of the window, so the pin
- * stays and the file cannot be cut.
+ * stays and the file cannot be cut, unless it has a gate (wire/direct.h): then it is as HELD.
  */
 #ifndef VFSDAX_MOUNT_DIRECT_PEER_H
 #define VFSDAX_MOUNT_DIRECT_PEER_H

@@ -76,14 +76,14 @@ static void close_client(unsigned i)
 static void listen_to_all(void)
 {
 	for (unsigned i = 0; i < CLIENTS; i++) {
-		char room[CMSG_SPACE(2 * sizeof(int))];
+		char room[CMSG_SPACE(3 * sizeof(int))];
 		struct direct_answer a;
 		struct iovec iov = {&a, sizeof(a)};
 		struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 
 		while (world.clients[i] >= 0) {
 			struct cmsghdr *h;
-			int fds[2];
+			int fds[3];
 
 			m.msg_control = room;
 			m.msg_controllen = sizeof(room);
@@ -99,6 +99,8 @@ static void listen_to_all(void)
 				continue;
 			memcpy(fds, CMSG_DATA(h), h->cmsg_len - CMSG_LEN(0));
 			close(fds[0]);
+			if (a.flags & DIRECT_R_GATE)
+				close(fds[2]);
 			if (a.flags & DIRECT_R_OF_FILE)
 				continue;
 			if (world.n_lives < LIVES_MAX)

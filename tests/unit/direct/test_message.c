@@ -40,7 +40,9 @@ static void good_requests_are_taken_as_they_are(void **state)
 	r = good(DIRECT_MAP);
 	r.off = 4096;
 	r.len = UINT64_MAX;
-	r.flags = DIRECT_F_ALL;
+	r.flags = DIRECT_F_WRITE | DIRECT_F_WHOLE | DIRECT_F_IO;
+	assert_int_equal(parse(&r), 0);
+	r.flags = DIRECT_F_WHOLE | DIRECT_F_IO | DIRECT_F_GATE;
 	assert_int_equal(parse(&r), 0);
 	r = good(DIRECT_UNMAP);
 	r.id = UINT64_MAX;
@@ -85,7 +87,9 @@ static void what_a_request_does_not_have_is_0(void **state)
 	BAD(DIRECT_HELLO, id, 1, -EPROTO);
 	BAD(DIRECT_HELLO, err, 1, -EPROTO);
 	BAD(DIRECT_HELLO, reserved, 1, -EPROTO);
-	BAD(DIRECT_MAP, flags, 8, -EPROTO);
+	BAD(DIRECT_MAP, flags, 16, -EPROTO);
+	BAD(DIRECT_MAP, flags, DIRECT_F_GATE, -EPROTO);
+	BAD(DIRECT_MAP, flags, DIRECT_F_GATE | DIRECT_F_IO | DIRECT_F_WRITE, -EPROTO);
 	BAD(DIRECT_MAP, id, 1, -EPROTO);
 	BAD(DIRECT_UNMAP, len, 1, -EPROTO);
 #undef BAD

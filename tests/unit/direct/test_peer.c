@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -97,9 +98,8 @@ static void tell(int sock, const struct direct_request *r)
 	assert_int_equal(send(sock, r, sizeof(*r), MSG_NOSIGNAL), sizeof(*r));
 }
 
-/* What the server said; how many descriptors came with it, which are closed but for the first two.
- */
-static struct direct_answer heard_with(int sock, int fds[2], unsigned *n_fds)
+/* What the server said; how many descriptors came with it: 3 only with a gate. */
+static struct direct_answer heard_with(int sock, int fds[], unsigned *n_fds)
 {
 	char room[CMSG_SPACE(4 * sizeof(int))];
 	struct direct_answer a;
@@ -115,7 +115,7 @@ static struct direct_answer heard_with(int sock, int fds[2], unsigned *n_fds)
 	h = CMSG_FIRSTHDR(&m);
 	if (h) {
 		*n_fds = (unsigned)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		assert_true(*n_fds <= 2);
+		assert_true(*n_fds <= 3);
 		memcpy(fds, CMSG_DATA(h), *n_fds * sizeof(int));
 	}
 	assert_int_equal(a.magic, DIRECT_MAGIC);
@@ -126,7 +126,7 @@ static struct direct_answer heard_with(int sock, int fds[2], unsigned *n_fds)
 
 static struct direct_answer heard(int sock)
 {
-	int fds[2];
+	int fds[3];
 	unsigned n;
 	struct direct_answer a = heard_with(sock, fds, &n);
 
@@ -357,6 +357,63 @@ static void what_shows_the_window_stays_until_its_life_ends(void **state)
 	assert_int_equal(s->home.maps, 0);
 }
 
+static struct direct_answer map_beside(struct stage *s, unsigned flags,
+				       struct bridge_authorisation **authorisation, int fds[3],
+				       unsigned *n_fds)
+{
+	struct direct_request r = good(DIRECT_MAP);
+	struct direct_answer a;
+
+	r.len = 8192;
+	r.flags = DIRECT_F_IO | flags;
+	a = ask(s, s->client, &r);
+	*authorisation = fake_show(&a.token);
+	assert_non_null(*authorisation);
+	fake_authorise(*authorisation, 0);
+	say_authorised(s, s->client);
+	return heard_with(s->client, fds, n_fds);
+}
+
+static void what_has_a_gate_is_taken_back(void **state)
+{
+	struct stage *s = *state;
+	struct bridge_authorisation *authorisation;
+	struct direct_answer a;
+	struct direct_gate *gate;
+	unsigned n;
+	int fds[3];
+
+	fake.of_file = false;
+	greet(s, s->client);
+	assert_int_equal(map_beside(s, 0, &authorisation, fds, &n).err, -ENXIO);
+	for (int left = 0; left < 2; left++) {
+		a = map_beside(s, DIRECT_F_GATE, &authorisation, fds, &n);
+		assert_int_equal(a.flags, DIRECT_R_GATE);
+		assert_int_equal(n, 3);
+		assert_int_equal(ftruncate(fds[2], 0), -1);
+		gate = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[2], 0);
+		assert_ptr_not_equal(gate, MAP_FAILED);
+		close(fds[0]);
+		close(fds[2]);
+		assert_int_equal(fake.maps, 1);
+		assert_int_equal(gate->closed, 0);
+		if (!left) {
+			gate->inside = 1;
+			fake_revoke(authorisation);
+			assert_int_equal(gate->closed, 1);
+			assert_int_equal(fake.maps, 1); /* somebody is still inside */
+			gate->inside = 0;
+			fake_revoke(authorisation);
+			assert_int_equal(fake.maps, 0);
+		}
+		close(fds[1]);
+		turn(s);
+		assert_int_equal(gate->closed, 1);
+		assert_int_equal(fake.maps, 0);
+		munmap(gate, 4096);
+	}
+}
+
 static void what_others_still_have_at_the_end_is_counted(void **state)
 {
 	struct stage *s = *state;
@@ -366,6 +423,9 @@ static void what_others_still_have_at_the_end_is_counted(void **state)
 
 	fake.of_file = false;
 	greet(s, s->client);
+	map(s, s->client, &authorisation, fds, &n);
+	close(fds[0]);
+	close(fds[1]); /* the server has not heard of it yet */
 	map(s, s->client, &authorisation, fds, &n);
 	assert_int_equal(peer_home_close(&s->home), 1);
 	assert_int_equal(fake.maps, 0);
@@ -516,6 +576,7 @@ int main(void)
 		PEER(a_client_that_leaves_during_the_authorisation_leaves_nothing),
 		PEER(a_file_that_is_cut_gets_its_hold_back),
 		PEER(what_shows_the_window_stays_until_its_life_ends),
+		PEER(what_has_a_gate_is_taken_back),
 		PEER(what_others_still_have_at_the_end_is_counted),
 		PEER(the_device_is_for_one_user),
 		PEER(a_refused_share_gives_the_hold_back),

@@ -98,6 +98,7 @@ up() {
         kernel) mount -t virtiofs -o dax=never share $mnt ;;
         kernel-dax) mount -t virtiofs -o dax=always share $mnt ;;
         vfsdax) vfsdax-mount "$ours" $mnt ;;
+        run) vfsdax-mount -o share_device=0 "$ours" $mnt ;;
         library) ;;
     esac
 }
@@ -111,7 +112,8 @@ result() { # VARIANT ROW RATE WHY
     printf '@{"variant":"%s","group":"%s","row":"%s","unit":"%s","rate":%s,"why":"%s"}\n' "$1" "$group" "$name" "$unit" "${3:-null}" "$4"
 }
 measure() { # VARIANT ROW
-    local v=$1 group name unit kind args rate='' why='' status=0
+    local v=$1 group name unit kind args rate='' why='' status=0 front=()
+    [ "$v" != run ] || front=(vfsdax-run)
     IFS='|' read -r group name unit kind args <<<"$2"
     [ "$v" != library ] || [ "$kind" = bench ] || return 0
     [[ " $broken " != *" $v "* ]] || { result "$v" "$2" '' 'could not be unmounted before'; return; }
@@ -122,7 +124,7 @@ measure() { # VARIANT ROW
         timeout 60 dd if=$mnt/data of=/dev/null bs=1M
     } >/dev/null 2>&1
     # shellcheck disable=SC2086 # words
-    rate=$(timeout -k 2 $((seconds * 5 + 60)) "$0" one "$kind" "$seconds" "$v" $args 2>/tmp/err) || status=$?
+    rate=$(timeout -k 2 $((seconds * 5 + 60)) "${front[@]}" "$0" one "$kind" "$seconds" "$v" $args 2>/tmp/err) || status=$?
     [ $status = 0 ] || { [ $status = 124 ] && why="timed out" || why="failed: $(tail -n 1 /tmp/err | tr -d '"\\' | tr -c '[:print:]' ' ')"; rate=''; }
     down "$v"
     result "$v" "$2" "$rate" "$why"
