@@ -21,9 +21,10 @@ unpack_root() { # SUITE NAME
 	tar -C "$roots/$2" -xf "$roots/$1.tar"
 }
 # In a mount and PID name space of its own: what the command mounts or starts ends with it. (A mount point, so that what
-# it runs may change its root once more.)
+# it runs may change its root once more. Without the mounts of other tests, whose daemons it would keep alive.)
 in_root() { # NAME COMMAND
-	unshare -mpf --kill-child bash -ec 'mount --bind "$1" "$1"
+	unshare -mpf --kill-child bash -ec 'awk "\$3 ~ /^fuse/ { print \$2 }" /proc/self/mounts | xargs -r umount -l
+		mount --bind "$1" "$1"
 		cd "$1"
 		exec chroot . bash -ec "$2"' - "$roots/$1" "mount -t proc proc /proc; $2"
 }
