@@ -112,6 +112,14 @@ static bool any_held(const struct claim_env *env, const char *address)
 	return any;
 }
 
+static bool any_unknown(const struct claim_function *found, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!found[i].tag[0])
+			return true;
+	return false;
+}
+
 /* An unmount returns before the daemon has given its function back: a mount that follows at once
  * waits for that. A function that stays in use is reported by claim_take(). */
 static void wait_for_leavers(const struct claim_env *env, const char *address)
@@ -165,8 +173,9 @@ again:
 			found[i] = found[kept];
 			found[kept++] = f;
 		}
-	if (kept == 0 && source && !address && !waited && any_held(env, NULL)) {
-		/* A function in use cannot be asked for its tag: it may be the one. */
+	if (kept == 0 && source && !address && !waited && any_unknown(found, count)) {
+		/* A function in use cannot be asked for its tag: it may be the one, and may have
+		 * been given back just now. */
 		free(found);
 		wait_for_leavers(env, NULL);
 		waited = true;
