@@ -34,6 +34,7 @@ static struct {
 	char said[1024], out[4096];
 	unsigned loads, asks;
 	bool in_use; /* what ask() finds */
+	bool leaves; /* the first time only */
 	int told;
 	bool vfio_refuses, no_modules;
 	char override[64];
@@ -235,7 +236,7 @@ static int fake_ask(void *ctx, struct claim_function *f)
 {
 	(void)ctx;
 	machine.asks++;
-	if (machine.in_use)
+	if (machine.in_use || (machine.leaves && machine.asks == 1))
 		return -EBUSY;
 	strcpy(f->tag, "asked");
 	f->queues = 4;
@@ -339,6 +340,19 @@ static void function_with_vfio_is_asked_for_the_list_only(void **state)
 	assert_int_equal(claim_resolve(&env, F0, &f), 0);
 	assert_int_equal(machine.asks, 0);
 	assert_non_null(strstr(listed(false), "asked"));
+	assert_int_equal(claim_resolve(&env, "asked", &f), 0);
+	assert_int_equal(machine.asks, 2);
+}
+
+/* By the time that somebody looks whose it is, nobody has it. */
+static void function_that_is_given_back_just_now_is_asked_once_more(void **state)
+{
+	struct claim_function f;
+
+	(void)state;
+	add_function(F0, 7);
+	bind(F0, "vfio-pci");
+	machine.leaves = true;
 	assert_int_equal(claim_resolve(&env, "asked", &f), 0);
 	assert_int_equal(machine.asks, 2);
 }
@@ -742,6 +756,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(function_is_described_by_its_driver),
 		TEST(function_with_vfio_is_asked_for_the_list_only),
+		TEST(function_that_is_given_back_just_now_is_asked_once_more),
 		TEST(function_in_use_is_listed_with_its_mount),
 		TEST(list_is_a_table_or_json),
 		TEST(tag_cannot_command_the_terminal),
