@@ -78,14 +78,10 @@ bool node_settle_open(struct node_table *t, struct node *n, struct backing *fres
 
 bool node_passed_last(struct node_table *t, uint64_t nodeid)
 {
-	struct node *n = node_find(t, nodeid);
-	struct shard *s;
-	bool passed;
+	struct shard *s = shard_lock(t, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+	bool passed = n && n->passed_last;
 
-	if (!n)
-		return false;
-	s = shard_lock(t, nodeid);
-	passed = n->passed_last;
 	shard_unlock(s);
 	return passed;
 }

@@ -44,9 +44,19 @@ static bool parse_address(const char *source, char *out, size_t out_len)
 	return true;
 }
 
+/* NULL: of each the tag is known. */
+static const struct claim_function *first_unknown(const struct claim_function *found, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!found[i].tag[0])
+			return &found[i];
+	return NULL;
+}
+
 static int no_function(const struct claim_env *env, const char *source, const char *address,
 		       const struct claim_function *found, int count)
 {
+	const struct claim_function *unknown;
 	char path[CLAIM_PATH_MAX];
 
 	if (!source) {
@@ -63,15 +73,14 @@ static int no_function(const struct claim_env *env, const char *source, const ch
 			log_error("there is no PCI function %s", address);
 		return -ENODEV;
 	}
-	for (int i = 0; i < count; i++)
-		if (!found[i].tag[0]) {
-			log_error(
-				"no function is known to have the tag '%s', but that of %s is not "
-				"known (%s): give its PCI address",
-				source, found[i].address,
-				found[i].driver[0] ? found[i].driver : "no driver");
-			return -ENODEV;
-		}
+	unknown = first_unknown(found, count);
+	if (unknown) {
+		log_error("no function is known to have the tag '%s', but that of %s is not "
+			  "known (%s): give its PCI address",
+			  source, unknown->address,
+			  unknown->driver[0] ? unknown->driver : "no driver");
+		return -ENODEV;
+	}
 	log_error("no virtio-fs function has the tag '%s'", source);
 	return -ENODEV;
 }
@@ -110,14 +119,6 @@ static bool any_held(const struct claim_env *env, const char *address)
 	if (count >= 0)
 		free(found);
 	return any;
-}
-
-static bool any_unknown(const struct claim_function *found, int count)
-{
-	for (int i = 0; i < count; i++)
-		if (!found[i].tag[0])
-			return true;
-	return false;
 }
 
 /* An unmount returns before the daemon has given its function back: a mount that follows at once
@@ -173,7 +174,7 @@ again:
 			found[i] = found[kept];
 			found[kept++] = f;
 		}
-	if (kept == 0 && source && !address && !waited && any_unknown(found, count)) {
+	if (kept == 0 && source && !address && !waited && first_unknown(found, count)) {
 		/* A function in use cannot be asked for its tag: it may be the one, and may have
 		 * been given back just now. */
 		free(found);

@@ -11,7 +11,6 @@
 
 _Static_assert(sizeof(off_t) == sizeof(off64_t), "one call by two names");
 
-#define EXPORT			  __attribute__((visibility("default")))
 /* Other names of the C library for the call. */
 #define ALSO(type, name, of, ...) EXPORT type name(__VA_ARGS__) __attribute__((alias(#of)))
 
@@ -19,14 +18,6 @@ _Static_assert(sizeof(off_t) == sizeof(off64_t), "one call by two names");
 extern void __chk_fail(void) __attribute__((noreturn));
 ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
 ssize_t __pread64_chk(int fd, void *buf, size_t n, off_t off, size_t room);
-
-/* No file of ours, now and before: what is known costs one load. */
-static inline bool is_kernels(int fd)
-{
-	if (__builtin_expect(!real.read, 0))
-		real_find();
-	return ENTRY_KIND(fd_entry(fd)) == FD_ELSEWHERE;
-}
 
 /* ------------------------------------------------------------------ reads */
 

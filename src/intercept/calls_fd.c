@@ -16,8 +16,6 @@
 
 #include "intercept.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 struct real real;
 
 static const struct {

@@ -13,8 +13,6 @@
 
 #include "intercept.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 _Static_assert(sizeof(struct stat) == sizeof(struct stat64), "one call by two names");
 
 /* What programs call that were built for glibc < 2.33. */
@@ -25,9 +23,7 @@ static inline void ask_anew(int fd)
 	struct statx stx;
 	int saved;
 
-	if (__builtin_expect(!real.read, 0))
-		real_find();
-	if (ENTRY_KIND(fd_entry(fd)) == FD_ELSEWHERE)
+	if (is_kernels(fd))
 		return;
 	saved = errno;
 	if (file_may_be_old(fd))

@@ -25,6 +25,9 @@
 /* ------------------------------------------------------------------ the C library's own functions
  */
 
+/* One of the C library's names. */
+#define EXPORT __attribute__((visibility("default")))
+
 struct real {
 	ssize_t (*read)(int, void *, size_t);
 	ssize_t (*pread64)(int, void *, size_t, off_t);
@@ -88,6 +91,14 @@ static inline uint64_t fd_entry(int fd)
 {
 	return (unsigned)fd < FD_MAX ? atomic_load_explicit(&fd_table[fd], memory_order_acquire)
 				     : FD_ELSEWHERE;
+}
+
+/* No file of ours, now and before: what is known costs one load. */
+static inline bool is_kernels(int fd)
+{
+	if (__builtin_expect(!real.read, 0))
+		real_find();
+	return ENTRY_KIND(fd_entry(fd)) == FD_ELSEWHERE;
 }
 
 /* The number means nothing any more. Async-signal-safe, also in the child of a vfork(). */

@@ -11,7 +11,6 @@
 
 #include "intercept.h"
 
-#define EXPORT	__attribute__((visibility("default")))
 #define SIGNALS 65
 
 typedef void (*handler)(int);

@@ -8,6 +8,15 @@ told_and_mounted() {
 	mount_share "$@"
 	[ "$(stat_counter host.watched)" = 1 ] || skip "the host's changes cannot be watched here"
 }
+device_dies() {
+	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
+	wait_until 10 "the device is gone" gone "$DEVICE_PID"
+	wait "$DEVICE_PID" 2>/dev/null || true
+}
+device_returns() {
+	start_device --watch --cache always
+	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+}
 is_content() { [ "$(cat "$1")" = "$2" ]; }
 is_size() { [ "$(stat -c %s "$1")" = "$2" ]; }
 is_mode() { [ "$(stat -c %a "$1")" = "$2" ]; }
@@ -92,12 +101,9 @@ test_what_happens_while_no_device_is_there_is_seen() {
 	told_and_mounted
 	host_run bash -c 'echo 1 >a; echo 1 >b'
 	cat "$MNT/a" "$MNT/b" >/dev/null
-	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
-	wait_until 10 "the device is gone" gone "$DEVICE_PID"
-	wait "$DEVICE_PID" 2>/dev/null || true
+	device_dies
 	host_run bash -c 'echo 22 >a; rm b; echo 3 >c'
-	start_device --watch --cache always
-	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	device_returns
 	wait_until 10 "a changed file" is_content "$MNT/a" 22
 	wait_until 10 "a removal" is_gone "$MNT/b"
 	wait_until 10 "a new name" is_there "$MNT/c"
@@ -213,11 +219,8 @@ test_a_watcher_sees_what_the_host_does_after_a_device_has_died() {
 	told_and_mounted
 	host_run bash -c 'mkdir d; echo 1 >d/f; echo 1 >g'
 	start_watcher
-	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
-	wait_until 10 "the device is gone" gone "$DEVICE_PID"
-	wait "$DEVICE_PID" 2>/dev/null || true
-	start_device --watch --cache always
-	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	device_dies
+	device_returns
 	# what nobody has asked the new device for it does not know
 	stat "$MNT/d/f" "$MNT/g" >/dev/null
 	sees "MODIFY d/f" bash -c 'echo 2 >>d/f'
@@ -288,11 +291,8 @@ test_a_watcher_sees_them_once_after_a_device_has_died() {
 	exec 5>"$TEST_DIR/pipe"
 	echo 2 >&5
 	start_watcher
-	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
-	wait_until 10 "the device is gone" gone "$DEVICE_PID"
-	wait "$DEVICE_PID" 2>/dev/null || true
-	start_device --watch --cache always
-	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	device_dies
+	device_returns
 	stat "$MNT/f" "$MNT/g" >/dev/null
 	sleep 0.3
 	: >"$TEST_DIR/events"
@@ -361,11 +361,8 @@ test_an_unmount_is_not_held_up_by_a_device_that_was_away() {
 	heard=$(stat_counter host.notices)
 	host_run bash -c 'echo 2 >a; echo 3 >b'
 	wait_until 10 "the driver hears of it" has_heard_more_than "$((heard + 1))"
-	kill -KILL "$DEVICE_WORKER" "$DEVICE_PID" 2>/dev/null || true
-	wait_until 10 "the device is gone" gone "$DEVICE_PID"
-	wait "$DEVICE_PID" 2>/dev/null || true
-	start_device --watch --cache always
-	wait_until 20 "the mount goes on" bash -c '[ "$("$1" --json "$2" | jq .device.reconnects)" = 1 ]' - "$STAT" "$MOUNTPOINT"
+	device_dies
+	device_returns
 	kill -CONT "$teller"
 	wait_until 10 "a changed file" is_content "$MNT/a" 2
 	unmount_share

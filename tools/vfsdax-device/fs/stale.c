@@ -2,17 +2,15 @@
 #include "stale.h"
 
 #include <stdatomic.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 /* It looks again at once, but a busy machine is slow; and names are believed for as long. */
 #define AGAIN_MS 1000u
 
 static uint32_t now_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint32_t)((uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+	return (uint32_t)(clock_now_ns() / NS_PER_MS);
 }
 
 /* A thread has one request at a time, so what is its own does not change meanwhile. */
