@@ -5,6 +5,27 @@
 # shellcheck source=tests/loopback/lib_takeover.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib_takeover.sh"
 
+# ---- alive ------------------------------------------------------------------------------------------------------------------
+
+# Requests are of no interest to the holder, whose wake-ups each of them would pay for.
+test_the_holder_sleeps_while_the_driver_lives() {
+	local generation before
+	share
+	for generation in first second; do
+		before=$(sleeps_of "$(holders)")
+		ask_names 1000
+		expect_le $(($(sleeps_of "$(holders)") - before)) 100 "wake-ups of the $generation driver's holder by 1000 requests"
+		kill_driver
+		revive_driver
+	done
+	unmount_share
+}
+sleeps_of() { awk '/^voluntary_ctxt/ { print $2 }' "/proc/$1/status"; }
+ask_names() {
+	local i
+	for ((i = 0; i < $1; i++)); do [ ! -e "$MNT/nobody.$i" ] || fail "nobody.$i exists"; done
+}
+
 # ---- dead, and taken over ---------------------------------------------------------------------------------------------------
 
 test_callers_wait_for_the_next_driver() {

@@ -302,8 +302,11 @@ enum { DRIVER, DEATH, MOUNT, LISTENER, FIRST_CLIENT, WATCHED = FIRST_CLIENT + CL
 /* Fills in whom to watch. Until when; UINT64_MAX: for ever. */
 static uint64_t watch(struct pollfd fds[WATCHED])
 {
-	struct kept *fuse = find(holder.published.name);
-	uint64_t until = driver_is_gone() ? holder.until_ns : UINT64_MAX;
+	bool gone = driver_is_gone();
+	/* A live driver says when the mount ends; and who polls the connection is woken by each of its
+	 * requests, whatever is polled for. */
+	struct kept *fuse = gone ? find(holder.published.name) : NULL;
+	uint64_t until = gone ? holder.until_ns : UINT64_MAX;
 	bool full = true;
 
 	for (int i = 0; i < CLIENTS; i++) {
