@@ -55,8 +55,11 @@ static void vec_copy(const struct vec *v, bool out_of_them, size_t len)
 
 	for (; done < len; io++, skip = 0) {
 		size_t n = MIN(io->iov_len - skip, len - done);
-		uint8_t *theirs = (uint8_t *)io->iov_base + skip;
+		uint8_t *theirs;
 
+		if (!n)
+			continue; /* (an empty buffer may be at NULL) */
+		theirs = (uint8_t *)io->iov_base + skip;
 		memcpy(out_of_them ? v->bounce + done : theirs,
 		       out_of_them ? theirs : v->bounce + done, n);
 		done += n;
