@@ -16,6 +16,10 @@ static unsigned cut(uint8_t *buf, size_t len, struct iovec *iov, unsigned max)
 	while (len && n < max - 1) {
 		size_t piece = random_below(4) ? random_below(3000) : random_below(3 * MB);
 
+		if (random_below(8) == 0) {
+			iov[n++] = (struct iovec){NULL, 0};
+			continue;
+		}
 		if (piece > len)
 			piece = len;
 		iov[n++] = (struct iovec){buf, piece};
