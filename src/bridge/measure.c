@@ -110,6 +110,18 @@ bool measure_avoids(struct bridge_worker *here, enum router_dir dir, uint64_t le
 	return true;
 }
 
+bool measure_tries_queue(struct op *op, enum router_dir dir, uint64_t len)
+{
+	const struct router *r = &op->bridge->router;
+
+	/* A program's call copies once by the window and twice by the queue; the figures say nothing of
+	 * the second. */
+	if (op->call || op->attempts || op->bridge->params.window_admit == WINDOW_ADMIT_ALWAYS ||
+	    !router_doubts(r, dir, len))
+		return false;
+	return router_wants_queue(r, dir, len) || every(op->here, TRY_EVERY);
+}
+
 struct copy_sample measure_copy(struct bridge_worker *here, enum router_dir dir, uint64_t len)
 {
 	struct copy_sample s = {.len = len, .dir = dir};

@@ -62,5 +62,8 @@ uint64_t router_gain_ns(const struct router *r, enum router_dir dir, uint64_t le
 /* The queue serves this faster, also where a range is mapped: so it is with large copies out of a
  * window that the CPU does not cache. */
 bool router_avoids(const struct router *r, enum router_dir dir, uint64_t len_bytes);
+/* The queue may be the faster: nobody knows, since all of these were served by the window, or the
+ * two are close together. */
+bool router_doubts(const struct router *r, enum router_dir dir, uint64_t len_bytes);
 
 #endif

@@ -50,6 +50,26 @@ static void an_uncached_window_leads_to_the_queue_for_large_copies_only(void **s
 	assert_false(router_avoids(&r, ROUTER_WRITE, MIB));
 }
 
+static void a_long_copy_raises_doubt_until_the_queue_is_known(void **state)
+{
+	struct router r = {0};
+
+	(void)state;
+	assert_false(router_doubts(&r, ROUTER_READ, MIB)); /* of what was never copied */
+	note_copies(&r, PAGE, 1000);
+	note_copies(&r, MIB, 400000);
+	assert_false(router_doubts(&r, ROUTER_READ, PAGE)); /* no message is as fast */
+	assert_true(router_doubts(&r, ROUTER_READ, MIB));
+	assert_false(router_doubts(&r, ROUTER_WRITE, MIB));
+	note_queue(&r, MIB, 500000);
+	assert_true(router_doubts(&r, ROUTER_READ, MIB)); /* that is not much */
+	note_queue(&r, MIB, 1000000);
+	assert_false(router_doubts(&r, ROUTER_READ, MIB));
+	note_queue(&r, PAGE, 600000); /* a device that takes long for everything */
+	note_queue(&r, MIB, 500000);
+	assert_false(router_doubts(&r, ROUTER_READ, MIB));
+}
+
 static void a_difference_within_the_noise_changes_nothing(void **state)
 {
 	struct router r = {0};
@@ -106,6 +126,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(before_anything_is_measured_the_window_is_used),
 		cmocka_unit_test(an_uncached_window_leads_to_the_queue_for_large_copies_only),
+		cmocka_unit_test(a_long_copy_raises_doubt_until_the_queue_is_known),
 		cmocka_unit_test(a_difference_within_the_noise_changes_nothing),
 		cmocka_unit_test(a_few_samples_are_taken_at_once),
 		cmocka_unit_test(one_sample_that_is_far_out_does_not_decide),
