@@ -105,7 +105,7 @@ static void long_reads_of_what_is_mapped_try_the_queue(void **state)
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, NULL);
+	rig_open(&rig, &(struct rig_params){.bridge.window_admit = WINDOW_ADMIT_AUTO});
 	open_file(&rig, &marked);
 	read_mapped(&rig, &marked);
 	slow_copies(&rig);
