@@ -64,3 +64,19 @@ with_vfio || lab_die "it was not killed with the function"
 timeout 60 vfsdax-bench --engine=lib --share="$function" --filename=/lib --rw=read --output-format=json >/tmp/out || lab_die "after a kill: status $?"
 holds '.jobs[0].error == 0'
 lab_wait 10 with_virtio || lab_die "not given back"
+
+# Pulled out, also while nothing is done but to load: it is not held until the measurement ends.
+for engine in lib map; do
+    timeout 100 vfsdax-bench --engine=$engine --share="$function" --filename=/lib --rw=randread --runtime=90 >/tmp/out 2>/tmp/err &
+    bencher=$!
+    lab_wait 30 with_vfio || lab_die "not taken"
+    sleep 2
+    lab_unplug 0 || lab_die "$engine: the function is held"
+    status=0
+    wait $bencher || status=$?
+    cat /tmp/err
+    [ $status = 1 ] && grep -q "^vfsdax-bench: $engine: .*No such device" /tmp/err || lab_die "$engine: status $status"
+    lab_plug 0
+    function=$(lab_function)
+    lab_wait 10 with_virtio || lab_die "no driver after a replug"
+done
