@@ -76,9 +76,12 @@ static int no_function(const struct claim_env *env, const char *source, const ch
 	unknown = first_unknown(found, count);
 	if (unknown) {
 		log_error("no function is known to have the tag '%s', but that of %s is not "
-			  "known (%s): give its PCI address",
+			  "known (%s): %s",
 			  source, unknown->address,
-			  unknown->driver[0] ? unknown->driver : "no driver");
+			  unknown->in_use      ? "another process of vfsdax uses it"
+			  : unknown->driver[0] ? unknown->driver
+					       : "no driver",
+			  unknown->in_use ? "end that use" : "give its PCI address");
 		return -ENODEV;
 	}
 	log_error("no virtio-fs function has the tag '%s'", source);

@@ -562,8 +562,15 @@ test_direct_moves_the_bytes_that_the_host_has() {
 
 test_a_device_that_dies_ends_the_measurement() {
 	need_lib
-	local status=0 pid
-	"$BENCH" --engine lib --nodax --share "unix:$SOCK" --filename f --rw randread --runtime 60 >"$TEST_DIR/out" \
+	device_dies_under 'lib: read of 4096 bytes' --engine lib --nodax
+	# (whose memory can be read on)
+	start_device --cache-size 64M
+	device_dies_under 'map: f: No such device' --engine map
+}
+device_dies_under() { # REGEX OPTION...
+	local status=0 pid regex=$1
+	shift
+	"$BENCH" "$@" --share "unix:$SOCK" --filename f --rw randread --runtime 60 >"$TEST_DIR/out" \
 		2>"$TEST_DIR/err" &
 	pid=$!
 	sleep 0.7
@@ -573,5 +580,5 @@ test_a_device_that_dies_ends_the_measurement() {
 	wait_until 20 "vfsdax-bench ends after its device" gone $pid
 	wait $pid || status=$?
 	expect_eq "$status" 1 "status"
-	grep -q 'lib: read of 4096 bytes' "$TEST_DIR/err" || fail "$(cat "$TEST_DIR/err")"
+	grep -q "$regex" "$TEST_DIR/err" || fail "$(cat "$TEST_DIR/err")"
 }

@@ -63,6 +63,7 @@ vm_find_lab() {
     VM_LAB=$VM_CACHE/lab-$VM_ID
     VM_TREE=$VM_LAB/tree VM_ROOT=$VM_LAB/tree
     [ "$VM_ARCH" = amd64 ] || VM_ROOT=$VM_TREE/guest
+    VM_FIO_SOURCE=$VM_CACHE/fio-source
     VM_GUEST_BUILD=$VM_CACHE/build-$VM_ID/$(printf %s "$VM_PROJECT" | sha256sum | cut -c1-8)
 }
 

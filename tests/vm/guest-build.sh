@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# guest-build.sh [--arch ARCH] [--print] [--clean] [CMAKE OPTION...] [TARGET...]: build the project, or these of its targets, for the guest.
+# guest-build.sh [--arch ARCH] [--print] [--clean] [--fio] [CMAKE OPTION...] [TARGET...]: build the project, or these of its targets, for the guest.
 #
 #   --arch     of the guest: amd64 (default) or arm64, for which it is a cross build; the host's vfsdax-device is then below host/
 #   --print    print where the build is and nothing else; status 1 when there is none
 #   --clean    begin from an empty build directory
+#   --fio      first get the source of the guest's fio from Debian, if it is not in the cache: where it is, the engine of fio is built
 #
 # A guest has a newer C library and a newer libfuse than a Debian 12 host, so what runs in it is compiled in the lab's
 # own tree: there the source is seen read-only at /src and the build directory, which is in the cache and is kept
@@ -14,12 +15,13 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
-    local clean=no options=() targets=()
+    local clean=no fio=--check options=() targets=()
     while [ $# -gt 0 ]; do
         case $1 in
             --arch) vm_set_arch "${2-}"; shift ;;
             --print) print_build; exit ;;
             --clean) clean=yes ;;
+            --fio) fio='' ;;
             --inside) shift; enter_and_build "$@"; exit ;;
             -h | --help) vm_help; exit ;;
             -D*) options+=("$1") ;;
@@ -36,7 +38,18 @@ main() {
     flock --nonblock 9 || { vm_say "another guest build is running; waiting for it"; flock 9; }
     [ "$clean" = no ] || rm -rf "$VM_GUEST_BUILD"
     mkdir -p "$VM_GUEST_BUILD"
-    run_build "${targets[*]}" "${options[@]}"
+    run_build "${targets[*]}" "-DVFSDAX_FIO_SOURCE=$(fio_source $fio)" "${options[@]}"
+}
+
+# Where the build sees it; nothing where it is not to be had. (Not tried: fio's configure for another architecture.)
+fio_source() { # [--check]
+    local source
+    [ "$VM_ARCH" = amd64 ] || return 0
+    if source=$("$VM_PROJECT/tests/fio-source.sh" "$VM_FIO_SOURCE" --root "$VM_ROOT" "$@"); then
+        printf '/mnt/%s\n' "${source##*/}"
+    elif [ $# = 0 ]; then
+        vm_say "the engine of fio is not built"
+    fi
 }
 
 print_build() {
@@ -63,6 +76,7 @@ enter_and_build() {
     mount --bind "$VM_PROJECT" "$VM_TREE/src"
     mount -o remount,bind,ro "$VM_TREE/src"
     mount --bind "$VM_GUEST_BUILD" "$VM_TREE/build"
+    [ ! -d "$VM_FIO_SOURCE" ] || mount --bind "$VM_FIO_SOURCE" "$VM_TREE/mnt"
     mount -t proc proc "$VM_TREE/proc"
     mount --bind /dev "$VM_TREE/dev"
     mount -t tmpfs tmpfs "$VM_TREE/tmp"

@@ -91,9 +91,9 @@ split_log() {
 if [ -z "$list$arch" ]; then
     "$here/build.sh" >"$logs/vm.build.log" 2>&1 || status=$?
     [ "${status:-0}" = 0 ] || { tail -n 20 "$logs/vm.build.log"; [ "$status" = 77 ] || exit 1; }
-    # Without --long the guest needs the programs only, and the client for direct maps.
+    # Without --long the guest needs the programs only, and the client for direct maps; with it all, and the engine of fio.
     targets=(tools/all src/all directop)
-    [ -z "$long" ] || targets=()
+    [ -z "$long" ] || targets=(--fio)
     "$here/guest-build.sh" "${targets[@]}" >"$logs/vm.guest-build.log" 2>&1 || { tail -n 30 "$logs/vm.guest-build.log"; exit 1; }
 fi
 guest=$here/guest
@@ -103,7 +103,7 @@ dev=(--device-bin guest)
 
 # (the last pulls the function out)
 boot 100 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- direct $g/direct.sh \
-    -- huge-pages-and-an-ordinary-user $g/user.sh -- documents $g/documents.sh \
+    -- huge-pages-and-an-ordinary-user $g/user.sh -- documents $g/documents.sh -- bench $g/bench.sh \
     -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
     -- unplug $g/unplug.sh
 # What runs on the host, beside the lab's QEMU
@@ -119,7 +119,7 @@ fi
 # A machine that has little in common with that one, and the two drivers in turns
 boot 100 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 64M' -- one-cpu-iommu-pt $g/both.sh 0 '' $((long ? 2 : 1))
 if [ -n "$long" ]; then
-    boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- run-program $g/run-program.sh long -- cycles $g/cycles.sh 30 \
+    boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- bench-long $g/bench.sh long -- run-program $g/run-program.sh long -- cycles $g/cycles.sh 30 \
         -- probe /src/tests/vm/probe/guest.sh
     boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
     boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window
@@ -134,6 +134,7 @@ if [ -n "$long" ]; then
     boot 120 "${dev[@]}" --device-args '--no-event-idx' -- no-event-idx $g/shape.sh plain
     boot 120 "${dev[@]}" --device-args '--no-indirect' -- no-indirect $g/shape.sh plain
     boot 120 "${dev[@]}" --devices 2 -- several-functions $g/several.sh
+    boot 300 "${dev[@]}" --devices 2 --device-args '--cache-size 64M' -- libop $g/libop.sh -- weights-from-python $g/weights.sh -- fio-engine $g/fio.sh
     # What a machine may be like, and what may happen to it
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- replug-under-fio $g/replug.sh
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-after-a-replug $g/goes-on.sh replug

@@ -464,7 +464,13 @@ static void source_that_names_no_function_is_refused(void **state)
 	assert_int_equal(claim_resolve(&env, "09:00.0", &f), -ENODEV);
 	assert_said("no PCI function 0000:09:00.0");
 	assert_int_equal(claim_resolve(&env, "share", &f), -ENODEV);
-	assert_said("that of " F0 " is not known (no driver)");
+	assert_said("that of " F0 " is not known (no driver): give its PCI address");
+	/* Its address would be refused just so. */
+	bind(F0, "vfio-pci");
+	machine.in_use = true;
+	assert_int_equal(claim_resolve(&env, "share", &f), -ENODEV);
+	assert_said("that of " F0
+		    " is not known (another process of vfsdax uses it): end that use");
 	add_virtiofs(F0, 3, "other");
 	assert_int_equal(claim_resolve(&env, "share", &f), -ENODEV);
 	assert_said("no virtio-fs function has the tag 'share'");
