@@ -82,16 +82,17 @@ void passthrough_end(struct op *op)
 	op->opening = false;
 }
 
-static int take(struct op *op)
+static int take(struct op *op, int *flags)
 {
 	struct transport *t = op->bridge->transport;
 
-	return op->h.padding & AGREEMENT_FILE_WANTED ? t->ops->take_file(t, op->h.unique) : -1;
+	return op->h.padding & AGREEMENT_FILE_WANTED ? t->ops->take_file(t, op->h.unique, flags)
+						     : -1;
 }
 
 void passthrough_discard(struct op *op)
 {
-	int fd = take(op);
+	int flags, fd = take(op, &flags);
 
 	if (fd >= 0)
 		close(fd);
@@ -100,9 +101,8 @@ void passthrough_discard(struct op *op)
 /* ------------------------------------------------------------------ the descriptor */
 
 /* What it shows; none of a file that may only be appended to, which the kernel does not know. */
-static bool look_at(int fd, struct backing_view *seen)
+static bool look_at(int fd, int flags, struct backing_view *seen)
 {
-	int flags = fcntl(fd, F_GETFL);
 	struct statx stx;
 
 	if (flags < 0 || flags & (O_PATH | O_APPEND) ||
@@ -116,20 +116,14 @@ static bool look_at(int fd, struct backing_view *seen)
 	return true;
 }
 
-/* The same file, opened like this or as a mere path. */
-static int open_again(int fd, int flags)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, flags | O_CLOEXEC);
-}
-
 /* The kernel refuses the handle if the host's file system knows no O_DIRECT. */
 static bool opens_direct(int fd)
 {
-	int direct = open_again(fd, O_RDONLY | O_NONBLOCK | O_DIRECT);
+	char path[32];
+	int direct;
 
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	direct = open(path, O_RDONLY | O_NONBLOCK | O_DIRECT | O_CLOEXEC);
 	if (direct >= 0)
 		close(direct);
 	return direct >= 0;
@@ -177,19 +171,17 @@ static void note_refusal(struct bridge *b, int err)
 static struct backing *offer(struct op *op, struct node *node, int fd, struct backing_view *seen)
 {
 	struct bridge *b = op->bridge;
-	/* As a path: so it is not open for writing on the host for longer than here. */
-	int path_fd = open_again(fd, O_PATH);
-	int id = path_fd < 0 ? -errno : tell_kernel(b->fuse_fd, path_fd);
-	struct backing *fresh;
+	int id = tell_kernel(b->fuse_fd, fd);
+	struct backing *fresh = NULL;
 
-	if (path_fd >= 0)
-		close(path_fd);
 	if (id <= 0) {
 		note_refusal(b, id);
 		return NULL;
 	}
 	seen->id = (uint64_t)id;
-	fresh = backing_new(b->nodes, node, seen);
+	/* Only now: a file of this mount, where to open it would wait for us, was refused. */
+	if (!(op->open_flags & O_DIRECT) || opens_direct(fd))
+		fresh = backing_new(b->nodes, node, seen);
 	if (!fresh) {
 		uint32_t backing_id = (uint32_t)id;
 
@@ -200,7 +192,7 @@ static struct backing *offer(struct op *op, struct node *node, int fd, struct ba
 
 /* ------------------------------------------------------------------ deciding */
 
-static bool suits(struct op *op, struct node *node, int fd, const struct backing_view *seen)
+static bool suits(struct op *op, struct node *node, const struct backing_view *seen)
 {
 	struct node_view view;
 
@@ -208,9 +200,7 @@ static bool suits(struct op *op, struct node *node, int fd, const struct backing
 		return false;
 	node_look(op->bridge->nodes, node, &view);
 	/* What a privileged writer must not clear. */
-	if (may_lose_bits(view.mode))
-		return false;
-	return !(op->open_flags & O_DIRECT) || opens_direct(fd);
+	return !may_lose_bits(view.mode);
 }
 
 /* The node has a file already: 0, or why this handle cannot be opened beside the others. */
@@ -256,17 +246,17 @@ int passthrough_open(struct op *op, struct node *node, struct fuse_open_out *out
 	struct bridge *b = op->bridge;
 	struct backing_view seen = {0}, has;
 	struct backing *fresh = NULL;
-	int fd, err = 0;
+	int fd, flags, err = 0;
 
 	if (op->call)
 		return 0;
-	fd = take(op);
-	if (fd >= 0 && !look_at(fd, &seen)) {
+	fd = take(op, &flags);
+	if (fd >= 0 && !look_at(fd, flags, &seen)) {
 		close(fd);
 		fd = -1;
 	}
 	node_backing(b->nodes, node, &has);
-	if (!has.id && fd >= 0 && suits(op, node, fd, &seen))
+	if (!has.id && fd >= 0 && suits(op, node, &seen))
 		fresh = offer(op, node, fd, &seen);
 	if (!node_settle_open(b->nodes, node, fresh) && fresh)
 		backing_free(b->nodes, fresh);
