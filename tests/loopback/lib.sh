@@ -33,6 +33,8 @@ NOBODY=65534
 # What is not said otherwise: tests of window, queue and the kernel's pages need requests, which a file that is passed
 # through has none of. VFSDAX_PASSTHROUGH=auto mounts as users do.
 MOUNT_DEFAULTS=()
+# unless_passed EXPECTATION...: about what such files have none of
+unless_passed() { [ "${VFSDAX_PASSTHROUGH:-never}" = auto ] || "$@"; }
 [ "${VFSDAX_PASSTHROUGH:-never}" = auto ] || MOUNT_DEFAULTS=(-o passthrough=never,shared_mmap=cached)
 
 # ---- saying what is wrong -----------------------------------------------------------------------
