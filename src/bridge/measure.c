@@ -5,7 +5,8 @@
  * decided in window/router.c and window/policy_auto.c.
  *
  * For the router each worker takes one request of SAMPLE_EVERY, and every one of a kind of which
- * little is known.
+ * little is known. Of long reads and writes that the window could serve, a few go through the queue
+ * for the sake of its figure.
  */
 
 #include "base/bytes.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* bridge/node_internal: the table of nodes, for node.c (what is known of a node), names.c (of a
- * directory) and node_end.c (how it comes to its end). */
+/* bridge/node_internal: the nodes, for node_table.c (which there are), node.c (what is known of
+ * one), names.c (of a directory) and node_end.c (how it comes to its end). */
 #ifndef VFSDAX_BRIDGE_NODE_INTERNAL_H
 #define VFSDAX_BRIDGE_NODE_INTERNAL_H
 

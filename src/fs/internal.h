@@ -97,8 +97,29 @@ struct fs_session {
 	struct virtqueue **idle;
 };
 
+/* session.c: how many of the device's queues are for requests, by its configuration, whose tag is
+ * kept. 0 or -errno after a log line. */
+int fs_config_read(struct fs_session *s, unsigned n_queues, unsigned *n_request);
+
+/* ---- queues.c */
+
 /* `align` is a power of two. The arena was sized with the same sums, so it never runs out. */
 uint8_t *fs_arena_take(struct fs_arena *arena, size_t len, size_t align, uint64_t *iova);
+
+#define FS_QUEUES_MAX 256
+
+struct fs_queue_plan {
+	uint16_t size[FS_QUEUES_MAX];
+	unsigned n_queues;   /* of the device */
+	unsigned n_channels; /* request queues that we use */
+	size_t arena_bytes;
+};
+/* Which queues there are, how long their rings get, and how much DMA memory all of it takes.
+ * 0 or -errno after a log line. */
+int fs_queues_plan(struct fs_session *s, struct fs_queue_plan *plan);
+/* The arena is there. 0 or -errno; fs_queues_close() also after that. */
+int fs_queues_open(struct fs_session *s, const struct fs_queue_plan *plan);
+void fs_queues_close(struct fs_session *s, int err);
 
 /* The bytes of arena that a channel needs besides its ring. */
 size_t fs_channel_bytes(const struct fs_params *params);

@@ -2,7 +2,7 @@
 def median: sort | if length == 0 then null elif length % 2 == 1 then .[length / 2 | floor] else (.[length / 2 - 1] + .[length / 2]) / 2 end;
 def summary: map(select(. != null)) | if length == 0 then null else {median: median, low: min, high: max, n: length} end;
 def column: .boot + "/" + .variant;
-["pt/kernel", "none/kernel", "strict/kernel", "pt/kernel-dax", "pt/vfsdax", "strict/vfsdax", "pt/run", "pt/library"] as $order
+["pt/kernel", "none/kernel", "strict/kernel", "pt/kernel-dax", "pt/vfsdax", "strict/vfsdax", "pt/run", "pt/library", "cached/kernel", "cached/vfsdax"] as $order
 | ["fio direct", "fio buffered", "fio mmap", "vfsdax-bench", "files"] as $groups
 | map(select(.group != "reference")) as $all
 | ($all | map(column) | unique) as $there

@@ -8,8 +8,8 @@
 #   --minutes M     begins no round that would end later, if it took as long as the one before
 #   --seconds S     length of one measurement with fio or vfsdax-bench (default 1)
 #   --rows PATTERN  only rows that match, e.g. 'fio direct' or 'sqlite' (an ERE; they are in guest/compare.sh)
-#   --short         15 of the 32 rows, some of each kind
-#   --boots KINDS   default "pt strict none"
+#   --short         15 of the 33 rows, some of each kind
+#   --boots KINDS   default "pt strict none"; also "cached"
 #   --base COLUMN   what ratios are to: a boot and a driver, as pt/vfsdax (default pt/kernel)
 #   --json FILE     all results; --plot FILE.svg: a picture of the ratios. Both are written after each round
 #
@@ -18,6 +18,7 @@
 #             share_device), library (libvfsdax)
 #   strict    a virtual IOMMU, iommu.strict=1    kernel, and vfsdax again: VFIO has its mappings for ever, whatever the word
 #   none      no IOMMU, QEMU's own function      kernel
+#   cached    as pt, of devices with --cache always --watch: what is known is believed for a day   kernel, vfsdax
 # Ratios within a boot are of measurements a few seconds apart. Those across boots are less sure; the reference rows, the same in each
 # boot (the guest's memory and tmpfs), show how much the boots differ by themselves. 16 MiB, warm in the host's page cache; what is "cold"
 # is cold in the guest. vfsdax-bench reads by the same loop on all; of the library it is the only reader. What fails or takes too long is
@@ -51,17 +52,18 @@ trap 'rm -rf "$work"' EXIT
 # A clock that programs read without an exit, as kvm-clock is; by itself a kernel under emulation takes the HPET.
 clock='tsc=reliable clocksource=tsc'
 boot() { # KIND: one boot, its results into $work/results
-    local options variants load
+    local options variants load device='--cache-size 1G'
     load=$(cut -d' ' -f1 /proc/loadavg)
     echo "round $round: $1, load $load" >&2
     case $1 in
         pt) options=(--cmdline "iommu=pt $clock") variants=(kernel kernel-dax vfsdax run library) ;;
         strict) options=(--cmdline "iommu.strict=1 $clock") variants=(kernel vfsdax) ;;
         none) options=(--vhost-user-fs --cmdline "$clock") variants=(kernel) ;;
+        cached) options=(--cmdline "iommu=pt $clock") variants=(kernel vfsdax) device+=' --cache always --watch' ;;
         *) echo "compare.sh: there is no boot '$1'" >&2; exit 2 ;;
     esac
     # A boot that ends early has measured what it has.
-    "$here/run.sh" --device-bin guest --devices 2 --timeout $((seconds * 1200 + 1200)) --device-args '--cache-size 1G' "${options[@]}" \
+    "$here/run.sh" --device-bin guest --devices 2 --timeout $((seconds * 1200 + 1200)) --device-args "$device" "${options[@]}" \
         "$here/guest/compare.sh" "$seconds" "$pattern" "${variants[@]}" >"$work/out" 2>"$work/err" </dev/null || tail -n 5 "$work/err" >&2
     grep -a '^@{' "$work/out" | sed 's/^@//' | jq -c --arg boot "$1" --argjson round "$round" --argjson load "$load" '{round: $round, boot: $boot, load: $load} + .' >>"$work/results" || true
 }

@@ -92,12 +92,48 @@ static void what_was_served_is_measured(void **state)
 	rig_close(&rig);
 }
 
+/* A window that is slow, all of it mapped: nothing else would ever show that the queue is faster.
+ */
+static void slow_copies(struct rig *rig)
+{
+	for (int i = 0; i < 100; i++)
+		router_note_copy(&rig->b->router, ROUTER_READ, 65536, NS_PER_S);
+}
+
+static void long_reads_of_what_is_mapped_try_the_queue(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, &(struct rig_params){.bridge.window_admit = WINDOW_ADMIT_AUTO});
+	open_file(&rig, &marked);
+	read_mapped(&rig, &marked);
+	slow_copies(&rig);
+	assert_int_equal(stat_of(&rig, "window.ranges_live"), 1);
+	for (int i = 0; router_wants_queue(&rig.b->router, ROUTER_READ, 65536); i++) {
+		assert_true(i < 100);
+		read_by_queue(&rig, &marked, 65536);
+	}
+	assert_true(router_avoids(&rig.b->router, ROUTER_READ, 65536));
+	/* Short ones are not put to the test. */
+	assert_content(answer_of(&rig, ask_read(&rig, &marked, 0, 4096)), &marked, 0, 4096);
+	rig_close(&rig);
+
+	rig_open(&rig, &(struct rig_params){.bridge.window_admit = WINDOW_ADMIT_ALWAYS});
+	open_file(&rig, &marked);
+	read_mapped(&rig, &marked);
+	slow_copies(&rig);
+	assert_content(answer_of(&rig, ask_read(&rig, &marked, 0, 65536)), &marked, 0, 65536);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_that_loses_its_mark_leaves_the_window),
 		cmocka_unit_test(a_mark_that_stays_changes_nothing),
 		cmocka_unit_test(what_was_served_is_measured),
+		cmocka_unit_test(long_reads_of_what_is_mapped_try_the_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

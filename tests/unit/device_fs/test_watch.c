@@ -339,8 +339,11 @@ static void a_reset_gives_buffers_back_and_tells_nothing(void **state)
 	fs_reset(f->fs);
 	assert_true(pending_wait(&buffer, WAIT_MS));
 	assert_int_equal(buffer.written, 0);
-	host(f, "echo 2 >>a");
-	assert_int_equal(told_within(f, QUIET_MS), 0);
+	/* nor the second time, when the next driver's buffers are there */
+	for (int i = 0; i < 2; i++) {
+		host(f, "echo 2 >>a");
+		assert_int_equal(told_within(f, QUIET_MS), 0);
+	}
 }
 
 static void more_than_the_kernel_keeps_is_everything(void **state)

@@ -27,6 +27,7 @@ one_files() { # WORK; what is read is cold: the mount is new
     case $1 in
         untar) tar -xf /tmp/tree.tar -C $mnt/out && n=$(wc -l </tmp/tree.list) ;;
         find) n=$(find $mnt/tree -size +0 -printf x | wc -c) ;;
+        again) find $mnt/many -size +1k >/dev/null && begin=$EPOCHREALTIME && n=$(find $mnt/many -size -1 -printf x | wc -c) ;;
         tar) n=$(wc -l </tmp/tree.list) && [ "$(tar -cf - -C $mnt tree | wc -c)" -gt 100000 ] ;;
         git) git -C $mnt/tree -c core.fsmonitor=false status --porcelain >/tmp/git.out && [ ! -s /tmp/git.out ] && n=1 ;;
         create) /build/tests/vm/count/vm_ops create $mnt $files ;;
@@ -82,6 +83,7 @@ vfsdax-bench|load 4k from a mapping|IO/s|bench|randread 4k 1 mmap map
 vfsdax-bench|load 1m from a mapping|IO/s|bench|read 1m 1 mmap map
 files|untar|files/s|files|untar
 files|find -size, cold|files/s|files|find
+files|find -size, again, 20 000 files|files/s|files|again
 files|tar, cold|files/s|files|tar
 files|git status, cold|1/s|files|git
 files|create|files/s|files|create
@@ -144,7 +146,7 @@ mkdir -p $mnt
 broken=''
 lab_wait 20 is_virtio || lab_die "the kernel's driver does not take $kernel"
 [ -z "$ours" ] || { bind_vfio "$ours"; lab_huge_pages 32; }
-host "head -c 16777216 /dev/urandom >data; cat data >/dev/null; mkdir out names; cd names; for i in \$(seq 0 $files); do : >\$i; done"
+host "head -c 16777216 /dev/urandom >data; cat data >/dev/null; mkdir out names many; cd names; for i in \$(seq 0 $files); do : >\$i; done; cd ../many; for i in \$(seq 100); do mkdir \$i; (cd \$i; touch \$(seq 199)); done"
 # A git work tree of small files: of this project.
 tar -cf /tmp/tree.tar -C /src src/base src/fuse tools/vfsdax-mount tools/vfsdax-bench && tar -tf /tmp/tree.tar >/tmp/tree.list
 lab_wait 20 mount -t virtiofs -o dax=never share $mnt || lab_die "the kernel cannot mount"

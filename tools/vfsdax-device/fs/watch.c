@@ -366,6 +366,8 @@ void watch_begin(struct fs *fs, uint32_t agreed)
 void watch_end(struct fs *fs)
 {
 	atomic_store(&fs->watch.on, false);
+	/* The next driver offers buffers before it says who it is: nothing of now is for it. */
+	watch_remove(fs->inodes.root);
 	tell_begin(&fs->watch.tell, false);
 	tell_give_back(&fs->watch.tell);
 }
