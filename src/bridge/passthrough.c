@@ -4,14 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "bridge/backing.h"
 
@@ -167,6 +170,28 @@ static void note_refusal(struct bridge *b, int err)
 			       : "the share lies on a stacked file system");
 }
 
+/* Not where a file is a switch of the kernel's, which looks at who has opened it: that would be us,
+ * whoever it was that gave it. (/proc the kernel refuses itself.) */
+static bool holds_data(struct bridge *b, int fd, const struct backing_view *seen)
+{
+	static const uint32_t switches[] = {
+		SYSFS_MAGIC,	  CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC,
+		TRACEFS_MAGIC,	  SECURITYFS_MAGIC,   SELINUX_MAGIC,	   SMACK_MAGIC,
+		EFIVARFS_MAGIC,	  BPF_FS_MAGIC,	      PSTOREFS_MAGIC,	   RDTGROUP_SUPER_MAGIC,
+		PROC_SUPER_MAGIC, 0x62656570 /* configfs */};
+	struct statfs st;
+
+	if (atomic_load_explicit(&b->passthrough_dev, memory_order_relaxed) == seen->dev + 1)
+		return true;
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
+		if ((uint32_t)st.f_type == switches[i])
+			return false;
+	atomic_store_explicit(&b->passthrough_dev, seen->dev + 1, memory_order_relaxed);
+	return true;
+}
+
 /* Shows it to the kernel; NULL: it does not take it. */
 static struct backing *offer(struct op *op, struct node *node, int fd, struct backing_view *seen)
 {
@@ -179,8 +204,8 @@ static struct backing *offer(struct op *op, struct node *node, int fd, struct ba
 		return NULL;
 	}
 	seen->id = (uint64_t)id;
-	/* Only now: a file of this mount, where to open it would wait for us, was refused. */
-	if (!(op->open_flags & O_DIRECT) || opens_direct(fd))
+	/* Only now: a file of this mount, where to ask for this would wait for us, was refused. */
+	if (holds_data(b, fd, seen) && (!(op->open_flags & O_DIRECT) || opens_direct(fd)))
 		fresh = backing_new(b->nodes, node, seen);
 	if (!fresh) {
 		uint32_t backing_id = (uint32_t)id;

@@ -244,6 +244,10 @@ test_a_device_for_a_file() { not_read file-null "$NO_FILE"; }
 test_a_part_of_a_file() { not_read file-part "$NO_FILE"; }
 test_a_path_for_a_file() { not_read file-path; }
 test_a_file_of_proc_for_a_file() { not_read file-proc; }
+test_a_file_of_sys_for_a_file() {
+	[ -r /sys/kernel/uevent_seqnum ] || skip "/sys is not mounted"
+	not_read file-sys
+}
 test_a_file_that_cannot_be_read() { not_read file-write-only; }
 test_a_file_for_another_request() { not_read file-foreign '' "$FILES_KEPT"; }
 test_a_file_that_cannot_be_written() {

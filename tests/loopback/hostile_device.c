@@ -116,6 +116,7 @@ static const struct {
 	{"file-socket", "a socket"},
 	{"file-null", "/dev/null"},
 	{"file-proc", "/proc/version, which is a regular file"},
+	{"file-sys", "/sys/kernel/uevent_seqnum, which is one, too"},
 	{"file-path", "a file as a mere path (O_PATH)"},
 	{"file-write-only", "a file that is open for writing only"},
 	{"file-read-only", "... for reading only"},

@@ -91,6 +91,8 @@ unsigned hostile_files(const char *fault, int good, pid_t holder, int fds[HOSTIL
 		fds[0] = must(open("/dev/null", O_RDWR | O_CLOEXEC), "/dev/null");
 	else if (strcmp(lie, "proc") == 0)
 		fds[0] = must(open("/proc/version", O_RDONLY | O_CLOEXEC), "/proc/version");
+	else if (strcmp(lie, "sys") == 0)
+		fds[0] = must(open("/sys/kernel/uevent_seqnum", O_RDONLY | O_CLOEXEC), "/sys");
 	else if (strcmp(lie, "mount") == 0)
 		fds[0] = of_process(holder);
 	else if (strcmp(lie, "path") == 0)
