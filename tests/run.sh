@@ -194,6 +194,8 @@ heavy+='|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast|the_storm_find
 # Of these what the release build runs though --quick leaves it out.
 once='/(data\.sparse_3g|lifecycle\.fifty_mounts|takeover_state\.twenty_thousand|unhindered\.the_host_unmounts|names\.readdir_of_20000'
 once+='|window\.every_policy|failing\.an_idle_mount|bench\.(an_io_that|lib_and_map)|fio_engine\.(a_source_that|a_device_that|pointers_into))'
+# What is not about the window or requests runs once more with files passed through, as users mount.
+passed='/((coherence|posix)\.|data\.(tree|unaligned|reads_))'
 # loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only, but not $without
 loopback() {
 	local label=$1 dir names
@@ -285,7 +287,7 @@ vm() {
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 if [ "$list" ]; then
-	printf '%s\n' floors links headers api licences build/release build/asan build/tsan abi install manuals completion cpack systemd documents unit/PRESET/NAME loopback/PRESET/THEME.NAME \
+	printf '%s\n' floors links headers api licences build/release build/asan build/tsan abi install manuals completion cpack systemd documents unit/PRESET/NAME loopback/PRESET/THEME.NAME loopback/passed/THEME.NAME \
 		delays/PRESET/THEME.NAME model/NAME fuzz/NAME lint/NAME quickstart vm/NAME
 	exit 0
 fi
@@ -344,7 +346,7 @@ wanted() { # PRESET
 	wants "$1" || return 1
 	[[ $only == . || $only =~ unit|build ]] && return 0
 	case $1 in
-	release) [[ abi =~ $only || install =~ $only || manuals =~ $only || completion =~ $only || cpack =~ $only || systemd =~ $only || documents =~ $only || lint/gcc =~ $only ]] || loopback_has release ;;
+	release) [[ abi =~ $only || install =~ $only || manuals =~ $only || completion =~ $only || cpack =~ $only || systemd =~ $only || documents =~ $only || lint/gcc =~ $only ]] || loopback_has release || loopback_has passed ;;
 	asan) loopback_has asan || [[ $only =~ delays ]] ;;
 	tsan) [[ $only =~ delays ]] ;;
 	esac
@@ -354,6 +356,7 @@ release() {
 	group unit/release unit_tests release
 	group loopback/release loopback loopback/release release . "${short[@]}"
 	[ "$quick" ] || [ "$long" ] || group loopback/release loopback loopback/release release "$once"
+	[ "$quick" ] || VFSDAX_PASSTHROUGH=auto group loopback/passed loopback loopback/passed release "$passed" "${short[@]}"
 	group package package
 }
 package() {

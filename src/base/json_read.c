@@ -62,10 +62,11 @@ static bool read_string(struct reader *r, const char **from, size_t *len)
 	if (!take(r, '"'))
 		return false;
 	*from = r->at;
-	while (r->at < r->end && *r->at != '"') {
+	for (; r->at < r->end && *r->at != '"'; r->at++) {
+		if (*r->at == '\\' && r->end - r->at > 1)
+			r->at++;
 		if ((unsigned char)*r->at < 0x20)
 			return false;
-		r->at += *r->at == '\\' && r->end - r->at > 1 ? 2 : 1;
 	}
 	if (r->at >= r->end)
 		return false;
@@ -73,19 +74,25 @@ static bool read_string(struct reader *r, const char **from, size_t *len)
 	return true;
 }
 
-static bool is_word(const char *s, size_t len)
+static bool is_number(const char *s, size_t len)
 {
-	static const char *const words[] = {"true", "false", "null"};
 	char number[64], more;
 	double v;
 
-	for (int i = 0; i < 3; i++)
-		if (len == strlen(words[i]) && memcmp(s, words[i], len) == 0)
-			return true;
 	if (!len || len >= sizeof(number))
 		return false;
 	snprintf(number, sizeof(number), "%.*s", (int)len, s);
 	return strspn(number, "+-.eE0123456789") == len && sscanf(number, "%lf%c", &v, &more) == 1;
+}
+
+static bool is_word(const char *s, size_t len)
+{
+	static const char *const words[] = {"true", "false", "null"};
+
+	for (int i = 0; i < 3; i++)
+		if (len == strlen(words[i]) && memcmp(s, words[i], len) == 0)
+			return true;
+	return is_number(s, len);
 }
 
 static bool read_scalar(struct reader *r)
@@ -159,7 +166,7 @@ static void see_number(void *ctx, const char *path, const char *value)
 	struct search *q = ctx;
 
 	if (strcmp(path, q->path) == 0)
-		q->value = strtod(value, NULL);
+		q->value = is_number(value, strlen(value)) ? strtod(value, NULL) : NAN;
 }
 
 double json_number(const char *text, size_t len, const char *path)

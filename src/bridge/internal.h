@@ -146,6 +146,7 @@ struct bridge {
 	int fuse_fd;			 /* of the connection; -1: a program */
 	atomic_bool passthrough;	 /* files are asked for (passthrough.c) */
 	_Atomic uint64_t passthrough_opens, passthrough_refused;
+	_Atomic uint64_t passthrough_dev; /* whose files are data, the last that was seen; +1 */
 
 	struct window *window; /* NULL: no DAX */
 	uint8_t *window_va;    /* where it begins */

@@ -4,14 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "bridge/backing.h"
 
@@ -82,16 +85,17 @@ void passthrough_end(struct op *op)
 	op->opening = false;
 }
 
-static int take(struct op *op)
+static int take(struct op *op, int *flags)
 {
 	struct transport *t = op->bridge->transport;
 
-	return op->h.padding & AGREEMENT_FILE_WANTED ? t->ops->take_file(t, op->h.unique) : -1;
+	return op->h.padding & AGREEMENT_FILE_WANTED ? t->ops->take_file(t, op->h.unique, flags)
+						     : -1;
 }
 
 void passthrough_discard(struct op *op)
 {
-	int fd = take(op);
+	int flags, fd = take(op, &flags);
 
 	if (fd >= 0)
 		close(fd);
@@ -100,9 +104,8 @@ void passthrough_discard(struct op *op)
 /* ------------------------------------------------------------------ the descriptor */
 
 /* What it shows; none of a file that may only be appended to, which the kernel does not know. */
-static bool look_at(int fd, struct backing_view *seen)
+static bool look_at(int fd, int flags, struct backing_view *seen)
 {
-	int flags = fcntl(fd, F_GETFL);
 	struct statx stx;
 
 	if (flags < 0 || flags & (O_PATH | O_APPEND) ||
@@ -116,20 +119,14 @@ static bool look_at(int fd, struct backing_view *seen)
 	return true;
 }
 
-/* The same file, opened like this or as a mere path. */
-static int open_again(int fd, int flags)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, flags | O_CLOEXEC);
-}
-
 /* The kernel refuses the handle if the host's file system knows no O_DIRECT. */
 static bool opens_direct(int fd)
 {
-	int direct = open_again(fd, O_RDONLY | O_NONBLOCK | O_DIRECT);
+	char path[32];
+	int direct;
 
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	direct = open(path, O_RDONLY | O_NONBLOCK | O_DIRECT | O_CLOEXEC);
 	if (direct >= 0)
 		close(direct);
 	return direct >= 0;
@@ -173,23 +170,43 @@ static void note_refusal(struct bridge *b, int err)
 			       : "the share lies on a stacked file system");
 }
 
+/* Not where a file is a switch of the kernel's, which looks at who has opened it: that would be us,
+ * whoever it was that gave it. (/proc the kernel refuses itself.) */
+static bool holds_data(struct bridge *b, int fd, const struct backing_view *seen)
+{
+	static const uint32_t switches[] = {
+		SYSFS_MAGIC,	  CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC,
+		TRACEFS_MAGIC,	  SECURITYFS_MAGIC,   SELINUX_MAGIC,	   SMACK_MAGIC,
+		EFIVARFS_MAGIC,	  BPF_FS_MAGIC,	      PSTOREFS_MAGIC,	   RDTGROUP_SUPER_MAGIC,
+		PROC_SUPER_MAGIC, 0x62656570 /* configfs */};
+	struct statfs st;
+
+	if (atomic_load_explicit(&b->passthrough_dev, memory_order_relaxed) == seen->dev + 1)
+		return true;
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
+		if ((uint32_t)st.f_type == switches[i])
+			return false;
+	atomic_store_explicit(&b->passthrough_dev, seen->dev + 1, memory_order_relaxed);
+	return true;
+}
+
 /* Shows it to the kernel; NULL: it does not take it. */
 static struct backing *offer(struct op *op, struct node *node, int fd, struct backing_view *seen)
 {
 	struct bridge *b = op->bridge;
-	/* As a path: so it is not open for writing on the host for longer than here. */
-	int path_fd = open_again(fd, O_PATH);
-	int id = path_fd < 0 ? -errno : tell_kernel(b->fuse_fd, path_fd);
-	struct backing *fresh;
+	int id = tell_kernel(b->fuse_fd, fd);
+	struct backing *fresh = NULL;
 
-	if (path_fd >= 0)
-		close(path_fd);
 	if (id <= 0) {
 		note_refusal(b, id);
 		return NULL;
 	}
 	seen->id = (uint64_t)id;
-	fresh = backing_new(b->nodes, node, seen);
+	/* Only now: a file of this mount, where to ask for this would wait for us, was refused. */
+	if (holds_data(b, fd, seen) && (!(op->open_flags & O_DIRECT) || opens_direct(fd)))
+		fresh = backing_new(b->nodes, node, seen);
 	if (!fresh) {
 		uint32_t backing_id = (uint32_t)id;
 
@@ -200,7 +217,7 @@ static struct backing *offer(struct op *op, struct node *node, int fd, struct ba
 
 /* ------------------------------------------------------------------ deciding */
 
-static bool suits(struct op *op, struct node *node, int fd, const struct backing_view *seen)
+static bool suits(struct op *op, struct node *node, const struct backing_view *seen)
 {
 	struct node_view view;
 
@@ -208,9 +225,7 @@ static bool suits(struct op *op, struct node *node, int fd, const struct backing
 		return false;
 	node_look(op->bridge->nodes, node, &view);
 	/* What a privileged writer must not clear. */
-	if (may_lose_bits(view.mode))
-		return false;
-	return !(op->open_flags & O_DIRECT) || opens_direct(fd);
+	return !may_lose_bits(view.mode);
 }
 
 /* The node has a file already: 0, or why this handle cannot be opened beside the others. */
@@ -256,17 +271,17 @@ int passthrough_open(struct op *op, struct node *node, struct fuse_open_out *out
 	struct bridge *b = op->bridge;
 	struct backing_view seen = {0}, has;
 	struct backing *fresh = NULL;
-	int fd, err = 0;
+	int fd, flags, err = 0;
 
 	if (op->call)
 		return 0;
-	fd = take(op);
-	if (fd >= 0 && !look_at(fd, &seen)) {
+	fd = take(op, &flags);
+	if (fd >= 0 && !look_at(fd, flags, &seen)) {
 		close(fd);
 		fd = -1;
 	}
 	node_backing(b->nodes, node, &has);
-	if (!has.id && fd >= 0 && suits(op, node, fd, &seen))
+	if (!has.id && fd >= 0 && suits(op, node, &seen))
 		fresh = offer(op, node, fd, &seen);
 	if (!node_settle_open(b->nodes, node, fresh) && fresh)
 		backing_free(b->nodes, fresh);

@@ -148,9 +148,11 @@ struct transport_ops {
 	 * (AGREE_FILES)? From open() on. */
 	bool (*takes_files)(struct transport *t);
 	/* Together with that: the file that came for the request with this unique number, which is
-	 * the caller's now; -1: none did. Its access mode is what its opener may do. Any thread
-	 * between start() and close(). */
-	int (*take_file)(struct transport *t, uint64_t unique);
+	 * the caller's now; -1: none did. It is a path (O_PATH): so it is open for nothing on the
+	 * host, and to close it asks no file system, which might be this mount. *flags are those of
+	 * what came (F_GETFL): its access mode is what its opener may do. Any thread between
+	 * start() and close(). */
+	int (*take_file)(struct transport *t, uint64_t unique, int *flags);
 
 	/* Releases everything; stops first when that was not done. NULL is fine. */
 	void (*close)(struct transport *t);

@@ -257,9 +257,9 @@ static bool vu_takes_files(struct transport *t)
 	return vu_has(vu_of(t), VHOST_USER_PROTOCOL_F_VFSDAX_FILES);
 }
 
-static int vu_take_file(struct transport *t, uint64_t unique)
+static int vu_take_file(struct transport *t, uint64_t unique, int *flags)
 {
-	return vu_files_take(&vu_of(t)->files, unique);
+	return vu_files_take(&vu_of(t)->files, unique, flags);
 }
 
 /* ------------------------------------------------------------------------- open, close */

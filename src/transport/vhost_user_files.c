@@ -36,20 +36,23 @@ static bool is_regular(int fd)
 int vu_files_put(struct vu_files *f, const struct vhost_user_mmap *m, int fd,
 		 char why[FRAME_WHY_BYTES])
 {
-	int kept, old;
+	struct vu_file file = {.unique = m->shm_offset, .flags = fcntl(fd, F_GETFL)};
+	char path[32];
+	int old;
 
 	if (m->len || m->fd_offset || m->flags || !is_regular(fd)) {
 		snprintf(why, FRAME_WHY_BYTES, "a file that is no regular one, or a part of it");
 		return EINVAL;
 	}
-	kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (kept < 0) {
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	file.fd = open(path, O_PATH | O_CLOEXEC);
+	if (file.fd < 0) {
 		snprintf(why, FRAME_WHY_BYTES, "a file: %s", strerror(errno));
 		return errno;
 	}
 	pthread_mutex_lock(&f->lock);
 	old = f->files[f->next].fd;
-	f->files[f->next] = (struct vu_file){m->shm_offset, kept};
+	f->files[f->next] = file;
 	f->next = (f->next + 1) % VU_FILES_MAX;
 	pthread_mutex_unlock(&f->lock);
 	if (old >= 0)
@@ -57,7 +60,7 @@ int vu_files_put(struct vu_files *f, const struct vhost_user_mmap *m, int fd,
 	return 0;
 }
 
-int vu_files_take(struct vu_files *f, uint64_t unique)
+int vu_files_take(struct vu_files *f, uint64_t unique, int *flags)
 {
 	int fd = -1;
 
@@ -69,6 +72,7 @@ int vu_files_take(struct vu_files *f, uint64_t unique)
 		if (file->unique != unique)
 			continue;
 		fd = file->fd;
+		*flags = file->flags;
 		file->fd = -1;
 	}
 	pthread_mutex_unlock(&f->lock);

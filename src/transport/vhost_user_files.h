@@ -17,7 +17,8 @@
 
 struct vu_file {
 	uint64_t unique;
-	int fd; /* -1: free */
+	int fd;	   /* a path; -1: free */
+	int flags; /* that it came with: F_GETFL */
 };
 
 struct vu_files {
@@ -33,6 +34,6 @@ void vu_files_destroy(struct vu_files *f);
 int vu_files_put(struct vu_files *f, const struct vhost_user_mmap *m, int fd,
 		 char why[FRAME_WHY_BYTES]);
 /* transport_ops.take_file */
-int vu_files_take(struct vu_files *f, uint64_t unique);
+int vu_files_take(struct vu_files *f, uint64_t unique, int *flags);
 
 #endif

@@ -24,7 +24,7 @@ byte_seen_both_ways() {
 test_a_changed_byte_is_seen_both_ways() {
 	serve_and_mount
 	byte_seen_both_ways
-	expect_ge "$(stat_counter window.read_bytes)" 1 window.read_bytes
+	unless_passed expect_ge "$(stat_counter window.read_bytes)" 1 window.read_bytes
 }
 
 test_a_changed_byte_is_seen_both_ways_without_a_window() {

@@ -199,3 +199,106 @@ odd_notification_buffers() {
 }
 test_notification_buffers_of_3_bytes() { odd_notification_buffers notice-tiny 'buffers of 3 bytes'; }
 test_notification_buffers_that_are_huge() { odd_notification_buffers notice-huge '123456789'; }
+
+# ---- the files that it hands over for passthrough: a wrong one is not read as the file
+
+hands() { # FAULT [REQUEST]: mounts as users do, with debug messages
+	can_pass
+	MOUNT_DEFAULTS=()
+	start_hostile "$@"
+	mount_share_fg -o timeout=3,workers=1 --log-level debug
+	FDS=$(open_fds)
+}
+open_fds() { find "/proc/$MOUNT_PID/fd" -mindepth 1 | wc -l; }
+FILES_KEPT=256 # VU_FILES_MAX
+# The driver is well: it serves the file, keeps no more descriptors than before, and can be unmounted.
+ends_well() { # [HOW MANY DESCRIPTORS MORE]
+	expect_eq "$(bounded 15 head -c 65536 "$MNT/file" | tr -d x | wc -c)" 0 "bytes other than x"
+	expect_le "$(open_fds)" $((FDS + ${1:-0})) "open descriptors of the driver"
+	! gone "$MOUNT_PID" || fail "the daemon died: $(tail -n 3 "$MOUNT_LOG")"
+	unmount_share
+	end_hostile
+}
+opens() { bounded 30 bash -c 'for ((i = 0; i < 300; i++)); do : <"$1" || exit 1; done' - "$MNT/file"; }
+# not_read FAULT [REGEX]: from the very first open on
+not_read() {
+	hands "$1"
+	expect_eq "$(bounded 15 tr -d x <"$MNT/file" | wc -c)" 0 "bytes other than x"
+	opens
+	expect_eq "$(stat_counter passthrough.opens)" 0 passthrough.opens
+	[ -z "${2:-}" ] || expect_log "$MOUNT_LOG" "$1" "$2"
+	ends_well "${3:-0}"
+}
+test_a_file_that_is_handed_over_is_read() {
+	hands file-good
+	expect_eq "$(bounded 15 tr -d x <"$MNT/file" | wc -c)" 0 "bytes other than x"
+	opens
+	expect_ge "$(stat_counter passthrough.opens)" 300 passthrough.opens
+	ends_well
+}
+NO_FILE='refused a file that is no regular one'
+test_a_directory_for_a_file() { not_read file-directory "$NO_FILE"; }
+test_a_pipe_for_a_file() { not_read file-pipe "$NO_FILE"; }
+test_a_socket_for_a_file() { not_read file-socket "$NO_FILE"; }
+test_a_device_for_a_file() { not_read file-null "$NO_FILE"; }
+test_a_part_of_a_file() { not_read file-part "$NO_FILE"; }
+test_a_path_for_a_file() { not_read file-path; }
+test_a_file_of_proc_for_a_file() { not_read file-proc; }
+test_a_file_of_sys_for_a_file() {
+	[ -r /sys/kernel/uevent_seqnum ] || skip "/sys is not mounted"
+	not_read file-sys
+}
+test_a_file_that_cannot_be_read() { not_read file-write-only; }
+test_a_file_for_another_request() { not_read file-foreign '' "$FILES_KEPT"; }
+test_a_file_that_cannot_be_written() {
+	hands file-read-only
+	bounded 15 dd if=/dev/zero of="$MNT/file" bs=4096 count=2 conv=notrunc status=none
+	bounded 15 bash -c 'exec 6<>"$1" && printf z >&6' - "$MNT/file"
+	expect_eq "$(stat_counter passthrough.opens)" 0 passthrough.opens
+	unmount_share
+	end_hostile
+}
+# Where to open or to close it waited for the driver, it would wait for itself: of one worker there is no other.
+of_the_mount() { # WRITE ITS-READER
+	hands file-mount $$
+	exec 5<>"$MNT/held"
+	[ -z "$1" ] || printf z >&5
+	bounded 15 "${@:2}" >"$TEST_DIR/out"
+	expect_eq "$(tr -d x <"$TEST_DIR/out" | wc -c)" 0 "bytes other than x"
+	opens
+	expect_eq "$(stat_counter passthrough.opens)" 0 passthrough.opens
+	exec 5<&-
+	ends_well
+}
+test_a_file_of_the_mount_itself() { of_the_mount '' cat "$MOUNTPOINT/file"; }
+test_a_direct_file_of_the_mount_itself() { of_the_mount '' dd if="$MOUNTPOINT/file" bs=64k count=2 iflag=direct status=none; }
+test_a_written_file_of_the_mount_itself() { of_the_mount 1 cat "$MOUNTPOINT/file"; }
+test_a_file_of_another_size() {
+	hands file-short
+	bounded 15 cat "$MNT/file" >"$TEST_DIR/out" || true
+	expect_eq "$(tr -d x <"$TEST_DIR/out" | wc -c)" 0 "bytes other than x"
+	opens
+	ends_well
+}
+test_a_file_that_shrinks_in_use() {
+	hands file-shrinks
+	exec 6<"$MNT/file"
+	expect_eq "$(head -c 4096 <&6 | tr -d x | wc -c)" 0 "bytes other than x"
+	must_fail bounded 15 stat "$MNT/shrink"
+	expect_eq "$(bounded 15 cat <&6 | wc -c)" 0 "bytes of what has none any more"
+	exec 6<&-
+	opens
+	ends_well
+}
+test_another_file_at_the_next_open() {
+	hands file-other
+	exec 6<"$MNT/file"
+	opens
+	expect_eq "$(head -c 4096 <&6 | tr -d x | wc -c)" 0 "bytes other than x"
+	exec 6<&-
+	unmount_share
+	end_hostile
+}
+hands_wrongly() { MOUNT_DEFAULTS=() && can_pass && is_dropped "$1" 'SHMEM_MAP with 40 bytes and [02] file descriptors' head -c 100 "$MOUNTPOINT/file"; }
+test_no_descriptor_for_a_file() { hands_wrongly file-none; }
+test_two_descriptors_for_a_file() { hands_wrongly file-two; }

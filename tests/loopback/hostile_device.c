@@ -27,6 +27,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "hostile_files.h"
+#include "wire/agreement.h"
 #include "wire/vhost_user.h"
 #include "wire/virtio.h"
 
@@ -35,6 +37,7 @@
 #define QUEUES_MAX   3 /* one for notifications, where a fault is about them */
 #define NOTIFY_BYTES 640
 #define NODE_FILE    2
+#define NODE_HELD    3 /* "held", where a fault is about files */
 
 static const struct {
 	const char *name, *what;
@@ -106,6 +109,25 @@ static const struct {
 	{"notice-long", "a used length of 0x7ffffff0"},
 	{"notice-tiny", "wants buffers of 3 bytes"},
 	{"notice-huge", "wants buffers of 123456789 bytes"},
+	/* files for passthrough (AGREE_FILES); at OPEN of "file", in wrong ones there is 'y' */
+	{"file-good", "the file"},
+	{"file-directory", "a directory"},
+	{"file-pipe", "a pipe"},
+	{"file-socket", "a socket"},
+	{"file-null", "/dev/null"},
+	{"file-proc", "/proc/version, which is a regular file"},
+	{"file-sys", "/sys/kernel/uevent_seqnum, which is one, too"},
+	{"file-path", "a file as a mere path (O_PATH)"},
+	{"file-write-only", "a file that is open for writing only"},
+	{"file-read-only", "... for reading only"},
+	{"file-mount", "\"held\" of the mount itself, which process REQUEST has open as 5"},
+	{"file-foreign", "for another request"},
+	{"file-part", "a part of it"},
+	{"file-short", "fewer bytes than the attributes say, 8192"},
+	{"file-shrinks", "of no bytes once the name \"shrink\" is looked up"},
+	{"file-other", "the file, and at the next OPEN another"},
+	{"file-none", "SHMEM_MAP without a descriptor"},
+	{"file-two", "... with two"},
 	{"backend-unknown", "back-end request 4242"},
 	{"backend-huge", "back-end payload of 123456789 bytes"},
 };
@@ -199,13 +221,14 @@ static void set_mem_table(const struct vhost_user_mem_table *t, const int *fds, 
 
 /* ------------------------------------------------------------------------ the back-end channel */
 
-static int backend_call(uint32_t request, const void *payload, uint32_t len, int fd)
+static int backend_call_fds(uint32_t request, const void *payload, uint32_t len, const int *fds,
+			    unsigned n_fds)
 {
 	struct vhost_user_header h = {request, VHOST_USER_VERSION | VHOST_USER_FLAG_NEED_REPLY, len};
 	struct iovec iov[2] = {{&h, sizeof(h)}, {(void *)payload, len}};
 	union {
 		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(sizeof(int) * HOSTILE_FILES_MAX)];
 	} control;
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 	struct pollfd p = {.fd = backend_fd, .events = POLLIN};
@@ -213,15 +236,15 @@ static int backend_call(uint32_t request, const void *payload, uint32_t len, int
 
 	if (is("backend-huge"))
 		h.size = 123456789;
-	if (fd >= 0) {
+	if (n_fds) {
 		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control.room);
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
 		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+		c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
 	}
 	if (sendmsg(backend_fd, &msg, MSG_NOSIGNAL) < 0)
 		return -EPIPE;
@@ -229,6 +252,11 @@ static int backend_call(uint32_t request, const void *payload, uint32_t len, int
 	    read(backend_fd, &answer, sizeof(answer)) != sizeof(answer))
 		return -EPIPE;
 	return answer ? -EINVAL : 0;
+}
+
+static int backend_call(uint32_t request, const void *payload, uint32_t len, int fd)
+{
+	return backend_call_fds(request, payload, len, &fd, fd >= 0);
 }
 
 static int map(const struct fuse_setupmapping_in *in)
@@ -274,6 +302,29 @@ static int map(const struct fuse_setupmapping_in *in)
 	if (is("map-taken"))
 		backend_call(VHOST_USER_BACKEND_SHMEM_UNMAP, &m, len, -1);
 	return err;
+}
+
+static bool hands_files(void)
+{
+	return strncmp(fault, "file-", 5) == 0;
+}
+
+static void hand_file(const struct fuse_in_header *h)
+{
+	struct vhost_user_mmap m = {.shmid = AGREEMENT_SHMID_FILES, .shm_offset = h->unique};
+	int fds[HOSTILE_FILES_MAX];
+	unsigned n;
+
+	if (!hands_files() || h->nodeid != NODE_FILE || !(h->padding & AGREEMENT_FILE_WANTED))
+		return;
+	n = hostile_files(fault, file_fd, (pid_t)fault_request, fds);
+	if (is("file-foreign"))
+		m.shm_offset += 1000003;
+	if (is("file-part"))
+		m.len = 4096;
+	backend_call_fds(VHOST_USER_BACKEND_SHMEM_MAP, &m, sizeof(m), fds, n);
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
 }
 
 /* At a READ, when the driver may be using what it has set up. */
@@ -336,6 +387,8 @@ static int answer_init(const struct fuse_init_in *in, struct fuse_init_out *out)
 			  FUSE_INIT_EXT | FUSE_PARALLEL_DIROPS;
 	wanted &= in->flags;
 	out->flags = (uint32_t)wanted;
+	if (hands_files())
+		agreement_put(out, AGREE_FILES);
 	if (wanted & FUSE_INIT_EXT)
 		out->flags2 = in->flags2 & (uint32_t)(FUSE_HAS_INODE_DAX >> 32);
 	if (is("init-major"))
@@ -360,9 +413,13 @@ static int answer(const struct fuse_in_header *h, const void *in, uint8_t *out, 
 	case FUSE_LOOKUP: {
 		struct fuse_entry_out *e = (void *)out;
 
-		if (h->nodeid != FUSE_ROOT_ID || strcmp(in, "file") != 0)
+		uint64_t node = hands_files() && strcmp(in, "held") == 0 ? NODE_HELD : NODE_FILE;
+
+		if (is("file-shrinks") && strcmp(in, "shrink") == 0 && ftruncate(file_fd, 0))
+			perror("shrink");
+		if (h->nodeid != FUSE_ROOT_ID || (node == NODE_FILE && strcmp(in, "file") != 0))
 			return -ENOENT;
-		*e = (struct fuse_entry_out){.nodeid = NODE_FILE, .attr = attr_of(NODE_FILE)};
+		*e = (struct fuse_entry_out){.nodeid = node, .attr = attr_of(node)};
 		return is("entry-short") ? (int)sizeof(*e) / 2 : (int)sizeof(*e);
 	}
 	case FUSE_GETATTR: {
@@ -374,6 +431,8 @@ static int answer(const struct fuse_in_header *h, const void *in, uint8_t *out, 
 		return sizeof(*a);
 	}
 	case FUSE_OPEN:
+		hand_file(h);
+		/* fall through */
 	case FUSE_OPENDIR:
 		memset(out, 0, sizeof(struct fuse_open_out));
 		return sizeof(struct fuse_open_out);
@@ -758,6 +817,10 @@ static uint64_t offered_protocol_features(void)
 	uint64_t f = VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_MQ) | VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
 		     VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_CONFIG);
 
+	if (hands_files())
+		f |= VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
+		     VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD) |
+		     VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_VFSDAX_FILES);
 	if (has_window())
 		f |= VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
 		     VIRTIO_F_BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD) |

@@ -33,6 +33,8 @@ NOBODY=65534
 # What is not said otherwise: tests of window, queue and the kernel's pages need requests, which a file that is passed
 # through has none of. VFSDAX_PASSTHROUGH=auto mounts as users do.
 MOUNT_DEFAULTS=()
+# unless_passed EXPECTATION...: about what such files have none of
+unless_passed() { [ "${VFSDAX_PASSTHROUGH:-never}" = auto ] || "$@"; }
 [ "${VFSDAX_PASSTHROUGH:-never}" = auto ] || MOUNT_DEFAULTS=(-o passthrough=never,shared_mmap=cached)
 
 # ---- saying what is wrong -----------------------------------------------------------------------
@@ -78,6 +80,11 @@ stop_process() {
 }
 is_stopped() { ! sed 's/.*) //' "/proc/$1/task"/*/stat | grep -qv '^T'; }
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root: $*"; }
+can_pass() { # passthrough needs the driver to be root's, and Linux 6.9
+	unix_only "over VFIO no file of the host's comes here"
+	need_root "CAP_SYS_ADMIN"
+	[ "$(printf '%s\n' 6.9 "$(uname -r)" | sort -V | head -n 1)" = 6.9 ] || skip "Linux $(uname -r): 6.9 can pass files through"
+}
 
 # ---- the device ---------------------------------------------------------------------------------
 

@@ -6,11 +6,6 @@ SHAREDOP=$VFSDAX_HELPERS/sharedop
 MOUNT_DEFAULTS=()
 
 passed() { stat_counter passthrough.opens; }
-can_pass() { # it needs the driver to be root's, and Linux 6.9
-	unix_only "over VFIO no file of the host's comes here"
-	need_root "CAP_SYS_ADMIN"
-	[ "$(printf '%s\n' 6.9 "$(uname -r)" | sort -V | head -n 1)" = 6.9 ] || skip "Linux $(uname -r): 6.9 can pass files through"
-}
 pass_setup() { # [OPTIONS OF vfsdax-mount]
 	can_pass
 	start_device

@@ -52,15 +52,16 @@ static void each_value_has_its_path(void **state)
 
 static void what_is_no_json_is_refused(void **state)
 {
-	static const char *const bad[] = {"",		" ",	     "{",
-					  "[",		"{\"a\"}",   "{\"a\":}",
-					  "{\"a\":1,}", "[1,]",	     "[1 2]",
-					  "\"abc",	"\"a\\",     "tru",
-					  "nan",	"1x",	     "{a:1}",
-					  "[1]]",	"{} {}",     "'a'",
-					  "-",		"inf",	     "0x10",
-					  "\"a\nb",	"{\"a\":1",  "[[[[1]]",
-					  "{\"a\"1",	"[\"a\":1]", "{\"a\":1\"b\":2}"};
+	static const char *const bad[] = {"",		" ",	      "{",
+					  "[",		"{\"a\"}",    "{\"a\":}",
+					  "{\"a\":1,}", "[1,]",	      "[1 2]",
+					  "\"abc",	"\"a\\",      "tru",
+					  "nan",	"1x",	      "{a:1}",
+					  "[1]]",	"{} {}",      "'a'",
+					  "-",		"inf",	      "0x10",
+					  "\"a\nb",	"{\"a\":1",   "[[[[1]]",
+					  "{\"a\"1",	"[\"a\":1]",  "{\"a\":1\"b\":2}",
+					  "\"a\\\n\"",	"[\"a\tb\"]", "{\"\\\1\":1}"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -101,12 +102,16 @@ static void depth_and_keys_have_an_end(void **state)
 
 static void a_number_is_found_by_its_path(void **state)
 {
-	static const char text[] = "{\"jobs\":[{\"read\":{\"iops\":2.5}},{\"read\":{\"iops\":7}}]}";
+	static const char text[] = "{\"jobs\":[{\"read\":{\"iops\":2.5}},{\"read\":{\"iops\":7}}],"
+				   "\"name\":\"x\",\"on\":true,\"much\":\"inf\"}";
 
 	(void)state;
 	assert_true(json_number(text, strlen(text), "jobs/0/read/iops") == 2.5);
 	assert_true(json_number(text, strlen(text), "jobs/1/read/iops") == 7);
 	assert_true(isnan(json_number(text, strlen(text), "jobs/2/read/iops")));
+	assert_true(isnan(json_number(text, strlen(text), "name")));
+	assert_true(isnan(json_number(text, strlen(text), "on")));
+	assert_true(isnan(json_number(text, strlen(text), "much")));
 }
 
 int main(void)

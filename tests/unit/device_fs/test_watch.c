@@ -250,6 +250,36 @@ static void what_the_driver_s_kernel_may_have_written_is_said_to_be(void **state
 	release(f, a, one);
 }
 
+/* From the first event on none is made until the last close, which tells once. */
+static void what_is_written_on_and_on_is_told_at_the_close(void **state)
+{
+	struct frame *f = frame_of(state);
+	struct fuse_attr_out *attr = (struct fuse_attr_out *)f->body;
+	uint64_t a, one, two;
+
+	host_file(f, "a", "1");
+	a = lookup(f, 1, "a");
+	one = open_passed(f, a, O_RDWR);
+	two = open_passed(f, a, O_WRONLY);
+	settle(f);
+	host(f, "echo 2 >>a");
+	assert_data(f, a, AGREEMENT_LEN_PASSED);
+	host(f, "echo 3 >>a");
+	release(f, a, one);
+	assert_int_equal(told_within(f, QUIET_MS), 0);
+	assert_int_equal(call(f, FUSE_GETATTR, a, NULL, 0), 0);
+	assert_int_equal(attr->attr_valid, 0);
+	host(f, "chmod 600 a");
+	assert_inode(f, a, false);
+	release(f, a, two);
+	assert_data(f, a, AGREEMENT_LEN_PASSED);
+	assert_int_equal(call(f, FUSE_GETATTR, a, NULL, 0), 0);
+	assert_true(attr->attr_valid > 3600);
+	settle(f);
+	host(f, "echo 4 >>a");
+	assert_data(f, a, 0);
+}
+
 static void what_is_forgotten_is_not_watched(void **state)
 {
 	struct frame *f = frame_of(state);
@@ -375,6 +405,7 @@ int main(void)
 		WATCHED(a_file_that_nobody_looked_up_is_touched_by_name),
 		WATCHED(what_the_driver_does_is_not_told),
 		WATCHED(what_the_driver_s_kernel_may_have_written_is_said_to_be),
+		WATCHED(what_is_written_on_and_on_is_told_at_the_close),
 		WATCHED(what_is_forgotten_is_not_watched),
 		WATCHED(it_is_watched_with_its_descriptor_closed),
 		WATCHED(what_is_watched_is_believed_for_long_and_nothing_else),

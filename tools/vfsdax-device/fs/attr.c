@@ -22,7 +22,7 @@ uint64_t attr_valid_s(const struct fs *fs, const struct inode *inode)
 		[CACHE_ALWAYS] = 24 * 60 * 60,
 		[CACHE_METADATA] = 24 * 60 * 60,
 	};
-	uint64_t valid_s = seconds[fs->options.cache];
+	uint64_t valid_s = atomic_load(&inode->ignored) ? 0 : seconds[fs->options.cache];
 
 	/* A driver that is told what changes relies on that; of this file it would not be. */
 	if (fs_agreed_beyond(fs, AGREE_CHANGES) && !atomic_load(&inode->marked_at))

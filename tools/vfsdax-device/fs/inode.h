@@ -53,6 +53,7 @@ struct inode {
 	struct watched *watched;
 	_Atomic uint64_t marked_at;
 	_Atomic unsigned passed;     /* handles by which the driver's kernel writes it by itself */
+	_Atomic bool ignored;	     /* what is written to it makes no events; watch_ignore() */
 	_Atomic uint64_t passed_end; /* watch.passed_ends when the last one of them was closed */
 };
 

@@ -89,9 +89,8 @@ static int get_handle(int fd, struct file_handle *h)
 }
 
 /* As ourselves: the caller may not be able to read it. */
-static int set_mark(const struct inode *inode, int fd, unsigned how)
+static int set_mask(const struct inode *inode, int fd, unsigned how, uint64_t mask)
 {
-	uint64_t mask = inode_is_dir(inode) ? MARK_DIR : MARK_FILE;
 	uint32_t caller = cred_self_begin();
 	int rc = fanotify_mark(inode->fs->watch.fd, how, mask, inode->fs->proc_fd, fd_name(fd).s)
 			 ? -errno
@@ -99,6 +98,11 @@ static int set_mark(const struct inode *inode, int fd, unsigned how)
 
 	cred_self_end(caller);
 	return rc;
+}
+
+static int set_mark(const struct inode *inode, int fd, unsigned how)
+{
+	return set_mask(inode, fd, how, inode_is_dir(inode) ? MARK_DIR : MARK_FILE);
 }
 
 static void complain(struct watch *w, int err)
@@ -122,10 +126,65 @@ static bool needs_mark(const struct inode *inode)
 	       inode->fs->options.cache == CACHE_METADATA;
 }
 
+/* With the shard locked: another inode of the same file, which needs the mark; NULL: there is none.
+ */
+static struct watched *find_other(struct table_shard *s, const struct watched *watched)
+{
+	struct table_node *n = shard_find(s, watched->by_handle.hash);
+
+	for (; n; n = shard_find_next(n)) {
+		struct watched *other = container_of(n, struct watched, by_handle);
+
+		if (other != watched && other->inode->key.dev == watched->inode->key.dev &&
+		    handle_equal(&other->handle.h, &watched->handle.h))
+			return other;
+	}
+	return NULL;
+}
+
+/* With the shard locked. */
+static void ignore_no_more(struct inode *inode)
+{
+	set_mask(inode, inode->fd, FAN_MARK_REMOVE | FAN_MARK_IGNORED_MASK, FAN_MODIFY);
+	atomic_store(&inode->ignored, false);
+	tell_inode(&inode->fs->watch.tell, inode->nodeid, TELL_PASSED);
+}
+
+void watch_ignore(struct inode *inode)
+{
+	const unsigned how = FAN_MARK_ADD | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY;
+	struct watched *watched = inode->watched;
+	struct table_shard *s;
+
+	if (!watched)
+		return;
+	s = table_lock(&inode->fs->watch.by_handle, watched->by_handle.hash);
+	if (atomic_load(&inode->passed) && !atomic_load(&inode->ignored) &&
+	    !find_other(s, watched) && set_mask(inode, inode->fd, how, FAN_MODIFY) == 0)
+		atomic_store(&inode->ignored, true);
+	table_unlock(s);
+}
+
+bool watch_hear(struct inode *inode)
+{
+	struct watched *watched = inode->watched;
+	struct table_shard *s;
+	bool was;
+
+	if (!watched)
+		return false;
+	s = table_lock(&inode->fs->watch.by_handle, watched->by_handle.hash);
+	was = atomic_load(&inode->ignored) && !atomic_load(&inode->passed);
+	if (was)
+		ignore_no_more(inode);
+	table_unlock(s);
+	return was;
+}
+
 void watch_add(struct inode *inode)
 {
 	struct watch *w = &inode->fs->watch;
-	struct watched *watched;
+	struct watched *watched, *other;
 	struct table_shard *s;
 	int rc;
 
@@ -141,6 +200,9 @@ void watch_add(struct inode *inode)
 		watched->inode = inode;
 		watched->by_handle.hash = handle_hash(&watched->handle.h);
 		s = table_lock(&w->by_handle, watched->by_handle.hash);
+		other = find_other(s, watched);
+		if (other && atomic_load(&other->inode->ignored))
+			ignore_no_more(other->inode);
 		if (needs_mark(inode))
 			rc = set_mark(inode, inode->fd, FAN_MARK_ADD);
 		if (!rc)
@@ -157,21 +219,6 @@ void watch_add(struct inode *inode)
 		atomic_store(&inode->marked_at, atomic_fetch_add(&w->clock, 1) + 1);
 }
 
-/* With the shard locked: another inode of the same file needs the mark. */
-static bool is_shared(struct table_shard *s, const struct watched *watched)
-{
-	struct table_node *n = shard_find(s, watched->by_handle.hash);
-
-	for (; n; n = shard_find_next(n)) {
-		struct watched *other = container_of(n, struct watched, by_handle);
-
-		if (other != watched && other->inode->key.dev == watched->inode->key.dev &&
-		    handle_equal(&other->handle.h, &watched->handle.h))
-			return true;
-	}
-	return false;
-}
-
 void watch_remove(struct inode *inode)
 {
 	struct watched *watched = inode->watched;
@@ -186,7 +233,7 @@ void watch_remove(struct inode *inode)
 		fd = mount_open_handle(inode->fs, inode->mount, inode->handle);
 	s = table_lock(&w->by_handle, watched->by_handle.hash);
 	shard_remove(s, &watched->by_handle);
-	if (fd >= 0 && needs_mark(inode) && !is_shared(s, watched))
+	if (fd >= 0 && needs_mark(inode) && !find_other(s, watched))
 		set_mark(inode, fd, FAN_MARK_REMOVE);
 	table_unlock(s);
 	if (fd >= 0 && fd != inode->fd)

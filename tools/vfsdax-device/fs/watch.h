@@ -11,7 +11,9 @@
  * handles) is not believed for long; attr.c. Nor is what lies on a server, where others change it
  * unseen.
  *
- * Nothing tells of what is stored through a mapping of a file (mmap(2)).
+ * Nothing tells of what is stored through a mapping of a file (mmap(2)). What the driver's kernel
+ * writes by itself to a file that it has been passed makes events that say nothing: while that goes
+ * on the file has a mark to ignore them; watch_ignore().
  */
 #ifndef VFSDAX_DEVICE_FS_WATCH_H
 #define VFSDAX_DEVICE_FS_WATCH_H

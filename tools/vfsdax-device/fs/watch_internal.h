@@ -20,6 +20,13 @@ unsigned watch_find(struct watch *w, const struct file_handle *h,
 /* Reads what there is, at most so much at once. True: there was something. */
 bool watch_read_events(struct fs *fs);
 
+/* No events of what is written to a file that the driver's kernel writes by itself: each costs more
+ * than such a write. Until the last one of its handles is closed; then whatever was written
+ * meanwhile is told at once, and meanwhile its attributes are believed for no time (attr.c). */
+void watch_ignore(struct inode *inode);
+/* ... if that was so. */
+bool watch_hear(struct inode *inode);
+
 void *watch_main(void *fs);
 void watch_wake(struct watch *w);
 

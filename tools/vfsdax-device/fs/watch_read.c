@@ -80,11 +80,24 @@ static void names_changed(struct fs *fs, const struct watch_event *e)
 	}
 }
 
+static void ignore(struct fs *fs, uint64_t nodeid)
+{
+	struct inode *inode;
+
+	if (inode_get(fs, nodeid, &inode) < 0)
+		return;
+	watch_ignore(inode);
+	inode_put(inode);
+}
+
 /* A driver whose kernel has the file looks at attributes anew, and has no pages of it. */
 static void inode_changed(struct fs *fs, const struct watch_found *found, uint64_t mask)
 {
 	struct tell *t = &fs->watch.tell;
 
+	/* Before it is told: attributes that are asked for then are those of later. */
+	if (mask & FAN_MODIFY && found->passed)
+		ignore(fs, found->nodeid);
 	if (!(mask & FAN_MODIFY) || (mask & FAN_ATTRIB && found->passed))
 		tell_inode(t, found->nodeid, TELL_ATTRIB);
 	if (mask & FAN_MODIFY)

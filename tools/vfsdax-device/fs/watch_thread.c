@@ -33,10 +33,12 @@ void watch_pass(struct inode *inode)
 void watch_pass_no_more(struct inode *inode)
 {
 	struct watch *w = &inode->fs->watch;
+	bool last, told;
 
 	atomic_store(&inode->passed_end, atomic_fetch_add(&w->passed_ends, 1) + 1);
-	atomic_fetch_sub(&inode->passed, 1);
-	if (atomic_load(&w->idle))
+	last = atomic_fetch_sub(&inode->passed, 1) == 1;
+	told = last && watch_hear(inode);
+	if (told || atomic_load(&w->idle))
 		watch_wake(w);
 }
 
