@@ -445,8 +445,8 @@ void measure_sent(struct op *op);
 void measure_answered(struct op *op);
 /* The queue is the faster way for this, though a range may be there. */
 bool measure_avoids(struct bridge_worker *here, enum router_dir dir, uint64_t len);
-/* Or so it may be: this one shows it. */
-bool measure_tries_queue(struct op *op, enum router_dir dir, uint64_t len);
+/* Or so it may be for this read, which shows it. */
+bool measure_tries_queue(struct op *op, uint64_t len);
 struct copy_sample {
 	uint64_t len, start_ns;
 	enum router_dir dir;

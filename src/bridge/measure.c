@@ -5,8 +5,9 @@
  * decided in window/router.c and window/policy_auto.c.
  *
  * For the router each worker takes one request of SAMPLE_EVERY, and every one of a kind of which
- * little is known. Of long reads and writes that the window could serve, a few go through the queue
- * for the sake of its figure.
+ * little is known. Of long reads that the window could serve, a few go through the queue for the
+ * sake of its figure. Not so of writes: stores are slow while the pages of a range are made
+ * writable, and would be judged by that for ever.
  */
 
 #include "base/bytes.h"
@@ -111,9 +112,10 @@ bool measure_avoids(struct bridge_worker *here, enum router_dir dir, uint64_t le
 	return true;
 }
 
-bool measure_tries_queue(struct op *op, enum router_dir dir, uint64_t len)
+bool measure_tries_queue(struct op *op, uint64_t len)
 {
 	const struct router *r = &op->bridge->router;
+	const enum router_dir dir = ROUTER_READ;
 
 	/* A program's call copies once by the window and twice by the queue; the figures say nothing of
 	 * the second. */

@@ -129,7 +129,7 @@ static void read_try(struct op *op)
 	len = MIN(op->arg_len, limit - op->arg_off);
 	if (len < op->arg_len && len < HEAD_MIN)
 		goto queue;
-	if (measure_avoids(op->here, ROUTER_READ, len) || measure_tries_queue(op, ROUTER_READ, len))
+	if (measure_avoids(op->here, ROUTER_READ, len) || measure_tries_queue(op, len))
 		goto queue;
 	if (ask_size(op, node, &view))
 		return;
@@ -209,8 +209,7 @@ static void write_try(struct op *op)
 	limit = window_map_end(b->window, view.size);
 	if (!view.dax || !view.window || !extent_within(op->arg_off, op->arg_len, limit) ||
 	    !store_suffices(&view, in.flags, op->kills_suid) ||
-	    measure_avoids(op->here, ROUTER_WRITE, op->arg_len) ||
-	    measure_tries_queue(op, ROUTER_WRITE, op->arg_len))
+	    measure_avoids(op->here, ROUTER_WRITE, op->arg_len))
 		goto queue;
 	if (ask_size(op, node, &view))
 		return;

@@ -20,7 +20,7 @@
 #
 # The servers: floor answers from memory and does nothing else, one pinned thread a CPU on clones of /dev/fuse;
 # floor-bounce copies to a buffer first; floor-1 is one thread; passthrough_ll is libfuse3's example with cache=never,
-# as packaged; vfsdax is vfsdax-mount, all window hits (counters are checked); vfsdax-queue the same with dax=never;
+# as packaged; vfsdax is vfsdax-mount, all window hits (counters are checked); vfsdax-queue the same with dax=never,cache=none;
 # vfsdax-pass the same with passthrough=auto, where the kernel reads by itself, and host its measure: the file system itself.
 # xhost: reads per second as a multiple of that.
 # xpass, xfloor: reads per second as a multiple of passthrough_ll's and of the floor's; p50xpa, p50xfl: the same of the
@@ -125,7 +125,7 @@ start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 		devices+=($!)
 		wait_for 10 "vfsdax-device" grep -qs 'listening on' "$sock.log"
 		local options=()
-		[ "$2" != vfsdax-queue ] || options=(-o dax=never)
+		[ "$2" != vfsdax-queue ] || options=(-o dax=never,cache=none)
 		# (a build from before it knows no such option)
 		[ "$2" = vfsdax-pass ] || ! "$(tool vfsdax-mount "$2")" --help-all 2>/dev/null | grep -q passthrough= || options+=(-o passthrough=never)
 		"${on[@]}" "$(tool vfsdax-mount "$2")" "unix:$sock" "$mnt" "${options[@]}" ;;

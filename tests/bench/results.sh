@@ -11,7 +11,8 @@
 #   --dir DIR     where the file lies (default /var/tmp; it is in the page cache in any case)
 #   --json FILE   the results; --plot FILE: a picture of them (results-plot.sh)
 #
-# The ways: the host's file; the mount (passthrough=never, as in a guest); that without a window (dax=never); one that passes files
+# The ways: the host's file; the mount (passthrough=never, as in a guest); that without a window (dax=never, and cache=none, or
+# it would be the kernel's page cache that is measured); one that passes files
 # through to the kernel; the mount under vfsdax-run; libvfsdax, by copies (lib)
 # and pointers (map); and libfuse's passthrough_ll with cache=never, which is what a FUSE server without a device in between costs.
 # A table: operations a second and the median time of one (medians of the rounds), and the time of the mount as a multiple of that
@@ -48,7 +49,7 @@ for name in mount queue passed lib; do
 	for ((i = 0; i < 500; i++)); do grep -qs 'listening on' "$work/$name.log" && break; sleep 0.02; done
 done
 "$build/tools/vfsdax-mount" "unix:$work/mount.sock" "$work/mount" -o passthrough=never
-"$build/tools/vfsdax-mount" "unix:$work/queue.sock" "$work/queue" -o passthrough=never,dax=never
+"$build/tools/vfsdax-mount" "unix:$work/queue.sock" "$work/queue" -o passthrough=never,dax=never,cache=none
 "$build/tools/vfsdax-mount" "unix:$work/passed.sock" "$work/passed"
 "$bin/passthrough_ll" -f -o "source=$work/share,cache=never" "$work/pass" &
 pids+=($!)
