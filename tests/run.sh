@@ -195,7 +195,7 @@ heavy+='|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast|the_storm_find
 once='/(data\.sparse_3g|lifecycle\.fifty_mounts|takeover_state\.twenty_thousand|unhindered\.the_host_unmounts|names\.readdir_of_20000'
 once+='|window\.every_policy|failing\.an_idle_mount|bench\.(an_io_that|lib_and_map)|fio_engine\.(a_source_that|a_device_that|pointers_into))'
 # What is not about the window or requests runs once more with files passed through, as users mount.
-passed='/((coherence|posix)\.|data\.(tree|unaligned|reads_))'
+passed_themes='/((coherence|posix)\.|data\.(tree|unaligned|reads_))'
 # loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only, but not $without
 loopback() {
 	local label=$1 dir names
@@ -356,7 +356,7 @@ release() {
 	group unit/release unit_tests release
 	group loopback/release loopback loopback/release release . "${short[@]}"
 	[ "$quick" ] || [ "$long" ] || group loopback/release loopback loopback/release release "$once"
-	[ "$quick" ] || VFSDAX_PASSTHROUGH=auto group loopback/passed loopback loopback/passed release "$passed" "${short[@]}"
+	[ "$quick" ] || VFSDAX_PASSTHROUGH=auto group loopback/passed loopback loopback/passed release "$passed_themes" "${short[@]}"
 	group package package
 }
 package() {

@@ -343,9 +343,9 @@ VFSDAX_API void vfsdax_unmap(struct vfsdax_map *map);
 
 /* 0: valid, as far as is known; -ESTALE: the file is shorter than the map, or a truncation was
  * tried; -ENODEV: the device is lost. With 0 nothing that was loaded through the map before came
- * from a function that a suspend had reset. Sends no request: any thread, cheap. A program that makes
- * no other call should ask now and then: without VFSDAX_ATTACH_RECONNECT nothing else tells it that
- * a PCI function is gone, and its map keeps that from being unplugged. */
+ * from a function that a suspend had reset. Sends no request: any thread, cheap. A program that
+ * makes no other call should ask now and then: without VFSDAX_ATTACH_RECONNECT nothing else tells
+ * it that a PCI function is gone, and its map keeps that from being unplugged. */
 VFSDAX_API int vfsdax_map_check(const struct vfsdax_map *map);
 
 /*

@@ -74,25 +74,25 @@ static bool read_string(struct reader *r, const char **from, size_t *len)
 	return true;
 }
 
-static bool is_number(const char *s, size_t len)
+static bool read_number(const char *s, size_t len, double *v)
 {
 	char number[64], more;
-	double v;
 
 	if (!len || len >= sizeof(number))
 		return false;
 	snprintf(number, sizeof(number), "%.*s", (int)len, s);
-	return strspn(number, "+-.eE0123456789") == len && sscanf(number, "%lf%c", &v, &more) == 1;
+	return strspn(number, "+-.eE0123456789") == len && sscanf(number, "%lf%c", v, &more) == 1;
 }
 
 static bool is_word(const char *s, size_t len)
 {
 	static const char *const words[] = {"true", "false", "null"};
+	double v;
 
 	for (int i = 0; i < 3; i++)
 		if (len == strlen(words[i]) && memcmp(s, words[i], len) == 0)
 			return true;
-	return is_number(s, len);
+	return read_number(s, len, &v);
 }
 
 static bool read_scalar(struct reader *r)
@@ -165,8 +165,8 @@ static void see_number(void *ctx, const char *path, const char *value)
 {
 	struct search *q = ctx;
 
-	if (strcmp(path, q->path) == 0)
-		q->value = is_number(value, strlen(value)) ? strtod(value, NULL) : NAN;
+	if (strcmp(path, q->path) == 0 && !read_number(value, strlen(value), &q->value))
+		q->value = NAN;
 }
 
 double json_number(const char *text, size_t len, const char *path)

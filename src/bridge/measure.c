@@ -115,14 +115,13 @@ bool measure_avoids(struct bridge_worker *here, enum router_dir dir, uint64_t le
 bool measure_tries_queue(struct op *op, uint64_t len)
 {
 	const struct router *r = &op->bridge->router;
-	const enum router_dir dir = ROUTER_READ;
 
-	/* A program's call copies once by the window and twice by the queue; the figures say nothing of
-	 * the second. */
+	/* A program's call copies once by the window and twice by the queue; the figures say
+	 * nothing of the second. */
 	if (op->call || op->attempts || op->bridge->params.window_admit == WINDOW_ADMIT_ALWAYS ||
-	    !router_doubts(r, dir, len))
+	    !router_doubts(r, ROUTER_READ, len))
 		return false;
-	return router_wants_queue(r, dir, len) || every(op->here, TRY_EVERY);
+	return router_wants_queue(r, ROUTER_READ, len) || every(op->here, TRY_EVERY);
 }
 
 struct copy_sample measure_copy(struct bridge_worker *here, enum router_dir dir, uint64_t len)

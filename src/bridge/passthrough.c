@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -16,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/open_again.h"
 #include "bridge/backing.h"
 
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
@@ -122,11 +122,8 @@ static bool look_at(int fd, int flags, struct backing_view *seen)
 /* The kernel refuses the handle if the host's file system knows no O_DIRECT. */
 static bool opens_direct(int fd)
 {
-	char path[32];
-	int direct;
+	int direct = open_again(fd, O_RDONLY | O_NONBLOCK | O_DIRECT);
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	direct = open(path, O_RDONLY | O_NONBLOCK | O_DIRECT | O_CLOEXEC);
 	if (direct >= 0)
 		close(direct);
 	return direct >= 0;

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/open_again.h"
+
 void vu_files_init(struct vu_files *f)
 {
 	pthread_mutex_init(&f->lock, NULL);
@@ -37,15 +39,13 @@ int vu_files_put(struct vu_files *f, const struct vhost_user_mmap *m, int fd,
 		 char why[FRAME_WHY_BYTES])
 {
 	struct vu_file file = {.unique = m->shm_offset, .flags = fcntl(fd, F_GETFL)};
-	char path[32];
 	int old;
 
 	if (m->len || m->fd_offset || m->flags || !is_regular(fd)) {
 		snprintf(why, FRAME_WHY_BYTES, "a file that is no regular one, or a part of it");
 		return EINVAL;
 	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	file.fd = open(path, O_PATH | O_CLOEXEC);
+	file.fd = open_again(fd, O_PATH);
 	if (file.fd < 0) {
 		snprintf(why, FRAME_WHY_BYTES, "a file: %s", strerror(errno));
 		return errno;

@@ -3,11 +3,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/open_again.h"
 #include "transport/vhost_user_window.h"
 
 /* What is known here of the two files; a server that is far away is not asked. */
@@ -70,7 +70,6 @@ static int find_file(struct vu_window *w, uint64_t win_off, uint64_t len, bool w
 int vu_window_share(struct vu_window *w, uint64_t win_off, uint64_t len, bool writable,
 		    struct transport_piece *out, const char **reason)
 {
-	char path[32];
 	int fd, err;
 
 	if (!len || !extent_within(win_off, len, w->len_bytes)) {
@@ -85,8 +84,7 @@ int vu_window_share(struct vu_window *w, uint64_t win_off, uint64_t len, bool wr
 	/* Without the lock, since it may lie on a file system that is slow. Opened anew: what the
 	 * back end sent is open for writing, and its flags, position and locks are the back end's
 	 * own. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	out->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	out->fd = open_again(fd, writable ? O_RDWR : O_RDONLY);
 	err = out->fd < 0 ? -errno : 0;
 	close(fd);
 	if (err)

@@ -121,7 +121,8 @@ bool router_doubts(const struct router *r, enum router_dir dir, uint64_t len_byt
 {
 	uint64_t copy = copy_ns(r, dir, len_bytes);
 
-	/* A message costs at least what a short one does: no copy that is shorter is put to the test. */
+	/* A message costs at least what a short one does: no copy that is shorter is put to the
+	 * test. */
 	if (router_wants_copy(r, dir, len_bytes) || copy <= queue_ns(r, dir, 0))
 		return false;
 	return router_wants_queue(r, dir, len_bytes) || queue_ns(r, dir, len_bytes) < 2 * copy;

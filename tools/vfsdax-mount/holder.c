@@ -303,8 +303,8 @@ enum { DRIVER, DEATH, MOUNT, LISTENER, FIRST_CLIENT, WATCHED = FIRST_CLIENT + CL
 static uint64_t watch(struct pollfd fds[WATCHED])
 {
 	bool gone = driver_is_gone();
-	/* A live driver says when the mount ends; and who polls the connection is woken by each of its
-	 * requests, whatever is polled for. */
+	/* A live driver says when the mount ends; and who polls the connection is woken by each of
+	 * its requests, whatever is polled for. */
 	struct kept *fuse = gone ? find(holder.published.name) : NULL;
 	uint64_t until = gone ? holder.until_ns : UINT64_MAX;
 	bool full = true;

@@ -146,7 +146,8 @@ mkdir -p $mnt
 broken=''
 lab_wait 20 is_virtio || lab_die "the kernel's driver does not take $kernel"
 [ -z "$ours" ] || { bind_vfio "$ours"; lab_huge_pages 32; }
-host "head -c 16777216 /dev/urandom >data; cat data >/dev/null; mkdir out names many; cd names; for i in \$(seq 0 $files); do : >\$i; done; cd ../many; for i in \$(seq 100); do mkdir \$i; (cd \$i; touch \$(seq 199)); done"
+host "head -c 16777216 /dev/urandom >data; cat data >/dev/null; mkdir out names; cd names; for i in \$(seq 0 $files); do : >\$i; done"
+[[ $rows != *'|files|again'* ]] || host "mkdir many; cd many; for i in \$(seq 100); do mkdir \$i; (cd \$i; touch \$(seq 199)); done"
 # A git work tree of small files: of this project.
 tar -cf /tmp/tree.tar -C /src src/base src/fuse tools/vfsdax-mount tools/vfsdax-bench && tar -tf /tmp/tree.tar >/tmp/tree.list
 lab_wait 20 mount -t virtiofs -o dax=never share $mnt || lab_die "the kernel cannot mount"
