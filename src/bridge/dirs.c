@@ -9,203 +9,21 @@
  *   RELEASEDIR   here, if the device has no handle
  *   FSYNCDIR, IOCTL, a READDIR that begins elsewhere: after an OPENDIR, if there was none
  *
+ * A kernel that keeps what directories have (FOPEN_CACHE_DIR) needs no handles at all: to OPENDIR
+ * the answer is ENOSYS, and none is sent any more, nor a RELEASEDIR. A request on a directory has
+ * the handle 0 then, and stands alone: our device (AGREE_LISTING_ALONE) lists from any offset, as
+ * an NFS server does; for all else, or at another device that follows, the directory is opened for
+ * it.
+ *
  * With another device, or one that checks rights at OPENDIR, and for a program, only the numbers
  * are ours, so that it can go on with a device that follows; where that cannot be they are the
  * device's.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "bridge/dirs.h"
 #include "bridge/internal.h"
-
-#define BUCKETS 1024u
-
-/* A record of the ledger. */
-struct dir {
-	struct ledger_mark mark;
-	uint64_t id, nodeid;
-	uint64_t by; /* the request that opened it */
-	/* Of this process: */
-	struct dir *next;
-	struct dir_state state;
-};
-
-struct dirs {
-	pthread_mutex_t lock; /* guards all of it; taken inside nothing, the ledger's inside */
-	struct ledger *ledger;
-	_Atomic uint64_t *last;
-	struct dir *buckets[BUCKETS];
-};
-
-/* ------------------------------------------------------------------ the table */
-
-struct dirs *dirs_create(struct ledger *ledger, _Atomic uint64_t *last)
-{
-	struct dirs *t = calloc(1, sizeof(*t));
-
-	if (t) {
-		pthread_mutex_init(&t->lock, NULL);
-		t->ledger = ledger;
-		t->last = last;
-	}
-	return t;
-}
-
-void dirs_destroy(struct dirs *t)
-{
-	if (!t)
-		return;
-	for (unsigned i = 0; i < BUCKETS; i++)
-		while (t->buckets[i]) {
-			struct dir *d = t->buckets[i];
-
-			t->buckets[i] = d->next;
-			ledger_remove(t->ledger, d);
-		}
-	pthread_mutex_destroy(&t->lock);
-	free(t);
-}
-
-/* Called with the lock held: where the pointer to it is, or would be. */
-static struct dir **place_of(struct dirs *t, uint64_t id, uint64_t nodeid)
-{
-	struct dir **at = &t->buckets[hash_u64(id) % BUCKETS];
-
-	while (*at && ((*at)->id != id || (*at)->nodeid != nodeid))
-		at = &(*at)->next;
-	return at;
-}
-
-uint64_t dirs_add(struct dirs *t, uint64_t nodeid, const struct dir_state *state, uint64_t by)
-{
-	struct dir *d = ledger_new(t->ledger, sizeof(*d));
-	uint64_t id;
-
-	if (!d)
-		return 0;
-	d->nodeid = nodeid;
-	d->by = by;
-	d->state = *state;
-	pthread_mutex_lock(&t->lock);
-	d->id = id = ledger_get(*t->last) + 1;
-	ledger_set(*t->last, id);
-	ledger_enter(d, RECORD_DIR);
-	*place_of(t, id, nodeid) = d;
-	pthread_mutex_unlock(&t->lock);
-	return id;
-}
-
-struct loading {
-	struct dirs *t;
-	const struct records_unanswered *unanswered;
-};
-
-static int load(void *ctx, void *record, size_t size)
-{
-	struct loading *l = ctx;
-	struct dir *d = record, **at = place_of(l->t, d->id, d->nodeid);
-
-	(void)size;
-	if (*at)
-		return -EPROTO;
-	d->next = NULL;
-	d->state = (struct dir_state){0};
-	if (record_unanswered(l->unanswered, d->by))
-		ledger_remove(l->t->ledger, d);
-	else
-		*at = d;
-	return 0;
-}
-
-int dirs_load(struct dirs *t, const struct records_unanswered *unanswered)
-{
-	struct loading l = {t, unanswered};
-
-	return ledger_each(t->ledger, RECORD_DIR, sizeof(struct dir), load, &l);
-}
-
-bool dirs_look(struct dirs *t, uint64_t id, uint64_t nodeid, struct dir_state *state)
-{
-	struct dir *d;
-
-	pthread_mutex_lock(&t->lock);
-	d = *place_of(t, id, nodeid);
-	if (d)
-		*state = d->state;
-	pthread_mutex_unlock(&t->lock);
-	return d;
-}
-
-bool dirs_remove(struct dirs *t, uint64_t id, uint64_t nodeid, struct dir_state *state)
-{
-	struct dir **at, *d;
-	bool there;
-
-	pthread_mutex_lock(&t->lock);
-	at = place_of(t, id, nodeid);
-	d = *at;
-	there = d;
-	if (d) {
-		*at = d->next;
-		*state = d->state;
-	}
-	pthread_mutex_unlock(&t->lock);
-	ledger_remove(t->ledger, d);
-	return there;
-}
-
-bool dirs_opened(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t fh)
-{
-	struct dir *d;
-	bool first;
-
-	pthread_mutex_lock(&t->lock);
-	d = *place_of(t, id, nodeid);
-	first = d && !d->state.opened;
-	if (first) {
-		d->state.opened = true;
-		d->state.fh = fh;
-	}
-	pthread_mutex_unlock(&t->lock);
-	return first;
-}
-
-void dirs_ended(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t end)
-{
-	struct dir *d;
-
-	pthread_mutex_lock(&t->lock);
-	d = *place_of(t, id, nodeid);
-	if (d) {
-		d->state.ended = true;
-		d->state.end = end;
-	}
-	pthread_mutex_unlock(&t->lock);
-}
-
-bool dirs_take_end(struct dirs *t, uint64_t id, uint64_t nodeid, uint64_t offset)
-{
-	struct dir *d;
-	bool take;
-
-	pthread_mutex_lock(&t->lock);
-	d = *place_of(t, id, nodeid);
-	take = d && d->state.ended && d->state.end == offset;
-	if (d)
-		d->state.ended = false;
-	pthread_mutex_unlock(&t->lock);
-	return take;
-}
-
-void dirs_unbind(struct dirs *t)
-{
-	for (unsigned i = 0; t && i < BUCKETS; i++)
-		for (struct dir *d = t->buckets[i]; d; d = d->next)
-			d->state = (struct dir_state){0};
-}
 
 /* ------------------------------------------------------------------ OPENDIR, RELEASEDIR */
 
@@ -217,6 +35,7 @@ void dirs_begin(struct bridge *b)
 	/* (who opens a directory in a program is to hear at once that it cannot) */
 	b->listing_opens =
 		b->pool && agreed & AGREE_LISTING_OPENS && !(agreed & AGREE_CHECK_PERMISSIONS);
+	b->listing_alone = b->listing_opens && agreed & AGREE_LISTING_ALONE;
 	atomic_store(&b->dir_flags, DIR_FLAGS_UNKNOWN);
 	b->dirs = b->listing_opens || k->goes_on ? k->dirs : NULL;
 }
@@ -236,6 +55,12 @@ static void forward_with(struct op *op, uint64_t fh)
 	op_forward(op);
 }
 
+/* (Since Linux 5.1; then all directories have FOPEN_CACHE_DIR.) */
+static bool needs_no_handles(const struct bridge *b, uint32_t open_flags)
+{
+	return b->listing_alone && open_flags & FOPEN_CACHE_DIR;
+}
+
 void start_opendir(struct op *op)
 {
 	struct bridge *b = op->bridge;
@@ -243,6 +68,10 @@ void start_opendir(struct op *op)
 
 	if (!b->listing_opens || out.open_flags == DIR_FLAGS_UNKNOWN) {
 		op_forward(op);
+		return;
+	}
+	if (needs_no_handles(b, out.open_flags)) {
+		op_end(op, -ENOSYS, NULL, 0);
 		return;
 	}
 	op->dir_id = out.fh =
@@ -258,11 +87,13 @@ int finish_opendir(struct op *op, uint8_t *payload, size_t len)
 
 	if (err || !b->dirs)
 		return err;
+	atomic_store(&b->dir_flags, out->open_flags);
+	if (needs_no_handles(b, out->open_flags))
+		return -ENOSYS; /* what was opened is given back */
 	op->dir_id =
 		dirs_add(b->dirs, op->h.nodeid, &(struct dir_state){.opened = true, .fh = out->fh},
 			 request_id(op->h.unique));
 	out->fh = op->dir_id;
-	atomic_store(&b->dir_flags, out->open_flags);
 	return op->dir_id ? 0 : -ENOMEM;
 }
 
@@ -303,7 +134,10 @@ static void opened_for_it(struct op *op, int err)
 	struct fuse_open_out out;
 
 	err = op_asked(op, err, &out, sizeof(out));
-	if (!err && !dirs_opened(dirs, op->dir_id, op->h.nodeid, out.fh)) {
+	if (!err && op->dir_id == DIR_NO_ID) {
+		op->dir_fh = out.fh;
+		op->dir_opened = true;
+	} else if (!err && !dirs_opened(dirs, op->dir_id, op->h.nodeid, out.fh)) {
 		/* Another request has opened it meanwhile. */
 		release_dir(op, out.fh);
 		if (dirs_look(dirs, op->dir_id, op->h.nodeid, &state))
@@ -317,11 +151,18 @@ static void opened_for_it(struct op *op, int err)
 		forward_with(op, out.fh);
 }
 
+void dirs_end(struct op *op)
+{
+	if (op->dir_opened)
+		release_dir(op, op->dir_fh);
+	op->dir_opened = false;
+}
+
 void opened_late(struct op *op, const uint8_t *payload, size_t len)
 {
 	struct fuse_open_out out;
 
-	if (!op->dir_id || len < sizeof(out))
+	if (!op->opens_dir || len < sizeof(out))
 		return;
 	memcpy(&out, payload, sizeof(out));
 	release_dir(op, out.fh);
@@ -331,6 +172,7 @@ static void open_first(struct op *op)
 {
 	struct fuse_open_in in = {.flags = O_RDONLY | O_DIRECTORY};
 
+	op->opens_dir = true;
 	op_ask_as_caller(op, FUSE_OPENDIR, op->h.nodeid, &in, sizeof(in),
 			 sizeof(struct fuse_open_out), opened_for_it);
 }
@@ -338,12 +180,12 @@ static void open_first(struct op *op)
 void start_on_dir(struct op *op)
 {
 	struct bridge *b = op->bridge;
-	struct dir_state state;
+	struct dir_state state = {0};
 
-	op->dir_id = b->dirs ? handle_of(op) : 0;
+	op->dir_id = b->dirs ? handle_of(op) : DIR_NO_ID;
 	if (!b->dirs)
 		op_forward(op);
-	else if (!dirs_look(b->dirs, op->dir_id, op->h.nodeid, &state))
+	else if (op->dir_id != DIR_NO_ID && !dirs_look(b->dirs, op->dir_id, op->h.nodeid, &state))
 		op_end(op, -EBADF, NULL, 0);
 	else if (state.opened)
 		forward_with(op, state.fh);
@@ -363,11 +205,14 @@ void start_readdir(struct op *op)
 		op_end(op, 0, NULL, 0);
 		return;
 	}
-	op->lists = b->listing_opens && in.offset == 0 &&
-		    dirs_look(b->dirs, in.fh, op->h.nodeid, &state) && !state.opened;
 	op->dir_id = in.fh;
+	if (in.fh == DIR_NO_ID)
+		op->lists = b->listing_alone;
+	else
+		op->lists = b->listing_opens && in.offset == 0 &&
+			    dirs_look(b->dirs, in.fh, op->h.nodeid, &state) && !state.opened;
 	if (op->lists)
-		forward_with(op, AGREEMENT_NO_FH);
+		forward_with(op, in.fh == DIR_NO_ID ? AGREEMENT_NO_DIR : AGREEMENT_NO_FH);
 	else
 		start_on_dir(op);
 }

@@ -11,6 +11,9 @@
 
 struct dirs;
 
+/* Of a request on a directory that was never opened. Of such ones only ends are kept, some. */
+#define DIR_NO_ID 0u
+
 struct dir_state {
 	bool opened; /* the device has `fh` for it */
 	bool ended;  /* no entry follows at offset `end`, the last answer said */

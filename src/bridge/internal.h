@@ -160,6 +160,7 @@ struct bridge {
 
 	struct dirs *dirs;	    /* NULL: handles of directories are the device's */
 	bool listing_opens;	    /* AGREE_LISTING_OPENS is used */
+	bool listing_alone;	    /* ... and AGREE_LISTING_ALONE */
 	_Atomic uint32_t dir_flags; /* of every OPENDIR's answer, or DIR_FLAGS_UNKNOWN */
 
 	/* Truncations begun and ended; see node.h, sizes. */
@@ -300,7 +301,8 @@ void start_release(struct op *op);
 /* Counts a lookup; `name` in the op's directory, or NULL. NULL for a negative entry, or when memory
  * ran out (*err is set then). */
 struct node *note_entry(struct op *op, struct fuse_entry_out *entry, const char *name, int *err);
-/* How the kernel is to treat the open file's data. 0, or -errno: it cannot be open beside others. */
+/* How the kernel is to treat the open file's data. 0, or -errno: it cannot be open beside others.
+ */
 int note_open(struct op *op, struct node *node, struct fuse_open_out *out);
 static inline bool open_writes(uint32_t open_flags)
 {
@@ -363,6 +365,8 @@ void start_readdir(struct op *op);
 /* FSYNCDIR, IOCTL: whose arguments begin with the handle of a directory. */
 void start_on_dir(struct op *op);
 int finish_opendir(struct op *op, uint8_t *payload, size_t len);
+/* The request is over: gives back what was opened for it alone. */
+void dirs_end(struct op *op);
 /* The kernel did not want the handle that it was given. */
 void dir_not_wanted(struct op *op);
 /* Room that an answer needs for what our device says of a listing. */

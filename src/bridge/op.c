@@ -105,6 +105,7 @@ void op_end(struct op *op, int err, const void *payload, size_t len)
 	op_unblock(op);
 	passthrough_end(op);
 	names_end(op);
+	dirs_end(op);
 	DELAY_POINT("op.before_answer");
 	if (err && err != -EINTR && op_may_hold(op))
 		op_hold(op);

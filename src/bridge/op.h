@@ -66,6 +66,8 @@ struct op {
 	struct node *dir, *other_dir;
 	uint64_t dir_turn;
 	uint64_t dir_id; /* dirs.c: the kernel's handle of a directory */
+	uint64_t dir_fh; /* the device's, opened for this request alone, if dir_opened */
+	bool dir_opened, opens_dir;
 	bool lists; /* READDIR, READDIRPLUS: the answer begins with a struct agreement_listing */
 	bool moves_mtime;	   /* AGREE_MTIME_FIRST */
 	bool opening;		   /* OPEN of a node, see passthrough_ask() */

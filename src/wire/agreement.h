@@ -59,12 +59,17 @@ enum agreement_flags {
 	/* What the host does to names comes as AGREEMENT_NOTIFY_CHANGE, which says what it was; see
 	 * below. Of a driver that has VIRTIO_FS_F_NOTIFICATION. */
 	AGREE_CHANGES = 1u << 10,
+	/* READDIR and READDIRPLUS with the handle AGREEMENT_NO_DIR stand alone: they open their
+	 * directory, list it from their offset, whatever that is, and close it; the answer begins
+	 * with a struct agreement_listing. */
+	AGREE_LISTING_ALONE = 1u << 11,
 };
 
 /* What our driver always is and can do; besides, AGREE_CHANGES where somebody listens. */
 #define AGREE_DRIVER                                                                       \
 	(AGREE_GROUPS | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
-	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH)
+	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH |             \
+	 AGREE_LISTING_ALONE)
 
 /* Bits of the header's `padding`. */
 #define AGREEMENT_MTIME_NOW   1u
@@ -87,7 +92,8 @@ enum agreement_flags {
  * like that for writing, by its kernel or by others; who cannot know takes it for others. */
 #define AGREEMENT_LEN_PASSED  (-1)
 
-#define AGREEMENT_NO_FH UINT64_MAX
+#define AGREEMENT_NO_FH	 UINT64_MAX
+#define AGREEMENT_NO_DIR (UINT64_MAX - 1)
 struct agreement_listing {
 	uint64_t fh;  /* LISTING_OPENED: as OPENDIR's, for what follows, and RELEASEDIR */
 	uint64_t end; /* LISTING_ENDS: the offset at which no entry follows */

@@ -43,6 +43,23 @@ test_a_device_that_stays_away_is_an_error_after_the_time() {
 	expect_eq "$(kept f)" EIO "what a reader of an open file gets"
 	leave_mount
 }
+# A kernel that was told once that directories need not be opened never opens one, whatever device follows.
+test_directories_without_handles_go_on_with_another_device() {
+	needs_reconnect
+	DEVICE_OPTIONS=(--cache always)
+	revive_device
+	host_run bash -c 'mkdir d; seq 3000 | sed s,^,d/name-, | xargs touch'
+	drive
+	expect_eq "$(bounded 30 "$FSOP" readdir "$MNT/d")" 3002 names
+	kill_device
+	DEVICE_OPTIONS=(--cache auto)
+	revive_device
+	host_run bash -c 'mkdir e; seq 3000 | sed s,^,e/name-, | xargs touch'
+	expect_eq "$(bounded 30 "$FSOP" readdir "$MNT/e")" 3002 "names in a new one"
+	expect_eq "$(bounded 30 "$FSOP" readdir "$MNT/d")" 3002 "names, again"
+	expect_eq "$(stat_counter queue.requests.OPENDIR)" 0 "directories opened at the second device"
+	leave_mount
+}
 test_callers_that_wait_for_a_device_can_be_killed() {
 	local what p pids=() names=()
 	WITH_KEEPER=1 gone_device -o reconnect=100

@@ -70,6 +70,33 @@ test_always_keeps_everything_across_opens() {
 	expect_same_tree
 }
 
+# A kernel that may keep directories (vfsdax-device --cache always) opens none, and asks nothing for the second time.
+listings() { stat_json | jq '[.queue.requests | .OPENDIR, .READDIR, .READDIRPLUS, .RELEASEDIR | . // 0] | add'; }
+test_directories_that_are_kept_are_never_opened() {
+	local before
+	start_device --cache always
+	host_run bash -c 'mkdir many few; cd many; seq -f "a-name-of-some-length-%g" 5000 | xargs touch; cd ../few; touch a b c'
+	mount_share
+	ls "$MNT/few" >/dev/null
+	expect_eq "$(bounded 30 "$FSOP" readdir "$MNT/many")" 5002 names
+	find "$MNT" -size +1 >/dev/null
+	before=$(listings)
+	expect_eq "$(bounded 30 "$FSOP" readdir "$MNT/many")" 5002 "names, again"
+	expect_eq "$(find "$MNT" -type f -size -2 | wc -l)" 5003 "files in the tree"
+	expect_eq "$(listings)" "$before" "requests for directories"
+	expect_eq "$(stat_counter queue.requests.OPENDIR)" 1 "directories that were opened"
+	# What is changed here is seen at once, in one that is being read, too.
+	mkdir "$MNT/gone"
+	expect_eq "$(cd "$MNT/gone" && rmdir "$MNT/gone" && bounded 10 ls -a)" "" "names in a directory that is removed"
+	touch "$MNT/few/d"
+	rm "$MNT/few/a"
+	expect_eq "$(ls "$MNT/few" | tr '\n' ' ')" "b c d " "names after a change"
+	sync "$MNT/few"
+	rm -r "$MNT/many"
+	expect_eq "$(ls "$MNT")" few "the names that are left"
+	expect_same_tree
+}
+
 # ---- memory ----------------------------------------------------------------------------------------------
 
 # What the daemon has of its own, in bytes: the resident pages of all its mappings (heap, stacks, the memory

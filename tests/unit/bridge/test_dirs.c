@@ -58,7 +58,7 @@ static void setup(struct rig *rig, const struct rig_params *params)
 {
 	struct rig_params p = params ? *params : (struct rig_params){0};
 
-	p.ask = AGREE_LISTING_OPENS | AGREE_CHECK_PERMISSIONS;
+	p.ask = AGREE_LISTING_OPENS | AGREE_LISTING_ALONE | AGREE_CHECK_PERMISSIONS;
 	p.agrees = p.agrees ? p.agrees : AGREE_LISTING_OPENS;
 	p.no_window = true;
 	rig_open(rig, &p);
@@ -353,6 +353,118 @@ static void another_device_has_the_handles(void **state)
 	}
 }
 
+/* ------------------------------------------------------------------ no handles */
+
+/* The kernel keeps what directories have, and is told at its first OPENDIR that there is none. */
+static void setup_alone(struct rig *rig, unsigned timeout_ms)
+{
+	struct rig_params params = {.agrees = AGREE_LISTING_OPENS | AGREE_LISTING_ALONE,
+				    .timeout_ms = timeout_ms};
+	struct fuse_open_out out = {.fh = DEVICE_FH, .open_flags = FOPEN_CACHE_DIR};
+	struct fuse_open_in in = {.flags = O_RDONLY | O_DIRECTORY};
+	struct fuse_release_in release;
+	struct fake_request *r;
+	uint64_t unique;
+
+	setup(rig, &params);
+	unique = ask(rig, FUSE_OPENDIR, dir.nodeid, &in, sizeof(in));
+	device_answers(rig, device_gets(rig, FUSE_OPENDIR), 0, &out, sizeof(out));
+	assert_answer(rig, unique, -ENOSYS);
+	r = device_gets(rig, FUSE_RELEASEDIR);
+	args_of(r, &release, sizeof(release));
+	assert_int_equal(release.fh, DEVICE_FH);
+	device_answers(rig, r, 0, NULL, 0);
+	/* some may be under way */
+	assert_answer(rig, ask(rig, FUSE_OPENDIR, dir.nodeid, &in, sizeof(in)), -ENOSYS);
+}
+
+static void device_closes(struct rig *rig, uint64_t fh)
+{
+	struct fake_request *r = device_gets(rig, FUSE_RELEASEDIR);
+	struct fuse_release_in in;
+
+	args_of(r, &in, sizeof(in));
+	assert_int_equal(in.fh, fh);
+	device_answers(rig, r, 0, NULL, 0);
+}
+
+static void a_kernel_that_keeps_directories_opens_none(void **state)
+{
+	static const struct agreement_listing ends = {.end = 5, .flags = LISTING_ENDS}, more = {0};
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	setup_alone(&rig, 0);
+	for (int plus = 0; plus < 2; plus++) {
+		uint32_t opcode = plus ? FUSE_READDIRPLUS : FUSE_READDIR;
+
+		unique = ask_list(&rig, opcode, 0, 0);
+		device_lists(&rig, opcode, AGREEMENT_NO_DIR, &ends);
+		assert_one_entry(&rig, unique, plus);
+		assert_int_equal(answer_of(&rig, ask_list(&rig, opcode, 0, 5))->len, 0);
+		/* once; and not after a listing that did not end */
+		unique = ask_list(&rig, opcode, 0, 5);
+		device_lists(&rig, opcode, AGREEMENT_NO_DIR, &ends);
+		assert_one_entry(&rig, unique, plus);
+		unique = ask_list(&rig, opcode, 0, 0);
+		device_lists(&rig, opcode, AGREEMENT_NO_DIR, &more);
+		assert_one_entry(&rig, unique, plus);
+		unique = ask_list(&rig, opcode, 0, 5);
+		device_lists(&rig, opcode, AGREEMENT_NO_DIR, &more);
+		assert_one_entry(&rig, unique, plus);
+	}
+	forget(&rig, child.nodeid, 4);
+	rig_close(&rig);
+}
+
+/* Also to list, where a device follows that does not know of it. */
+static void what_cannot_stand_alone_opens_and_closes(void **state)
+{
+	struct fuse_fsync_in fsync = {0};
+	struct fake_request *r;
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	setup_alone(&rig, 0);
+	unique = ask(&rig, FUSE_FSYNCDIR, dir.nodeid, &fsync, sizeof(fsync));
+	device_opens(&rig, 81);
+	r = device_gets(&rig, FUSE_FSYNCDIR);
+	args_of(r, &fsync, sizeof(fsync));
+	assert_int_equal(fsync.fh, 81);
+	device_answers(&rig, r, -EIO, NULL, 0);
+	assert_answer(&rig, unique, -EIO);
+	device_closes(&rig, 81);
+
+	rig.b->listing_alone = false;
+	unique = ask_list(&rig, FUSE_READDIR, 0, 5);
+	device_opens(&rig, 82);
+	device_lists(&rig, FUSE_READDIR, 82, NULL);
+	assert_one_entry(&rig, unique, false);
+	device_closes(&rig, 82);
+	rig_close(&rig);
+}
+
+static void a_directory_that_was_opened_late_is_closed(void **state)
+{
+	struct fuse_fsync_in fsync = {0};
+	struct fuse_open_out out = {.fh = 83};
+	struct fake_request *r;
+	struct rig rig;
+	uint64_t unique;
+
+	(void)state;
+	setup_alone(&rig, 500);
+	unique = ask(&rig, FUSE_FSYNCDIR, dir.nodeid, &fsync, sizeof(fsync));
+	r = device_gets(&rig, FUSE_OPENDIR);
+	assert_answer(&rig, unique, -EIO);
+	device_answers(&rig, r, 0, &out, sizeof(out));
+	ask(&rig, FUSE_FORGET, 12345, &(struct fuse_forget_in){0}, sizeof(struct fuse_forget_in));
+	device_closes(&rig, 83);
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +476,9 @@ int main(void)
 		cmocka_unit_test(an_answer_without_its_head_is_an_io_error),
 		cmocka_unit_test(a_late_listing_is_closed_and_forgotten),
 		cmocka_unit_test(another_device_has_the_handles),
+		cmocka_unit_test(a_kernel_that_keeps_directories_opens_none),
+		cmocka_unit_test(what_cannot_stand_alone_opens_and_closes),
+		cmocka_unit_test(a_directory_that_was_opened_late_is_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

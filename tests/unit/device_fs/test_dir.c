@@ -212,7 +212,15 @@ static void the_parent_of_the_root_is_not_shown(void **state)
 	}
 }
 
-/* A listing that opens its directory itself; *head is what its answer begins with. */
+/* What the answer of a listing begins with that opens its directory itself. */
+static void take_head(struct frame *f, uint32_t size, struct agreement_listing *head)
+{
+	assert_true(f->body_len >= sizeof(*head) && f->body_len <= sizeof(*head) + size);
+	memcpy(head, f->body, sizeof(*head));
+	f->body_len -= sizeof(*head);
+	memmove(f->body, f->body + sizeof(*head), f->body_len);
+}
+
 static int list_at_once(struct frame *f, uint32_t size, struct agreement_listing *head)
 {
 	struct fuse_read_in in = {.fh = AGREEMENT_NO_FH, .size = size};
@@ -221,10 +229,7 @@ static int list_at_once(struct frame *f, uint32_t size, struct agreement_listing
 	list.n = 0;
 	if (r)
 		return r;
-	assert_true(f->body_len >= sizeof(*head) && f->body_len <= sizeof(*head) + size);
-	memcpy(head, f->body, sizeof(*head));
-	f->body_len -= sizeof(*head);
-	memmove(f->body, f->body + sizeof(*head), f->body_len);
+	take_head(f, size, head);
 	take(f, true);
 	return 0;
 }
@@ -284,6 +289,33 @@ static void a_listing_that_fails_leaves_no_handle(void **state)
 	assert_int_equal(count_fds(), fds + 1); /* the node that was looked up */
 }
 
+static void a_listing_that_stands_alone_begins_anywhere(void **state)
+{
+	struct frame *f = *state;
+	struct agreement_listing head;
+	struct fuse_read_in in = {.fh = AGREEMENT_NO_DIR, .size = 4096};
+	unsigned fds;
+
+	assert_int_equal(call_in(f, FUSE_READDIR, 1, &in), -EBADF); /* not agreed upon */
+	assert_int_equal(frame_init_asking(f, ~0ull, AGREE_LISTING_OPENS | AGREE_LISTING_ALONE), 0);
+	make(f, 100);
+	fds = count_fds();
+	list.n = 0;
+	do {
+		assert_int_equal(call_in(f, FUSE_READDIR, 1, &in), 0);
+		take_head(f, in.size, &head);
+		take(f, false);
+		assert_true(head.flags == 0 || head.flags == LISTING_ENDS);
+		in.offset = list.e[list.n - 1].off;
+	} while (head.flags == 0);
+	assert_int_equal(head.end, in.offset);
+	check_complete(100);
+	/* at the end, on ext4 too */
+	assert_int_equal(call_in(f, FUSE_READDIR, 1, &in), 0);
+	assert_int_equal(f->body_len, sizeof(head));
+	assert_int_equal(count_fds(), fds);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, frame_setup, frame_teardown)
@@ -298,6 +330,7 @@ int main(void)
 		T(a_listing_opens_its_directory),
 		T(a_listing_that_goes_on_leaves_a_handle),
 		T(a_listing_that_fails_leaves_no_handle),
+		T(a_listing_that_stands_alone_begins_anywhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

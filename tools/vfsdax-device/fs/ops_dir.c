@@ -27,7 +27,7 @@
 struct dir_fill {
 	struct op *op;
 	struct handle *dir;
-	bool plus;
+	bool plus, alone;
 	uint8_t *out;
 	size_t size; /* of out */
 	size_t used;
@@ -120,7 +120,8 @@ static int fill_locked(struct dir_fill *f, uint64_t offset)
 	/* A handle that a driver has opened again begins where the last one was. On ext4 a
 	 * directory that is first read at its end has no entries, wherever it is read afterwards.
 	 */
-	if (offset && !f->dir->dir_begun && getdents64(f->dir->fd, buf, sizeof(buf)) < 0)
+	if (offset && !f->alone && !f->dir->dir_begun &&
+	    getdents64(f->dir->fd, buf, sizeof(buf)) < 0)
 		return -errno;
 	f->dir->dir_begun = true;
 	if (!f->dir->dir_pos_known || f->dir->dir_pos != offset) {
@@ -183,7 +184,8 @@ static int list(struct dir_fill *f, const struct fuse_read_in *in, uint64_t fh, 
 	return r;
 }
 
-/* AGREE_LISTING_OPENS: the handle is kept only for what is still to come. */
+/* AGREE_LISTING_OPENS: the handle is kept only for what is still to come; AGREE_LISTING_ALONE: it
+ * is not kept. */
 static int open_and_list(struct dir_fill *f, const struct fuse_read_in *in)
 {
 	struct agreement_listing head = {0};
@@ -193,14 +195,22 @@ static int open_and_list(struct dir_fill *f, const struct fuse_read_in *in)
 	if (r < 0)
 		return r;
 	r = list(f, in, head.fh, sizeof(head));
-	head.flags = f->ended ? LISTING_ENDS : LISTING_OPENED;
-	if (r < 0 || f->ended)
+	head.flags = f->ended ? LISTING_ENDS : f->alone ? 0 : LISTING_OPENED;
+	if (r < 0 || f->ended || f->alone)
 		handle_put(handle_take(op->fs, head.fh, HANDLE_DIR));
 	if (r < 0)
 		return r;
 	head.end = f->end;
 	memcpy(f->out, &head, sizeof(head));
 	return reply(op, f->out, sizeof(head) + f->used);
+}
+
+static bool opens_itself(struct fs *fs, const struct fuse_read_in *in)
+{
+	if (in->fh == AGREEMENT_NO_DIR)
+		return fs_agreed_beyond(fs, AGREE_LISTING_ALONE);
+	return in->fh == AGREEMENT_NO_FH && in->offset == 0 &&
+	       fs_agreed_beyond(fs, AGREE_LISTING_OPENS);
 }
 
 static int read_dir(struct op *op, bool plus)
@@ -210,8 +220,8 @@ static int read_dir(struct op *op, bool plus)
 	int r;
 
 	op_take(op, &in, sizeof(in));
-	if (in.fh == AGREEMENT_NO_FH && in.offset == 0 &&
-	    fs_agreed_beyond(op->fs, AGREE_LISTING_OPENS)) {
+	f.alone = in.fh == AGREEMENT_NO_DIR;
+	if (opens_itself(op->fs, &in)) {
 		r = open_and_list(&f, &in);
 	} else {
 		r = list(&f, &in, in.fh, 0);

@@ -28,7 +28,7 @@
 #define AGREED_OURS                                                                             \
 	(AGREED_PRIVILEGED | AGREE_DAX_ANY_SIZE | AGREE_HIPRIO_AT_ONCE | AGREE_DIRECTORY_ATTR | \
 	 AGREE_LISTING_OPENS | AGREE_MTIME_FIRST | AGREE_NOTES | AGREE_BIRTH | AGREE_FILES |    \
-	 AGREE_CHANGES)
+	 AGREE_CHANGES | AGREE_LISTING_ALONE)
 #define AGREED_PRIVILEGED (AGREE_CHECK_PERMISSIONS | AGREE_GROUPS)
 
 /* When a flag that the driver offers is taken. */
