@@ -122,8 +122,15 @@ test_counters_without_a_driver_and_after_it() {
 }
 # descriptors: of the driver, of its holder, of the device
 descriptors() { for pid in "$MOUNT_PID" "$(holders)" "$DEVICE_WORKER"; do find "/proc/$pid/fd" -mindepth 1 | wc -l; done | tr '\n' ' '; }
+# five more takeovers, and not one descriptor for each of them (one or two come and go)
+no_more_descriptors() { # than "DRIVER HOLDER DEVICE"
+	local now before i
+	read -r -a now <<<"$(descriptors)"
+	read -r -a before <<<"$1"
+	for i in 0 1 2; do [ "${now[i]}" -le $((before[i] + 2)) ] || return 1; done
+}
 test_many_takeovers_leak_nothing() {
-	local i early late
+	local i early
 	share
 	keep_open f
 	for i in $(seq 8); do
@@ -133,10 +140,9 @@ test_many_takeovers_leak_nothing() {
 		sleep 0.3
 		[ "$i" != 3 ] || early=$(descriptors)
 	done
-	note "descriptors after 3: $early; after 8: $(descriptors)"
-	read -r -a early <<<"$early"
-	read -r -a late <<<"$(descriptors)"
-	for i in 0 1 2; do expect_le "${late[i]}" "${early[i]}" "descriptors of (driver holder device)[$i] after 8 takeovers"; done
+	# (on a busy machine some are still to be closed)
+	wait_until 20 "no more descriptors after 8 takeovers than after 3" no_more_descriptors "$early"
+	note "descriptors (driver holder device) after 3: $early; after 8: $(descriptors)"
 	end_keeper
 	works
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The comparison: the kernel's virtiofs and vfsdax, in guests.
 #
-#   tests/vm/compare.sh [--rounds N] [--minutes M] [--seconds S] [--rows PATTERN | --short] [--boots "KIND..."] [--base COLUMN] [--json FILE] [--plot FILE.svg]
+#   tests/vm/compare.sh [--rounds N] [--minutes M] [--seconds S] [--rows PATTERN | --short] [--boots "KIND..."] [--cpus N] [--base COLUMN] [--json FILE] [--plot FILE.svg]
 #   tests/vm/compare.sh --from FILE [--base COLUMN]      the table again, of an earlier run's --json
 #
 #   --rounds N      each round boots every kind of guest once, in random order, and measures every row once (default 5)
@@ -10,6 +10,7 @@
 #   --rows PATTERN  only rows that match, e.g. 'fio direct' or 'sqlite' (an ERE; they are in guest/compare.sh)
 #   --short         15 of the 33 rows, some of each kind
 #   --boots KINDS   default "pt strict none"; also "cached"
+#   --cpus N        of the guest (default 2)
 #   --base COLUMN   what ratios are to: a boot and a driver, as pt/vfsdax (default pt/kernel)
 #   --json FILE     all results; --plot FILE.svg: a picture of the ratios. Both are written after each round
 #
@@ -25,7 +26,7 @@
 # "not measured". Figures under emulation say something as ratios only: see README.md.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-rounds=5 seconds=1 pattern=. boots="pt strict none" json='' plot='' base=pt/kernel from='' minutes=''
+rounds=5 seconds=1 pattern=. boots="pt strict none" json='' plot='' base=pt/kernel from='' minutes='' cpus=2
 short='direct.(read 4k|read 4k, io_uring depth 32|write 4k|read 1m|write 1m).IO|buffered.(read 4k again|write 4k . fsync).IO|mmap.read 4k, cold.IO'
 short+='|bench.(pread 4k|load 4k from a mapping).IO|files.(untar|find|git|create|sqlite)'
 while [ $# -gt 0 ]; do
@@ -36,6 +37,7 @@ while [ $# -gt 0 ]; do
         --rows) pattern=$2; shift ;;
         --short) pattern=$short ;;
         --boots) boots=$2; shift ;;
+        --cpus) cpus=$2; shift ;;
         --base) base=$2; shift ;;
         --from) from=$2; shift ;;
         --json) json=$2; shift ;;
@@ -63,7 +65,7 @@ boot() { # KIND: one boot, its results into $work/results
         *) echo "compare.sh: there is no boot '$1'" >&2; exit 2 ;;
     esac
     # A boot that ends early has measured what it has.
-    "$here/run.sh" --device-bin guest --devices 2 --timeout $((seconds * 1200 + 1200)) --device-args "$device" "${options[@]}" \
+    "$here/run.sh" --device-bin guest --devices 2 --cpus "$cpus" --timeout $((seconds * 1200 + 1200)) --device-args "$device" "${options[@]}" \
         "$here/guest/compare.sh" "$seconds" "$pattern" "${variants[@]}" >"$work/out" 2>"$work/err" </dev/null || tail -n 5 "$work/err" >&2
     grep -a '^@{' "$work/out" | sed 's/^@//' | jq -c --arg boot "$1" --argjson round "$round" --argjson load "$load" '{round: $round, boot: $boot, load: $load} + .' >>"$work/results" || true
 }
