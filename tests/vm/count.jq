@@ -20,4 +20,4 @@ def device($all): . as $r | [$all[] | select(.boot == $r.boot and .variant == $r
     | {boot, op, driver: (if .variant == "tmpfs" then "tmpfs" else .variant + ", " + .boot end), insns: ($part * ((.marks | length) - 1) / .n), requests: $d.requests,
        $kicks, calls: $d.calls, regs: (devices("isr-virtio-user-fs|^ioapic|^anon"; .marks[0]; .marks[-1]) / .n), misses: $d.misses, invalidations: $d.invalidations}
     | . + {us: model(kvm; false), us_polls: model(kvm; true), us_nested: model(nested; false)})
-| unique_by([.op, .driver]) | group_by(.op) | map(sort_by(.driver)) | sort_by(.[0].op as $o | ["read-4k", "read-4k-cached", "write-4k", "read-1m", "write+fsync", "getattr", "lookup", "create", "unlink"] | index([$o])) | add
+| unique_by([.op, .driver]) | group_by(.op) | map(sort_by(.driver)) | sort_by(.[0].op as $o | ["read-4k", "read-4k-cached", "write-4k", "read-1m", "write+fsync", "getattr", "list", "lookup", "create", "unlink"] | index([$o])) | add

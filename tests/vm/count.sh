@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # What an operation costs apart from how fast the machine is: instructions of the guest, and what leaves it.
 #
-#   tests/vm/count.sh [--n N] [--boots "KIND..."] [--json FILE]
+#   tests/vm/count.sh [--n N] [--boots "KIND..."] [--ops "OP..."] [--json FILE]
 #
 #   --n N          how often each operation is done (default 200)
-#   --boots KINDS  of "pt none strict lazy" (default: the first three): iommu=pt; no IOMMU and QEMU's own function; iommu.strict=1; no word
+#   --boots KINDS  of "pt none strict lazy cached" (default: the first three): iommu=pt; no IOMMU and QEMU's own function; iommu.strict=1; no word; as
+#                  pt, of a device with --cache always
+#   --ops OPS      only these
 #   --json FILE    the table as JSON
 #
 # One CPU, and the guest's clock counts instructions (run.sh --count): load changes little. With one CPU our driver never polls, so it
@@ -17,11 +19,12 @@
 #             a guest
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-n=200 boots="pt none strict" json=''
+n=200 boots="pt none strict" json='' chosen=''
 while [ $# -gt 0 ]; do
     case $1 in
         --n) n=$2; shift ;;
         --boots) boots=$2; shift ;;
+        --ops) chosen=$2; shift ;;
         --json) json=$2; shift ;;
         --help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "count.sh: unknown option $1; see --help" >&2; exit 2 ;;
@@ -33,17 +36,19 @@ trap 'rm -rf "$work"' EXIT
 "$here/guest-build.sh"
 # tmpfs comes first: the kernel has work of its own for a while after a boot.
 for kind in $boots; do
+    device='--cache-size 1G'
     case $kind in
         pt) options=(--cmdline iommu=pt) variants=(tmpfs kernel kernel-dax vfsdax library) ;;
         none) options=(--vhost-user-fs) variants=(tmpfs kernel) ;;
         strict) options=(--cmdline iommu.strict=1) variants=(tmpfs kernel vfsdax) ;;
         lazy) options=() variants=(tmpfs kernel) ;;
+        cached) options=(--cmdline iommu=pt) variants=(tmpfs kernel vfsdax) device+=' --cache always' ;;
         *) echo "count.sh: there is no boot '$kind'" >&2; exit 2 ;;
     esac
     echo "$kind" >&2
     # A boot that ends early has counted what it has.
-    "$here/run.sh" --count --device-bin guest --timeout $((n * 5 + 600)) --device-args '--cache-size 1G' "${options[@]}" \
-        "$here/guest/count.sh" "$n" "${variants[@]}" >"$work/out" 2>"$work/err" </dev/null || tail -n 5 "$work/err" >&2
+    "$here/run.sh" --count --device-bin guest --timeout $((n * 5 + 600)) --device-args "$device" "${options[@]}" \
+        "$here/guest/count.sh" "$n" "$chosen" "${variants[@]}" >"$work/out" 2>"$work/err" </dev/null || tail -n 5 "$work/err" >&2
     grep -a '^@{' "$work/out" | sed 's/^@//' | jq -c --arg boot "$kind" '{boot: $boot} + .' >>"$work/results" || true
 done
 jq -s -f "$here/count.jq" "$work/results" >"$work/report"

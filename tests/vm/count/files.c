@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* files: the operations by system calls. See ops.h. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,6 +53,21 @@ static void getattr(unsigned i)
 	     "statx");
 }
 
+/* For the second time: what a directory has, and of each file its size, as find -size does. */
+static void list(unsigned i)
+{
+	DIR *dir = opendir("names");
+	struct dirent *e;
+	struct stat st;
+
+	(void)i;
+	if (!dir)
+		die("names: %s", strerror(errno));
+	while ((e = readdir(dir)))
+		must(fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW), 0, "fstatat");
+	closedir(dir);
+}
+
 static void lookup(unsigned i)
 {
 	struct stat st;
@@ -78,6 +94,7 @@ const struct op ops[] = {{"read-4k", read_4k, O_RDONLY | O_DIRECT, true},
 			 {"write-4k", write_4k, O_RDWR | O_DIRECT, true},
 			 {"write+fsync", write_fsync, O_RDWR, true},
 			 {"getattr", getattr, O_RDONLY, true},
+			 {"list", list, O_RDONLY, true},
 			 {"lookup", lookup, O_RDONLY, false},
 			 {"create", create, O_RDONLY, false},
 			 {"unlink", unlink_new, O_RDONLY, false},

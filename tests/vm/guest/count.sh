@@ -1,8 +1,8 @@
 #!/bin/bash
-# count.sh N VARIANT...: see ../count.sh. Prints "@{json}" for each operation of each variant.
+# count.sh N OPS VARIANT...: see ../count.sh. Prints "@{json}" for each operation of each variant; OPS: "" for all.
 . "$LAB"
-n=$1
-shift
+n=$1 chosen=" $2 "
+shift 2
 function=$(lab_function)
 mkdir -p /mnt/m
 host "head -c 4M /dev/urandom >data; mkdir -p names; cd names; for i in \$(seq 0 $n); do : >\$i; done"
@@ -40,6 +40,7 @@ device_said() {
 # run VARIANT OP TIMES N [BEFORE]: the plugin's counts of OP; the device's of all, in which it is done TIMES * N times
 run() {
     local v=$1 op=$2 times=$3 count=$4 before=${5-} device
+    [ "$count" = 0 ] || [ "$chosen" = '  ' ] || [[ $chosen == *" $op "* ]] || return 0
     up "$v" || lab_die "$v cannot be mounted"
     [ -z "$before" ] || ops "$v" "$before" "$n" || lab_die "$v: $before"
     ops "$v" "$op" "$count" || lab_die "$v: $op"
@@ -54,6 +55,7 @@ for v in "$@"; do
     for op in read-4k read-4k-cached write-4k read-1m write+fsync getattr; do
         [ "$v $op" = 'library read-4k-cached' ] || run "$v" $op 2 "$n"
     done
+    [ "$v" = library ] || run "$v" list 2 "$((n / 2))"
     for op in lookup create; do run "$v" $op 1 "$n"; done
     run "$v" unlink 1 "$n" create
 done
