@@ -142,6 +142,7 @@ if [ -n "$long" ]; then
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-after-the-back-end-died $g/goes-on.sh dead
     boot 400 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-after-the-driver-died $g/goes-on.sh driver 20
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend $g/suspend.sh idle
+    boot 180 "${dev[@]}" --monitor --device-args '--cache-size 1G' -- suspend-to-idle $g/suspend.sh s2idle
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-busy $g/suspend.sh busy
     # (one CPU: the emulator's second does not always come back, and the guest then waits for its disk half a minute at a time)
     boot 300 "${dev[@]}" --monitor --cpus 1 --device-args '--cache-size 1G' -- suspend-often $g/suspend.sh often
@@ -184,11 +185,12 @@ if [ -n "$long" ]; then
     # Another architecture, with small pages and large ones. The last of each boot needs no function: the device is in the guest, too.
     for flavour in '' 16k; do
         name=arm64${flavour:+-$flavour}
-        tests=("$name"-{mission,client,unaligned,native})
+        tests=("$name"-{mission,client,unaligned,direct,unplug,native})
         [ -n "$list" ] || wanted "${tests[@]}" || continue
         if [ -n "$list" ] || { dir=$("$here/kernel.sh" --arch arm64 trixie $flavour) && "$here/guest-build.sh" --arch arm64; } >"$logs/vm.$name.log" 2>&1; then
-            boot 600 --arch arm64 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "${tests[0]}" $g/mission.sh \
-                -- "${tests[1]}" $g/kernel-client.sh '' all -- "${tests[2]}" $g/unaligned.sh -- "${tests[3]}" $g/native.sh '/(data\.unaligned|coherence\.a_changed_byte_is_seen_both_ways$|posix\.a_host)'
+            boot 900 --arch arm64 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "${tests[0]}" $g/mission.sh \
+                -- "${tests[1]}" $g/kernel-client.sh '' all -- "${tests[2]}" $g/unaligned.sh -- "${tests[3]}" $g/direct.sh \
+                -- "${tests[4]}" $g/unplug.sh -- "${tests[5]}" $g/native.sh '/(data\.unaligned|coherence\.a_changed_byte_is_seen_both_ways$|posix\.a_host)'
         else
             report "${tests[0]}" $? 0 "$logs/vm.$name.log"
         fi

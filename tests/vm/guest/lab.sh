@@ -108,6 +108,23 @@ lab_suspend() {
     return $status
 }
 
+# lab_idle: suspends the guest to idle, from which the host wakes it by the power button (run.sh --monitor): neither of the emulated
+# clocks can. Ports and script's output as above.
+lab_idle() {
+    local drivers=/sys/bus/virtio/drivers/virtio_console ports status=0
+    modprobe button
+    host "(for i in 1 2 3 4 5; do sleep 8; echo system_powerdown; done; sleep 1) | perl -e 'use IO::Socket::UNIX; \$m = IO::Socket::UNIX->new(\"\$ENV{RUN}/monitor.sock\"); \$m->autoflush; print \$m \$_ while <STDIN>'" \
+        '</dev/null >/dev/null 2>&1 &'
+    ports=$(basename "$drivers"/virtio*)
+    exec >/dev/null 2>&1
+    echo "$ports" >"$drivers/unbind"
+    sh -c 'echo freeze >/sys/power/state' || status=$?
+    echo "$ports" >"$drivers/bind"
+    lab_wait 10 eval '[ "$(cat /sys/kernel/debug/virtio-ports/* | grep -c "host_connected: 1")" = 2 ]'
+    exec >/dev/virtio-ports/lab.out 2>&1
+    return $status
+}
+
 # The host wakes the guest as soon as it sleeps, within the next ten seconds.
 lab_wake() {
     host "perl -e 'use IO::Socket::UNIX; \$m = IO::Socket::UNIX->new(\"\$ENV{RUN}/monitor.sock\"); \$m->blocking(0);" \

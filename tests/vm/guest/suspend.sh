@@ -1,10 +1,11 @@
 #!/bin/bash
-# suspend.sh idle|busy|lib|often: the guest sleeps (S3) while the share is in use. The device comes out of that as out of a reset:
+# suspend.sh idle|busy|lib|often|s2idle: the guest sleeps (S3) while the share is in use. The device comes out of that as out of a reset:
 # callers have EIO at once, never zeros; it is said in one line; umount does not wait, the function goes back, a new mount works.
 #
 # `busy`: with readers and a writer under way. The kernel then refuses to sleep, because it has frozen the driver before its callers
 # (they wait in the kernel's FUSE), as a rule: the mount goes on. With the callers frozen first it sleeps.
 # `lib`: a program of libvfsdax that verifies what it reads.
+# `s2idle`: the CPUs only idle, nothing is reset, and the mount goes on as it was; what it is asked meanwhile is answered afterwards.
 # `often`: three times, and three times more for less than the wall clock shows, with a mount of its own each.
 . "$LAB"
 how=$1
@@ -66,6 +67,22 @@ if [ "$how" = often ]; then
 fi
 
 mounts
+if [ "$how" = s2idle ]; then
+    exec 7</mnt/share/data
+    resets=$(host 'grep -c "stopped after" "$DEVICE_LOG"')
+    for i in 1 2; do
+        lab_idle || lab_die "it does not sleep"
+        head -c 65536 <&7 | tr -d x | grep -qz . && lab_die "an open file has other bytes"
+        md5sum </mnt/share/data | cmp - /tmp/sum || lab_die "the data differ"
+        echo "after $i" >/mnt/share/new$i && [ "$(host "cat new$i")" = "after $i" ] || lab_die "what is written is not on the host"
+    done
+    dmesg | grep 'PM: suspend' | tail -n 4
+    [ "$(dmesg | grep -c 'PM: suspend exit')" -ge 2 ] && [ "$(host 'grep -c "stopped after" "$DEVICE_LOG"')" = "$resets" ] || lab_die "it has not slept, or the device was reset"
+    ! grep -q 'the device' /tmp/said || lab_die "it says: $(cat /tmp/said)"
+    exec 7<&-
+    umount /mnt/share && lab_wait 10 given_back || lab_die "the function is not given back"
+    exit 0
+fi
 if [ "$how" = busy ]; then
     mkdir /sys/fs/cgroup/callers
     in_group() { echo $BASHPID >/sys/fs/cgroup/callers/cgroup.procs; while "$@"; do :; done; }
