@@ -38,7 +38,7 @@ trap 'rm -rf "$work"' EXIT
 for kind in $boots; do
     device='--cache-size 1G'
     case $kind in
-        pt) options=(--cmdline iommu=pt) variants=(tmpfs kernel kernel-dax vfsdax library) ;;
+        pt) options=(--cmdline iommu=pt) variants=(tmpfs kernel kernel-dax vfsdax run library) ;;
         none) options=(--vhost-user-fs) variants=(tmpfs kernel) ;;
         strict) options=(--cmdline iommu.strict=1) variants=(tmpfs kernel vfsdax) ;;
         lazy) options=() variants=(tmpfs kernel) ;;

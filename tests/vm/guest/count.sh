@@ -14,6 +14,7 @@ up() { # VARIANT
         kernel-dax) bind_virtio "$function" && mount -t virtiofs -o dax=always share /mnt/m ;;
         # What is faster cannot be measured with this clock: the window serves what it can.
         vfsdax) bind_vfio "$function" && vfsdax-mount -o window_admit=always /mnt/m 2>/dev/null ;;
+        run) bind_vfio "$function" && vfsdax-mount -o window_admit=always,share_device=0 /mnt/m 2>/dev/null ;;
         library) bind_vfio "$function" ;;
         tmpfs) mount -t tmpfs none /mnt/m && mkdir /mnt/m/names && head -c 4M /dev/zero >/mnt/m/data && touch $(seq -f /mnt/m/names/%.0f 0 "$n") ;;
     esac
@@ -21,6 +22,7 @@ up() { # VARIANT
 ops() { # VARIANT OP N
     case $1 in
         library) timeout 120 /build/tests/vm/count/vm_lib_ops "$2" "$function" "$3" ;;
+        run) timeout 120 vfsdax-run /build/tests/vm/count/vm_ops "$2" /mnt/m "$3" ;;
         *) timeout 120 /build/tests/vm/count/vm_ops "$2" /mnt/m "$3" ;;
     esac
 }
@@ -29,7 +31,7 @@ down() { # VARIANT
     case $1 in
         library) ;;
         tmpfs) umount /mnt/m ;;
-        vfsdax) umount /mnt/m && lab_wait 20 free_of_vfsdax ;;
+        vfsdax | run) umount /mnt/m && lab_wait 20 free_of_vfsdax ;;
         *) umount /mnt/m && echo "$function" >"/sys/bus/pci/devices/$function/driver/unbind" ;;
     esac
 }
