@@ -14,9 +14,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "intercept.h"
 
-/* From here on the kernel's copy costs as much, and needs no page faults. */
+/* From here on the kernel's copy of the host's file costs as much, and needs no page faults. Out of
+ * a window it would be the mount's copies, but who takes that back waits for no more than this. */
 #define COPY_MAX    ((size_t)256 << 10)
 /* A MAP_PRIVATE of less is the kernel's, unless the file is here already. */
 #define PRIVATE_MIN ((size_t)1 << 20)
@@ -34,6 +36,16 @@ static ssize_t host_writev(const struct file *f, const struct iovec *iov, int n,
 	return real.syscall(SYS_pwritev, f->host, (long)iov, n, (long)off, 0, 0);
 }
 
+static bool copy_out(struct file *f, uint8_t *to, uint64_t off, size_t n)
+{
+	if (!f->gate)
+		return n <= COPY_MAX && guard_copy(to, f->map + off, n) == 0;
+	for (size_t at = 0; at < n; at += COPY_MAX)
+		if (!view_copy(f, to + at, off + at, MIN(n - at, COPY_MAX)))
+			return false;
+	return true;
+}
+
 /*
  * A copy out of the map. Where that is of the host's file, the file may have been cut since its
  * size was seen: pages behind its end fault, and the last page is zero behind it. So where the last
@@ -44,11 +56,10 @@ static bool copied(struct file *f, const struct iovec *iov, uint64_t off)
 {
 	size_t n = iov->iov_len;
 
-	if (!n || n > COPY_MAX || !f->map || off > atomic_load(&f->size) ||
-	    n > atomic_load(&f->size) - off || off + n > f->map_len || !guard_ready())
+	if (!n || !f->map || off > atomic_load(&f->size) || n > atomic_load(&f->size) - off ||
+	    off + n > f->map_len || !guard_ready())
 		return false;
-	if (f->gate ? !view_copy(f, iov->iov_base, off, n)
-		    : guard_copy(iov->iov_base, f->map + off, n))
+	if (!copy_out(f, iov->iov_base, off, n))
 		return false;
 	return ((const volatile uint8_t *)iov->iov_base)[n - 1] != 0;
 }
