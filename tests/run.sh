@@ -214,7 +214,7 @@ delays() { # PRESET
 	export VFSDAX_DELAY_US=2000 VFSDAX_RACES_S=8
 	loopback "delays/$1" "$1" "/torture\.$([ "$long" ] || echo '(with_cache_none|two|four|files)')"
 	loopback "delays/$1" "$1" "/reconnect\.$([ "$long" ] || echo '(a_storm_is_done_exactly_once$|storms_outlast)')"
-	[ "$1" = tsan ] && [ -z "$long" ] || loopback "delays/$1" "$1" '/(data|window|coherence)\.' "${short[@]}"
+	[ "$1" = tsan ] && [ -z "$long" ] || loopback "delays/$1" "$1" '/((data|window|coherence)\.|lib_share\.what_the_host)' "${short[@]}"
 	export VFSDAX_DELAY_US=0
 }
 

@@ -131,6 +131,17 @@ struct vfsdax_options {
  * one.
  */
 #define VFSDAX_ATTACH_RECONNECT (1u << 2)
+/*
+ * Does not listen to what the host changes. Without it, where the device tells (vfsdax-device
+ * --watch), a size that the library believed ends within some ten milliseconds, else after a
+ * second: vfsdax_read() stops at the new end of the file. And a file that was made shorter is told
+ * to its maps: by stale() and vfsdax_map_check(), though the program makes no other call.
+ *
+ * The library has a thread for it, between vfsdax_attach() and vfsdax_detach(), with all signals
+ * blocked; it calls log() and stale(). With this flag, and without VFSDAX_ATTACH_RECONNECT, stale()
+ * is called inside calls of the program only.
+ */
+#define VFSDAX_ATTACH_NO_WATCH	(1u << 3)
 
 /*
  * Opens a share. `source` is as for vfsdax-mount(8): "unix:PATH" (a vhost-user-fs back end), a PCI
@@ -327,10 +338,13 @@ VFSDAX_API void vfsdax_seekdir(struct vfsdax_file *dir, uint64_t place);
  * - A truncation through this share is -EBUSY, unless the stale() callbacks of all maps of the file
  *   unmap them.
  * - After a truncation on the *host*, access behind the end of the file raises SIGBUS (over unix:
- *   sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then.
+ *   sources), as with mmap(2), and over VFIO may end the virtual machine, as QEMU does then. Where
+ *   the device tells of it, so does the library: see VFSDAX_ATTACH_NO_WATCH.
  * - After the loss of the device the memory stays readable (unix: sources), or reads as ones (a PCI
  *   function that is gone) or zeros (one that a suspend has reset), and stores are lost.
- * vfsdax_map_check() returns whether any of it has happened. Any thread.
+ * vfsdax_map_check() returns whether any of it has happened. Whatever else the host does to the
+ * file leaves the map valid: what is written is seen, and where the file is removed, or its name
+ * becomes another one's, the map stays that of this file. Any thread.
  */
 VFSDAX_API int vfsdax_map(struct vfsdax_file *file, uint64_t off, size_t len, unsigned flags,
 			  struct vfsdax_map **map);
@@ -352,9 +366,10 @@ VFSDAX_API int vfsdax_map_check(const struct vfsdax_map *map);
  * From now on stale(ctx, map, err) is called when the map is no longer to be used: -ESTALE before a
  * truncation of the file, which waits for the return, and fails unless stale() calls
  * vfsdax_unmap(), or after the file was found to be shorter; -ENODEV: the device is lost. On any
- * thread, inside a call of the library; of the library it may call only vfsdax_unmap() of this map,
- * and other threads' calls may wait for it. NULL switches it off, but for a call that has begun.
- * Earlier events are not reported: see vfsdax_map_check().
+ * thread, inside a call of the library, or on one of the library's own (VFSDAX_ATTACH_RECONNECT,
+ * VFSDAX_ATTACH_NO_WATCH); of the library it may call only vfsdax_unmap() of this map, and other
+ * threads' calls may wait for it. NULL switches it off, but for a call that has begun. Earlier
+ * events are not reported: see vfsdax_map_check().
  */
 VFSDAX_API void vfsdax_map_on_stale(struct vfsdax_map *map,
 				    void (*stale)(void *ctx, struct vfsdax_map *map, int err),

@@ -57,9 +57,10 @@ uint64_t bridge_kept_takeovers(const struct bridge_kept *kept);
 void bridge_kept_end(struct bridge_kept *kept);
 
 /*
- * What the host has done, for who keeps it: a mount's kernel. Called on a thread that serves no
- * request and holds no lock, so they may wait for requests to end; but not after `stop_fd` has
- * become readable. Numbers are the kernel's; names are one component each, and whole.
+ * What the host has done, for who keeps it: a mount's kernel, or a program's maps. Called on a
+ * thread that serves no request and holds no lock, so they may wait for requests to end; but not
+ * after `stop_fd` has become readable. Numbers are the kernel's; names are one component each, and
+ * whole. Without a kernel only `inode` and `doubt` are there.
  */
 struct bridge_heard {
 	/* Attributes are other ones, and with `data` contents (of a directory: names). */
@@ -126,7 +127,10 @@ bool bridge_ended(struct bridge *b);
  */
 void bridge_close(struct bridge *b);
 
-/* params.heard is not called any more; before the end, while requests are served. */
+/* params.heard is called from now on: of bridge_open_caller(), when the lanes may be used; with
+ * bridge_open() it is from the beginning. Where that cannot be the transport fails. */
+void bridge_hear(struct bridge *b);
+/* It is not called any more; before the end, while requests are served. */
 void bridge_hear_no_more(struct bridge *b);
 
 /* The device has failed, and another one may follow: ends as bridge_close(), but what the kernel

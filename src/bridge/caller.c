@@ -197,6 +197,11 @@ bool bridge_forgets(struct bridge_kept *kept, uint64_t nodeid)
 	return node_is_closing(kept->nodes, nodeid);
 }
 
+bool bridge_hold_mapped(struct bridge_kept *kept, uint64_t nodeid)
+{
+	return node_hold_mapped(kept->nodes, nodeid);
+}
+
 uint64_t bridge_window_bytes(struct bridge *b)
 {
 	struct window_stats stats = {0};

@@ -105,6 +105,9 @@ struct node *bridge_kept_node(struct bridge_kept *kept, uint64_t nodeid);
 void bridge_forget(struct bridge *b, uint64_t nodeid, uint64_t nlookup);
 /* Its last lookup was given back, and the FORGET waits until it has left the window. */
 bool bridge_forgets(struct bridge_kept *kept, uint64_t nodeid);
+/* One lookup more of a node that has maps, to be given back with bridge_forget(). False: it has
+ * none. Any thread. */
+bool bridge_hold_mapped(struct bridge_kept *kept, uint64_t nodeid);
 /* 0: it is not used. */
 uint64_t bridge_window_bytes(struct bridge *b);
 /* Flags of the device that count for the program (FUSE_HANDLE_KILLPRIV_V2, FUSE_SETXATTR_EXT ...).

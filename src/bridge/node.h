@@ -89,6 +89,8 @@ void node_note_shrunk(struct node_table *t, struct node *n, uint64_t size);
  * is older than `now`, a new value of the clock, may only lower the size. From any thread; false:
  * it is not known. */
 bool node_note_changed(struct node_table *t, uint64_t nodeid, uint64_t now);
+/* Raises the count of a node that has maps, for a request of our own. False: it has none. */
+bool node_hold_mapped(struct node_table *t, uint64_t nodeid);
 /* The numbers of all nodes there are, to be freed; NULL: out of memory. */
 uint64_t *node_table_ids(struct node_table *t, size_t *n);
 

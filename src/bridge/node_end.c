@@ -97,6 +97,21 @@ bool node_note_changed(struct node_table *t, uint64_t nodeid, uint64_t now)
 	return n;
 }
 
+bool node_hold_mapped(struct node_table *t, uint64_t nodeid)
+{
+	struct shard *s = shard_lock(t, nodeid);
+	struct node *n = shard_find_node(s, nodeid);
+	bool held = n && n->n_maps;
+
+	if (held) {
+		n->nlookup++;
+		if (n->origin)
+			ledger_set(n->origin->nlookup, n->nlookup);
+	}
+	shard_unlock(s);
+	return held;
+}
+
 struct node *node_lookup_again(struct node_table *t, uint64_t nodeid, uint64_t by)
 {
 	struct shard *s = shard_lock(t, nodeid);

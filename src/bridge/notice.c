@@ -2,7 +2,7 @@
 /*
  * bridge/notice: the device says unasked what the host has changed (fs/notify.c). A thread of its
  * own hears it: what the driver believes of a file is dropped at once, then who keeps more of it, a
- * mount's kernel, is told by params.heard.
+ * mount's kernel or a program's maps, is told by params.heard.
  *
  * That may wait for requests to end: a kernel holds the lock of a directory, or of a page, for as
  * long as a request on it is under way. So it is never done on a thread that serves requests, nor
@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -31,6 +32,7 @@
 struct notices {
 	struct bridge *b;
 	pthread_t thread;
+	const struct log_sink *log;
 	bool again; /* there has been another device */
 	int epoll_fd, stop_fd;
 	_Atomic uint64_t heard, inodes, names, everything, ignored;
@@ -87,7 +89,8 @@ static bool change_heard(struct notices *s, const struct notice *n)
 	if (!c.dir || (c.what == CHANGE_RENAMED && !c.to_dir))
 		return false;
 	stats_add(&s->names, 1);
-	heard->change(heard->ctx, s->stop_fd, &c, n->name, c.to_dir ? n->to_name : NULL);
+	if (heard->change)
+		heard->change(heard->ctx, s->stop_fd, &c, n->name, c.to_dir ? n->to_name : NULL);
 	return true;
 }
 
@@ -95,9 +98,10 @@ static void doubt(struct notices *s, uint64_t nodeid)
 {
 	const struct bridge_heard *heard = &s->b->params.heard;
 	struct numbers_name names[NUMBERS_NAMES_MAX];
-	unsigned n = numbers_names(s->b->numbers, nodeid, names);
+	unsigned n;
 
 	heard->doubt(heard->ctx, s->stop_fd, nodeid);
+	n = heard->doubt_name ? numbers_names(s->b->numbers, nodeid, names) : 0;
 	while (n--)
 		heard->doubt_name(heard->ctx, s->stop_fd, names[n].dir, names[n].name);
 }
@@ -142,7 +146,8 @@ static void *notices_main(void *arg)
 	unsigned in_a_row = 0;
 	int len;
 
-	pthread_setname_np(pthread_self(), "notices");
+	pthread_setname_np(pthread_self(), "vfsdax-notices");
+	log_swap_thread(s->log);
 	/* What was changed while no device was there nobody has told. */
 	if (s->again)
 		everything_heard(s);
@@ -172,6 +177,7 @@ static int listen_to(struct notices *s, int fd, uint32_t how)
 
 static int begin(struct notices *s, int call_fd)
 {
+	sigset_t all, before;
 	int err;
 
 	if (s->epoll_fd < 0 || s->stop_fd < 0)
@@ -180,7 +186,14 @@ static int begin(struct notices *s, int call_fd)
 	/* Others may have the same, so it is not read. */
 	if (!err)
 		err = listen_to(s, call_fd, EPOLLIN | EPOLLET);
-	return err ? err : -pthread_create(&s->thread, NULL, notices_main, s);
+	if (err)
+		return err;
+	/* Signals are for the program's own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = -pthread_create(&s->thread, NULL, notices_main, s);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return err;
 }
 
 static void end(struct notices *s)
@@ -212,6 +225,7 @@ void notice_start(struct bridge *b)
 		return;
 	}
 	s->b = b;
+	s->log = log_thread();
 	s->again = b->kept->bridges > 1;
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -250,6 +264,11 @@ void notice_get_stats(struct bridge *b, struct notice_stats *out)
 	out->names = s->names;
 	out->everything = s->everything;
 	out->ignored = s->ignored;
+}
+
+void bridge_hear(struct bridge *b)
+{
+	notice_start(b);
 }
 
 void bridge_hear_no_more(struct bridge *b)

@@ -4,7 +4,8 @@
  *
  * A truncation first forbids new maps (node_truncate_begin: the node's view says no), then asks
  * the present ones to go; if one stays it is refused. A map is first put on the list, and then
- * looks whether a truncation has begun. So one of the two sees the other.
+ * looks whether a truncation has begun. So one of the two sees the other. The same holds for a
+ * change on the host that is told (notice.c): what is believed of the size is dropped first.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/delay.h"
 #include "bridge/internal.h"
 
 /* ------------------------------------------------------------------ taking, giving back */
@@ -117,10 +119,11 @@ int map_on(struct bridge_worker *here, struct node *node, uint64_t off, uint64_t
 	map->revoker = NULL;
 	map->revoke_round = 0;
 	atomic_store(&map->stale, 0);
+	DELAY_POINT("map.pinned");
 	list_hold(b, map);
 	/* What may have begun meanwhile; see above. */
 	node_look(b->nodes, node, &view);
-	if (!view.dax || off + map->len > view.size) {
+	if (!view.dax || !view.asked_ns || off + map->len > view.size) {
 		unlist_hold(b, map);
 		window_unpin(here, &map->pin);
 		return -EAGAIN;

@@ -126,6 +126,8 @@ static void leave_device(struct vfsdax *s)
 	lock_gates(s);
 	s->bridge = NULL;
 	unlock_gates(s);
+	/* While what it waits for can be reaped. */
+	bridge_hear_no_more(d->bridge);
 	lock_lanes(s);
 	for (unsigned i = 0; i < s->n_lanes; i++)
 		s->lanes[i].bridge = NULL;
@@ -172,6 +174,8 @@ static void send_held(struct vfsdax *s)
 
 static void serve(struct vfsdax *s, struct device *d)
 {
+	/* Before anybody has maps of it. */
+	bridge_hear(d->bridge);
 	lock_lanes(s);
 	for (unsigned i = 0; i < s->n_lanes; i++)
 		s->lanes[i].bridge = bridge_lane(d->bridge, i);

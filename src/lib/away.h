@@ -44,6 +44,8 @@ void device_leave(struct device *d, bool failed);
 struct device *device_get(struct device *d);
 /* With the last reference it is closed. NULL is fine. */
 void device_put(struct device *d);
+/* hear.c: what is done where a device tells what the host has changed. NULLs: it is not to. */
+struct bridge_heard share_heard(struct vfsdax *s);
 /* Notes what a new device is like. */
 void share_describe(struct vfsdax *s, struct device *d);
 

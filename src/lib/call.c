@@ -106,13 +106,20 @@ static int send_when_possible(struct vfsdax *s, struct lane *lane, struct waited
 	return 0;
 }
 
-static int call_and_wait(struct vfsdax *s, const struct fuse_args *args)
+static void waited_call_held(struct bridge_call *call)
+{
+	waited_call_done(call, -EIO, NULL, 0);
+}
+
+static int call_and_wait(struct vfsdax *s, const struct fuse_args *args,
+			 void (*held)(struct bridge_call *call))
 {
 	struct lane *lane = share_lane(s);
 	struct waited_call c;
 	int err;
 
 	share_call_init(&c.sent, s, args, waited_call_done);
+	c.sent.call.held = held;
 	waiter_init(&c.waiter);
 	err = send_when_possible(s, lane, &c);
 	if (err)
@@ -127,9 +134,14 @@ int share_call(struct vfsdax *s, const struct fuse_args *args)
 	int result = -EINTR;
 
 	for (int i = 0; i < INTERRUPTED_MAX && result == -EINTR; i++)
-		result = call_and_wait(s, args);
+		result = call_and_wait(s, args, share_hold);
 	share_tend(s);
 	return caller_error(result);
+}
+
+int share_ask(struct vfsdax *s, const struct fuse_args *args)
+{
+	return call_and_wait(s, args, waited_call_held);
 }
 
 int call_if_known(struct vfsdax *s, const struct fuse_args *args, atomic_bool *unknown)

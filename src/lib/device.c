@@ -64,10 +64,11 @@ static int open_bridge(struct vfsdax *s, struct device *d)
 		.payloads = PAYLOADS_PER_LANE,
 		.user_bytes = bridge_user_bytes(),
 		/* No kernel checks for a program. */
-		.ask = AGREE_DRIVER | AGREE_CHECK_PERMISSIONS,
+		.ask = AGREE_DRIVER | AGREE_CHECK_PERMISSIONS | (s->no_watch ? 0 : AGREE_CHANGES),
 	};
 	struct bridge_params bridge = {
 		.kept = s->kept,
+		.heard = share_heard(s),
 		.dax = s->no_dax ? BRIDGE_DAX_NEVER : BRIDGE_DAX_AUTO,
 		.workers = lanes,
 		.readonly = s->readonly,

@@ -69,7 +69,7 @@ struct vfsdax {
 	void (*log_to)(void *ctx, enum vfsdax_log_level level, const char *line);
 	void *log_ctx;
 	unsigned timeout_ms;
-	bool readonly, no_dax;
+	bool readonly, no_dax, no_watch;
 	bool goes_on;	    /* VFSDAX_ATTACH_RECONNECT */
 	bool checks_rights; /* the first device, so the others must */
 	unsigned queues;
@@ -260,6 +260,8 @@ static inline struct fuse_arg arg_string(const char *string)
 /* Sends it and waits: 0, with out_var the bytes of the answer, or -errno, never -EINTR. No lock is
  * held. */
 int share_call(struct vfsdax *s, const struct fuse_args *args);
+/* The same, but -EIO instead of a wait for another device, and -EINTR; does not share_tend(). */
+int share_ask(struct vfsdax *s, const struct fuse_args *args);
 /* The same for an opcode that a device need not know: from its first ENOSYS on `unknown` is set and
  * the result 0. */
 int call_if_known(struct vfsdax *s, const struct fuse_args *args, atomic_bool *unknown);

@@ -18,7 +18,9 @@
 #define TIMEOUT_MS_DEFAULT   60000
 #define RECONNECT_MS_DEFAULT 30000
 #define HANDSHAKE_MS_MAX     10000u
-#define FLAGS_KNOWN	     (VFSDAX_ATTACH_READONLY | VFSDAX_ATTACH_NO_DAX | VFSDAX_ATTACH_RECONNECT)
+#define FLAGS_KNOWN                                                                \
+	(VFSDAX_ATTACH_READONLY | VFSDAX_ATTACH_NO_DAX | VFSDAX_ATTACH_RECONNECT | \
+	 VFSDAX_ATTACH_NO_WATCH)
 
 const char *vfsdax_version(void)
 {
@@ -137,7 +139,10 @@ static int open_share(struct vfsdax *s, struct transport *transport)
 	s->checks_rights = fs_limits(d->session)->agreed & AGREE_CHECK_PERMISSIONS;
 	share_describe(s, d);
 	err = make_lanes(s);
-	return err || !s->goes_on ? err : away_start(s);
+	if (err)
+		return err;
+	bridge_hear(s->bridge);
+	return s->goes_on ? away_start(s) : transport_failed(d->transport);
 }
 
 /* Also for a share that was opened in part. */
@@ -172,6 +177,7 @@ static struct vfsdax *new_share(const char *source, const struct vfsdax_options 
 	s->kept = bridge_kept_create(s->goes_on, false);
 	s->queues = options->queues;
 	s->no_dax = options->flags & VFSDAX_ATTACH_NO_DAX;
+	s->no_watch = options->flags & VFSDAX_ATTACH_NO_WATCH;
 	s->map_budget_wanted = options->map_budget_bytes;
 	s->log_to = options->log;
 	s->log_ctx = options->log_ctx;

@@ -58,6 +58,11 @@ test_a_map_of_a_file_that_the_host_cut() {
 	unix_only "host truncation kills QEMU"
 	libop shrunk
 }
+# Told by the device, without a request: libop waits for it without a call.
+test_what_the_host_does_to_mapped_files_is_told() {
+	unix_only "host truncation kills QEMU"
+	DEVICE_OPTIONS=--watch libop watched
+}
 test_the_map_budget() { DEVICE_OPTIONS="--cache-size=32M" libop budget; }
 
 test_several_buffers() { libop vectors; }

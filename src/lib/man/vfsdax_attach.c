@@ -3,7 +3,7 @@
  * vfsdax_attach - open and end a share
  * functions: vfsdax_attach vfsdax_detach
  * shows: struct vfsdax_options, enum vfsdax_log_level, VFSDAX_ATTACH_READONLY,
- * VFSDAX_ATTACH_NO_DAX, VFSDAX_ATTACH_RECONNECT
+ * VFSDAX_ATTACH_NO_DAX, VFSDAX_ATTACH_RECONNECT, VFSDAX_ATTACH_NO_WATCH
  * see also: vfsdax_get_info(3), vfsdax_open(3), vfsdax-mount(8), vfsdax-device(8)
  * example: Is there such a share? The messages of the library say why not.
  */

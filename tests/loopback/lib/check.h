@@ -58,6 +58,8 @@ void rig_attach(struct rig *r, struct vfsdax_options *o);
 void rig_detach(struct rig *r);
 uint64_t rig_counter(struct rig *r, const char *name);
 unsigned rig_fds(void);
+/* Says "step N" and waits: ARGUMENT.N is made when that is done which is to follow here. */
+void rig_step(struct rig *r, int n);
 /* "HOST/format": one of a few static buffers. */
 __attribute__((format(printf, 2, 3))) const char *on_host(struct rig *r, const char *format, ...);
 /* A file on the host, with bytes of pattern(i). */
@@ -98,5 +100,7 @@ void op_stats(struct rig *r);
 void op_words(struct rig *r);
 void op_idle(struct rig *r);
 void op_populate(struct rig *r);
+void op_watched(struct rig *r);
+void op_rewatched(struct rig *r);
 
 #endif

@@ -6,18 +6,6 @@
 #define PAGE 4096u
 #define MB   (UINT64_C(1) << 20)
 
-/* ARGUMENT.N is made when that is done which is to follow here. */
-static void step(struct rig *r, int n)
-{
-	char name[512];
-
-	printf("step %d\n", n);
-	fflush(stdout);
-	snprintf(name, sizeof(name), "%s.%d", r->args[0], n);
-	while (access(name, F_OK) != 0)
-		usleep(10000);
-}
-
 static void expect_file(struct vfsdax_file *f, unsigned seed)
 {
 	uint8_t buf[3000];
@@ -42,7 +30,7 @@ static void give_up(struct rig *r, struct vfsdax_file *f)
 	OK(vfsdax_open(r->s, "other", O_RDONLY, 0, &other));
 	OK(vfsdax_queue_create(r->s, 4, &q));
 	OK(vfsdax_map(f, 0, PAGE, 0, &m));
-	step(r, 2); /* it is killed */
+	rig_step(r, 2); /* it is killed */
 	IS(0, vfsdax_reap(q, &result, 1, 1, 0));
 	/* (until it is noticed the window serves) */
 	do
@@ -62,7 +50,7 @@ static void give_up(struct rig *r, struct vfsdax_file *f)
 	vfsdax_unmap(m);
 	IS(-EAGAIN, vfsdax_map(f, 0, PAGE, VFSDAX_MAP_NOWAIT, &m));
 	vfsdax_close(other);
-	step(r, 3); /* it is started again */
+	rig_step(r, 3); /* it is started again */
 	while (vfsdax_stat(r->s, "kept", &st) == -EIO)
 		usleep(10000);
 	expect_file(f, 1);
@@ -92,7 +80,7 @@ void op_gone(struct rig *r)
 	OK(vfsdax_open(r->s, "other", O_RDONLY, 0, &other));
 	OK(vfsdax_open(r->s, "moved", O_RDONLY, 0, &moved));
 	OK(vfsdax_rename(r->s, "moved", "dir/moved", 0));
-	step(r, 1); /* killed and started again; `gone` is removed, and `other` another file */
+	rig_step(r, 1); /* killed and started again; `gone` is removed, and `other` another file */
 	/* (a slow build comes back later than calls wait) */
 	while ((n = vfsdax_read(gone, &c, 1, 8 * MB - 1)) == 1 || n == -EIO)
 		usleep(1000);

@@ -16,16 +16,16 @@ static const struct {
 	const char *name;
 	void (*run)(struct rig *r);
 } ops[] = {
-	{"names", op_names},	   {"paths", op_paths},	  {"dirs", op_dirs},
-	{"xattrs", op_xattrs},	   {"rights", op_rights}, {"member", op_member},
-	{"readonly", op_readonly}, {"attach", op_attach}, {"data", op_data},
-	{"window", op_window},	   {"flags", op_flags},	  {"maps", op_maps},
-	{"stale", op_stale},	   {"shrunk", op_shrunk}, {"budget", op_budget},
-	{"batch", op_batch},	   {"mixed", op_mixed},	  {"poll", op_poll},
-	{"threads", op_threads},   {"killed", op_killed}, {"hung", op_hung},
-	{"outlive", op_outlive},   {"gone", op_gone},	  {"vectors", op_vectors},
-	{"stats", op_stats},	   {"words", op_words},	  {"idle", op_idle},
-	{"populate", op_populate},
+	{"names", op_names},	   {"paths", op_paths},	    {"dirs", op_dirs},
+	{"xattrs", op_xattrs},	   {"rights", op_rights},   {"member", op_member},
+	{"readonly", op_readonly}, {"attach", op_attach},   {"data", op_data},
+	{"window", op_window},	   {"flags", op_flags},	    {"maps", op_maps},
+	{"stale", op_stale},	   {"shrunk", op_shrunk},   {"budget", op_budget},
+	{"batch", op_batch},	   {"mixed", op_mixed},	    {"poll", op_poll},
+	{"threads", op_threads},   {"killed", op_killed},   {"hung", op_hung},
+	{"outlive", op_outlive},   {"gone", op_gone},	    {"vectors", op_vectors},
+	{"stats", op_stats},	   {"words", op_words},	    {"idle", op_idle},
+	{"populate", op_populate}, {"watched", op_watched}, {"rewatched", op_rewatched},
 };
 
 void die(const char *file, int line, const char *format, ...)
@@ -107,6 +107,17 @@ void rig_detach(struct rig *r)
 	IS(0, vfsdax_detach(r->s));
 	IS(r->fds, rig_fds());
 	r->s = NULL;
+}
+
+void rig_step(struct rig *r, int n)
+{
+	char name[512];
+
+	printf("step %d\n", n);
+	fflush(stdout);
+	snprintf(name, sizeof(name), "%s.%d", r->args[0], n);
+	while (access(name, F_OK) != 0)
+		usleep(10000);
 }
 
 const char *on_host(struct rig *r, const char *format, ...)

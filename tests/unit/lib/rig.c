@@ -9,11 +9,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "wire/virtio.h"
 
 struct answer {
 	struct fuse_out_header h;
 	_Alignas(8) uint8_t payload[16384];
 };
+
+#define SIZE 100000
 
 static struct fuse_attr attr_of(uint64_t nodeid)
 {
@@ -21,9 +24,19 @@ static struct fuse_attr attr_of(uint64_t nodeid)
 		.ino = nodeid,
 		.mode = nodeid == NODE_FILE ? S_IFREG | 0644 : S_IFDIR | 0755,
 		.nlink = 1,
-		.size = nodeid == NODE_FILE ? 100000 : 0,
+		.size = nodeid == NODE_FILE ? SIZE : 0,
 		.blksize = 4096,
 	};
+}
+
+static struct fuse_attr attr_now(struct rig *r, uint64_t nodeid)
+{
+	struct fuse_attr a = attr_of(nodeid);
+
+	if (nodeid == NODE_FILE)
+		a.size = atomic_load(&r->size);
+	a.flags = r->watched ? FUSE_ATTR_DAX : 0;
+	return a;
 }
 
 struct fuse_entry_out rig_entry(uint64_t nodeid, uint32_t mode)
@@ -46,7 +59,7 @@ static ssize_t truth(struct rig *r, const struct fuse_in_header *h, const uint8_
 		.max_pages = 256,
 		.flags = FUSE_MAX_PAGES | FUSE_ATOMIC_O_TRUNC,
 	};
-	struct fuse_attr_out attr = {.attr_valid = 1, .attr = attr_of(h->nodeid)};
+	struct fuse_attr_out attr = {.attr_valid = 1, .attr = attr_now(r, h->nodeid)};
 	struct fuse_entry_out entry;
 	struct fuse_open_out open = {.fh = 77};
 	struct fuse_read_in read;
@@ -54,6 +67,9 @@ static ssize_t truth(struct rig *r, const struct fuse_in_header *h, const uint8_
 
 	switch (h->opcode) {
 	case FUSE_INIT:
+		init.flags |= r->watched ? FUSE_INIT_EXT | FUSE_MAP_ALIGNMENT : 0;
+		init.flags2 = r->watched ? (uint32_t)(FUSE_HAS_INODE_DAX >> 32) : 0;
+		init.map_alignment = 12;
 		memcpy(payload, &init, sizeof(init));
 		return sizeof(init);
 	case FUSE_GETATTR:
@@ -64,6 +80,7 @@ static ssize_t truth(struct rig *r, const struct fuse_in_header *h, const uint8_
 		if (strcmp((const char *)args, "f") && strcmp((const char *)args, "d"))
 			return -ENOENT;
 		entry = rig_entry(args[0] == 'f' ? NODE_FILE : NODE_DIR, 0);
+		entry.attr = attr_now(r, entry.nodeid);
 		memcpy(payload, &entry, sizeof(entry));
 		atomic_fetch_add(&r->lookups, 1);
 		return sizeof(entry);
@@ -86,6 +103,8 @@ static ssize_t truth(struct rig *r, const struct fuse_in_header *h, const uint8_
 	case FUSE_FLUSH:
 	case FUSE_FSYNC:
 	case FUSE_DESTROY:
+	case FUSE_SETUPMAPPING:
+	case FUSE_REMOVEMAPPING:
 		return 0;
 	default:
 		return -ENOSYS;
@@ -153,6 +172,12 @@ static void on_request(struct fake_device *dev, struct fake_request *req, void *
 	struct fuse_in_header h;
 	bool kept;
 
+	if (r->heard && req->queue == VIRTIO_FS_QUEUE_NOTIFY) {
+		pthread_mutex_lock(&r->lock);
+		r->notices[r->n_notices++] = req;
+		pthread_mutex_unlock(&r->lock);
+		return;
+	}
 	memcpy(&h, req->readable, sizeof(h));
 	if (h.opcode < 64)
 		atomic_fetch_add(&r->requests[h.opcode], 1);
@@ -214,21 +239,82 @@ static void on_log(void *ctx, enum vfsdax_log_level level, const char *line)
 	r->lines++;
 }
 
+static void attach(struct rig *r, const struct fake_params *params, struct vfsdax_options *o)
+{
+	struct transport *t;
+
+	pthread_mutex_init(&r->lock, NULL);
+	atomic_init(&r->size, SIZE);
+	assert_int_equal(fake_create(params, &t, &r->dev), 0);
+	assert_int_equal(fake_device_serve(r->dev, on_request, r), 0);
+	o->log = on_log;
+	o->log_ctx = r;
+	/* (another device is never there) */
+	assert_int_equal(share_attach("unix:/dev/null/none", t, o, &r->s), 0);
+}
+
 void rig_open(struct rig *r, unsigned queues, unsigned timeout_ms)
 {
 	struct vfsdax_options o = VFSDAX_OPTIONS_INIT;
 	struct fake_params params = {.queues = queues + 1};
-	struct transport *t;
 
 	memset(r, 0, sizeof(*r));
-	pthread_mutex_init(&r->lock, NULL);
-	assert_int_equal(fake_create(&params, &t, &r->dev), 0);
-	assert_int_equal(fake_device_serve(r->dev, on_request, r), 0);
 	o.timeout_ms = timeout_ms;
 	o.queues = queues;
-	o.log = on_log;
-	o.log_ctx = r;
-	assert_int_equal(share_attach(NULL, t, &o, &r->s), 0);
+	attach(r, &params, &o);
+}
+
+void rig_open_watched(struct rig *r, unsigned flags, unsigned timeout_ms)
+{
+	static const struct {
+		struct virtio_fs_config_wire config;
+		uint32_t notify_bytes;
+	} config = {{.tag = "fake", .num_request_queues = 1}, 512};
+	struct vfsdax_options o = VFSDAX_OPTIONS_INIT;
+	struct fake_params params = {
+		.features =
+			VIRTIO_F_BIT(VIRTIO_F_VERSION_1) | VIRTIO_F_BIT(VIRTIO_FS_F_NOTIFICATION),
+		.config = &config,
+		.config_bytes = sizeof(config),
+		.queues = 3,
+		.window_bytes = 8 * MIB,
+	};
+
+	_Static_assert(offsetof(__typeof__(config), notify_bytes) ==
+			       VIRTIO_FS_CONFIG_NOTIFY_BUF_SIZE,
+		       "virtio 1.3, 5.11.4");
+	memset(r, 0, sizeof(*r));
+	r->watched = true;
+	r->heard = !(flags & VFSDAX_ATTACH_NO_WATCH);
+	o.flags = flags;
+	o.reconnect_ms = flags & VFSDAX_ATTACH_RECONNECT ? 100 : 0;
+	o.timeout_ms = timeout_ms;
+	attach(r, &params, &o);
+}
+
+void rig_tell(struct rig *r, uint64_t nodeid)
+{
+	struct {
+		struct fuse_out_header h;
+		struct fuse_notify_inval_inode_out out;
+	} m = {.h = {.len = sizeof(m), .error = FUSE_NOTIFY_INVAL_INODE}, .out = {.ino = nodeid}};
+
+	rig_tell_bytes(r, &m, sizeof(m));
+}
+
+void rig_tell_bytes(struct rig *r, const void *bytes, size_t len)
+{
+	struct fake_request *req = NULL;
+
+	while (!req) {
+		pthread_mutex_lock(&r->lock);
+		if (r->n_notices)
+			req = r->notices[--r->n_notices];
+		pthread_mutex_unlock(&r->lock);
+		if (!req)
+			usleep(100);
+	}
+	fake_device_push(r->dev, req, bytes, len);
 }
 
 void rig_close(struct rig *r)
@@ -242,7 +328,14 @@ void rig_close(struct rig *r)
 		usleep(1000);
 	}
 	assert_int_equal(atomic_load(&r->forgets), atomic_load(&r->lookups));
+	rig_end(r);
+}
+
+void rig_end(struct rig *r)
+{
 	assert_int_equal(vfsdax_detach(r->s), 0);
+	while (r->n_notices)
+		fake_request_free(r->notices[--r->n_notices]);
 	pthread_mutex_destroy(&r->lock);
 }
 

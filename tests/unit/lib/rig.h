@@ -40,12 +40,24 @@ struct rig {
 	pthread_mutex_t lock;
 	struct fake_request *held[256];
 	unsigned n_held;
-	unsigned lines; /* of the log */
+	atomic_uint lines; /* of the log */
+	/* rig_open_watched(): it has a window, and buffers for what it says unasked */
+	bool watched, heard;
+	_Atomic uint64_t size; /* of the file */
+	struct fake_request *notices[128];
+	unsigned n_notices;
 };
 
 void rig_open(struct rig *r, unsigned queues, unsigned timeout_ms);
+/* A device that tells what its host has changed, with one request queue. */
+void rig_open_watched(struct rig *r, unsigned flags, unsigned timeout_ms);
+/* It does: FUSE_NOTIFY_INVAL_INODE about this node. */
+void rig_tell(struct rig *r, uint64_t nodeid);
+void rig_tell_bytes(struct rig *r, const void *bytes, size_t len);
 /* With each lookup given back. */
 void rig_close(struct rig *r);
+/* Of a device that is dead. */
+void rig_end(struct rig *r);
 /* From now on: the answer to this opcode. */
 void rig_lie(struct rig *r, uint32_t opcode, int error, const void *payload, size_t len);
 void rig_truth(struct rig *r);
