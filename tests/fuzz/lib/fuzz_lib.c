@@ -3,7 +3,8 @@
  * fuzz_lib: a hostile device under libvfsdax. The input is a list of what a program does and what the
  * device says to all that is asked of it meanwhile:
  *
- *   byte 0       what the program does (see does())
+ *   byte 0       what the program does (see does()); or the device says unasked what its host has
+ *                changed: of the payload the first four bytes are the code, the rest is what follows
  *   byte 1       bit 0: the answers are errors, of byte 2; bit 1: the first answer is the truth, so
  *                that a path is found, and only what follows is the input's; bits 4-7: of which handle
  *   bytes 2, 3   length of the payload, little-endian
@@ -23,6 +24,7 @@
 #include "base/bytes.h"
 #include "fake/fake.h"
 #include "lib/internal.h"
+#include "wire/virtio.h"
 
 #include "../exchange.h"
 #include "../require.h"
@@ -30,15 +32,19 @@
 #define STEPS_MAX 16
 #define FILES	  4
 #define ENTRIES_MAX 1000
+#define BUFFERS_MAX 128
+#define NOTIFY_BYTES 256
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct run {
 	struct fake_device *dev;
-	pthread_mutex_t lock; /* of the two below */
+	pthread_mutex_t lock; /* of what follows, up to n_notices */
 	struct exchange now;
 	unsigned answered; /* in this step */
 	bool truth;	   /* at the beginning and the end */
+	struct fake_request *notices[BUFFERS_MAX];
+	unsigned n_notices;
 
 	struct vfsdax *s;
 	struct vfsdax_file *file[FILES];
@@ -103,6 +109,13 @@ static void hostile(struct fake_device *dev, struct fake_request *r, void *ctx)
 	struct exchange now;
 	bool truth;
 
+	if (r->queue == VIRTIO_FS_QUEUE_NOTIFY) {
+		pthread_mutex_lock(&run->lock);
+		REQUIRE(run->n_notices < BUFFERS_MAX);
+		run->notices[run->n_notices++] = r;
+		pthread_mutex_unlock(&run->lock);
+		return;
+	}
 	memcpy(&in, r->readable, sizeof(in));
 	if (!r->writable_bytes) {
 		fake_device_push(dev, r, NULL, 0);
@@ -141,6 +154,25 @@ static void say(struct run *run, const struct exchange *step, bool truth)
 	run->answered = 0;
 	run->truth = truth;
 	pthread_mutex_unlock(&run->lock);
+}
+
+static void tells(struct run *run, const struct exchange *step)
+{
+	uint8_t bytes[NOTIFY_BYTES] = {0};
+	struct fuse_out_header h = {.len = (uint32_t)(sizeof(h) + step->len - sizeof(h.error))};
+	struct fake_request *r = NULL;
+
+	if (step->len < sizeof(h.error) || h.len > sizeof(bytes))
+		return;
+	memcpy(&h.error, step->payload, sizeof(h.error));
+	memcpy(bytes, &h, sizeof(h));
+	memcpy(bytes + sizeof(h), step->payload + sizeof(h.error), step->len - sizeof(h.error));
+	pthread_mutex_lock(&run->lock);
+	if (run->n_notices)
+		r = run->notices[--run->n_notices];
+	pthread_mutex_unlock(&run->lock);
+	if (r)
+		fake_device_push(run->dev, r, bytes, h.len);
 }
 
 /* ------------------------------------------------------------------ the program */
@@ -218,7 +250,7 @@ static void does(struct run *run, const struct exchange *step)
 	struct stat st;
 	ssize_t n;
 
-	switch (step->which % 23) {
+	switch (step->which % 24) {
 	case 0: vfsdax_stat(run->s, "d/e/f", &st); return;
 	case 1: vfsdax_lstat(run->s, "f", &st); return;
 	case 2: opens(run, f, false, O_RDWR); return;
@@ -240,11 +272,12 @@ static void does(struct run *run, const struct exchange *step)
 		REQUIRE(n <= 100);
 		return;
 	case 11: vfsdax_statvfs(run->s, "/", &vfs); return;
+	case 23: tells(run, step); return;
 	default: break;
 	}
 	if (!*f)
 		return;
-	switch (step->which % 23) {
+	switch (step->which % 24) {
 	case 12:
 		n = vfsdax_read(*f, buf, sizeof(buf), step->len);
 		REQUIRE(n <= (ssize_t)sizeof(buf));
@@ -269,7 +302,19 @@ static void does(struct run *run, const struct exchange *step)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct fake_params device = {.window_bytes = 8 * MIB};
+	static const struct {
+		struct virtio_fs_config_wire config;
+		uint32_t notify_bytes;
+	} config = {{.tag = "fuzz", .num_request_queues = 1}, NOTIFY_BYTES};
+	struct fake_params device = {
+		.features = VIRTIO_F_BIT(VIRTIO_F_VERSION_1) | VIRTIO_F_BIT(VIRTIO_F_INDIRECT_DESC) |
+			    VIRTIO_F_BIT(VIRTIO_F_EVENT_IDX) |
+			    VIRTIO_F_BIT(VIRTIO_FS_F_NOTIFICATION),
+		.config = &config,
+		.config_bytes = sizeof(config),
+		.queues = 3,
+		.window_bytes = 8 * MIB,
+	};
 	struct vfsdax_options options = VFSDAX_OPTIONS_INIT;
 	struct run run = {.truth = true};
 	struct bytes in = {data, size};
@@ -292,6 +337,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < FILES; i++)
 		vfsdax_close(run.file[i]);
 	REQUIRE(vfsdax_detach(run.s) == 0);
+	while (run.n_notices)
+		fake_request_free(run.notices[--run.n_notices]);
 	pthread_mutex_destroy(&run.lock);
 	return 0;
 }
