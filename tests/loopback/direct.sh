@@ -3,11 +3,12 @@
 
 MIB=$((1024 * 1024))
 
+DEVICE_OPTIONS=()
 direct_setup() { # [OPTIONS OF vfsdax-mount]
 	unix_only "over VFIO: tests/vm/guest/direct.sh"
 	DIRECTOP=$VFSDAX_HELPERS/directop
 	[ -x "$DIRECTOP" ] || fail "$DIRECTOP is not built"
-	start_device --cache-size "${CACHE:-256M}"
+	start_device --cache-size "${CACHE:-256M}" "${DEVICE_OPTIONS[@]}"
 	mount_share "$@"
 	[ -e "$HOST_DIR/f" ] || head -c 8M /dev/urandom >"$HOST_DIR/f"
 }
@@ -163,6 +164,24 @@ test_a_file_can_be_cut_while_it_is_mapped() {
 	end one
 	nothing_is_held
 	expect_same_tree
+}
+
+# Who cuts it on the host is told (--watch): what is pinned for a map is let go, though nobody asks for the file's size.
+nothing_is_pinned() { [ "$(stat_counter window.bytes_pinned)" = 0 ]; }
+test_a_map_of_a_file_that_the_host_cuts_is_let_go() {
+	need_root "what the host does is done again on the mount, and so the size is asked for"
+	DEVICE_OPTIONS=(--watch)
+	direct_setup
+	[ "$(stat_counter host.watched)" = 1 ] || skip "the host's changes cannot be watched here"
+	start one hold "$MNT/f" 0 $((4 * MIB)) w
+	await one "mapped $((4 * MIB))"
+	must_fail nothing_is_pinned
+	host_run truncate -s 4096 f
+	wait_until 10 "the map's pin is let go" nothing_is_pinned
+	go_on one
+	await one 'touched 1023 faults'
+	end one
+	nothing_is_held
 }
 
 test_cutting_and_mapping_at_once_goes_well() {
