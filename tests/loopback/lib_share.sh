@@ -34,10 +34,7 @@ test_attach_and_detach() {
 test_rights_are_the_hosts() {
 	need_root "to become somebody else"
 	unix_only "opens the socket to others"
-	host_run bash -c 'echo x >roots; chmod 600 roots; echo x >readable; chmod 644 readable
-		mkdir -m 700 closed; touch closed/x; mkdir mine; chown '$NOBODY:$NOBODY' mine
-		echo x >team; chgrp 4242 team; chmod 660 team; mkdir shared; echo x >shared/x; chgrp 4242 shared; chmod 2770 shared
-		mkdir -m 1777 sticky; touch sticky/x; touch program; chmod 711 program'
+	"$LIBOP" owners - "$HOST_DIR"
 	start_device
 	chmod 666 "$SOCK"
 	as_nobody "$LIBOP" rights "unix:$SOCK" "$HOST_DIR" 2>"$TEST_DIR/err" ||

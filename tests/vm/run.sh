@@ -6,7 +6,8 @@
 #   --backend NAME        who serves it: vfsdax-device (default) or virtiofsd (no DAX, no IOMMU: kernel driver only)
 #   --device-bin PATH     the vfsdax-device to run, `guest` for that of guest-build.sh; default: the one in
 #                         build/release/tools/, else that of guest-build.sh
-#   --device-args "ARGS"  more arguments for the back end, e.g. "--cache-size 0"; they win over run.sh's own
+#   --device-args "ARGS"  more arguments for the back end, e.g. "--cache-size 0"; they win over run.sh's own. Said again: for the
+#                         next function's, and those after it
 #   --device-qemu "LIST"  more properties of the function in QEMU, e.g. "vq_size=256"
 #   --vq N                request queues of the function; default 1
 #   --devices N           N functions vfs0, vfs1 ...: a root port, a back end and a tag (share, share1 ...) each
@@ -46,7 +47,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # What the options set; passed to the inside as it is.
-OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args='' OPT_device_qemu='' OPT_vq=1 OPT_devices=1
+OPT_share='' OPT_backend=vfsdax-device OPT_device_bin='' OPT_device_args=() OPT_device_qemu='' OPT_vq=1 OPT_devices=1
 OPT_build=no OPT_env=() OPT_cpus=2 OPT_mem=1024 OPT_timeout=300 OPT_monitor=no OPT_interactive=no OPT_keep=no
 OPT_place=port OPT_iommu='' OPT_function=test-device OPT_cmdline='' OPT_kernel='' OPT_qemu='' OPT_boots=1 OPT_count=no
 OPT_nested=no OPT_patience=1
@@ -93,7 +94,7 @@ parse_options() {
             --share) need_value "$@"; OPT_share=$2; shift ;;
             --backend) need_value "$@"; OPT_backend=$2; shift ;;
             --device-bin) need_value "$@"; OPT_device_bin=$2; shift ;;
-            --device-args) need_value "$@"; OPT_device_args=$2; shift ;;
+            --device-args) need_value "$@"; OPT_device_args+=("$2"); shift ;;
             --device-qemu) need_value "$@"; OPT_device_qemu=$2; shift ;;
             --vq) need_number "$@"; OPT_vq=$2; shift ;;
             --devices) need_number "$@"; OPT_devices=$2; shift ;;
@@ -307,8 +308,8 @@ find_program() {
 }
 
 start_backend() {
-    local i=$1 extra
-    read -r -a extra <<<"$OPT_device_args"
+    local i=$1 last=$((${#OPT_device_args[@]} - 1)) extra=()
+    [ "$last" -lt 0 ] || read -r -a extra <<<"${OPT_device_args[$((i < last ? i : last))]}"
     case $OPT_backend in
         virtiofsd)
             (vm_in_tree "$VM_TREE/usr/libexec/virtiofsd" --socket-path="$RUN/vfs$i.sock" --shared-dir="$OPT_share" \

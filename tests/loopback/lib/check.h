@@ -76,6 +76,7 @@ void op_names(struct rig *r);
 void op_paths(struct rig *r);
 void op_dirs(struct rig *r);
 void op_xattrs(struct rig *r);
+void op_owners(struct rig *r);
 void op_rights(struct rig *r);
 void op_member(struct rig *r);
 void op_readonly(struct rig *r);

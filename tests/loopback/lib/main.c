@@ -26,6 +26,7 @@ static const struct {
 	{"outlive", op_outlive},   {"gone", op_gone},	    {"vectors", op_vectors},
 	{"stats", op_stats},	   {"words", op_words},	    {"idle", op_idle},
 	{"populate", op_populate}, {"watched", op_watched}, {"rewatched", op_rewatched},
+	{"owners", op_owners},
 };
 
 void die(const char *file, int line, const char *format, ...)

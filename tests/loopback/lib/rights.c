@@ -48,6 +48,35 @@ void op_xattrs(struct rig *r)
 	rig_detach(r);
 }
 
+/* As root: what the next two find, where 65534 is nobody. */
+void op_owners(struct rig *r)
+{
+	static const struct {
+		const char *name;
+		mode_t mode;
+		uid_t uid;
+		gid_t gid;
+	} made[] = {
+		{"roots", S_IFREG | 0600, 0, 0},	{"readable", S_IFREG | 0644, 0, 0},
+		{"closed", S_IFDIR | 0700, 0, 0},	{"closed/x", S_IFREG | 0644, 0, 0},
+		{"mine", S_IFDIR | 0755, 65534, 65534}, {"team", S_IFREG | 0660, 0, 4242},
+		{"shared", S_IFDIR | 02770, 0, 4242},	{"shared/x", S_IFREG | 0644, 0, 4242},
+		{"sticky", S_IFDIR | 01777, 0, 0},	{"sticky/x", S_IFREG | 0644, 0, 0},
+		{"program", S_IFREG | 0711, 0, 0},
+	};
+
+	for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		const char *path = on_host(r, "%s", made[i].name);
+
+		if (S_ISDIR(made[i].mode))
+			CHECK(mkdir(path, 0755) == 0);
+		else
+			host_fill(r, made[i].name, 2, 1);
+		CHECK(chown(path, made[i].uid, made[i].gid) == 0);
+		CHECK(chmod(path, made[i].mode & 07777) == 0);
+	}
+}
+
 /* As nobody. What the host would refuse is refused. */
 void op_rights(struct rig *r)
 {

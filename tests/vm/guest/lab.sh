@@ -68,6 +68,13 @@ bind_virtio() {
 # lab_huge_pages N: N pages of 2 MiB for DMA memory.
 lab_huge_pages() { echo "$1" >/proc/sys/vm/nr_hugepages; }
 
+# lab_host_at DIR [OPTION]: the host's directory, by the kernel's driver on the second function, whose back end has it keep nothing
+# (run.sh --devices 2 --device-args '...' --device-args '--cache never'). With the option dax=always a map there is of the host's pages.
+lab_host_at() {
+    mkdir -p "$1"
+    lab_wait 10 mount -t virtiofs -o "${2-dax=never}" share1 "$1"
+}
+
 # ---- plugging ------------------------------------------------------------------------------------------------------
 
 # lab_unplug N: pulls the Nth function out (device_del), and waits until the kernel has let it go.
