@@ -5,11 +5,12 @@
 RECIPE_SUITE=trixie
 RECIPE_BACKPORTS=trixie-backports
 
-# From the release itself. A guest runs the loopback suite (git clone, a small build, fio, xattrs, locks), the
-# programs under test, and the compiler that makes them: the tree's libfuse is newer than a Debian 12 host's.
+# From the release itself. A guest runs the loopback suite (git clone, a small build, fio, xattrs, locks), programs of
+# others (loopback/intercept.sh), and the compiler that makes ours: the tree's libfuse is newer than a Debian 12 host's.
 RECIPE_PACKAGES=(
     busybox-static kmod pciutils procps strace
     attr acl e2fsprogs fio fuse3 git jq
+    lmdb-utils python3 redis-tools ripgrep rsync sqlite3
     gcc libc6-dev make cmake ninja-build pkgconf
     libfuse3-dev liburing-dev libpci-dev libcmocka-dev libseccomp-dev libcap-ng-dev
     virtiofsd

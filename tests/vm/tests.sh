@@ -91,8 +91,8 @@ split_log() {
 if [ -z "$list$arch" ]; then
     "$here/build.sh" >"$logs/vm.build.log" 2>&1 || status=$?
     [ "${status:-0}" = 0 ] || { tail -n 20 "$logs/vm.build.log"; [ "$status" = 77 ] || exit 1; }
-    # Without --long the guest needs the programs only, and the client for direct maps; with it all, and the engine of fio.
-    targets=(tools/all src/all directop)
+    # Without --long the guest needs the programs only, and some of the loopback suite's; with it all, and the engine of fio.
+    targets=(tools/all src/all directop fsop runop supervise)
     [ -z "$long" ] || targets=(--fio)
     "$here/guest-build.sh" "${targets[@]}" >"$logs/vm.guest-build.log" 2>&1 || { tail -n 30 "$logs/vm.guest-build.log"; exit 1; }
 fi
@@ -104,7 +104,7 @@ dev=(--device-bin guest)
 # (the last pulls the function out)
 boot 100 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- direct $g/direct.sh \
     -- huge-pages-and-an-ordinary-user $g/user.sh -- documents $g/documents.sh -- bench $g/bench.sh \
-    -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
+    -- programs-short $g/loopback.sh 'intercept\.a_few' -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
     -- unplug $g/unplug.sh
 # What runs on the host, beside the lab's QEMU
 if wanted documents-qemu; then
@@ -119,7 +119,7 @@ fi
 # A machine that has little in common with that one, and the two drivers in turns
 boot 100 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 64M' -- one-cpu-iommu-pt $g/both.sh 0 '' $((long ? 2 : 1))
 if [ -n "$long" ]; then
-    boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- bench-long $g/bench.sh long -- run-program $g/run-program.sh long -- cycles $g/cycles.sh 30 \
+    boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- bench-long $g/bench.sh long -- run-program $g/run-program.sh -- cycles $g/cycles.sh 30 \
         -- probe /src/tests/vm/probe/guest.sh
     boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
     boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window
@@ -198,6 +198,9 @@ if [ -n "$long" ]; then
             report "${tests[0]}" $? 0 "$logs/vm.$name.log"
         fi
     done
+    # (what takes long there: a fifth of the time on two cores that do nothing else)
+    boot 4000 "${dev[@]}" --mem 2048 --devices 2 --cmdline iommu=pt --device-args '--cache-size 1G' --device-args '--cache-size 0 --cache never' \
+        -- programs $g/loopback.sh '(intercept\.|jobs\.git)'
     boot 1500 "${dev[@]}" --mem 2048 --device-args '--cache-size 4G' -- loopback-suite $g/loopback.sh --long
 fi
 

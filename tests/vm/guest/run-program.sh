@@ -1,9 +1,8 @@
 #!/bin/bash
-# run-program.sh [long]: vfsdax-run over VFIO: without share_device the report says what is missing; with it reads come out of the
-# window, the suite's own programs find nothing, and files that are read so can be cut.
+# vfsdax-run over VFIO: without share_device the report says what is missing; with it reads come out of the window, and files that are
+# read so can be cut. (loopback.sh runs what the loopback suite has under vfsdax-run.)
 . "$LAB"
 set -e
-helpers=/build/tests/loopback
 mkdir -p /mnt/share
 host 'head -c 8388608 /dev/urandom >f; seq 100000 >numbers'
 function=$(lab_function)
@@ -65,24 +64,6 @@ wait $client || lab_die "the reader: $(cat /tmp/report)"
 reads_served 10
 grep -q 'taken its window back' /tmp/report || lab_die "it is not said: $(cat /tmp/report)"
 lab_wait 30 eval '[ "$(vfsdax-stat --json /mnt/share | jq .direct.maps)" = 0 ]' || lab_die "a map is left"
-
-echo "--- programs"
-: >/tmp/report
-[ -n "${1-}" ] && n=3000 || n=300
-host 'head -c 8388608 /dev/urandom >f; : >p'
-cp /mnt/share/f /tmp/ref
-run bash -e -c "
-    $helpers/fsop random-read /mnt/share/f /tmp/ref $n 1
-    $helpers/fsop model /mnt/share/m /tmp/shadow $n 2 2000000
-    $helpers/fsop mmap-shared /mnt/share/f
-    $helpers/fsop mmap-private /mnt/share/f
-    $helpers/fsop truncate-race /mnt/share/t 1
-    $helpers/fsop append-race /mnt/share/a 2 50
-    $helpers/fsop unlinked /mnt/share/u
-    $helpers/posixop layout-race /mnt/share 1
-    $helpers/posixop overwrite /mnt/share/f 4096 8192 20
-" || lab_die "status $?"
-reads_served $((n / 10)) # (the fewer the slower the machine is: some time after one of the kernel's)
 
 umount /mnt/share
 lab_wait 10 with_virtio || lab_die "not given back"
