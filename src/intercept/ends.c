@@ -14,8 +14,10 @@ void files_before_fork(void)
 void files_in_child(void)
 {
 	for (unsigned i = 0; i < FILES_MAX; i++)
-		if (files[i].gate)
+		if (files[i].gate && files[i].map) {
 			files[i].map = NULL;
+			report_why(files[i].report, "the window's memory is the parent's");
+		}
 }
 
 void files_in_unknown_child(void)

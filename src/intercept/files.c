@@ -288,7 +288,6 @@ static bool is_due(int fd, uint64_t entry, bool now)
 
 	if (now)
 		return true;
-	report_count(report_of_fd(fd), REPORT_KERNEL, 0);
 	fd_count_call(fd, entry);
 	return calls >= calls_before && (calls & (calls - 1)) == 0;
 }
@@ -302,6 +301,7 @@ static struct file *file_hold_entry(int fd, uint64_t entry)
 	/* Closed since, or the kernel's. */
 	if (fd_entry(fd) == entry && !atomic_load(&f->kernel_maps))
 		return f;
+	report_count(f->report, REPORT_KERNEL, 0);
 	file_put(f);
 	return NULL;
 }
@@ -313,12 +313,14 @@ static struct file *file_slow(int fd, uint64_t entry, bool now)
 
 	if (ENTRY_KIND(entry) == FD_UNKNOWN)
 		entry = find_out(fd, entry);
-	if (ENTRY_KIND(entry) >= FD_FILE)
+	if (ENTRY_KIND(entry) >= FD_FILE) {
 		f = file_hold_entry(fd, entry);
-	else if (ENTRY_KIND(entry) == FD_CANDIDATE && is_due(fd, entry, now))
-		f = ask_for(fd, now ? entry : entry + ENTRY_CALL);
-	else if (ENTRY_KIND(entry) == FD_REFUSED)
-		report_count(report_of_fd(fd), REPORT_KERNEL, 0);
+	} else if (ENTRY_KIND(entry) >= FD_CANDIDATE) {
+		if (ENTRY_KIND(entry) == FD_CANDIDATE && is_due(fd, entry, now))
+			f = ask_for(fd, now ? entry : entry + ENTRY_CALL);
+		if (!f)
+			report_count(report_of_fd(fd), REPORT_KERNEL, 0);
+	}
 	errno = saved;
 	return f;
 }

@@ -216,6 +216,8 @@ void report_why(unsigned line, const char *why);
 /* Of a descriptor without a file. */
 void report_fd(int fd, unsigned line);
 unsigned report_of_fd(int fd);
+/* What was counted is the parent's. */
+void report_in_child(void);
 void report_end(void);
 
 static inline void report_count(unsigned line, enum report_count what, uint64_t bytes)

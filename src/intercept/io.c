@@ -120,9 +120,13 @@ static ssize_t done(struct file *f, ssize_t result)
 {
 	int err = errno;
 
+	if (result < 0 && (result == NOT_SERVED || !is_final(err))) {
+		report_count(f->report, REPORT_KERNEL, 0);
+		result = NOT_SERVED;
+	}
 	file_put(f);
 	errno = err;
-	return result >= 0 || is_final(err) ? result : NOT_SERVED;
+	return result;
 }
 
 /* These calls are cancellation points, with nothing in hand. */
@@ -140,10 +144,8 @@ ssize_t io_pread(int fd, const struct iovec *iov, int n, off_t off)
 
 	if (!f)
 		return NOT_SERVED;
-	if (off < 0 || !total_of(iov, n)) {
-		file_put(f);
-		return NOT_SERVED;
-	}
+	if (off < 0 || !total_of(iov, n))
+		return done(f, NOT_SERVED);
 	got = file_read(f, fd, iov, n, off);
 	if (got >= 0)
 		errno = saved;
@@ -245,8 +247,6 @@ ssize_t io_pwrite(int fd, const struct iovec *iov, int n, off_t off)
 		return NOT_SERVED;
 	if (f->writes && len && off >= 0 && may_write(f, fd, (uint64_t)off, len))
 		put = file_write(f, iov, n, off);
-	else
-		report_count(f->report, REPORT_KERNEL, len);
 	if (put >= 0)
 		errno = saved;
 	return done(f, put);
@@ -263,18 +263,18 @@ ssize_t io_write(int fd, const struct iovec *iov, int n)
 	if (!f)
 		return NOT_SERVED;
 	off = f->writes && len ? real.lseek64(fd, 0, SEEK_CUR) : -1;
-	if (off < 0 || !may_write(f, fd, (uint64_t)off, len)) {
-		report_count(f->report, REPORT_KERNEL, len);
+	if (off < 0 || !may_write(f, fd, (uint64_t)off, len))
 		return done(f, NOT_SERVED);
-	}
 	off = claim(fd, len);
 	if (off < 0)
 		return done(f, NOT_SERVED);
 	/* Another may have claimed meanwhile: what is ours now is written where it lies. */
-	if (may_write(f, fd, (uint64_t)off, len))
+	if (may_write(f, fd, (uint64_t)off, len)) {
 		put = file_write(f, iov, n, off);
-	else
+	} else {
 		put = real.pwritev64(fd, iov, n, off);
+		report_count(f->report, REPORT_KERNEL, 0);
+	}
 	saved = put >= 0 ? saved : errno;
 	unclaim(fd, len - (size_t)(put > 0 ? put : 0));
 	errno = saved;
@@ -323,7 +323,7 @@ void *io_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 		return va;
 	}
 	if (f)
-		file_put(f);
+		done(f, NOT_SERVED);
 	va = real.mmap64(addr, len, prot, flags, fd, off);
 	if (va != MAP_FAILED)
 		file_note_kernel_map(fd);

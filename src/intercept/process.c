@@ -55,6 +55,8 @@ static void in_child(void)
 	const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
 
 	lock = fresh;
+	if (report_wanted)
+		report_in_child();
 	mounts_in_child();
 	files_in_child();
 	owner->pid = getpid();

@@ -14,7 +14,8 @@
 struct line {
 	uint64_t dev, ino;
 	char path[256];
-	char why[160]; /* guarded by nothing: the last that wrote */
+	char why[160];	/* guarded by nothing: the last that wrote */
+	bool inherited; /* the parent's: of what this process does not use it says nothing */
 	_Atomic uint64_t calls[REPORT_COUNTS], bytes[REPORT_COUNTS];
 };
 
@@ -84,6 +85,26 @@ unsigned report_of_fd(int fd)
 	return report_wanted && (unsigned)fd < FD_MAX ? atomic_load(&of_fd[fd]) : 0;
 }
 
+void report_in_child(void)
+{
+	for (unsigned i = 1; i < atomic_load(&n_lines) && i < LINES_MAX; i++) {
+		lines[i].inherited = true;
+		for (int what = 0; what < REPORT_COUNTS; what++) {
+			atomic_store(&lines[i].calls[what], 0);
+			atomic_store(&lines[i].bytes[what], 0);
+		}
+	}
+}
+
+static bool is_used(const struct line *l)
+{
+	bool used = !l->inherited;
+
+	for (int what = 0; what < REPORT_COUNTS; what++)
+		used |= l->calls[what] != 0;
+	return used;
+}
+
 static void say_line(const struct line *l)
 {
 	char text[640];
@@ -110,5 +131,6 @@ __attribute__((destructor)) void report_end(void)
 	if (!report_wanted || !files_are_mine() || atomic_exchange(&ended, true))
 		return;
 	for (unsigned i = 1; i < n && i < LINES_MAX; i++)
-		say_line(&lines[i]);
+		if (is_used(&lines[i]))
+			say_line(&lines[i]);
 }

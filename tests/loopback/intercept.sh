@@ -359,6 +359,37 @@ test_redis_with_aof() {
 	expect_reported 'appendonly.aof.*by the kernel: open for writing only'
 }
 
+# ---- the report -------------------------------------------------------------------------------------
+
+# Each call is counted once, by the process that makes it.
+test_the_report_counts_each_call_once() {
+	intercept_setup
+	host_bash "head -c 1M /dev/urandom >f"
+	local calls
+	for calls in 1 8; do
+		: >"$TEST_DIR/report"
+		CALLS=$calls run python3 -c "
+import mmap, os
+fd = os.open('$MNT/f', os.O_RDWR)
+for i in range(100): os.pread(fd, 4096, i * 4096)
+if not os.fork():
+    os._exit(0)
+os.wait()
+if not os.fork():
+    for i in range(7): os.pread(fd, 4096, i * 4096)
+    os._exit(0)
+os.wait()
+for i in range(10): os.pwrite(fd, b'x' * 4096, i * 4096)
+os.lseek(fd, -10, os.SEEK_END)
+os.read(fd, 4096), os.read(fd, 4096)
+os.pwrite(fd, b'longer', 1 << 20)
+mmap.mmap(fd, 4096)
+os.pread(fd, 4096, 0)" || fail "status $?: $(tail -n 3 "$TEST_DIR/all")"
+		expect_eq "$(sed -E 's/.*: ([0-9]+) reads.* ([0-9]+) writes.* ([0-9]+) maps here; ([0-9]+) calls.*/\1 \2 \3 \4/' "$TEST_DIR/report" |
+			awk '{ print $1 + $2 + $3 + $4 }' | xargs)" "7 115" "calls of each process, from call $calls on ($(cat "$TEST_DIR/report"))"
+	done
+}
+
 # ---- what cannot be served --------------------------------------------------------------------------
 
 test_what_cannot_be_intercepted_is_named() {
