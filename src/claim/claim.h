@@ -97,6 +97,7 @@ int claim_take(const struct claim_env *env, const struct claim_function *f, stru
  * TRANSPORT_GIVE_BACK: the driver that it had before us gets it; if it was with vfio-pci when we
  * (or a predecessor that was killed) came, it stays there.
  * TRANSPORT_LEAVE: it is left without a word of ours about its next driver.
+ * TRANSPORT_IN_USE: it stays with vfio-pci, and the next of us that takes it gives it back.
  * TRANSPORT_LOST: it stays with vfio-pci, and is not taken or asked again as long as it is there,
  * since QEMU 11.1 ends, with the machine, when a driver reads its configuration. Says so.
  */

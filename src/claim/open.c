@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
 #include "claim.h"
+#include "sysfs.h"
 #include "transport/pci.h"
 
 int claim_open(const struct claim_env *env, const char *name, struct transport **transport,
@@ -15,7 +18,9 @@ int claim_open(const struct claim_env *env, const char *name, struct transport *
 		return err;
 	err = transport_pci_open(f.address, &params, transport);
 	if (err)
-		claim_release(*claim, TRANSPORT_GIVE_BACK);
+		claim_release(*claim, err == -EBUSY && claim_is_vfio(f.driver)
+					      ? TRANSPORT_IN_USE
+					      : TRANSPORT_GIVE_BACK);
 	return err;
 }
 

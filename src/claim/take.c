@@ -384,10 +384,9 @@ free_claim:
 	return err;
 }
 
-/* The note of a lost function stays, for who takes it when it works again. */
-static void leave_lost(struct claim *c)
+/* The note stays, for who takes it when it works again, or nobody else has it. */
+static void leave_note(struct claim *c)
 {
-	claim_note_lost(c->env, c->address);
 	if (c->note_fd >= 0)
 		close(c->note_fd);
 }
@@ -396,14 +395,22 @@ void claim_release(struct claim *c, enum transport_after after)
 {
 	if (!c)
 		return;
-	if (after == TRANSPORT_LOST) {
-		leave_lost(c);
-	} else {
-		if (after == TRANSPORT_LEAVE)
-			take_override_away(c);
-		else
-			give_back(c);
+	switch (after) {
+	case TRANSPORT_LOST:
+		claim_note_lost(c->env, c->address);
+		leave_note(c);
+		break;
+	case TRANSPORT_IN_USE:
+		leave_note(c);
+		break;
+	case TRANSPORT_LEAVE:
+		take_override_away(c);
 		drop_note(c);
+		break;
+	case TRANSPORT_GIVE_BACK:
+		give_back(c);
+		drop_note(c);
+		break;
 	}
 	free(c);
 }

@@ -57,6 +57,7 @@ static void map_host(struct file *f)
 void fetch_into(struct file *f, const struct given *given)
 {
 	f->gate = given->view.gate;
+	atomic_store(&f->given_up, false);
 	atomic_store(&f->seen_ns, 0);
 	if (!f->gate) {
 		map_host(f);

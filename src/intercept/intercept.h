@@ -141,6 +141,7 @@ struct file {
 	/* `map` shows the window, and is read only inside the gate, by view_copy(). NULL: it is of
 	 * the host's file. */
 	struct direct_gate *gate;
+	_Atomic bool given_up;	  /* the gate was closed, and `map` is no more the window's */
 	_Atomic uint64_t seen_ns; /* when the kernel last read from the mount */
 	_Atomic bool kernel_maps; /* the kernel may have pages of it: everything is the kernel's */
 	_Atomic bool mount_gone;  /* `sock` has ended: no writes */

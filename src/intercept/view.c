@@ -6,6 +6,7 @@
  * the kernel's, and copies count only for as long after it as no suspend can take.
  */
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -21,6 +22,22 @@ static uint64_t now_ns(void)
 	return clock_read_ns(CLOCK_MONOTONIC_COARSE);
 }
 
+/*
+ * The mount has closed the gate, so nothing that is copied here counts any more: the window's
+ * memory goes, at its place there is other memory for those who still copy, and the mount hears of
+ * it. Until then it has no other device: the kernel gives a function to nobody whose memory
+ * somebody has.
+ */
+static void view_give_up(struct file *f)
+{
+	file_becomes_kernels(f, "the mount has taken its window back");
+	if (atomic_exchange(&f->given_up, true))
+		return;
+	real.mmap64((void *)(uintptr_t)f->map, f->map_len, PROT_READ,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	shutdown(f->host, SHUT_RDWR);
+}
+
 bool view_copy(struct file *f, void *to, uint64_t off, size_t n)
 {
 	bool good;
@@ -30,7 +47,7 @@ bool view_copy(struct file *f, void *to, uint64_t off, size_t n)
 	atomic_fetch_sub(&f->gate->inside, 1);
 	/* Also of a device that is lost since. */
 	if (atomic_load(&f->gate->closed)) {
-		file_becomes_kernels(f, "the mount has taken its window back");
+		view_give_up(f);
 		return false;
 	}
 	return good && now_ns() - atomic_load(&f->seen_ns) < SEEN_NS;

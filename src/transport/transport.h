@@ -164,6 +164,8 @@ enum transport_after {
 	/* The kernel's, which asked for it (unplug, unbind): it must not get a driver from us,
 	 * which the kernel would probe in the middle of taking it away. */
 	TRANSPORT_LEAVE,
+	/* With vfio-pci for now: others have memory of it, for whom the kernel would wait. */
+	TRANSPORT_IN_USE,
 	/* Nobody's: the device's process has ended unseen, and the device must not be touched. */
 	TRANSPORT_LOST,
 };

@@ -150,6 +150,7 @@ if [ -n "$long" ]; then
     # (one CPU: the emulator's second does not always come back, and the guest then waits for its disk half a minute at a time)
     boot 300 "${dev[@]}" --monitor --cpus 1 --device-args '--cache-size 1G' -- suspend-often $g/suspend.sh often
     boot 180 "${dev[@]}" --device-args '--cache-size 1G' -- suspend-library $g/suspend.sh lib
+    boot 400 "${dev[@]}" --device-args '--cache-size 1G' -- goes-on-when-memory-is-let-go $g/lets-go.sh
     boot 240 "${dev[@]}" --boots 3 --device-args '--cache-size 16M' -- reboot-and-poweroff $g/reboot.sh
     boot 180 "${dev[@]}" --boots 2 --device-args '--cache-size 1G' -- mounted-by-fstab $g/fstab.sh
     boot 180 "${dev[@]}" --place root --device-args '--cache-size 1G' -- function-on-bus-0 $g/place.sh root

@@ -69,10 +69,11 @@ void source_close(struct source *s)
 
 void source_leave(struct source *s)
 {
-	if (!s)
-		return;
-	s->transport->ops->close(s->transport);
-	free(s); /* the claim ends with the process */
+	enum transport_after after = TRANSPORT_GIVE_BACK;
+
+	if (s)
+		atomic_compare_exchange_strong(&s->transport->after, &after, TRANSPORT_IN_USE);
+	source_close(s);
 }
 
 int source_list(bool json)

@@ -724,6 +724,25 @@ static void function_that_the_kernel_wants_back_gets_no_driver_from_us(void **st
 	assert_false(there("run/" F0));
 }
 
+/* Others have its memory: the next of us, in this process or not, takes it and gives it back. */
+static void function_that_is_in_use_is_given_back_by_the_next(void **state)
+{
+	struct claim_function f;
+	struct claim *c;
+
+	(void)state;
+	add_function(F0, 7);
+	add_virtiofs(F0, 3, "share");
+	claim_release(take(), TRANSPORT_IN_USE);
+	assert_string_equal(driver_of(F0), "vfio-pci");
+	assert_true(there("run/" F0));
+	assert_int_equal(claim_resolve(&env, F0, &f), 0);
+	assert_int_equal(claim_take(&env, &f, &c), 0);
+	claim_release(c, TRANSPORT_GIVE_BACK);
+	assert_string_equal(driver_of(F0), "virtio-pci");
+	assert_false(there("run/" F0));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 /* To read the configuration of such a one is the end of QEMU. */
@@ -783,6 +802,7 @@ int main(int argc, char **argv)
 		TEST(missing_module_is_named),
 		TEST(function_that_vfio_refuses_goes_back),
 		TEST(function_that_cannot_be_opened_goes_back),
+		TEST(function_that_is_in_use_is_given_back_by_the_next),
 		TEST(lost_function_is_left_alone_until_it_is_another),
 		TEST(unplugged_function_needs_no_giving_back),
 		TEST(function_that_the_kernel_wants_back_gets_no_driver_from_us),

@@ -70,6 +70,10 @@ lab_wait 60 grep -q mapped /tmp/out || lab_die "not mapped"
 umount /mnt/share
 lab_wait 20 eval '[ -z "$(pgrep -x vfsdax-mount)" ]' || lab_die "the daemon waits for the client"
 [ "$(lab_driver "$function")" = vfio-pci ] || lab_die "the function was taken from under the map"
+status=0
+timeout 30 vfsdax-mount /mnt/share 2>/tmp/err || status=$?
+cat /tmp/err
+[ $status = 1 ] && grep -q 'in use by another process' /tmp/err || lab_die "the next mount is not refused: status $status"
 exec 8>&-
 wait $client || lab_die "hold: $?"
 vfsdax-mount /mnt/share || lab_die "no mount afterwards"

@@ -51,7 +51,7 @@ for round in $(seq $rounds); do
         # Callers that wait in the kernel's FUSE are no obstacle when they are frozen first.
         echo 1 >/sys/fs/cgroup/callers/cgroup.freeze
         lab_wait 10 grep -q 'frozen 1' /sys/fs/cgroup/callers/cgroup.events || lab_die "the callers do not freeze"
-        lab_suspend mem 4 || lab_die "it does not sleep"
+        lab_suspend 4 || lab_die "it does not sleep"
         echo 0 >/sys/fs/cgroup/callers/cgroup.freeze
     elif [ "$how" = driver ]; then
         kill -KILL $daemon
