@@ -110,7 +110,8 @@ void claim_release(struct claim *claim, enum transport_after after);
 int claim_open(const struct claim_env *env, const char *name, struct transport **transport,
 	       struct claim **claim);
 
-/* Closes any transport, then ends the claim if there is one, as the transport says. NULL is fine. */
+/* Closes any transport, then ends the claim if there is one, as the transport says. NULL is fine.
+ */
 void claim_close(struct transport *transport, struct claim *claim);
 
 #endif

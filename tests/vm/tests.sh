@@ -189,12 +189,12 @@ if [ -n "$long" ]; then
     # Another architecture, with small pages and large ones. The last of each boot needs no function: the device is in the guest, too.
     for flavour in '' 16k; do
         name=arm64${flavour:+-$flavour}
-        tests=("$name"-{mission,client,unaligned,direct,unplug,native})
+        tests=("$name"-{mission,client,unaligned,direct,native})
         [ -n "$list" ] || wanted "${tests[@]}" || continue
         if [ -n "$list" ] || { dir=$("$here/kernel.sh" --arch arm64 trixie $flavour) && "$here/guest-build.sh" --arch arm64; } >"$logs/vm.$name.log" 2>&1; then
             boot 900 --arch arm64 "${dev[@]}" --kernel "${dir-}" --device-args '--cache-size 1G' -- "${tests[0]}" $g/mission.sh \
                 -- "${tests[1]}" $g/kernel-client.sh '' all -- "${tests[2]}" $g/unaligned.sh -- "${tests[3]}" $g/direct.sh \
-                -- "${tests[4]}" $g/unplug.sh -- "${tests[5]}" $g/native.sh '/(data\.unaligned|coherence\.a_changed_byte_is_seen_both_ways$|posix\.a_host)'
+                -- "${tests[4]}" $g/native.sh '/(data\.unaligned|coherence\.a_changed_byte_is_seen_both_ways$|posix\.a_host)'
         else
             report "${tests[0]}" $? 0 "$logs/vm.$name.log"
         fi
