@@ -19,6 +19,7 @@ struct fsx {
 	struct control *c;
 	struct file f;
 	bool sizes; /* may change the file's size */
+	bool cuts;  /* and make it smaller */
 	bool maps;
 	char what[120]; /* the operation, for who reads of its failure */
 };
@@ -118,6 +119,14 @@ static void op_write(struct fsx *x, bool direct)
 	grown(x, off + len);
 }
 
+static void ask_for_size(struct fsx *x)
+{
+	uint64_t size = file_size(&x->f);
+
+	if (size != x->c->size)
+		die("%s: it is %llu", x->what, (unsigned long long)size);
+}
+
 static void op_map(struct fsx *x, bool writes)
 {
 	uint64_t off, len, from;
@@ -128,6 +137,9 @@ static void op_map(struct fsx *x, bool writes)
 		return;
 	from = off % PAGE;
 	say(x, writes ? "store" : "load", off, len);
+	/* (who maps asks first: behind the end that a kernel believes in is SIGBUS) */
+	if (x->sizes)
+		ask_for_size(x);
 	err = file_map(&m, &x->f, off - from, from + len, writes);
 	if (err == -ENODATA)
 		return; /* the library has whole pages only */
@@ -155,6 +167,8 @@ static void op_truncate(struct fsx *x)
 
 	if (draw(x->c, 2))
 		size = x->c->size - draw(x->c, x->c->size / 4 + 1); /* not always to a hole */
+	if (!x->cuts && size < x->c->size)
+		return;
 	say(x, "truncation", size, 0);
 	file_truncate(&x->f, size);
 	if (size < x->c->size)
@@ -181,12 +195,8 @@ static void op_allocate(struct fsx *x)
 
 static void op_size(struct fsx *x)
 {
-	uint64_t size;
-
 	say(x, "fstat", 0, 0);
-	size = file_size(&x->f);
-	if (size != x->c->size)
-		die("%s: it is %llu", x->what, (unsigned long long)size);
+	ask_for_size(x);
 }
 
 static void one(struct fsx *x)
@@ -246,8 +256,10 @@ int run_fsx(struct run *r)
 {
 	uint64_t turns = number(r->args[1]);
 	bool reopen = strcmp(r->args[3], "reopen") == 0, wait = strcmp(r->args[3], "second") == 0;
-	struct fsx x = {.r = r, .c = r->c, .sizes = strcmp(r->args[2], "sizes") == 0, .maps = true};
+	bool one_cuts = strcmp(r->args[2], "sizes-one-cuts") == 0;
+	struct fsx x = {.r = r, .c = r->c, .maps = true, .sizes = strcmp(r->args[2], "data") != 0};
 
+	x.cuts = !one_cuts || r->me == 0;
 	if (!reopen)
 		file_open(&x.f, &r->side, r->name, O_RDWR);
 	if (r->me == 0) {

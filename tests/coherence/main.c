@@ -15,8 +15,8 @@
 static const char usage[] =
 "usage: cohop WORKLOAD CONTROL SIDE WHERE NAME [ARGUMENT]...\n"
 "\n"
-"CONTROL is an empty file that is on no share, by which the two meet; SIDE 0 or 1; WHERE a directory, or a source\n"
-"of libvfsdax; NAME a file there. WORKLOAD and its arguments:\n"
+"CONTROL is an empty file that is on no share, or memory of zeros, by which the two meet; SIDE 0 or 1; WHERE a\n"
+"directory, or a source of libvfsdax; NAME a file there. WORKLOAD and its arguments:\n"
 "\n"
 "count N EACH        both add 1 to the number at the file's beginning, N times, by an atomic instruction on a map;\n"
 "                    after EACH the file is opened and mapped anew\n"
@@ -25,8 +25,9 @@ static const char usage[] =
 "replace N OLD       side 0 renames a new file over NAME, N times; side 1 opens NAME and reads a version that is\n"
 "                    whole and not older than the last one before the open. OLD: the old one is gone, or has\n"
 "                    another name (backup)\n"
-"fsx SEED TURNS WHAT RULE  random operations in turn, checked against a model. WHAT: data, or sizes, too. RULE: keep\n"
-"                    (files stay open), reopen (for each turn), second (one passes before each turn)\n"
+"fsx SEED TURNS WHAT RULE  random operations in turn, checked against a model. WHAT: data, or sizes, too, which side 0\n"
+"                    alone makes smaller with sizes-one-cuts. RULE: keep (files stay open), reopen (for each turn),\n"
+"                    second (one passes before each turn)\n"
 "\n"
 "Status: 0 coherent; 1 wrong; 2 refused (\"mmap: ENODEV\"); 4 seen within a second, not at once; 124 the other\n"
 "side does not come.\n";
@@ -110,7 +111,9 @@ int main(int argc, char **argv)
 		return 125;
 	}
 	fd = open_or_die(argv[2], O_RDWR);
-	if (ftruncate(fd, sizeof(struct control)))
+	/* (memory that a guest and its host share is there, and larger) */
+	if (lseek(fd, 0, SEEK_END) < (off_t)sizeof(struct control) &&
+	    ftruncate(fd, sizeof(struct control)))
 		die("%s: %s", argv[2], strerror(errno));
 	run.c = mmap(NULL, sizeof(*run.c), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (run.c == MAP_FAILED)

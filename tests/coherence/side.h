@@ -30,7 +30,7 @@ struct map {
 	struct vfsdax_map *lib;
 };
 
-/* `where`: a directory, or a source of libvfsdax ("unix:..."), whose last front end may be just
+/* `where`: a directory ("/..."), or a source of libvfsdax, whose last front end may be just
  * leaving. */
 void side_open(struct side *s, const char *where);
 void side_close(struct side *s);
