@@ -5,7 +5,7 @@
 #
 #   --quick         two minutes: the release build, its unit tests, the short loopback tests
 #   (neither)       what CI runs, twenty minutes on two CPUs: also sanitizers, delays, models, linters, a minute of fuzzing,
-#                   two boots of a guest
+#                   three boots of a guest
 #   --long          all there is: the whole loopback suite on both builds and in a guest, all guests, more rounds where
 #                   tests race, fuzzing and delays for ten minutes each
 #   --preset P      only what runs on that build: release, asan, tsan (default: all three, and the rest)

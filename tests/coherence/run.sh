@@ -2,10 +2,12 @@
 # The certificate of coherence: runs the cells of coherence/certificate.sh by the loopback suite, and prints the table.
 #
 #   tests/coherence/run.sh [--build DIR] [--long] [--commits N] [--only PATTERN] [--json FILE] [--table FILE] [--jobs N]
+#   tests/coherence/run.sh --guest [--long] [--commits N] [--only PATTERN] [--json FILE] [--table FILE]
 #
+#   --guest         the second table: between a guest, which is emulated, and its host (tests/vm)
 #   --build DIR     where the programs are (default build/release)
 #   --long          100 000 WAL commits of each side in each cell, a hundredth with a rollback journal, more of the rest;
-#                   without it 200
+#                   without it 200. --guest: 2000
 #   --commits N     another number of them
 #   --only PATTERN  only the cells whose MODE:PAIR:WORKLOAD matches this extended regular expression
 #   --json FILE     the cells, as they are measured, into FILE
@@ -15,11 +17,12 @@
 # Status 0 when each cell is what coherence/promises says. VFSDAX_SEED=N repeats the operations of fsx.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-build=() jobs=2 only=. json='' table=''
+build=() guest='' long='' jobs=2 only=. json='' table=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--build) build=(--build "$2"); shift ;;
-	--long) export VFSDAX_LONG=1 ;;
+	--guest) guest=1 ;;
+	--long) long=1 ;;
 	--commits) export VFSDAX_COMMITS=$2; shift ;;
 	--only) only=$2; shift ;;
 	--json) json=$2; shift ;;
@@ -36,22 +39,32 @@ export VFSDAX_COHERENCE_RESULTS=$work/cells VFSDAX_COHERENCE_ONLY=$only
 : >"$VFSDAX_COHERENCE_RESULTS"
 
 status=0
-"$here/../loopback/run.sh" "${build[@]}" --jobs "$jobs" --only '/certificate\.(passed|window|cached|deny|queue|none|never|always)$' || status=$?
+if [ "$guest" ]; then
+	modes='["cached", "coherent", "none", "never", "run", "library", "kernel", "kernel-dax"]' pairs='["guest+host"]'
+	[ -z "$long" ] || export VFSDAX_COMMITS=${VFSDAX_COMMITS:-2000}
+	mkdir "$work/logs"
+	VFSDAX_LOGS=$work/logs "$here/../vm/tests.sh" --long --only '^vm/coherence-' || status=$?
+	sed -n 's/^@@cell //p' "$work"/logs/vm.coherence-*.log.* >"$work/cells"
+else
+	modes='["passed", "window", "cached", "deny", "queue", "none", "never", "always"]'
+	pairs='["host+mount", "mount+mount", "mount+mount2", "mount+run", "host+run", "mount+library"]'
+	[ -z "$long" ] || export VFSDAX_LONG=1
+	"$here/../loopback/run.sh" "${build[@]}" --jobs "$jobs" --only '/certificate\.(passed|window|cached|deny|queue|none|never|always)$' || status=$?
+fi
 jq -R 'split(" ") | {mode: .[0], pair: .[1], workload: .[2], verdict: .[3], promise: .[4]}' "$work/cells" | jq -s . >"$work/json"
 [ -z "$json" ] || cp "$work/json" "$json"
 
 # A row for a workload and the pairs that have the same verdicts, a column a mode; in brackets what came out better than
-# coherence/promises has it.
-jq -r '
-	["passed", "window", "cached", "deny", "queue", "none", "never", "always"] as $modes
-	| ["host+mount", "mount+mount", "mount+mount2", "mount+run", "host+run", "mount+library"] as $pairs
-	| def verdict: (.verdict | sub("-"; " ")) as $v | if .promise != .verdict and .verdict != "WRONG" then "(\($v))" else $v end;
+# coherence/promises has it. (Where there is one pair only, no row says so.)
+jq -r --argjson modes "$modes" --argjson pairs "$pairs" '
+	def verdict: (.verdict | sub("-"; " ")) as $v | if $v == "WRONG" then "**WRONG**" elif .promise != .verdict then "(\($v))" else $v end;
 	. as $cells | (reduce .[] as $c ([]; if index($c.workload) then . else . + [$c.workload] end)) as $workloads
-	| "| workload | sides | " + ($modes | join(" | ")) + " |", "|---|---|" + ($modes | map("---|") | add),
+	| def sides(s): if ($pairs | length) > 1 then s else "" end;
+	  "| workload | " + sides("sides | ") + ($modes | join(" | ")) + " |", "|---|" + sides("---|") + ($modes | map("---|") | add),
 	  ($workloads[] as $w
 	   | [$pairs[] as $p | {pair: $p, row: [$modes[] as $m | [$cells[] | select(.mode == $m and .pair == $p and .workload == $w)]
 	      | if length == 0 then "–" else .[-1] | verdict end]} | select(any(.row[]; . != "–"))]
 	   | (reduce .[] as $r ([]; if any(.[]; .row == $r.row) then map(if .row == $r.row then .pairs += [$r.pair] else . end)
 	      else . + [{row: $r.row, pairs: [$r.pair]}] end))[]
-	   | "| \($w) | \(.pairs | join(", ")) | " + (.row | join(" | ")) + " |")' "$work/json" | tee ${table:+"$table"}
+	   | "| \($w) | " + sides("\(.pairs | join(", ")) | ") + (.row | join(" | ")) + " |")' "$work/json" | tee ${table:+"$table"}
 exit "$status"

@@ -549,7 +549,8 @@ host_command() {
     [ "$limit" -lt "$REQUEST_SECONDS" ] || limit=$REQUEST_SECONDS
     (
         cd "$OPT_share"
-        export SHARE=$OPT_share RUN QEMU_PID DEVICE_PID=${BACKENDS[0]-} DEVICE_LOG=$RUN/device0.log
+        export SHARE=$OPT_share RUN QEMU_PID DEVICE_PID=${BACKENDS[0]-} DEVICE_LOG=$RUN/device0.log VM_TREE VM_GUEST_BUILD
+        export -f vm_in_tree
         exec timeout --kill-after=2 "$((limit > 0 ? limit : 1))" bash -c "$1" </dev/null 3>&- 4<&- 5<&- 6>&-
     )
 }

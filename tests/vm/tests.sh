@@ -6,8 +6,8 @@
 #   tests/vm/tests.sh --kernels "SUITE..."
 #   tests/vm/tests.sh --arch arm64
 #
-# Without --long only the first two boots: the driver from end to end, and all that can be tried on the same function; and a machine of
-# another kind.
+# Without --long only the first three boots: the driver from end to end, and all that can be tried on the same function; the certificate of
+# coherence; and a machine of another kind.
 # --kernels: only what matters most, on the kernels of these Debian releases (kernel.sh); --long does that with those below.
 # --arch arm64: only what is tried in guests of that architecture, part of --long, too.
 #
@@ -91,8 +91,8 @@ split_log() {
 if [ -z "$list$arch" ]; then
     "$here/build.sh" >"$logs/vm.build.log" 2>&1 || status=$?
     [ "${status:-0}" = 0 ] || { tail -n 20 "$logs/vm.build.log"; [ "$status" = 77 ] || exit 1; }
-    # Without --long the guest needs the programs only, and some of the loopback suite's; with it all, and the engine of fio.
-    targets=(tools/all src/all directop fsop runop supervise)
+    # Without --long the guest needs the programs only, and some of the suites'; with it all, and the engine of fio.
+    targets=(tools/all src/all directop fsop runop supervise cohop)
     [ -z "$long" ] || targets=(--fio)
     "$here/guest-build.sh" "${targets[@]}" >"$logs/vm.guest-build.log" 2>&1 || { tail -n 30 "$logs/vm.guest-build.log"; exit 1; }
 fi
@@ -101,11 +101,28 @@ g=/src/tests/vm/guest
 # The host side is the same build as the guest's: run.sh takes it from guest-build.sh.
 dev=(--device-bin guest)
 
+# The certificate of coherence between guest and host (coherence/run.sh --guest), a test a mode; without --long a choice of its cells.
+# coherence MODE [WORKLOAD]...: adds to `certificate`
+coherence() {
+    certificate+=(-- "coherence-$1" "$g/coherence.sh" "$1")
+    [ -n "$long" ] || certificate+=("${@:2}")
+}
+# Memory by which the two sides meet, and what the caller has chosen.
+meet=(--qemu '-object memory-backend-file,id=control,size=4M,share=on,mem-path=control -device ivshmem-plain,memdev=control')
+for name in VFSDAX_COMMITS VFSDAX_SEED VFSDAX_COHERENCE_ONLY; do [ -z "${!name:-}" ] || meet+=(--env "$name=${!name}"); done
+certificate=()
+coherence coherent calls replace wal
+coherence run calls
+coherence library maps
+coherence lie
+[ -z "$long" ] || for name in cached none kernel kernel-dax; do coherence $name; done
+
 # (the last pulls the function out)
 boot 100 "${dev[@]}" --device-args '--cache-size 1G' -- mission $g/mission.sh -- direct $g/direct.sh \
     -- huge-pages-and-an-ordinary-user $g/user.sh -- documents $g/documents.sh -- bench $g/bench.sh \
     -- programs-short $g/loopback.sh 'intercept\.a_few' -- kernel-client $g/kernel-client.sh '' all -- kernel-client-always $g/kernel-client.sh dax=always whole \
     -- unplug $g/unplug.sh
+boot $((long ? 1200 + ${VFSDAX_COMMITS:-0} : 200)) "${dev[@]}" "${meet[@]}" --device-args '--cache-size 1G' "${certificate[@]}"
 # What runs on the host, beside the lab's QEMU
 if wanted documents-qemu; then
     if [ -n "$list" ]; then
@@ -121,6 +138,7 @@ boot 100 "${dev[@]}" --cpus 1 --cmdline iommu=pt --device-args '--cache-size 64M
 if [ -n "$long" ]; then
     boot 300 "${dev[@]}" --device-args '--cache-size 1G' -- lib $g/lib.sh -- bench-long $g/bench.sh long -- run-program $g/run-program.sh -- cycles $g/cycles.sh 30 \
         -- probe /src/tests/vm/probe/guest.sh
+    boot $((1200 + ${VFSDAX_COMMITS:-0})) "${dev[@]}" "${meet[@]}" --device-args '--cache-size 1G --cache never' -- coherence-never $g/coherence.sh never
     boot 120 "${dev[@]}" --device-args '--cache-size 16M' -- window-smaller-than-the-data $g/shape.sh window-small
     boot 120 "${dev[@]}" --device-args '--cache-size 0' -- no-window $g/shape.sh no-window
     boot 120 "${dev[@]}" --device-args '--cache-size 1G' -- dead-back-end $g/dead.sh

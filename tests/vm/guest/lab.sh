@@ -150,7 +150,8 @@ lab_pm_registers() { echo "40.l=$(setpci -s $LAB_LPC 40.l) 44.b=$(setpci -s $LAB
 
 # host COMMAND...: runs it by bash on the host, in the shared directory, and returns its output and its status.
 # In the command's environment: SHARE, RUN (this guest's directory), DEVICE_PID and QEMU_PID (kill them, stop them),
-# DEVICE_LOG. At most 60 seconds; the guest's other requests wait meanwhile.
+# DEVICE_LOG; vm_in_tree runs a program of the lab's, or of its build ($VM_GUEST_BUILD). At most 60 seconds; the guest's other requests
+# wait meanwhile.
 host() { lab_request host "$*"; }
 
 # monitor COMMAND...: a command of QEMU's human monitor, e.g. `monitor device_del vfs0`.

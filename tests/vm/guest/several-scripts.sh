@@ -11,7 +11,7 @@
 # Whatever the last one left, however it ended.
 tidy() {
     local pid function
-    for pid in $(pgrep -x 'vfsdax-mount|vfsdax-holder|dd|directop'); do kill -KILL "$pid"; done 2>/dev/null
+    for pid in $(pgrep -x 'vfsdax-mount|vfsdax-holder|dd|directop|cohop|sqlite3|mdb_load'); do kill -KILL "$pid"; done 2>/dev/null
     awk '$3 ~ /^(fuse\.|fuse$|virtiofs)/ { print $2 }' /proc/self/mounts | xargs -r -n 1 umount -l
     lab_huge_pages 0
     rm -rf /tmp/* 2>/dev/null
