@@ -202,6 +202,8 @@ test_rsync() {
 	intercept_setup
 	host_bash "head -c 8M /dev/urandom >random; mkdir tree"
 	cp /usr/include/$(of_size '' '[a-f]')*.h "$MNT/tree"
+	# (a time of the second in which rsync runs is one that it leaves as it is)
+	touch -d 2001-02-03T04:05:06.789 "$MNT"/tree/* "$MNT/tree"
 	same "
 		rsync -a ../tree/ copy/ && diff -r ../tree copy && cp ../random r && printf change | dd of=r bs=1 seek=5000000 conv=notrunc status=none
 		cp ../random old && rsync --inplace --no-whole-file --checksum r old && cmp r old && rsync -a --delete --checksum ../tree/ copy/ && find copy -printf '%P %T@\n' | sort"
