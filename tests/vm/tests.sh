@@ -153,8 +153,10 @@ if [ -n "$long" ]; then
     boot 120 "${dev[@]}" --device-args '--no-indirect' -- no-indirect $g/shape.sh plain
     boot 120 "${dev[@]}" --devices 2 -- several-functions $g/several.sh
     # (the second function is the host's directory, by the kernel's driver)
-    at_hand=("${dev[@]}" --devices 2 --cmdline iommu=pt --device-args '--cache-size 64M' --device-args '--cache-size 1G --cache never')
-    boot 900 "${at_hand[@]}" -- libop $g/libop.sh
+    at_hand=("${dev[@]}" --devices 2 --cmdline iommu=pt --device-args)
+    host_side=(--device-args '--cache-size 1G --cache never')
+    boot 900 "${at_hand[@]}" '--cache-size 64M' "${host_side[@]}" -- libop $g/libop.sh
+    boot 200 "${at_hand[@]}" '--cache-size 64M --watch' --vq 3 "${host_side[@]}" -- libop-watched $g/libop.sh watched
     boot 300 "${dev[@]}" --devices 2 --device-args '--cache-size 64M' -- weights-from-python $g/weights.sh -- fio-engine $g/fio.sh
     # What a machine may be like, and what may happen to it
     boot 240 "${dev[@]}" --device-args '--cache-size 1G' -- replug-under-fio $g/replug.sh

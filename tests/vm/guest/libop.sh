@@ -1,5 +1,5 @@
 #!/bin/bash
-# What libvfsdax does, over VFIO: each group of the loopback suite's libop (lib_share.sh) that does not end the device; threads for 5 s.
+# libop.sh [GROUP]...: what libvfsdax does, over VFIO: these groups, or each group of the loopback suite's libop (lib_share.sh) that does not end the device; threads for 5 s.
 # "The host's directory" is what the kernel's driver has mounted of the other function (lab_host_at).
 . "$LAB"
 function=$(lab_function 0)
@@ -14,7 +14,9 @@ checked() {
     echo "$what: $((SECONDS - began)) s"
 }
 lab_host_at /mnt/share || lab_die "no mount"
-for what in names paths dirs xattrs readonly attach data window flags stale shrunk budget vectors populate words stats batch mixed poll threads maps; do
+groups=(names paths dirs xattrs readonly attach data window flags stale shrunk budget vectors populate words stats batch mixed poll threads maps)
+[ $# = 0 ] || groups=("$@")
+for what in "${groups[@]}"; do
     argument=5
     case $what in
         data) argument=150 ;;
@@ -26,6 +28,7 @@ for what in names paths dirs xattrs readonly attach data window flags stale shru
     [ $what != vectors ] || [ "$(md5sum </mnt/share/f)" = "$(host 'md5sum <f')" ] || lab_die "the mount and the host differ"
     find /mnt/share -mindepth 1 -delete
 done
+[ $# = 0 ] || exit 0
 
 # What an idle program has closed is not open for it.
 nothing_open_below_d() {
