@@ -3,7 +3,7 @@ def kvm: {insns_per_us: 3000, kick_us: 1, call_us: 0.7, wake_us: 2.5, register_u
 def nested: kvm + {kick_us: 4.4, call_us: 5, wake_us: 4.5, register_us: 15};
 # Of one operation's counts. $polls: the device polls, so nobody kicks it; ours does as well, so nothing has to wake it.
 def model($m; $polls): .insns / $m.insns_per_us + .regs * $m.register_us + (([.misses, .requests] | min) + .invalidations) * $m.translation_us + .requests * ($m.service_us
-    + if $polls then 0 else $m.kick_us end + if $polls and (.driver | test("vfsdax|library")) then 0 else $m.call_us + $m.wake_us end);
+    + if $polls then 0 else $m.kick_us end + if $polls and (.driver | test("vfsdax|run|library")) then 0 else $m.call_us + $m.wake_us end);
 def median: sort | .[length / 2 | floor];
 # Accesses to devices whose names match, from one mark to another. (What has no name is the IOMMU; the APIC is KVM's own business.)
 def devices($pattern; $a; $b): [$b, $a] | map([.devices | to_entries[] | select(.key | test($pattern)) | .value] | add // 0) | .[0] - .[1];
