@@ -62,7 +62,8 @@ ssize_t view_ask_kernel(struct file *f, int fd, const struct iovec *iov, int n, 
 	ended_ns = now_ns();
 	if (got > 0)
 		atomic_store(&f->seen_ns, ended_ns - begun_ns < SEEN_NS ? ended_ns : begun_ns);
-	report_count(f->report, REPORT_KERNEL, 0);
+	if (got >= 0) /* else done() counts it */
+		report_count(f->report, REPORT_KERNEL, 0);
 	return got;
 }
 
