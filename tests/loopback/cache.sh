@@ -97,6 +97,23 @@ test_directories_that_are_kept_are_never_opened() {
 	expect_same_tree
 }
 
+# On overlayfs an offset in a directory counts entries: who opens it anew after each removal would miss as many.
+test_a_directory_is_emptied_whose_offsets_count_entries() {
+	need_root "mount -t overlay"
+	mkdir "$TEST_DIR/lower" "$TEST_DIR/upper" "$TEST_DIR/work"
+	(mkdir "$TEST_DIR/lower/d" && cd "$TEST_DIR/lower/d" && seq -f "a-name-of-some-length-%g" 1500 | xargs touch)
+	mount -t overlay overlay -o "lowerdir=$TEST_DIR/lower,upperdir=$TEST_DIR/upper,workdir=$TEST_DIR/work" "$HOST_DIR" 2>/dev/null ||
+		skip "no overlayfs here"
+	host_run bash -c 'cd d; seq -f "another-name-of-some-length-%g" 1500 | xargs touch'
+	start_device --cache always
+	mount_share
+	expect_eq "$(bounded 60 "$FSOP" empty "$MNT/d")" 3000 "files that were found"
+	bounded 10 rmdir "$MNT/d"
+	unmount_share
+	stop_device
+	umount "$HOST_DIR"
+}
+
 # ---- memory ----------------------------------------------------------------------------------------------
 
 # What the daemon has of its own, in bytes: the resident pages of all its mappings (heap, stacks, the memory

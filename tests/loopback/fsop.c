@@ -509,6 +509,29 @@ static int cmd_readdir(char **a)
 	return 0;
 }
 
+/* ---- empty DIRECTORY: removes its files, each as soon as its name was read; prints how many */
+static int cmd_empty(char **a)
+{
+	DIR *dir = opendir(a[0]);
+	unsigned count = 0;
+	struct dirent *e;
+
+	if (!dir)
+		die("opendir %s: %s", a[0], strerror(errno));
+	for (errno = 0; (e = readdir(dir)); errno = 0) {
+		if (e->d_type != DT_REG)
+			continue;
+		if (unlinkat(dirfd(dir), e->d_name, 0) < 0)
+			die("unlink %s: %s", e->d_name, strerror(errno));
+		count++;
+	}
+	if (errno)
+		die("readdir %s: %s", a[0], strerror(errno));
+	printf("%u\n", count);
+	closedir(dir);
+	return 0;
+}
+
 /* ---- unlinked FILE: a file without a name lives as long as it is open
  * ------------------------------------- */
 static int cmd_unlinked(char **a)
@@ -729,6 +752,7 @@ static const struct {
 	{"tmpfile", 2, cmd_tmpfile, "DIRECTORY NAME"},
 	{"rename", 3, cmd_rename, "exchange|noreplace OLD NEW"},
 	{"readdir", 1, cmd_readdir, "DIRECTORY"},
+	{"empty", 1, cmd_empty, "DIRECTORY"},
 	{"unlinked", 1, cmd_unlinked, "FILE"},
 	{"errors-after-the-first", 2, cmd_errors_after_the_first, "FILE COUNT"},
 	{"cut", 1, cmd_cut, "SIZE"},

@@ -4,8 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -50,6 +54,35 @@ static int open_proc(int given)
 	log_error("/proc/self/fd: %s; files are opened through it, so /proc must be mounted",
 		  strerror(-fd));
 	return fd;
+}
+
+/* Since 6.6 an offset in tmpfs is an entry's own; before, it counted those that were there. */
+static bool tmpfs_offsets_stay(void)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 6));
+}
+
+/*
+ * Whether an offset in a directory is an entry's own, also for who opens it anew when others have
+ * been removed. Overlayfs counts, as many do that are made of other file systems, or of a server's.
+ */
+static bool offsets_stay(int fd)
+{
+	static const uint32_t own[] = {EXT4_SUPER_MAGIC, /* and ext2, ext3 */
+				       XFS_SUPER_MAGIC,	     BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
+				       0x2fc12fc1 /* ZFS */, 0xca451a4e /* bcachefs */};
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if ((uint32_t)st.f_type == own[i])
+			return true;
+	return (uint32_t)st.f_type == TMPFS_MAGIC && tmpfs_offsets_stay();
 }
 
 /* In the order in which fs_destroy takes them down. Takes `root_fd`. */
@@ -109,6 +142,7 @@ int fs_create(const struct fs_options *options, struct shmem *shmem, struct fs *
 	root_fd = r = open_root(fs, options, &stx);
 	if (r < 0)
 		goto err_proc;
+	fs->offsets_stay = offsets_stay(root_fd);
 	r = init_tables(fs, root_fd, &stx);
 	if (r < 0)
 		goto err_proc;

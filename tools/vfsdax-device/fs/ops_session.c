@@ -134,6 +134,8 @@ static uint32_t accept(const struct fs *fs, bool asks, uint32_t asked)
 
 	if (!fs_watches(fs))
 		able &= ~(uint32_t)AGREE_CHANGES;
+	if (!fs->offsets_stay)
+		able &= ~(uint32_t)AGREE_LISTING_ALONE;
 	if (!shmem_takes_files(fs->shmem))
 		able &= ~(uint32_t)AGREE_FILES;
 	return asks ? ((asked & AGREED_OURS) | unasked) & able : 0;
