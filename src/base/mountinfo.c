@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/mountinfo.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define LINKS_MAX 40u /* as many as the kernel follows */
 
 void mountinfo_unescape(char *s)
 {
@@ -74,7 +78,8 @@ bool mountinfo_find(const char *path, struct mountinfo *out)
 	return w.found;
 }
 
-char *mountinfo_canonical(const char *path)
+/* Without links, but in its last component. */
+static char *canonical_before_last(const char *path)
 {
 	char *copy = strdup(path), *real = NULL, *full = NULL;
 	char *slash;
@@ -87,7 +92,7 @@ char *mountinfo_canonical(const char *path)
 		*slash = '\0';
 	slash = strrchr(copy, '/');
 	last = slash ? slash + 1 : copy;
-	if (slash == copy || strcmp(last, "..") == 0 || strcmp(last, ".") == 0) {
+	if (!*copy || slash == copy || strcmp(last, "..") == 0 || strcmp(last, ".") == 0) {
 		real = realpath(copy, NULL);
 		free(copy);
 		return real;
@@ -100,4 +105,39 @@ char *mountinfo_canonical(const char *path)
 	free(real);
 	free(copy);
 	return full;
+}
+
+/* Where a link at a path from the above leads; NULL: it is none. What is mounted there is not
+ * asked. */
+static char *follow_link(const char *path)
+{
+	char target[4096], *whole = NULL, *canonical;
+	const char *slash = strrchr(path, '/');
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	if (n < 0 || !slash)
+		return NULL;
+	target[n] = '\0';
+	if (asprintf(&whole, "%.*s/%s", target[0] == '/' ? 0 : (int)(slash - path), path, target) <
+	    0)
+		return NULL;
+	canonical = canonical_before_last(whole);
+	free(whole);
+	return canonical;
+}
+
+char *mountinfo_canonical(const char *path)
+{
+	char *at = canonical_before_last(path), *next;
+
+	for (unsigned links = 0; at && (next = follow_link(at)); links++) {
+		free(at);
+		at = next;
+		if (links == LINKS_MAX) {
+			free(at);
+			errno = ELOOP;
+			return NULL;
+		}
+	}
+	return at;
 }

@@ -22,8 +22,8 @@ void mountinfo_each(void (*see)(void *ctx, const char *path, const struct mounti
 bool mountinfo_find(const char *path, struct mountinfo *out);
 
 /*
- * The absolute path without symbolic links, links in its last component left alone: that may be a
- * mount whose daemon is dead. The caller frees it; NULL with errno set.
+ * The absolute path without symbolic links, as /proc has that of a mount. Its last component may be
+ * a mount whose daemon is dead, and need not exist. The caller frees it; NULL with errno set.
  */
 char *mountinfo_canonical(const char *path);
 

@@ -269,6 +269,29 @@ test_a_device_that_is_in_use_says_so() {
 	expect_eq "$(host_run cat f)" 1 "the first mount goes on"
 }
 
+test_the_mountpoint_may_be_a_link() {
+	local err=$TEST_DIR/err point=$MOUNTPOINT src link
+	src=$(source_of_share)
+	start_device
+	mkdir -p "$point"
+	ln -s "${point##*/}" "$TEST_DIR/one"
+	ln -s "$TEST_DIR/one/" "$TEST_DIR/two"
+	for link in one two/; do
+		bounded 20 "$MOUNT" ${src:+"$src"} "$TEST_DIR/$link" 2>"$err" || fail "at $link: status $?: $(tail -n 1 "$err")"
+		is_mounted || fail "nothing is mounted at $point"
+		expect_eq "$(bounded 5 "$STAT" --json "$TEST_DIR/$link" | jq -r .mountpoint)" "$point" "the mountpoint of $link"
+		must_fail bounded 20 "$MOUNT" ${src:+"$src"} "$TEST_DIR/two" 2>"$err"
+		expect_log "$err" "a second mount" "is busy: "
+		unmount_share
+		wait_until 15 "its driver ends" bash -c '! grep -slzxF -- "$1" /proc/[0-9]*/cmdline >/dev/null' - "$TEST_DIR/$link"
+	done
+	must_fail bounded 20 "$MOUNT" ${src:+"$src"} "" 2>"$err"
+	expect_log "$err" "no mountpoint" "mountpoint : No such file or directory"
+	ln -s round "$TEST_DIR/round"
+	must_fail bounded 20 "$MOUNT" ${src:+"$src"} "$TEST_DIR/round" 2>"$err"
+	expect_log "$err" "a link to itself" "round: Too many levels of symbolic links"
+}
+
 test_options_of_the_mount_are_shown_in_the_mount_table() {
 	start_device
 	mount_share -o ro

@@ -25,7 +25,6 @@
 #include "fuse/held.h"
 
 #define ENDS_WITHIN_NS (NS_PER_S / 2)
-#define LINKS_MAX      40
 
 /* ------------------------------------------------------------------ for the next one */
 
@@ -68,40 +67,12 @@ void takeover_prepare(struct daemon *d, dev_t dev)
 
 /* ------------------------------------------------------------------ what it was started with */
 
-/* Where a link at `path` leads, itself not looked at: it may be a mount whose driver is dead. NULL:
- * it is none. */
-static char *follow_link(char *path)
-{
-	char target[4096], *slash = strrchr(path, '/'), *whole = NULL, *canonical;
-	ssize_t n = readlink(path, target, sizeof(target) - 1);
-
-	if (n < 0 || !slash)
-		return NULL;
-	target[n] = '\0';
-	if (asprintf(&whole, "%.*s/%s", target[0] == '/' ? 0 : (int)(slash - path), path, target) <
-	    0)
-		return NULL;
-	canonical = mountinfo_canonical(whole);
-	free(whole);
-	return canonical;
-}
-
 /* *path is the caller's to free, also where it is no mount of ours. */
 static bool find_mount(const char *mountpoint, char **path, struct mountinfo *mount)
 {
 	*path = mountinfo_canonical(mountpoint);
-	for (unsigned links = 0; *path && links < LINKS_MAX; links++) {
-		char *next;
-
-		if (mountinfo_find(*path, mount))
-			return strcmp(mount->type, "fuse." FUSE_MOUNT_SUBTYPE) == 0;
-		next = follow_link(*path);
-		if (!next)
-			return false;
-		free(*path);
-		*path = next;
-	}
-	return false;
+	return *path && mountinfo_find(*path, mount) &&
+	       strcmp(mount->type, "fuse." FUSE_MOUNT_SUBTYPE) == 0;
 }
 
 /* How the mount was mounted; "" at the least. */
