@@ -196,3 +196,15 @@ test_a_driver_that_is_stopped_is_not_waited_for() {
 	bounded 20 umount "$MOUNTPOINT"
 	wait "$driver"
 }
+
+test_what_cannot_be_written_is_an_error() {
+	local form err=$TEST_DIR/err
+	serve_and_read
+	for form in "" --json --all --openmetrics; do
+		must_fail stat_of_mount ${form:+"$form"} >/dev/full 2>"$err"
+		expect_log "$err" "vfsdax-stat $form" "standard output: No space left on device"
+	done
+	must_fail bounded 10 "$STAT" --watch=0.1 --json "$MOUNTPOINT" >/dev/full 2>"$err"
+	must_fail bounded 10 "$MOUNT" --list --json >/dev/full 2>"$err"
+	expect_log "$err" "vfsdax-mount --list" "standard output: No space left on device"
+}

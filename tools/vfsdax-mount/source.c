@@ -2,6 +2,7 @@
 #include "source.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -78,5 +79,10 @@ void source_leave(struct source *s)
 
 int source_list(bool json)
 {
-	return claim_list(claim_pci_env(), stdout, json) < 0 ? 1 : 0;
+	if (claim_list(claim_pci_env(), stdout, json) < 0)
+		return 1;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	log_error("standard output: %s", strerror(errno));
+	return 1;
 }

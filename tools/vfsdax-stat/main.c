@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vfsdax-stat: what running mounts do, for people (people.c) and for programs (json.c,
  * openmetrics.c). */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -72,7 +74,8 @@ static unsigned terminal_columns(void)
 	return MAX(COLUMNS_MIN, MIN(COLUMNS_MAX, size.ws_col));
 }
 
-static void show(const struct options *o, const struct mounts *before, const struct mounts *now)
+/* 0, or an exit status after one log line. */
+static int show(const struct options *o, const struct mounts *before, const struct mounts *now)
 {
 	if (o->openmetrics)
 		show_openmetrics(now);
@@ -82,7 +85,10 @@ static void show(const struct options *o, const struct mounts *before, const str
 		show_all(before, now);
 	else
 		show_people(before, now, terminal_columns());
-	fflush(stdout);
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	log_error("standard output: %s", strerror(errno));
+	return EXIT_FAILURE;
 }
 
 /* Until `*next`, which is moved on by `every_ns`: steps do not drift. */
@@ -112,22 +118,23 @@ static int show_once(const struct options *o, char **paths, size_t count)
 		mounts_free(&before);
 		return EXIT_FAILURE;
 	}
-	show(o, rates ? &before : NULL, &now);
-	status = mounts_status(&now);
+	status = show(o, rates ? &before : NULL, &now);
+	if (!status)
+		status = mounts_status(&now);
 	mounts_free(&before);
 	mounts_free(&now);
 	return status;
 }
 
 /* The screen is cleared and written by one write(2), so that nothing flickers. */
-static void draw(const struct options *o, const struct mounts *before, const struct mounts *now)
+static int draw(const struct options *o, const struct mounts *before, const struct mounts *now)
 {
 	char clock[32];
 	time_t t = time(NULL);
 
 	strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&t));
 	printf("\033[H\033[J%s, every %g s\n\n", clock, (double)o->watch_ns / (double)NS_PER_S);
-	show(o, before, now);
+	return show(o, before, now);
 }
 
 /* Until it is interrupted, or what it is to show is no longer there. */
@@ -139,15 +146,15 @@ static int watch(const struct options *o, char **paths, size_t count)
 
 	if (screen)
 		setvbuf(stdout, NULL, _IOFBF, SCREEN_BYTES);
-	for (bool first = true; !ferror(stdout); first = false) {
+	for (bool first = true;; first = false) {
 		int status = EXIT_FAILURE;
 
 		if (!mounts_ask(paths, count, &now)) {
 			status = now.count == 1 ? mounts_status(&now) : 0;
 			if (screen && !status)
-				draw(o, first ? NULL : &before, &now);
+				status = draw(o, first ? NULL : &before, &now);
 			else if (!first && !status)
-				show(o, &before, &now);
+				status = show(o, &before, &now);
 			if (!first && !screen && !status && !o->json)
 				puts("");
 		}
@@ -159,8 +166,6 @@ static int watch(const struct options *o, char **paths, size_t count)
 		}
 		pause_until(&next, o->watch_ns);
 	}
-	mounts_free(&before);
-	return EXIT_FAILURE;
 }
 
 /* ------------------------------------------------------------------ main */
