@@ -66,6 +66,29 @@ test_socket_and_pid_file_are_removed_after_each_signal() {
 	done
 }
 
+# Scripts remove a socket before they start the next device, whether the last one has ended or not.
+test_a_device_that_ends_late_leaves_the_next_ones_socket() {
+	unix_only "two devices"
+	local first options
+	for options in "" "--sandbox none"; do
+		[ "$(id -u)" = 0 ] || [ "$options" = "--sandbox none" ] || continue
+		# shellcheck disable=SC2086 # words are meant to be split
+		start_device $options
+		first=$DEVICE_PID
+		rm "$SOCK"
+		# shellcheck disable=SC2086
+		start_device $options
+		kill -TERM "$first"
+		wait "$first" || fail "the first device ended with status $?"
+		[ -S "$SOCK" ] || fail "the socket of the next one is gone"
+		expect_eq "$(cat "$SOCK.pid")" "$DEVICE_PID" "number in the pid file"
+		mount_share
+		unmount_share
+		stop_device
+		[ ! -e "$SOCK" ] && [ ! -e "$SOCK.pid" ] || fail "the next one leaves $(ls "$TEST_DIR")"
+	done
+}
+
 test_a_device_that_dies_is_reported_by_its_status() {
 	unix_only "kills the device"
 	need_root "namespaces"

@@ -195,23 +195,37 @@ int listen_activated(void)
 	return fd;
 }
 
-int listen_begin(const struct listen_options *o)
+int listen_begin(struct listen_options *o)
 {
+	struct stat st = {0};
 	int fd;
 
 	if (!o->path)
 		return listen_on_fd(o->fd);
 	fd = listen_on_path(o->path, o->group);
-	if (fd >= 0)
-		write_pid_file(o->path);
+	if (fd < 0)
+		return fd;
+	if (lstat(o->path, &st) == 0) {
+		o->made_dev = st.st_dev;
+		o->made_ino = st.st_ino;
+	}
+	write_pid_file(o->path);
 	return fd;
+}
+
+/* Ours was removed, and the next device listens there already. */
+static bool is_anothers(const struct listen_options *o)
+{
+	struct stat st;
+
+	return lstat(o->path, &st) == 0 && (st.st_dev != o->made_dev || st.st_ino != o->made_ino);
 }
 
 void listen_end(const struct listen_options *o)
 {
 	char path[PATH_MAX];
 
-	if (!o->path)
+	if (!o->path || is_anothers(o))
 		return;
 	unlinkat(AT_FDCWD, o->path, 0);
 	if (pid_file_name(o->path, path))
