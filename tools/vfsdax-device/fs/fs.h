@@ -66,7 +66,7 @@ struct fs {
 	int proc_fd; /* O_PATH of /proc/self/fd: the way from an O_PATH descriptor to an open one */
 	bool privileged; /* may become the caller; else everything runs as the process user */
 	uint64_t root_dev;
-	bool offsets_stay; /* of directories, on the root's file system: AGREE_LISTING_ALONE */
+	bool offsets_stay; /* those of directories, whoever opens them; on the root's device */
 	struct xattrmap *xattrmap; /* NULL: names are the host's */
 
 	/* The session: written under session_lock by INIT, DESTROY and fs_reset, which may come on

@@ -184,6 +184,14 @@ static int list(struct dir_fill *f, const struct fuse_read_in *in, uint64_t fh, 
 	return r;
 }
 
+/* Who has read all of it may go back, or have taken a part of the answer only. */
+static bool can_be_opened_anew(const struct dir_fill *f)
+{
+	const struct fs *fs = f->op->fs;
+
+	return fs->offsets_stay && f->dir->inode->key.dev == fs->root_dev;
+}
+
 /* AGREE_LISTING_OPENS: the handle is kept only for what is still to come; AGREE_LISTING_ALONE: it
  * is not kept. */
 static int open_and_list(struct dir_fill *f, const struct fuse_read_in *in)
@@ -191,12 +199,14 @@ static int open_and_list(struct dir_fill *f, const struct fuse_read_in *in)
 	struct agreement_listing head = {0};
 	struct op *op = f->op;
 	int r = reply_room(op->req) > sizeof(head) ? dir_open(op, &head.fh) : -EINVAL;
+	bool keep;
 
 	if (r < 0)
 		return r;
 	r = list(f, in, head.fh, sizeof(head));
-	head.flags = f->ended ? LISTING_ENDS : f->alone ? 0 : LISTING_OPENED;
-	if (r < 0 || f->ended || f->alone)
+	keep = r == 0 && !f->alone && !(f->ended && can_be_opened_anew(f));
+	head.flags = (f->ended ? LISTING_ENDS : 0) | (keep ? LISTING_OPENED : 0);
+	if (!keep)
 		handle_put(handle_take(op->fs, head.fh, HANDLE_DIR));
 	if (r < 0)
 		return r;
