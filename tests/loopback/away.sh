@@ -2,7 +2,7 @@
 # A device that dies and stays away, or that serves something else when it is back. (reconnect.sh: it is the same.)
 
 # shellcheck source=tests/loopback/lib_reconnect.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
+. "${BASH_SOURCE[0]%/*}/lib_reconnect.sh"
 
 # ---- it stays away --------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,10 @@
 #                      VFSDAX_PCI_START_DEVICE  a program that (re)starts the device with options; without
 #                                               it a test that needs a device with options is skipped
 
-LIB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# A test that is empty is to cost little, and one that waits next to nothing: there are a thousand, and each process is two
+# milliseconds of a CPU. So what is asked again and again is read by the shell itself.
+
+LIB_DIR=${BASH_SOURCE[0]%/*}
 LOOPBACK=${VFSDAX_LOOPBACK:-unix}
 # Sanitizers make everything slower, not less correct: the bounds stretch.
 SLOW=${VFSDAX_SLOW:-1}
@@ -65,21 +68,44 @@ wait_until() {
 	local seconds=$(($1 * SLOW)) what=$2 end
 	shift 2
 	end=$((SECONDS + seconds))
+	local ms=10
 	until "$@"; do
 		[ "$SECONDS" -lt "$end" ] || fail "after $seconds s still not: $what"
-		sleep 0.02
+		nap $ms
+		ms=$((ms < 80 ? 2 * ms : 80))
 	done
 }
+# nap MILLISECONDS, fewer than 1000
+nap() {
+	local seconds
+	printf -v seconds '0.%03d' "$1"
+	read -rt "$seconds" <>"$TEST_DIR/nap" || true
+}
+# state_of STAT-FILE OF A PROCESS: its letter in $STATE, none where it is gone
+state_of() {
+	STATE=
+	{ IFS= read -rd '' STATE <"$1"; } 2>/dev/null || true
+	STATE=${STATE##*) } STATE=${STATE:0:1}
+}
 # A child that has ended but was not waited for is as good as gone.
-gone() { ! [ -e "/proc/$1" ] || [[ $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) =~ ^(Z|X|$) ]]; }
+gone() {
+	state_of "/proc/$1/stat"
+	[[ $STATE == [ZX] || -z $STATE ]]
+}
 unix_only() { [ "$LOOPBACK" = unix ] || skip "$*"; }
 # stop_process PID: returns when each of its threads has stopped, which kill(1) does not wait for
 stop_process() {
 	kill -STOP "$1"
 	wait_until 10 "process $1 stops" is_stopped "$1"
 }
-is_stopped() { ! sed 's/.*) //' "/proc/$1/task"/*/stat | grep -qv '^T'; }
-need_root() { [ "$(id -u)" = 0 ] || skip "needs root: $*"; }
+is_stopped() {
+	local file
+	for file in "/proc/$1/task"/*/stat; do
+		state_of "$file"
+		[[ $STATE == T || -z $STATE ]] || return 1
+	done
+}
+need_root() { [ "$EUID" = 0 ] || skip "needs root: $*"; }
 can_pass() { # passthrough needs the driver to be root's, and Linux 6.9
 	unix_only "over VFIO no file of the host's comes here"
 	need_root "CAP_SYS_ADMIN"
@@ -101,17 +127,22 @@ start_device() {
 	fi
 	[ -e /dev/fuse ] || skip "no /dev/fuse on this machine"
 	: >>"$DEVICE_LOG"
-	DEVICE_ANSWERS=$(grep -c "listening on" "$DEVICE_LOG") || true
-	rm -f "$SOCK"
+	mapfile -t <"$DEVICE_LOG"
+	DEVICE_SAID=${#MAPFILE[@]}
+	[ ! -e "$SOCK" ] || rm "$SOCK"
 	"${DEVICE_WRAP[@]}" "$DEVICE" --shared-dir "$HOST_DIR" --socket-path "$SOCK" "$@" 2>>"$DEVICE_LOG" &
 	DEVICE_PID=$!
 	wait_until 10 "vfsdax-device says that it listens" device_answered
 	! gone "$DEVICE_PID" || fail "vfsdax-device ended at start: $(tail -n 3 "$DEVICE_LOG")"
-	DEVICE_WORKER=$(pgrep -P "$DEVICE_PID" | head -n 1) || true
+	read -r DEVICE_WORKER _ <"/proc/$DEVICE_PID/task/$DEVICE_PID/children" || true
 	DEVICE_WORKER=${DEVICE_WORKER:-$DEVICE_PID}
 }
 DEVICE_WRAP=()
-device_answered() { [ "$(grep -c "listening on" "$DEVICE_LOG")" -gt "$DEVICE_ANSWERS" ] || gone "$DEVICE_PID"; }
+DEVICE_SAID=0 # lines of the log of those before it
+device_answered() {
+	mapfile -s "$DEVICE_SAID" -t <"$DEVICE_LOG"
+	[[ "${MAPFILE[*]}" == *"listening on"* ]] || gone "$DEVICE_PID"
+}
 
 # SIGTERM ends it with status 0.
 stop_device() {
@@ -147,17 +178,23 @@ source_of_share() {
 
 # ---- the mount ----------------------------------------------------------------------------------
 
-is_mounted() { grep -q " $MOUNTPOINT fuse" /proc/self/mounts; }
+is_mounted() {
+	mapfile </proc/self/mounts
+	[[ "${MAPFILE[*]}" == *" $MOUNTPOINT fuse"* ]]
+}
 
 # Our mount's process: the one whose arguments hold our private mountpoint. (What it forks to keep the mount for the next
 # driver may show the same.)
 find_mount_pid() {
-	local file pid
-	for file in $(grep -slzxF -- "$MOUNTPOINT" /proc/[0-9]*/cmdline || true); do
-		pid=${file//[!0-9]/}
-		[ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(readlink -f "$MOUNT")" ] || continue
-		case "$(cat "/proc/$pid/comm" 2>/dev/null)" in vfsdax-holder | vfsdax-teller) continue ;; esac
-		gone "$pid" || { echo "$pid"; return 0; }
+	local exe pid name word
+	for exe in /proc/[0-9]*/exe; do
+		[ "$exe" -ef "$MOUNT" ] || continue
+		pid=${exe//[!0-9]/}
+		{ read -r name <"/proc/$pid/comm" && mapfile -td '' <"/proc/$pid/cmdline"; } 2>/dev/null || continue
+		case $name in vfsdax-holder | vfsdax-teller) continue ;; esac
+		for word in "${MAPFILE[@]}"; do
+			[ "$word" != "$MOUNTPOINT" ] || gone "$pid" || { echo "$pid"; return 0; }
+		done
 	done
 	return 1
 }
@@ -177,7 +214,7 @@ MOUNT_WRAP=()
 mount_share() {
 	local status=0
 	# (a mountpoint left dead by a killed daemon is there, though nobody can say so)
-	is_mounted || mkdir -p "$MOUNTPOINT"
+	is_mounted || [ -d "$MOUNTPOINT" ] || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
 	bounded 20 "${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" "${MOUNT_DEFAULTS[@]}" "$@" 2>>"$MOUNT_LOG" || status=$?
@@ -196,7 +233,7 @@ serve_and_mount() {
 
 # mount_share in the foreground (-f), as a child: its log and its exit status can be looked at.
 mount_share_fg() {
-	is_mounted || mkdir -p "$MOUNTPOINT"
+	is_mounted || [ -d "$MOUNTPOINT" ] || mkdir -p "$MOUNTPOINT"
 	local src
 	src=$(source_of_share)
 	"${MOUNT_WRAP[@]}" "$MOUNT" ${src:+"$src"} "$MOUNTPOINT" -f "${MOUNT_DEFAULTS[@]}" "$@" >>"$MOUNT_LOG" 2>&1 &
@@ -208,7 +245,7 @@ mount_share_fg() {
 mounted_or_gone() { is_mounted || gone "$MOUNT_PID"; }
 
 unmount_command() {
-	if [ "$(id -u)" = 0 ]; then
+	if [ "$EUID" = 0 ]; then
 		umount "$MOUNTPOINT"
 	else
 		fusermount3 -u "$MOUNTPOINT"
@@ -246,10 +283,16 @@ remount_share() {
 # ---- looking ------------------------------------------------------------------------------------
 
 stat_json() { bounded 10 "$STAT" --json "$MOUNTPOINT"; }
+# stat_value NAME ELSE: as vfsdax-stat --all prints it (jq needs thirty milliseconds to start)
+stat_value() {
+	local all
+	all=$(bounded 10 "$STAT" --all "$MOUNTPOINT") || return
+	[[ $'\n'$all =~ $'\n'"$1"' '+([^$'\n']*) ]] && echo "${BASH_REMATCH[1]}" || echo "$2"
+}
 # stat_counter window.read_bytes: a number; 0 for a counter that is not there yet (requests.LOOKUP)
-stat_counter() { stat_json | jq -r ".$1 // 0"; }
-dax_used() { stat_json | jq -r '.dax.used'; }
-dax_reason() { stat_json | jq -r '.dax.reason // ""'; }
+stat_counter() { stat_value "$1" 0; }
+dax_used() { stat_value dax.used null; }
+dax_reason() { stat_value dax.reason ''; }
 
 # host_run COMMAND...: the host runs it in the shared directory.
 host_run() {
@@ -313,7 +356,7 @@ caps() { capsh --decode="$1" | sed 's/.*=//'; }
 tool() {
 	local path tools=${VFSDAX_TOOLS:-$VFSDAX_BUILD/tools}
 	for path in "$tools/$1" "$tools/$1/$1"; do
-		[ -f "$path" ] && [ -x "$path" ] && { readlink -f "$path"; return 0; }
+		[ -f "$path" ] && [ -x "$path" ] && { echo "$path"; return 0; }
 	done
 	printf '%s\n' "$tools/$1"
 }
@@ -328,20 +371,19 @@ setup() {
 	for program in "$MOUNT" "$STAT" "$FSOP"; do
 		[ -x "$program" ] || fail "$program is not built"
 	done
-	mkdir -p "$MOUNTPOINT"
+	mkfifo "$TEST_DIR/nap"
 	if [ "$LOOPBACK" = pci ]; then
 		HOST_DIR=${VFSDAX_PCI_HOST_DIR:+$VFSDAX_PCI_HOST_DIR/$TEST_NAME}
 		MNT=$MOUNTPOINT/$TEST_NAME
-		[ -z "$HOST_DIR" ] || mkdir -p "$HOST_DIR"
+		mkdir -p "$MOUNTPOINT" ${HOST_DIR:+"$HOST_DIR"}
 	else
 		[ -x "$DEVICE" ] || fail "$DEVICE is not built"
 		HOST_DIR=$TEST_DIR/host
 		MNT=$MOUNTPOINT
-		mkdir -p "$HOST_DIR"
+		mkdir "$MOUNTPOINT" "$HOST_DIR"
 	fi
 	local san="log_path=$TEST_DIR/sanitizer:exitcode=99"
 	export ASAN_OPTIONS=$san:detect_leaks=1 UBSAN_OPTIONS=$san:print_stacktrace=1 TSAN_OPTIONS=$san
-	export LSAN_OPTIONS=suppressions=$LIB_DIR/lsan.supp:print_suppressions=0
 }
 
 # What every test ends with, so that clean-up is tested a hundred times.

@@ -2,7 +2,7 @@
 # What the themes about a driver's death have in common (takeover.sh, takeover_mounts.sh, upgrade.sh).
 
 # shellcheck source=tests/loopback/lib_reconnect.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
+. "${BASH_SOURCE[0]%/*}/lib_reconnect.sh"
 
 # moments FEW ALL: in each of them something dies
 moments() { if [ "${VFSDAX_LONG:-}" ]; then echo "$2"; else echo "$1"; fi; }
@@ -11,11 +11,14 @@ moments() { if [ "${VFSDAX_LONG:-}" ]; then echo "$2"; else echo "$1"; fi; }
 
 # below_us NAME: processes of that name that this test has started: below the supervisor, whose child its shell is
 below_us() {
-	local pid above
-	for pid in $(pgrep -x "$1" || true); do
-		above=$pid
+	local name pid above word
+	for pid in /proc/[0-9]*; do
+		{ read -r name <"$pid/comm"; } 2>/dev/null && [ "$name" = "$1" ] || continue
+		pid=${pid#/proc/} above=${pid}
 		while [ "${above:-0}" -gt 1 ] && [ "$above" != "$PPID" ]; do
-			above=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$above/status" 2>/dev/null || true)
+			word=
+			{ while read -r word above && [ "$word" != PPid: ]; do :; done <"/proc/$above/status"; } 2>/dev/null || above=
+			[ "$word" = PPid: ] || above=
 		done
 		[ "$above" != "$PPID" ] || gone "$pid" || echo "$pid"
 	done

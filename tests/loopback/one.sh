@@ -3,7 +3,7 @@
 # TEST_NAME, VFSDAX_BUILD and VFSDAX_HELPERS. Status 0, 1, or 77 for a test that lacks what it needs.
 set -eEuo pipefail
 umask 022
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=${BASH_SOURCE[0]%/*}
 # shellcheck source=tests/loopback/lib.sh
 . "$here/lib.sh"
 # shellcheck disable=SC1090 # one of the theme files beside this one

@@ -3,7 +3,7 @@
 # again: helper libop, tests/loopback/lib. run.sh --kills N says how often, VFSDAX_SEED repeats the moments (reconnect.sh).
 
 # shellcheck source=tests/loopback/lib_reconnect.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
+. "${BASH_SOURCE[0]%/*}/lib_reconnect.sh"
 
 LIBOP=${LIBOP:-${VFSDAX_HELPERS:-}/libop}
 

@@ -9,7 +9,7 @@
 # VFSDAX_STORM_OPTIONS has more options of storm, as --without link.
 
 # shellcheck source=tests/loopback/lib_reconnect.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_reconnect.sh"
+. "${BASH_SOURCE[0]%/*}/lib_reconnect.sh"
 
 # ---- storm --------------------------------------------------------------------------------------------------------------
 

@@ -17,12 +17,12 @@
 # it where the defaults (120 s, in every run) do not fit.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+root=$(cd "$here/../.." && pwd -P)
 build=$root/build/release helpers='' only=. quick='' jobs=2 list='' label='' keep=''
 while [ $# -gt 0 ]; do
 	case $1 in
-	--build) build=$(cd "$2" && pwd); shift ;;
-	--helpers) helpers=$(cd "$2" && pwd); shift ;;
+	--build) build=$(cd "$2" && pwd -P); shift ;;
+	--helpers) helpers=$(cd "$2" && pwd -P); shift ;;
 	--only) only=$2; shift ;;
 	--quick) quick=1 ;;
 	--long) export VFSDAX_LONG=1 ;;
@@ -84,13 +84,14 @@ if [ "$(id -u)" = 0 ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups te
 fi
 
 run_one() {
-	local theme=$1 name=$2 seconds=$(($3 * slow)) status=0 start log word reason
+	local theme=$1 name=$2 seconds=$(($3 * slow)) status=0 start log word reason us
 	export TEST_DIR=$work/$theme.$name TEST_NAME=$theme.$name
 	mkdir "$TEST_DIR"
 	log=$TEST_DIR/log
-	start=$EPOCHREALTIME
+	start=${EPOCHREALTIME/[.,]/}
 	"$VFSDAX_HELPERS/supervise" -s -t "$seconds" -- bash "$here/one.sh" "$theme" "$name" >"$log" 2>&1 </dev/null || status=$?
-	seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+	us=$((${EPOCHREALTIME/[.,]/} - start))
+	seconds=$((us / 1000000)).$((us / 100000 % 10))
 	case $status in
 	0) word=ok reason= ;;
 	77) word=skip reason=$(sed -n 's/^SKIP: //p' "$log" | tail -n 1) ;;
@@ -106,7 +107,7 @@ run_one() {
 			echo "       log: $log"
 		fi
 	} >"$TEST_DIR/report"
-	flock "$results" cat "$TEST_DIR/report"
+	if [ "$word" = FAIL ]; then flock "$results" cat "$TEST_DIR/report"; else printf '%s\n' "$(<"$TEST_DIR/report")"; fi
 	printf '%s %s\n' "$word" "$label/$TEST_NAME ${reason}" >>"$results"
 	if [ "$word" != FAIL ] && [ -z "$keep" ]; then
 		rm -rf --one-file-system "$TEST_DIR" 2>/dev/null || rm -rf --one-file-system "$TEST_DIR"

@@ -3,7 +3,7 @@
 # (reconnect.sh: under load; takeover_mounts.sh: umount, and mounts of all kinds; upgrade.sh: without a death.)
 
 # shellcheck source=tests/loopback/lib_takeover.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_takeover.sh"
+. "${BASH_SOURCE[0]%/*}/lib_takeover.sh"
 
 # ---- alive ------------------------------------------------------------------------------------------------------------------
 

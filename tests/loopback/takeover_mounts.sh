@@ -3,7 +3,7 @@
 # beside it, other users. (takeover.sh: the driver alone; takeover_state.sh: what the kernel and others have of the mount.)
 
 # shellcheck source=tests/loopback/lib_takeover.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_takeover.sh"
+. "${BASH_SOURCE[0]%/*}/lib_takeover.sh"
 
 # ---- an end instead of a next driver -------------------------------------------------------------------------------------------
 

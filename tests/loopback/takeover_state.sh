@@ -3,7 +3,7 @@
 # direct maps, counters. (takeover.sh: the driver alone.)
 
 # shellcheck source=tests/loopback/lib_takeover.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_takeover.sh"
+. "${BASH_SOURCE[0]%/*}/lib_takeover.sh"
 
 state_bytes() { # of the holder's and the driver's memory files
 	for pid in "$MOUNT_PID" "$(holders)"; do

@@ -3,7 +3,7 @@
 # another command than the first one. (reconnect.sh: under storms.)
 
 # shellcheck source=tests/loopback/lib_takeover.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib_takeover.sh"
+. "${BASH_SOURCE[0]%/*}/lib_takeover.sh"
 
 # ---- vfsdax-mount --upgrade ------------------------------------------------------------------------------------------------------
 
