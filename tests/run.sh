@@ -98,7 +98,14 @@ group() {
 	return "$status"
 }
 # How much of it runs at the same time: most tests wait more than they compute.
-at_once=$((jobs * 2))
+at_once=$((jobs * 3))
+# beside NAME COMMAND...: a group that runs beside those that follow, until all_beside; its lines come then
+beside() { group "$@" >"$times.beside.${1//\//.}" 2>&1 & }
+all_beside() {
+	local lines
+	wait
+	for lines in "$times".beside.*; do [ ! -e "$lines" ] || { cat "$lines"; rm "$lines"; }; done
+}
 
 # ---- groups ------------------------------------------------------------------------------------------------------
 
@@ -143,7 +150,7 @@ unit_tests() { # PRESET [REGEX]
 	# never "ctest -R only": printed names carry the preset, so the choice is made here
 	local names
 	names=$(ctest --test-dir "$dir" --show-only=json-v1 2>/dev/null | jq -r '.tests[].name' |
-		while read -r name; do [[ unit/$1/$name =~ $only && $name =~ ${2:-.} ]] && echo "$name"; done)
+		while read -r name; do [[ unit/$1/$name =~ $only && $name =~ ${2:-.} && ! $name =~ ${without:-^$} ]] && echo "$name"; done)
 	[ -n "$names" ] || return 0
 	ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
 		"$supervise" -t 900 -- ctest --test-dir "$dir" -j "$at_once" --timeout 180 --output-on-failure \
@@ -185,26 +192,35 @@ suite() { # NAME COMMAND...: passes its lines on and adds its counts up
 	fi
 }
 
-# Not with a sanitizer, unless --long: what programs say and write, and what takes long for another reason than memory, or
-# what "delays" runs again.
-heavy='/((bench|mounting|stat|upgrade|takeover_mounts|fio_engine|torture)\.|data\.sparse_3g|lifecycle\.fifty_mounts'
+# Not with a sanitizer, unless --long. What programs say and write, and what takes long for another reason than memory:
+heavy='/((bench|mounting|stat|upgrade|takeover_mounts|fio_engine)\.|lifecycle\.fifty_mounts|unhindered\.the_host_unmounts'
 heavy+='|takeover_state\.(twenty_thousand_nodes|a_holder_that_does_not_answer)|direct\.a_device_that_dies_leaves_the_memory'
-heavy+='|unhindered\.the_host_unmounts|names\.readdir_of_20000|window\.every_policy|failing\.an_idle_mount_outlives'
-heavy+='|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast|the_storm_finds|the_holder_finds|.*_(without|by)_))'
-# Of these what the release build runs though --quick leaves it out.
-once='/(data\.sparse_3g|lifecycle\.fifty_mounts|takeover_state\.twenty_thousand|unhindered\.the_host_unmounts|names\.readdir_of_20000'
+heavy+='|names\.readdir_of_20000|failing\.an_idle_mount_outlives|reconnect\.(the_storm_finds|the_holder_finds)'
+# ... what is about what each side sees, on the ways of "data", "coherence" and "posix":
+heavy+='|certificate\.|rights\.set_id_bits|jobs\.many_processes'
+# ... what does very often what another test does less often:
+heavy+='|hoard\.very_many_(files|owners)|host\.a_tree_is_looked_at_twice|cache\.directories_that_are_kept|lib_share\.a_directory_of_5000'
+# ... what differs from another in who dies and in what is held; the one that stays is that in which both die:
+heavy+='|reconnect\.(.*_(without|by)_|what_is_held_is_(held|kept_for)|(fio_verifies|processes_take_turns)(_though_the_driver_dies)?$)'
+# ... and what "delays" runs on the same build:
+heavy+='|(data|window|coherence|torture)\.|lib_share\.what_the_host|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast))'
+# What the release build runs though --quick leaves it out.
+once='/(data\.sparse_3g|lifecycle\.fifty_mounts|unhindered\.the_host_unmounts|names\.readdir_of_20000'
 once+='|window\.every_policy|failing\.an_idle_mount|bench\.(an_io_that|lib_and_map)|fio_engine\.(a_source_that|a_device_that|pointers_into))'
 # What is not about the window or requests runs once more with files passed through, as users mount.
 passed_themes='/((coherence|posix)\.|data\.(tree|unaligned|reads_))'
-# loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only, but not $without
+# loopback LABEL PRESET PATTERN [OPTIONS OF tests/loopback/run.sh]: what matches PATTERN and --only, but not $without; and
+# what matches $also whatever the options
 loopback() {
 	local label=$1 dir names
 	dir=$(build_dir "$2")
-	names=$(tests/loopback/run.sh --list --label "$1" --only "$3" "${@:4}" | sed "s,^,$1/,; s/ .*//" | grep -E -- "$only" |
-		grep -vE -- "${without:-^$}")
+	names=$({
+		tests/loopback/run.sh --list --label "$1" --only "$3" "${@:4}"
+		[ -z "${also:-}" ] || tests/loopback/run.sh --list --label "$1" --only "$also"
+	} | sed "s,^,$1/,; s/ .*//" | grep -E -- "$only" | grep -vE -- "${without:-^$}")
 	[ -n "$names" ] || return 0
 	suite "$label" tests/loopback/run.sh --build "$dir" --jobs "$at_once" --label "$label" \
-		--only "^($(paste -sd'|' <<<"$names" | sed 's/\./\\./g'))\$" ${long:+--long} "${@:4}"
+		--only "^($(paste -sd'|' <<<"$names" | sed 's/\./\\./g'))\$" ${long:+--long}
 }
 # (not grep -q: it ends before the list does, which pipefail takes for a failure)
 loopback_has() { tests/loopback/run.sh --list | sed "s,^,loopback/$1/,; s/ .*//" | grep -E -- "$only" >/dev/null; }
@@ -228,16 +244,20 @@ fuzz() {
 	build fuzz bash -c 'cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVFSDAX_FUZZ=ON \
 		-DCMAKE_C_FLAGS_RELWITHDEBINFO="-O1 -g" -DVFSDAX_SANITIZE=address,undefined && cmake --build build/fuzz -j '"$jobs"' --target tests/fuzz/all' ||
 		return
-	local targets=() seconds target
+	local targets=() seconds target running
 	mapfile -t targets < <(find build/fuzz/tests/fuzz -maxdepth 2 -type f -executable -name '*fuzz*' ! -name '*.so*' | sort)
 	[ ${#targets[@]} -gt 0 ] || { record FAIL fuzz 0 "no targets were built"; return; }
-	seconds=$((long ? 600 / ${#targets[@]} : 3))
-	for target in "${targets[@]}"; do
-		[ "$(jobs -pr | wc -l)" -lt "$jobs" ] || wait -n
-		# All of the device in one process has the most to be found in.
-		case $target in *state) fuzz_target "$target" $((8 * seconds)) ;; *) fuzz_target "$target" "$seconds" ;; esac &
-	done
-	wait
+	seconds=$((long ? 600 / ${#targets[@]} : 2))
+	( # (its jobs are counted, not those beside it)
+		running=0
+		for target in "${targets[@]}"; do
+			[ "$running" -lt "$jobs" ] || { wait -n; running=$((running - 1)); }
+			# All of the device in one process has the most to be found in.
+			case $target in *state) fuzz_target "$target" $((8 * seconds)) ;; *) fuzz_target "$target" "$seconds" ;; esac &
+			running=$((running + 1))
+		done
+		wait
+	)
 }
 fuzz_target() { # PROGRAM SECONDS
 	local name corpus seeds=() floor dir
@@ -354,10 +374,9 @@ wanted() { # PRESET
 release() {
 	group build/release build_release || return
 	group unit/release unit_tests release
-	group loopback/release loopback loopback/release release . "${short[@]}"
-	[ "$quick" ] || [ "$long" ] || group loopback/release loopback loopback/release release "$once"
+	also=$([ "$quick$long" ] || echo "$once") group loopback/release loopback loopback/release release . "${short[@]}"
 	[ "$quick" ] || VFSDAX_PASSTHROUGH=auto group loopback/passed loopback loopback/passed release "$passed_themes" "${short[@]}"
-	group package package
+	beside package package
 }
 package() {
 	test_step abi 60 tests/abi/check.sh build/release
@@ -374,26 +393,30 @@ asan() {
 	group build/asan build asan configure_and_build asan || return
 	group unit/asan unit_tests asan
 	without=$([ "$long" ] || echo "$heavy") group loopback/asan loopback loopback/asan asan .
-	[ "$quick" ] || group delays/asan delays asan
+	[ "$quick" ] || beside delays/asan delays asan
 }
+# (these have but one thread)
+alone='lock_model|window\.(admission|omap|router|space|span|window)$|kept_load|device-ring|fs-(channel|hiprio|init)|fuse-(pool|reply)|sandbox-thread|virtqueue-split'
 tsan() {
 	group build/tsan build tsan configure_and_build tsan {tests/{unit,loopback,torture},tools}/all || return
 	# The thread sanitizer watches what is threaded: rings, window, workers, libvfsdax.
-	group unit/tsan unit_tests tsan 'window|ring|virtqueue|worker|fuse|fs-|bridge|thread|lib-|device_state|device_fs.(lock|session|sweep)'
+	without="$alone" group unit/tsan unit_tests tsan 'window|ring|virtqueue|worker|fuse|fs-|bridge|thread|lib-|device_state|device_fs.(lock|session|sweep)'
 	[ "$quick" ] || group delays/tsan delays tsan
 }
 
 rest && group sources sources
+# What is done one thing after the other, or waits a lot, runs beside what computes: the packages beside the build with asan,
+# delays there beside tsan, the guests beside the linters, fuzzers and models.
 for preset in release asan tsan; do
 	! wanted $preset || $preset
 done
+all_beside
 if rest && [ -z "$quick" ]; then
+	beside vm vm
 	group lint lint
 	group fuzz fuzz
 	group quickstart quickstart
-	# The one computes on one CPU, the other waits a lot.
-	group vm vm &
 	group model model
-	wait
+	all_beside
 fi
 finish

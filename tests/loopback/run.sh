@@ -116,7 +116,8 @@ run_one() {
 export -f run_one
 export here work results label slow keep
 
-tests | xargs -P "$jobs" -r -L 1 bash -c 'run_one "$@"' run_one || true
+# What may take longest begins first.
+tests | sort -s -k 3,3nr | xargs -P "$jobs" -r -L 1 bash -c 'run_one "$@"' run_one || true
 
 # grep -c says 0 with status 1
 passed=$(grep -c '^ok ' "$results" || true)
