@@ -4,7 +4,7 @@
 #   tests/run.sh [--preset P] [--only PATTERN] [--quick | --long] [--no-install] [--list]
 #
 #   --quick         two minutes: the release build, its unit tests, the short loopback tests
-#   (neither)       what CI runs, twenty minutes on two CPUs: also sanitizers, delays, models, linters, a minute of fuzzing,
+#   (neither)       what CI runs, thirteen minutes on two CPUs: also sanitizers, delays, models, linters, a minute of fuzzing,
 #                   three boots of a guest
 #   --long          all there is: the whole loopback suite on both builds and in a guest, all guests, more rounds where
 #                   tests race, fuzzing and delays for ten minutes each
@@ -197,7 +197,9 @@ heavy='/((bench|mounting|stat|upgrade|takeover_mounts|fio_engine)\.|lifecycle\.f
 heavy+='|takeover_state\.(twenty_thousand_nodes|a_holder_that_does_not_answer)|direct\.a_device_that_dies_leaves_the_memory'
 heavy+='|names\.readdir_of_20000|failing\.an_idle_mount_outlives|reconnect\.(the_storm_finds|the_holder_finds)'
 # ... what is about what each side sees, on the ways of "data", "coherence" and "posix":
-heavy+='|certificate\.|rights\.set_id_bits|jobs\.many_processes'
+heavy+='|certificate\.|rights\.set_id_bits|jobs\.(many_processes|tar|git)'
+# ... what is about processes that come and go and are killed, which report nothing; what they hand over is takeover_state's:
+heavy+='|takeover\.'
 # ... what does very often what another test does less often:
 heavy+='|hoard\.very_many_(files|owners)|host\.a_tree_is_looked_at_twice|cache\.directories_that_are_kept|lib_share\.a_directory_of_5000'
 # ... what differs from another in who dies and in what is held; the one that stays is that in which both die:
