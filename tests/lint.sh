@@ -18,19 +18,20 @@ missing() {
 
 # clean TOOL FILE FLAGS...: what the file is after preprocessing decides whether the tool has seen it
 clean() {
-	local tool=$1 file=$2 key check=()
+	local tool=$1 file=$2 key='' check=()
 	shift 2
 	case $tool in
 	clang-tidy) check=(clang-tidy --quiet ${tidy_checks:+"--checks=$tidy_checks"} "$file" -- "$@") ;;
 	gcc) check=(gcc "$@" -O1 -Werror -c -o /dev/null "$file") ;;
 	clang) check=(clang "$@" -fsyntax-only -Werror "$file") ;;
 	esac
-	key=$({ echo "$tools_are $* $tool ${tidy_checks:-}"; cc -E "$@" "$file"; } 2>/dev/null | sha256sum | cut -c 1-40)
-	[ ! -e "build/lint/$key" ] || return 0
+	# (CI has seen nothing: there the question costs a third of the answer)
+	[ "${CI:-}" = true ] || key=$({ echo "$tools_are $* $tool ${tidy_checks:-}"; cc -E "$@" "$file"; } 2>/dev/null | sha256sum | cut -c 1-40)
+	[ -z "$key" ] || [ ! -e "build/lint/$key" ] || return 0
 	# the count of suppressed warnings is noise
 	"${check[@]}" 2>&1 | grep -vE '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -header-filter|^Error while processing'
 	[ "${PIPESTATUS[0]}" = 0 ] || return 1
-	: >"build/lint/$key"
+	[ -z "$key" ] || : >"build/lint/$key"
 }
 export -f clean
 

@@ -4,7 +4,7 @@
 #   tests/run.sh [--preset P] [--only PATTERN] [--quick | --long] [--no-install] [--list]
 #
 #   --quick         two minutes: the release build, its unit tests, the short loopback tests
-#   (neither)       what CI runs, thirteen minutes on two CPUs: also sanitizers, delays, models, linters, a minute of fuzzing,
+#   (neither)       what CI runs, fifteen minutes on two CPUs: also sanitizers, delays, models, linters, a minute of fuzzing,
 #                   three boots of a guest
 #   --long          all there is: the whole loopback suite on both builds and in a guest, all guests, more rounds where
 #                   tests race, fuzzing and delays for ten minutes each
