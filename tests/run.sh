@@ -208,6 +208,7 @@ heavy+='|reconnect\.(.*_(without|by)_|what_is_held_is_(held|kept_for)|(fio_verif
 heavy+='|(data|window|coherence|torture)\.|lib_share\.what_the_host|reconnect\.(a_storm_is_done_exactly_once$|storms_outlast))'
 # What the release build runs though --quick leaves it out.
 once='/(data\.sparse_3g|lifecycle\.fifty_mounts|unhindered\.the_host_unmounts|names\.readdir_of_20000'
+once+='|data\.unaligned_.*_small_window|jobs\.(git|many_processes)|lib_share\.a_directory_of_5000|rights\.set_id_bits'
 once+='|window\.every_policy|failing\.an_idle_mount|bench\.(an_io_that|lib_and_map)|fio_engine\.(a_source_that|a_device_that|pointers_into))'
 # What is not about the window or requests runs once more with files passed through, as users mount.
 passed_themes='/((coherence|posix)\.|data\.(tree|unaligned|reads_))'
