@@ -11,7 +11,7 @@
 #   --placement P    free: the scheduler places everybody; same: client and server on one CPU; both (default)
 #   --preset P       which build of vfsdax is measured (default release); it is built when it is not there
 #   --build DIR      or programs that are there already, below DIR/tools
-#   --base DIR       another build, measured as the server "base" beside this one
+#   --base DIR       another build: each of the servers vfsdax* is measured with its programs, too, as NAME-base
 #   --workloads RE   only those whose name matches: rand4k-1 rand4k-2 seq1m-1 create unlink
 #   --dir DIR        where the file lies (default /var/tmp; it is warm in the page cache in any case)
 #   --servers NAMES  some of: host floor floor-bounce floor-1 passthrough_ll vfsdax vfsdax-queue vfsdax-pass
@@ -90,8 +90,8 @@ build_passthrough() {
 [[ $servers != *passthrough_ll* ]] || build_passthrough
 
 build=${build:-$root/build/$preset}
-[ -z "$base" ] || servers+=" base"
-tool() { if [ "${2:-}" = base ]; then echo "$base/tools/$1"; elif [ -f "$build/tools/$1" ]; then echo "$build/tools/$1"; else echo "$build/tools/$1/$1"; fi; }
+[ -z "$base" ] || for s in $servers; do [[ $s != vfsdax* ]] || servers+=" $s-base"; done
+tool() { if [[ ${2:-} = *-base ]]; then echo "$base/tools/$1"; elif [ -f "$build/tools/$1" ]; then echo "$build/tools/$1"; else echo "$build/tools/$1/$1"; fi; }
 if [[ $servers == *vfsdax* ]] && ! { [ -x "$(tool vfsdax-mount)" ] && [ -x "$(tool vfsdax-device)" ]; }; then
 	{ cmake --preset "$preset" -S "$root" && cmake --build "$build" --target vfsdax-device vfsdax-mount vfsdax-stat; } >"$bin/build.log" 2>&1 ||
 		die "vfsdax does not build: $bin/build.log"
@@ -114,20 +114,20 @@ start() { # PLACEMENT SERVER: mounted at $work/PLACEMENT.SERVER
 	local mnt=$work/$1.$2 on=() sock=$work/$1.$2.sock
 	[ "$1" = free ] || on=(taskset -c "$cpu")
 	mkdir "$mnt"
-	case $2 in
+	case ${2%-base} in
 	floor) "${on[@]}" "$bin/floor" "$work/share/data" "$mnt" & ;;
 	floor-bounce) "${on[@]}" "$bin/floor" --bounce "$work/share/data" "$mnt" & ;;
 	floor-1) "${on[@]}" "$bin/floor" --threads 1 "$work/share/data" "$mnt" & ;;
 	passthrough_ll) "${on[@]}" "$bin/passthrough_ll" -f -o "source=$work/share,cache=never" "$mnt" & ;;
 	host) mount --bind "$work/share" "$mnt" ;;
-	vfsdax | vfsdax-queue | vfsdax-pass | base)
+	vfsdax | vfsdax-queue | vfsdax-pass)
 		"${on[@]}" "$(tool vfsdax-device "$2")" --shared-dir "$work/share" --socket-path "$sock" 2>"$sock.log" &
 		devices+=($!)
 		wait_for 10 "vfsdax-device" grep -qs 'listening on' "$sock.log"
 		local options=()
-		[ "$2" != vfsdax-queue ] || options=(-o dax=never,cache=none)
+		[[ $2 != vfsdax-queue* ]] || options=(-o dax=never,cache=none)
 		# (a build from before it knows no such option)
-		[ "$2" = vfsdax-pass ] || ! "$(tool vfsdax-mount "$2")" --help-all 2>/dev/null | grep -q passthrough= || options+=(-o passthrough=never)
+		[[ $2 = vfsdax-pass* ]] || ! "$(tool vfsdax-mount "$2")" --help-all 2>/dev/null | grep -q passthrough= || options+=(-o passthrough=never)
 		"${on[@]}" "$(tool vfsdax-mount "$2")" "unix:$sock" "$mnt" "${options[@]}" ;;
 	*) die "no server is called $2" ;;
 	esac
@@ -193,7 +193,7 @@ report=$(jq -s --argjson routes "${routes:-[]}" --arg kernel "$(uname -r)" --arg
 		to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | $r.iops / .iops) // null),
 		p50_to_passthrough_ll: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "passthrough_ll") | .p50_us / $r.p50_us) // null),
 		to_host: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "host") | $r.iops / .iops) // null),
-		to_base: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "base") | $r.iops / .iops) // null),
+		to_base: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == $r.server + "-base") | $r.iops / .iops) // null),
 		p50_to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | .p50_us / $r.p50_us) // null),
 		to_floor: (($rows[] | select(.placement == $r.placement and .workload == $r.workload and .server == "floor") | $r.iops / .iops) // null)})
 	| {kernel: $kernel, cpus: ($cpus | tonumber), routes: $routes, rows: .}' "$results")
@@ -206,7 +206,7 @@ jq -r --arg order "$servers" '
 	| .rows | sort_by(.placement, .workload, (.server as $s | $o | index($s)))[]
 	| [.placement, .workload, .server, (.iops | round), (.mbps | round), .p50_us, .p99_us, (.iops_min | round), (.iops_max | round),
 		(.to_passthrough_ll // 0), (.to_floor // 0), (.p50_to_passthrough_ll // 0), (.p50_to_floor // 0), (.to_base // 0), (.to_host // 0)] | @tsv' <<<"$report" |
-	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-15s %8s %7s %8s %8s %17s %7s %7s %7s %7s %6s %6s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11], a[12], a[13], a[14], a[15] }
+	awk -F'\t' 'function row(a) { printf "%-5s %-9s %-17s %8s %7s %8s %8s %17s %7s %7s %7s %7s %6s %6s\n", a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[10], a[11], a[12], a[13], a[14], a[15] }
 		BEGIN { split("place workload server ops/s MB/s p50_us p99_us min..max x xpass xfloor p50xpa p50xfl xbase xhost", h, " "); row(h) }
 		{ if (NR > 1 && $2 != last) print ""; last = $2; $8 = $8 ".." $9; for (i = 10; i <= 15; i++) if (NR > 0) $i = $i ? sprintf("%.2f", $i) : "-"
 		  for (i = 1; i <= NF; i++) r[i] = $i; row(r) }'
