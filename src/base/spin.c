@@ -16,7 +16,8 @@ void spin_init(struct spin *s, enum spin_mode mode)
 	bool alone = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) < 2;
 
 	*s = (struct spin){
-		.mode = mode == SPIN_AUTO && alone ? SPIN_NEVER : mode,
+		.mode = mode,
+		.alone = alone,
 		.gap_ns = SPIN_NEAR_NS / 2,
 		.backoff_ns = BACKOFF_FIRST_NS,
 	};
@@ -35,9 +36,22 @@ void spin_event(struct spin *s)
 static void wait_begins(struct spin *s, uint64_t now)
 {
 	s->dry_ns = s->turn_ns = now;
+	s->wait_turns = 0;
 	s->until_ns = now + SPIN_NEAR_NS;
 	if (s->mode == SPIN_AUTO)
 		s->until_ns = now + MIN(MAX(2 * s->gap_ns, SPIN_LEAST_NS), SPIN_NEAR_NS);
+}
+
+/* Or has anybody else use for the CPU? */
+static bool may_go_on(struct spin *s, uint64_t now)
+{
+	if (s->alone || now < s->not_before_ns)
+		return false;
+	if (now - s->turn_ns <= SPIN_CONTENDED_NS)
+		return true;
+	s->not_before_ns = now + s->backoff_ns;
+	s->backoff_ns = MIN(2 * s->backoff_ns, BACKOFF_MOST_NS);
+	return false;
 }
 
 bool spin_again(struct spin *s)
@@ -52,16 +66,14 @@ bool spin_again(struct spin *s)
 	if (now >= s->until_ns)
 		return false;
 	if (s->mode == SPIN_AUTO) {
-		if (s->gap_ns > SPIN_NEAR_NS || now < s->not_before_ns)
+		if (s->gap_ns > SPIN_NEAR_NS)
 			return false;
-		if (now - s->turn_ns > SPIN_CONTENDED_NS) {
-			s->not_before_ns = now + s->backoff_ns;
-			s->backoff_ns = MIN(2 * s->backoff_ns, BACKOFF_MOST_NS);
+		if (s->wait_turns >= SPIN_BRIEF && !may_go_on(s, now))
 			return false;
-		}
 	}
 	s->turn_ns = now;
 	s->turns++;
+	s->wait_turns++;
 	sched_yield();
 	return true;
 }

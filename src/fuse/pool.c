@@ -97,6 +97,7 @@ struct fuse_role fuse_pool_role(struct fuse_pool *c, unsigned place)
 	return (struct fuse_role){
 		.reads = reader == EVERYBODY || reader == place,
 		.polls = roles >> 32 == FUSE_POOL_POLL,
+		.alone = reader == place || c->n == 1,
 	};
 }
 

@@ -40,6 +40,7 @@ void fuse_pool_destroy(struct fuse_pool *pool);
 struct fuse_role {
 	bool reads;
 	bool polls; /* instead of blocking */
+	bool alone; /* nobody else reads */
 };
 struct fuse_role fuse_pool_role(struct fuse_pool *pool, unsigned place);
 

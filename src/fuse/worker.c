@@ -21,6 +21,13 @@
 #include "fuse/pool.h"
 #include "wire/fuse.h"
 
+/* So many requests without a sleep, and the worker leaves the wait queue of /dev/fuse. */
+#define UNWATCH_AFTER 16u
+/* So many looks in vain, and no more are made for requests while others are at the device... */
+#define CROWD	      16u
+/* ... but one in so many turns. */
+#define LOOK_TURNS    256u
+
 struct counter {
 	_Atomic uint64_t v; /* written by the worker only, read by anybody */
 };
@@ -39,8 +46,13 @@ struct fuse_worker {
 	int wake_fd;	  /* for fuse_worker_stop() */
 	bool nonblocking; /* state of params.fd */
 	/* It slept with an exclusive watch on the request descriptor: the kernel may have woken it,
-	 * and nobody else, for a request. So it reads once, whatever its role is now. */
+	 * and nobody else, for a request. So it reads once, whatever its role is now; alone, where
+	 * nobody else waits, when it is told. */
 	bool owes_read;
+	bool watching;	/* params.fd is in the epoll set */
+	unsigned awake; /* reads since it slept */
+	unsigned crowd; /* > 0: of late a request came while others were at the device */
+	unsigned turns; /* without a look */
 	atomic_bool stop, ended;
 	struct spin answers;  /* while something is outstanding */
 	struct spin incoming; /* in poll mode, while nothing is */
@@ -52,7 +64,8 @@ static struct fuse_role role_of(const struct fuse_worker *w)
 {
 	if (w->params.pool)
 		return fuse_pool_role(w->params.pool, w->params.place);
-	return (struct fuse_role){.reads = true, .polls = w->params.polling == SPIN_ALWAYS};
+	return (struct fuse_role){
+		.reads = true, .polls = w->params.polling == SPIN_ALWAYS, .alone = true};
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -67,12 +80,15 @@ static void set_nonblocking(struct fuse_worker *w, bool on)
 
 enum got { GOT_REQUEST, GOT_NOTHING, GOT_END };
 
+static bool any_held(const struct fuse_worker *w)
+{
+	return w->params.held && fuse_held_any(w->params.held);
+}
+
 /* The length of a request that was read before, and where it is to be answered. 0: none is left. */
 static ssize_t take_held(struct fuse_worker *w, const struct iovec *iov, int *fd)
 {
-	return w->params.held && fuse_held_any(w->params.held)
-		       ? fuse_held_take(w->params.held, iov, FUSE_WORKER_IOV, fd)
-		       : 0;
+	return any_held(w) ? fuse_held_take(w->params.held, iov, FUSE_WORKER_IOV, fd) : 0;
 }
 
 static enum got read_request(struct fuse_worker *w, struct iovec iov[FUSE_WORKER_IOV])
@@ -110,6 +126,16 @@ static int watch(struct fuse_worker *w, int fd, uint32_t events)
 	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
+/* A watcher costs the kernel a callback at every request, awake or not, and coming and going two
+ * system calls. Without EPOLLEXCLUSIVE every sleeping worker would wake. */
+static void watch_requests(struct fuse_worker *w, bool on)
+{
+	if (on && !w->watching)
+		w->watching = !watch(w, w->params.fd, EPOLLIN | EPOLLEXCLUSIVE);
+	else if (!on && w->watching)
+		w->watching = epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->params.fd, NULL) < 0;
+}
+
 static void drain_wake(struct fuse_worker *w)
 {
 	uint64_t n;
@@ -129,8 +155,8 @@ static bool take_answers(struct fuse_worker *w)
 	return any;
 }
 
-/* Sleeps until a request, a call, a stop, or the deadline. `with_requests`: a buffer is free. */
-static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t deadline_ns)
+/* Sleeps until a request (in a role that reads), a call, a stop, or the deadline. */
+static void sleep_for_both(struct fuse_worker *w, struct fuse_role role, uint64_t deadline_ns)
 {
 	struct epoll_event events[4];
 	uint64_t now = clock_now_ns();
@@ -147,20 +173,20 @@ static void sleep_for_both(struct fuse_worker *w, bool with_requests, uint64_t d
 	else if (deadline_ns != UINT64_MAX)
 		timeout = (int)MIN((deadline_ns - now) / NS_PER_MS + 1, UINT64_C(1000));
 	count(&w->sleeps);
-	w->owes_read = with_requests;
-	/* Watched only while asleep: each watcher costs the kernel a callback at every request, and
-	 * without EPOLLEXCLUSIVE every sleeping worker would wake for it. */
-	if (with_requests)
-		watch(w, w->params.fd, EPOLLIN | EPOLLEXCLUSIVE);
+	w->awake = 0;
+	w->owes_read = role.reads;
+	watch_requests(w, role.reads);
 	n = epoll_wait(w->epoll_fd, events, 4, timeout);
 	DELAY_POINT("worker.woken");
-	if (with_requests)
-		epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->params.fd, NULL);
+	if (!role.alone)
+		watch_requests(w, false);
 	for (int i = 0; i < n; i++) {
 		if (events[i].data.fd == w->wake_fd)
 			drain_wake(w);
 		else if (events[i].data.fd != w->params.fd)
 			count(&w->calls);
+		else
+			w->crowd = CROWD;
 	}
 	w->params.ops->calls_off(w->params.ctx);
 	/* Also where nobody waits for an answer any more: late ones bring buffers back. */
@@ -180,6 +206,33 @@ static bool poll_again(struct fuse_worker *w, bool busy, struct fuse_role role)
 	return again;
 }
 
+/* While something is at the device: one caller alone has nothing to ask before its answer, and to
+ * read in vain is a system call, two with the flag that makes read(2) return. */
+static bool crowded(struct fuse_worker *w)
+{
+	return w->crowd || ++w->turns % LOOK_TURNS == 0;
+}
+
+static enum got look(struct fuse_worker *w, bool busy, bool block, struct iovec *iov)
+{
+	enum got got;
+
+	set_nonblocking(w, !block);
+	w->owes_read = false;
+	if (block) {
+		w->params.ops->flush(w->params.ctx);
+		if (++w->awake > UNWATCH_AFTER)
+			watch_requests(w, false);
+	}
+	DELAY_POINT("worker.before_block");
+	got = read_request(w, iov);
+	if (busy && got == GOT_REQUEST)
+		w->crowd = CROWD;
+	else if (busy && w->crowd)
+		w->crowd--;
+	return got;
+}
+
 static void serve(struct fuse_worker *w)
 {
 	const struct fuse_worker_ops *ops = w->params.ops;
@@ -190,22 +243,17 @@ static void serve(struct fuse_worker *w)
 		uint64_t deadline;
 		unsigned busy = ops->busy(ctx, &deadline);
 		struct fuse_role role = role_of(w);
+		bool due = any_held(w) || (w->owes_read && !(role.reads && role.alone)), blocks;
 		enum got got = GOT_NOTHING;
 
 		if (busy && take_answers(w))
 			busy = ops->busy(ctx, &deadline);
 		if (!busy)
 			spin_forget(&w->answers);
-		role.reads |= w->owes_read || (w->params.held && fuse_held_any(w->params.held));
-		role.reads = role.reads && ops->buffer(ctx, iov);
-		if (role.reads) {
-			set_nonblocking(w, busy > 0 || role.polls || w->owes_read);
-			w->owes_read = false;
-			if (!w->nonblocking)
-				ops->flush(ctx);
-			DELAY_POINT("worker.before_block");
-			got = read_request(w, iov);
-		}
+		blocks = !busy && role.reads && !role.polls;
+		role.reads = (role.reads || due) && ops->buffer(ctx, iov);
+		if (role.reads && (!busy || due || crowded(w)))
+			got = look(w, busy, blocks, iov);
 		if (got == GOT_END) {
 			if (w->params.pool)
 				fuse_pool_end(w->params.pool, w->params.place);
@@ -219,7 +267,7 @@ static void serve(struct fuse_worker *w)
 		if (poll_again(w, busy, role))
 			continue;
 		if (busy || role.polls || !role.reads)
-			sleep_for_both(w, role.reads, deadline);
+			sleep_for_both(w, role, deadline);
 	}
 }
 
@@ -285,6 +333,7 @@ int fuse_worker_start(const struct fuse_worker_params *params, struct fuse_worke
 		goto no_worker;
 	sigaction(WAKE_SIGNAL, &wake, NULL);
 	w->params = *params;
+	w->crowd = CROWD;
 	w->nonblocking = true; /* perhaps: another worker had it */
 	set_nonblocking(w, false);
 	spin_init(&w->answers, params->polling == SPIN_NEVER ? SPIN_NEVER : SPIN_AUTO);

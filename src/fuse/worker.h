@@ -5,8 +5,8 @@
  * of the device are collected by the same thread. How it waits:
  *
  *   nothing outstanding    read(2) blocks in the kernel: one system call a request
- *   something outstanding  polls both ends (base/spin.h), then blocks in epoll on the request
- *                          descriptor and the calls
+ *   something outstanding  polls the ring (base/spin.h), and the request descriptor where there was
+ *                          something of late; then blocks in epoll on both
  *   poll mode              polls the request descriptor too; the workers of a mount are a pool,
  * which decides that (fuse/pool.h)
  *

@@ -298,7 +298,7 @@ inline count_all()
 proctype worker(byte me)
 {
 	byte cur, got, send, whose, i, woken;
-	bool busy;
+	bool busy, told;
 
 serve:
 	count_all();
@@ -313,13 +313,14 @@ serve:
 	:: else
 	fi;
 
-read:	/* blocks where !busy */
+read:	/* blocks where !busy; else need not look before it is told that there is one */
 	atomic {
 		find(QUEUED, cur);
 		if
-		:: cur < SLOTS -> busy = false; take()
-		:: cur == SLOTS && !busy -> cur = 0; waits[me] = WAITING; goto blocked
-		:: else -> cur = 0; busy = false; goto nothing
+		:: busy && !told -> cur = 0; busy = false; goto nothing
+		:: cur < SLOTS -> busy = false; told = false; take()
+		:: cur == SLOTS && !busy -> cur = 0; told = false; waits[me] = WAITING; goto blocked
+		:: cur == SLOTS && busy -> cur = 0; busy = false; told = false; goto nothing
 		fi
 	};
 	attempt();
@@ -340,15 +341,19 @@ nothing:
 		:: else -> got = 0
 		fi
 	};
-	atomic { /* EPOLL_CTL_ADD and epoll_wait() */
+	atomic { /* epoll_wait(), which tells of a request that came before it */
 		find(QUEUED, cur);
 		if
-		:: cur < SLOTS || called[me] -> cur = 0; called[me] = false; goto collect
+		:: cur < SLOTS || called[me] -> told = told || cur < SLOTS; cur = 0; called[me] = false; goto collect
 		:: else -> cur = 0; waits[me] = WAITING
 		fi
 	};
 end_asleep:
-	atomic { waits[me] == WOKEN || called[me] -> waits[me] = AWAKE; called[me] = false };
+	atomic {
+		waits[me] == WOKEN || called[me] ->
+		told = told || waits[me] == WOKEN;
+		waits[me] = AWAKE; called[me] = false
+	};
 collect:
 	calls_on[CHANNEL_OF(me)] = false; /* vq_disable_calls() */
 	reap();

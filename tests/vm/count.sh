@@ -9,8 +9,8 @@
 #   --ops OPS      only these
 #   --json FILE    the table as JSON
 #
-# One CPU, and the guest's clock counts instructions (run.sh --count): load changes little. With one CPU our driver never polls, so it
-# blocks for each answer, as it would in a guest that is busy. Columns, each for one operation:
+# One CPU, and the guest's clock counts instructions (run.sh --count): load changes little. With one CPU our driver looks twice, lets
+# others run in between, and then blocks for its answer, as it would in a guest that is busy. Columns, each for one operation:
 #   insns     instructions of the guest, application, daemon and kernel together; median of ten parts
 #   requests  as the device counted them             kicks   notifications of the device: an exit each
 #   calls     notifications by it: an interrupt each  regs   accesses to other registers that QEMU emulates: interrupt status, IOAPIC, IOMMU

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -369,6 +370,43 @@ static void answers_are_collected_while_no_request_comes(void **state)
 	bench_end(b);
 }
 
+static atomic_uint n_readv;
+
+/* In place of the C library's. */
+ssize_t readv(int fd, const struct iovec *iov, int n)
+{
+	atomic_fetch_add(&n_readv, 1);
+	return syscall(SYS_readv, fd, iov, n);
+}
+
+/* One that waits for each answer before it asks again. */
+static void a_caller_alone_costs_one_read_a_request(void **state)
+{
+	enum { TIMES = 200 };
+	struct bench *b = bench_new(-1);
+	unsigned before;
+
+	(void)state;
+	b->defer = true;
+	bench_start(b, SPIN_NEVER);
+	for (uint64_t i = 1; i <= 2 * TIMES; i++) {
+		if (i == TIMES + 1)
+			before = atomic_load(&n_readv);
+		ask(b, i);
+		assert_true(reaches(&b->busy, 1, WAIT_MS));
+		atomic_fetch_add(&b->answers, 1);
+		eventfd_write(b->call_fd, 1);
+		assert_int_equal(answer(b).unique, i);
+	}
+	assert_in_range(atomic_load(&n_readv) - before, TIMES, TIMES + TIMES / 4);
+	/* and when the next one comes all the same, it is read before that */
+	ask(b, 1000);
+	assert_true(reaches(&b->busy, 1, WAIT_MS));
+	ask(b, 1001);
+	assert_true(reaches(&b->n_request, 2 * TIMES + 2, PROMPT_MS));
+	bench_end(b);
+}
+
 static uint64_t spins(struct bench *b)
 {
 	struct fuse_worker_stats stats;
@@ -644,6 +682,7 @@ int main(void)
 		cmocka_unit_test(with_nothing_to_do_it_takes_no_cpu),
 		cmocka_unit_test(with_a_slow_device_it_takes_no_cpu),
 		cmocka_unit_test(answers_are_collected_while_no_request_comes),
+		cmocka_unit_test(a_caller_alone_costs_one_read_a_request),
 		cmocka_unit_test(how_long_answers_take_is_learnt_from_all_of_them),
 		cmocka_unit_test(who_was_woken_for_a_request_reads_it_whatever_its_role_is_now),
 		cmocka_unit_test(without_a_buffer_it_waits_for_answers_only),
