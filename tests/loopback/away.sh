@@ -46,6 +46,7 @@ test_a_device_that_stays_away_is_an_error_after_the_time() {
 # A kernel that was told once that directories need not be opened never opens one, whatever device follows.
 test_directories_without_handles_go_on_with_another_device() {
 	needs_reconnect
+	need_own_offsets
 	DEVICE_OPTIONS=(--cache always)
 	revive_device
 	host_run bash -c 'mkdir d; seq 3000 | sed s,^,d/name-, | xargs touch'

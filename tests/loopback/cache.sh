@@ -74,6 +74,7 @@ test_always_keeps_everything_across_opens() {
 listings() { stat_json | jq '[.queue.requests | .OPENDIR, .READDIR, .READDIRPLUS, .RELEASEDIR | . // 0] | add'; }
 test_directories_that_are_kept_are_never_opened() {
 	local before
+	need_own_offsets
 	start_device --cache always
 	host_run bash -c 'mkdir many few; cd many; seq -f "a-name-of-some-length-%g" 5000 | xargs touch; cd ../few; touch a b c'
 	mount_share
