@@ -2,6 +2,7 @@
 # What an operation costs apart from how fast the machine is: instructions of the guest, and what leaves it.
 #
 #   tests/vm/count.sh [--n N] [--boots "KIND..."] [--ops "OP..."] [--json FILE]
+#   tests/vm/count.sh --profile "DRIVER OP" [--n N]       where the instructions of one operation are, with iommu=pt; DRIVER: vfsdax, kernel, tmpfs
 #
 #   --n N          how often each operation is done (default 200)
 #   --boots KINDS  of "pt none strict lazy cached" (default: the first three): iommu=pt; no IOMMU and QEMU's own function; iommu.strict=1; no word; as
@@ -19,13 +20,14 @@
 #             a guest
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-n=200 boots="pt none strict" json='' chosen=''
+n=200 boots="pt none strict" json='' chosen='' profile=''
 while [ $# -gt 0 ]; do
     case $1 in
         --n) n=$2; shift ;;
         --boots) boots=$2; shift ;;
         --ops) chosen=$2; shift ;;
         --json) json=$2; shift ;;
+        --profile) profile=$2; shift ;;
         --help) sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
         *) echo "count.sh: unknown option $1; see --help" >&2; exit 2 ;;
     esac
@@ -34,6 +36,28 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$here/guest-build.sh"
+if [ "$profile" ]; then
+    read -r driver op <<<"$profile"
+    "$here/run.sh" --profile --device-bin guest --timeout $((n * 5 + 600)) --device-args '--cache-size 1G' --cmdline iommu=pt --env PROFILE=1 \
+        "$here/guest/count.sh" "$n" "$op" "$driver" >"$work/out" 2>"$work/err" </dev/null || { tail -n 5 "$work/err" >&2; exit 1; }
+    # shellcheck source=tests/vm/common.sh
+    . "$here/common.sh"
+    vm_find_lab
+    base=$(sed -n 's/^@\([0-9a-f]*\) PROGRAM/\1/p' "$work/out")
+    {
+        echo '0000000000000000 S programs'
+        sed -n 's/^@\([0-9a-f]* [SB] \)/\1/p' "$work/out"
+        [ -z "$base" ] || nm --defined-only "$VM_GUEST_BUILD/tools/vfsdax-mount" | while read -r at kind name; do
+            [[ $kind != [tTwWi] ]] || printf '%016x S vfsdax-mount %s\n' $((16#$at + 16#$base)) "$name"
+        done
+    } | sort | awk -v parts=10 -v n="$n" '
+        $2 == "S" { name = $3 " " $4; next }
+        { insns[name] += $3 * parts / n; where[substr(name, 1, index(name, " ") - 1)] += $3 * parts / n; all += $3 * parts / n }
+        END { printf "%8d all\n", all
+            for (w in where) printf "%8d all of %s\n", where[w], w
+            for (i in insns) if (insns[i] >= all / 200) printf "%8d %s\n", insns[i], i }' | sort -rn
+    exit 0
+fi
 # tmpfs comes first: the kernel has work of its own for a while after a boot.
 for kind in $boots; do
     device='--cache-size 1G'

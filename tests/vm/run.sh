@@ -27,6 +27,7 @@
 #                         and the guest's clock counts instructions
 #   --count               one CPU, whose instructions and accesses to devices are counted (count/plugin.c; it is in the build);
 #                         `host cat $RUN/count` has what vm_ops wrote down
+#   --profile             the same, and $RUN/count.blocks has where the instructions were
 #   --build               run guest-build.sh first
 #   --env NAME=VALUE      set in the guest (repeatable)
 #   --cpus N, --mem MIB   default 2 and 1024
@@ -109,6 +110,7 @@ parse_options() {
             --nested) OPT_nested=yes ;;
             --patience) need_number "$@"; OPT_patience=$2; shift ;;
             --count) OPT_count=yes ;;
+            --profile) OPT_count=profile ;;
             --build) OPT_build=yes ;;
             --env) need_value "$@"; OPT_env+=("$2"); shift ;;
             --cpus) need_number "$@"; OPT_cpus=$2; shift ;;
@@ -389,7 +391,7 @@ qemu_arguments() {
     # Its clock is made to count instructions, or the timer's interrupts would be a large part of what is counted.
     # On a slow machine an interrupt of the timer each 4 ms would be most of what is done: time goes by instructions there, too.
     [ "$OPT_patience" = 1 ] || accel=(-accel tcg,thread=single -icount shift=3 -smp "$OPT_cpus")
-    [ "$OPT_count" = no ] || accel=(-accel tcg,thread=single -icount shift=0 -smp 1 -plugin "$VM_GUEST_BUILD/tests/vm/count/vm_count.so,out=$RUN/count")
+    [ "$OPT_count" = no ] || accel=(-accel tcg,thread=single -icount shift=0 -smp 1 -plugin "$VM_GUEST_BUILD/tests/vm/count/vm_count.so,out=$RUN/count$([ "$OPT_count" != profile ] || echo ,blocks=on)")
     QEMU=(
         -L "$VM_TREE/usr/share/qemu" -L "$VM_TREE/usr/share/seabios"
         -nodefaults -display none "${MACHINE[@]}" "${accel[@]}" -m "${OPT_mem}M"

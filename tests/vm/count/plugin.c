@@ -3,7 +3,9 @@
  * plugin: counts what a guest does, for QEMU's -plugin FILE,out=PATH: instructions, halts, writes
  * of model-specific registers, and accesses to emulated devices, by device: what would be an exit
  * under KVM. At each mark, an instruction that does nothing and that only the programs beside it
- * have, PATH gets a line of JSON with all that was counted so far.
+ * have, PATH gets a line of JSON with all that was counted so far. With `,blocks` PATH.blocks is
+ * written anew at each mark: "ADDRESS INSTRUCTIONS" of each block of code that ran since the last
+ * one (where it was when it was translated: programs must lie at the same addresses each time).
  *
  * QEMU takes plugins of its own API version only (11.1: 7), and no package has the header.
  */
@@ -13,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mark.h"
 
@@ -35,6 +39,9 @@ struct counter {
 
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*cb)(struct qemu_plugin_tb *, void *),
 					   void *user);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*cb)(unsigned, void *),
+					  int flags, void *user);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t len);
@@ -94,6 +101,49 @@ static void on_access(unsigned cpu, uint32_t info, uint64_t vaddr, void *user)
 		count_device(qemu_plugin_hwaddr_device_name(at));
 }
 
+/* One CPU runs them, one thread makes them. */
+struct block {
+	struct block *next;
+	uint64_t address, length, instructions;
+};
+static struct block *blocks;
+static FILE *blocks_out;
+
+static void on_block(unsigned cpu, void *user)
+{
+	struct block *b = user;
+
+	(void)cpu;
+	b->instructions += b->length;
+}
+
+static void count_block(struct qemu_plugin_tb *tb)
+{
+	struct block *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return;
+	b->next = blocks;
+	b->address = qemu_plugin_tb_vaddr(tb);
+	b->length = qemu_plugin_tb_n_insns(tb);
+	blocks = b;
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, NO_REGS, b);
+}
+
+static void write_blocks(void)
+{
+	rewind(blocks_out);
+	if (ftruncate(fileno(blocks_out), 0) < 0)
+		return;
+	for (struct block *b = blocks; b; b = b->next) {
+		if (b->instructions)
+			fprintf(blocks_out, "%016" PRIx64 " %" PRIu64 "\n", b->address,
+				b->instructions);
+		b->instructions = 0;
+	}
+	fflush(blocks_out);
+}
+
 static void on_mark(unsigned cpu, void *user)
 {
 	(void)cpu;
@@ -108,6 +158,8 @@ static void on_mark(unsigned cpu, void *user)
 		fprintf(out, "%s\"%s\":%" PRIu64, i ? "," : "", devices[i].name, devices[i].n);
 	fputs("}}\n", out);
 	fflush(out);
+	if (blocks_out)
+		write_blocks();
 	pthread_mutex_unlock(&lock);
 }
 
@@ -133,6 +185,8 @@ static void look_at(struct qemu_plugin_insn *insn)
 static void on_translation(struct qemu_plugin_tb *tb, void *user)
 {
 	(void)user;
+	if (blocks_out)
+		count_block(tb);
 	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++)
 		look_at(qemu_plugin_tb_get_insn(tb, i));
 }
@@ -144,15 +198,22 @@ static struct counter counter_new(void)
 
 int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv)
 {
+	char path[4096];
+
 	(void)info;
-	if (argc != 1 || strncmp(argv[0], "out=", 4) != 0) {
-		fputs("vm_count.so: out=PATH is needed, and nothing else\n", stderr);
+	if (argc < 1 || argc > 2 || strncmp(argv[0], "out=", 4) != 0 ||
+	    (argc == 2 && strncmp(argv[1], "blocks", 6) != 0)) {
+		fputs("vm_count.so: out=PATH is needed; blocks may follow\n", stderr);
 		return -1;
 	}
 	out = fopen(argv[0] + 4, "we");
 	if (!out) {
 		perror(argv[0] + 4);
 		return -1;
+	}
+	if (argc == 2) {
+		snprintf(path, sizeof(path), "%s.blocks", argv[0] + 4);
+		blocks_out = fopen(path, "we");
 	}
 	instructions = counter_new();
 	halts = counter_new();

@@ -7,6 +7,7 @@ function=$(lab_function)
 mkdir -p /mnt/m
 host "head -c 4M /dev/urandom >data; mkdir -p names; cd names; for i in \$(seq 0 $n); do : >\$i; done"
 lab_huge_pages 32
+[ -z "${PROFILE:-}" ] || echo 0 >/proc/sys/kernel/randomize_va_space
 
 up() { # VARIANT
     case $1 in
@@ -39,6 +40,13 @@ free_of_vfsdax() { ! fuser -s "/dev/vfio/$(lab_iommu_group "$function")" 2>/dev/
 device_said() {
     host 'sleep 0.2; tac $DEVICE_LOG | sed -n "/stopped after/{s/[^0-9]*\([0-9]*\) requests, \([0-9]*\) kicks, \([0-9]*\) calls, \([0-9]*\) IOTLB misses, \([0-9]*\) IOTLB invalidations.*/{\"requests\":\1,\"kicks\":\2,\"calls\":\3,\"misses\":\4,\"invalidations\":\5}/p;q}"'
 }
+# What is where, a line a symbol or file: @ADDRESS S NAME; @ADDRESS PROGRAM for vfsdax-mount; and the blocks of the last part: @ADDRESS B INSNS
+profile() {
+    awk '$2 ~ /^[tT]$/ && $3 !~ /^__pfx_/ { print "@" $1, "S kernel " $3 }' /proc/kallsyms
+    awk '$2 ~ /x/ || $6 ~ /vfsdax-mount$/ { sub(/-.*/, "", $1); while (length($1) < 16) $1 = "0" $1
+        n = split($6, path, "/"); print "@" $1, $6 ~ /vfsdax-mount$/ ? ($3 == "00000000" ? "PROGRAM" : "-") : "S " path[n] }' "/proc/$(pidof -s vfsdax-mount)/maps" 2>/dev/null
+    host 'sed "s/^/@/; s/ / B /" $RUN/count.blocks'
+}
 # run VARIANT OP TIMES N [BEFORE]: the plugin's counts of OP; the device's of all, in which it is done TIMES * N times
 run() {
     local v=$1 op=$2 times=$3 count=$4 before=${5-} device
@@ -46,6 +54,7 @@ run() {
     up "$v" || lab_die "$v cannot be mounted"
     [ -z "$before" ] || ops "$v" "$before" "$n" || lab_die "$v: $before"
     ops "$v" "$op" "$count" || lab_die "$v: $op"
+    [ -z "${PROFILE:-}" ] || [ "$count" = 0 ] || profile
     down "$v" || lab_die "$v cannot be unmounted"
     device=$(device_said)
     host 'rm -f names/new*' || true
