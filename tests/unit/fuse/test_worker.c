@@ -384,7 +384,7 @@ static void a_caller_alone_costs_one_read_a_request(void **state)
 {
 	enum { TIMES = 200 };
 	struct bench *b = bench_new(-1);
-	unsigned before;
+	unsigned before = 0;
 
 	(void)state;
 	b->defer = true;
