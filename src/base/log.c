@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/log.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,4 +91,12 @@ void log_write(enum log_level level, const char *format, ...)
 		custom(level, line, atomic_load_explicit(&log_custom_ctx, memory_order_relaxed));
 	else
 		log_to_stderr(line);
+}
+
+int log_flush_stdout(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	log_error("standard output: %s", strerror(errno));
+	return -EIO;
 }

@@ -39,8 +39,10 @@ struct log_sink {
 const struct log_sink *log_swap_thread(const struct log_sink *sink);
 const struct log_sink *log_thread(void);
 
-void log_write(enum log_level level, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What a program has printed is out. 0, or -EIO after one line of log. */
+int log_flush_stdout(void);
 
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_write(LOG_WARN, __VA_ARGS__)

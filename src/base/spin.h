@@ -13,9 +13,9 @@
  * there" to the next event is below SPIN_NEAR_NS; then the thread polls for twice that time. A
  * thread that blocks goes on measuring, so a source that becomes fast again is polled again. Free:
  * each turn yields the CPU; a turn that took SPIN_CONTENDED_NS means that another thread had use
- * for it, and polling stops for a while, twice as long each time. The first SPIN_BRIEF
- * turns of a wait are made whoever has use for the CPU, also where there is only one: who yields to
- * the thread that has the answer need not sleep for it.
+ * for it, and polling stops for a while, twice as long each time. The first SPIN_BRIEF turns
+ * of a wait are made whoever has use for the CPU, also where there is only one: who yields to the
+ * thread that has the answer need not sleep for it.
  *
  * SPIN_ALWAYS polls for SPIN_NEAR_NS in each wait, whatever was measured. A struct spin belongs to
  * one thread at a time.

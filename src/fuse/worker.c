@@ -25,7 +25,7 @@
 #define UNWATCH_AFTER 16u
 /* So many looks in vain, and no more are made for requests while others are at the device... */
 #define CROWD	      16u
-/* ... but one in so many turns. */
+/* ... but one in so many turns of a wait. */
 #define LOOK_TURNS    256u
 
 struct counter {
@@ -52,7 +52,6 @@ struct fuse_worker {
 	bool watching;	/* params.fd is in the epoll set */
 	unsigned awake; /* reads since it slept */
 	unsigned crowd; /* > 0: of late a request came while others were at the device */
-	unsigned turns; /* without a look */
 	atomic_bool stop, ended;
 	struct spin answers;  /* while something is outstanding */
 	struct spin incoming; /* in poll mode, while nothing is */
@@ -210,7 +209,7 @@ static bool poll_again(struct fuse_worker *w, bool busy, struct fuse_role role)
  * read in vain is a system call, two with the flag that makes read(2) return. */
 static bool crowded(struct fuse_worker *w)
 {
-	return w->crowd || ++w->turns % LOOK_TURNS == 0;
+	return w->crowd || w->answers.wait_turns % LOOK_TURNS == LOOK_TURNS - 1;
 }
 
 static enum got look(struct fuse_worker *w, bool busy, bool block, struct iovec *iov)

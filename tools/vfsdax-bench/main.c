@@ -45,16 +45,13 @@ static bool makes_sense(const struct options *o, char **words, int count)
 
 static int print_report(const struct session *n)
 {
-	int err = 0;
+	int err;
 
 	if (n->o.output == OUTPUT_NORMAL)
 		report_table(stdout, n);
 	else
 		report_json(stdout, n);
-	if (fflush(stdout) || ferror(stdout)) {
-		log_error("standard output: %s", strerror(errno));
-		err = -EIO;
-	}
+	err = log_flush_stdout();
 	if (n->o.hgrm && report_hgrm(n, n->o.hgrm))
 		err = -EIO;
 	if (n->o.plot && plot_draw(n, n->o.plot))

@@ -79,10 +79,5 @@ void source_leave(struct source *s)
 
 int source_list(bool json)
 {
-	if (claim_list(claim_pci_env(), stdout, json) < 0)
-		return 1;
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return 0;
-	log_error("standard output: %s", strerror(errno));
-	return 1;
+	return claim_list(claim_pci_env(), stdout, json) < 0 || log_flush_stdout() ? 1 : 0;
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* vfsdax-stat: what running mounts do, for people (people.c) and for programs (json.c,
  * openmetrics.c). */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,10 +83,7 @@ static int show(const struct options *o, const struct mounts *before, const stru
 		show_all(before, now);
 	else
 		show_people(before, now, terminal_columns());
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return 0;
-	log_error("standard output: %s", strerror(errno));
-	return EXIT_FAILURE;
+	return log_flush_stdout() ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* Until `*next`, which is moved on by `every_ns`: steps do not drift. */
